@@ -1,0 +1,212 @@
+"""Settings: defaults, then `rag.toml`, then `RAG_*` in the environment, then arguments.
+
+A key is `section.key` in TOML and as an argument, `RAG_SECTION_KEY` in the environment. Nothing is
+read at import; `load_config` reads once and gives a frozen `Config`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from rag.errors import ConfigError
+
+CONFIG_FILE = "rag.toml"
+RESERVED_VARIABLES = frozenset({"RAG_CACHE", "RAG_API_KEY"})
+
+
+@dataclass(frozen=True, slots=True)
+class IndexConfig:
+    """Where the index lives."""
+
+    path: str = "indexes/default"
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkingConfig:
+    """Sizes of passages in tokens of the embedder; 0 for `size` means all the model reads."""
+
+    size: int = 200
+    overlap: int = 32
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingConfig:
+    """Which embedder, on which device (`auto`, `cpu`, `cuda`, `mps`), texts in a batch."""
+
+    model: str = "all-minilm-l6-v2"
+    device: str = "auto"
+    batch_size: int = 32
+
+
+@dataclass(frozen=True, slots=True)
+class RetrievalConfig:
+    """How many passages; `min_score` is the cosine below which nothing counts as found."""
+
+    top_k: int = 5
+    min_score: float = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationConfig:
+    """Which generator and how it writes.
+
+    `model` is `extractive`, a catalogued name, a GGUF file, a model directory, a hub name, or the
+    base URL of an OpenAI-compatible server, whose model is then `served_model` (empty: the first
+    that the server lists). `max_tokens` bounds the answer, `context_tokens` the prompt and the
+    answer together. `timeout` is in seconds; `retries` counts the attempts after the first.
+    """
+
+    model: str = "smollm2-135m-instruct"
+    served_model: str = ""
+    device: str = "auto"
+    max_tokens: int = 160
+    context_tokens: int = 2048
+    temperature: float = 0.0
+    seed: int = 0
+    timeout: float = 60.0
+    retries: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """All settings, one section a field."""
+
+    index: IndexConfig = field(default_factory=IndexConfig)
+    chunking: ChunkingConfig = field(default_factory=ChunkingConfig)
+    embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
+    retrieval: RetrievalConfig = field(default_factory=RetrievalConfig)
+    generation: GenerationConfig = field(default_factory=GenerationConfig)
+
+
+def load_config(
+    file: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    arguments: Mapping[str, Any] | None = None,
+) -> Config:
+    """Read the settings, each source overriding the one before it.
+
+    Args:
+        file: a TOML file; None reads `rag.toml` of the working directory if there is one.
+        environment: None reads the process environment.
+        arguments: values by `section.key`; None values are passed over.
+
+    Raises:
+        ConfigError: on an unreadable file, an unknown key (naming the nearest one) or a value of
+            the wrong type or range.
+    """
+    config = Config()
+    path = file if file is not None else Path(CONFIG_FILE)
+    if file is not None or path.is_file():
+        config = _merge(config, _read_toml(path), str(path))
+    variables = os.environ if environment is None else environment
+    config = _merge(config, _read_environment(variables), "the environment")
+    given = {key: value for key, value in (arguments or {}).items() if value is not None}
+    config = _merge(config, given, "the arguments")
+    _check_ranges(config)
+    return config
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as TOML: {error}") from error
+    flat: dict[str, Any] = {}
+    for section, values in tables.items():
+        if isinstance(values, dict):
+            flat.update({f"{section}.{key}": value for key, value in values.items()})
+        else:
+            flat[section] = values
+    return flat
+
+
+def _read_environment(variables: Mapping[str, str]) -> dict[str, str]:
+    names = {f"RAG_{key.upper().replace('.', '_')}": key for key in known_keys()}
+    flat = {}
+    for name, value in variables.items():
+        if not name.startswith("RAG_") or name in RESERVED_VARIABLES:
+            continue
+        if name not in names:
+            nearest = _nearest(name, [*names, *RESERVED_VARIABLES])
+            raise ConfigError(f"{name}: unknown variable in the environment{nearest}")
+        flat[names[name]] = value
+    return flat
+
+
+def known_keys() -> dict[str, type]:
+    """Every `section.key` with the type of its value."""
+    sections = get_type_hints(Config)
+    return {
+        f"{section}.{key}": kind
+        for section, kinds in sections.items()
+        for key, kind in get_type_hints(kinds).items()
+    }
+
+
+def _merge(config: Config, values: Mapping[str, Any], origin: str) -> Config:
+    kinds = known_keys()
+    for key, value in values.items():
+        if key not in kinds:
+            raise ConfigError(f"{origin}: unknown key `{key}`{_nearest(key, list(kinds))}")
+        section, name = key.split(".")
+        converted = _convert(value, kinds[key], f"{origin}: `{key}`")
+        updated = replace(getattr(config, section), **{name: converted})
+        config = replace(config, **{section: updated})
+    return config
+
+
+def _convert(value: Any, kind: type, where: str) -> Any:
+    if isinstance(value, str) and kind is not str:
+        try:
+            return kind(value)
+        except ValueError:
+            raise ConfigError(f"{where} must be {_spoken(kind)}, not {value!r}") from None
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not kind:
+        raise ConfigError(f"{where} must be {_spoken(kind)}, not {value!r}")
+    return value
+
+
+def _spoken(kind: type) -> str:
+    return {int: "a whole number", float: "a number", str: "text"}[kind]
+
+
+def _nearest(key: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    if not close:
+        last = {name.rpartition(".")[2]: name for name in known}
+        close = [last[name] for name in difflib.get_close_matches(key, list(last), n=1, cutoff=0.5)]
+    return f"; did you mean `{close[0]}`?" if close else ""
+
+
+def _check_ranges(config: Config) -> None:
+    at_least = {
+        "chunking.size": 0,
+        "chunking.overlap": 0,
+        "embedding.batch_size": 1,
+        "retrieval.top_k": 1,
+        "generation.max_tokens": 1,
+        "generation.context_tokens": 1,
+        "generation.temperature": 0,
+        "generation.timeout": 0,
+        "generation.retries": 0,
+    }
+    for key, least in at_least.items():
+        section, name = key.split(".")
+        value = getattr(getattr(config, section), name)
+        if value < least:
+            raise ConfigError(f"`{key}` must be at least {least}, not {value}")
+    size, overlap = config.chunking.size, config.chunking.overlap
+    if size and overlap >= size:
+        raise ConfigError(
+            f"`chunking.overlap` ({overlap}) must be smaller than `chunking.size` ({size})"
+        )

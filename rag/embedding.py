@@ -1,0 +1,189 @@
+"""texts -> float32 vectors of unit length, through sentence-transformers."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rag.config import EmbeddingConfig
+from rag.errors import ConfigError, EmbeddingError, ModelError
+from rag.models import CATALOGUE, LocalModel, resolve
+from rag.types import Embedder, ProgressCallback
+
+if TYPE_CHECKING:
+    from rag.types import Vectors
+
+_EDGE_BYTES = 1 << 20
+
+
+def load_embedder(config: EmbeddingConfig, progress: ProgressCallback | None = None) -> Embedder:
+    """The configured embedder; its weights are fetched here if need be, and loaded at first use.
+
+    `config.model` is a name of the entry-point group `rag.embedders`, a catalogued name, a model
+    directory, or a hub name with an optional `@revision`.
+
+    Raises:
+        ModelError: if there is no such model, or it cannot be fetched.
+    """
+    from importlib.metadata import entry_points
+
+    for entry in entry_points(group="rag.embedders", name=config.model):
+        embedder: Embedder = entry.load()(config)
+        return embedder
+    return SentenceTransformerEmbedder(
+        resolve(config.model, kind="embedder", progress=progress), config
+    )
+
+
+class SentenceTransformerEmbedder:
+    """Any model that sentence-transformers loads; CUDA or MPS where there is one, else the CPU.
+
+    `fingerprint` tells other weights under the same name: the pinned hash of a catalogued model,
+    a hash over the files of a directory, the revision of a hub name (empty where not pinned).
+    """
+
+    def __init__(self, model: LocalModel, config: EmbeddingConfig) -> None:
+        self.name = model.name
+        self.fingerprint = _fingerprint(model)
+        self._model = model
+        self._config = config
+        self._lock = threading.Lock()
+        self._loaded: Any = None
+
+    @property
+    def dim(self) -> int:
+        """The number of dimensions of a vector."""
+        loaded = self._load()
+        return int(loaded.get_embedding_dimension())
+
+    @property
+    def max_tokens(self) -> int:
+        """Tokens that one text may hold, special tokens included."""
+        loaded = self._load()
+        return int(loaded.max_seq_length or loaded.tokenizer.model_max_length)
+
+    @property
+    def special_tokens(self) -> int:
+        """Tokens that the model adds to every text."""
+        return int(self._load().tokenizer.num_special_tokens_to_add(pair=False))
+
+    def token_offsets(self, text: str) -> Sequence[tuple[int, int]]:
+        """The code-point span of each token of `text`, special tokens not among them.
+
+        Raises:
+            ModelError: if the model has no fast tokenizer, which alone knows the spans.
+        """
+        tokenizer = self._load().tokenizer
+        if not getattr(tokenizer, "is_fast", False):
+            raise ModelError(f"{self.name}: has no tokenizer.json, which passages are sized by")
+        offsets: Sequence[tuple[int, int]] = tokenizer.backend_tokenizer.encode(
+            text, add_special_tokens=False
+        ).offsets
+        return offsets
+
+    def embed_documents(self, texts: Sequence[str]) -> Vectors:
+        """float32 `[len(texts), dim]`, each row of length 1.
+
+        Raises:
+            EmbeddingError: if the model gives something that is not a number.
+        """
+        model = self._load()
+        return self._checked(
+            model.encode_document(
+                list(texts),
+                batch_size=self._config.batch_size,
+                show_progress_bar=False,
+                convert_to_numpy=True,
+                normalize_embeddings=True,
+            )
+        )
+
+    def embed_query(self, text: str) -> Vectors:
+        """float32 `[dim]`, of length 1.
+
+        Raises:
+            EmbeddingError: if the model gives something that is not a number.
+        """
+        return self._checked(
+            self._load().encode_query(
+                text, show_progress_bar=False, convert_to_numpy=True, normalize_embeddings=True
+            )
+        )
+
+    def _checked(self, vectors: Any) -> Vectors:
+        import numpy as np
+
+        floats: Vectors = np.ascontiguousarray(vectors, dtype=np.float32)
+        if not np.isfinite(floats).all():
+            raise EmbeddingError(
+                f"{self.name} gave vectors with NaN or infinite values: "
+                "its weights are damaged, or do not fit this device"
+            )
+        return floats
+
+    def _load(self) -> Any:
+        with self._lock:
+            if self._loaded is None:
+                self._loaded = self._open()
+        return self._loaded
+
+    def _open(self) -> Any:
+        from sentence_transformers import SentenceTransformer
+        from transformers.utils import logging as transformers_logging
+
+        shown = transformers_logging.is_progress_bar_enabled()
+        transformers_logging.disable_progress_bar()
+        logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
+        device = None if self._config.device == "auto" else self._config.device
+        try:
+            model = SentenceTransformer(
+                self._model.location,
+                device=device,
+                revision=self._model.revision,
+                # A local model must not ask the network for what it does not need.
+                local_files_only=self._model.origin != "hub",
+            )
+        except (OSError, ValueError, RuntimeError, KeyError) as error:
+            first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
+            if device and isinstance(error, RuntimeError):
+                raise ConfigError(f"`embedding.device` {device}: {first_line}") from error
+            raise ModelError(
+                f"{self._model.location}: cannot be loaded as an embedder: {first_line}"
+            ) from error
+        finally:
+            if shown:
+                transformers_logging.enable_progress_bar()
+        return model
+
+
+def _fingerprint(model: LocalModel) -> str:
+    if model.origin == "catalogue":
+        entry = CATALOGUE[model.name]
+        sums = "".join(f"{name}\0{sha256}\n" for name, sha256 in sorted(entry.files.items()))
+        return hashlib.sha256(sums.encode()).hexdigest()[:16]
+    if model.origin == "hub":
+        return model.revision or ""
+    return _directory_fingerprint(Path(model.location))
+
+
+def _directory_fingerprint(directory: Path) -> str:
+    """A hash over names, sizes and the first and last MiB of a model's files.
+
+    Weights of many gigabytes are told apart at every start without being read whole.
+    """
+    total = hashlib.sha256()
+    kept = {".safetensors", ".bin", ".json", ".txt", ".model", ".onnx"}
+    for path in sorted(directory.rglob("*")):
+        if not path.is_file() or path.suffix not in kept:
+            continue
+        size = path.stat().st_size
+        total.update(f"{path.relative_to(directory).as_posix()}\0{size}\0".encode())
+        with path.open("rb") as file:
+            total.update(file.read(_EDGE_BYTES))
+            file.seek(max(0, size - _EDGE_BYTES))
+            total.update(file.read(_EDGE_BYTES))
+    return total.hexdigest()[:16]

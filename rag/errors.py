@@ -1,0 +1,49 @@
+"""Every error that this package raises on purpose.
+
+A message says what was wrong, with which file or setting, and what to do about it; the command
+line prints that one line and leaves with exit code 1.
+"""
+
+from __future__ import annotations
+
+
+class RagError(Exception):
+    """The root of the errors below: catch this one to catch them all."""
+
+
+class ConfigError(RagError):
+    """A setting in `rag.toml`, the environment or an argument cannot be used."""
+
+
+class SourceError(RagError):
+    """A file or folder cannot be read as documents.
+
+    Args:
+        source: the path as the user gave it.
+        reason: what was wrong with it and what to do, without the path.
+    """
+
+    def __init__(self, source: str, reason: str) -> None:
+        super().__init__(f"{source}: {reason}")
+        self.source = source
+        self.reason = reason
+
+
+class ModelError(RagError):
+    """A model cannot be found, fetched, verified or loaded."""
+
+
+class EmbeddingError(RagError):
+    """Text cannot be turned into vectors, or into vectors that the index can hold."""
+
+
+class StoreError(RagError):
+    """The index is missing, damaged, locked, or was built with other settings."""
+
+
+class QuestionError(RagError):
+    """The question itself cannot be used: it is empty, or longer than the model reads."""
+
+
+class GenerationError(RagError):
+    """The generator cannot be reached, or stopped in the middle of an answer."""

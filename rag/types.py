@@ -1,0 +1,314 @@
+"""What passes between the rooms: frozen dataclasses, and protocols for what a user may swap.
+
+Offsets count Unicode code points of `Document.text`, are half-open (`[start, end)`), and are
+meant for Python slicing. Standard library only; NumPy is named in annotations alone.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Vectors = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Page `number` (from 1) of a paged document is `text[start:end]`."""
+
+    start: int
+    end: int
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Heading:
+    """A heading's own line is `text[start:end]`; `level` counts from 1 (the highest)."""
+
+    start: int
+    end: int
+    level: int
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One readable text with its origin. Citations point into `text`, so `text` is stored.
+
+    `id` is the hash of the source's identity, or the id that a corpus file gives. `source` is the
+    path as the user gave it. `content_hash` is the SHA-256 of `text` and `title` in hexadecimal.
+    `modified` is in seconds since the epoch. `verbatim` says that `text` is the file's own text
+    line by line, so that line numbers mean the same in an editor.
+    """
+
+    id: str
+    source: str
+    text: str
+    title: str
+    media_type: str
+    content_hash: str
+    modified: float | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    pages: tuple[Page, ...] = ()
+    headings: tuple[Heading, ...] = ()
+    verbatim: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A passage to be embedded: `document.text[start:end] == text`.
+
+    `id` is given by the store (0 before that) and never used again. `ordinal` counts the chunks of
+    one document from 0. `heading` is the path of headings above the chunk, outermost first. `page`
+    and `line` count from 1; `line` is None where line numbers would mean nothing to a reader.
+    """
+
+    id: int
+    document_id: str
+    text: str
+    start: int
+    end: int
+    ordinal: int
+    heading: tuple[str, ...] = ()
+    page: int | None = None
+    line: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What one stage of retrieval made of a hit: its rank from 1 and its score."""
+
+    name: str
+    rank: int
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A retrieved passage. Higher scores are better; `trace` explains the order."""
+
+    chunk: Chunk
+    score: float
+    rank: int
+    source: str
+    title: str
+    trace: tuple[Stage, ...] = ()
+
+    @property
+    def location(self) -> str:
+        """`path:page or line › heading`, as the command line shows it."""
+        return location(self.source, self.chunk.page, self.chunk.line, self.chunk.heading)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation with a model; `role` is `system`, `user` or `assistant`."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What a generator reads. Passage `[i]` in the text is `hits[i - 1]`.
+
+    `tokens` is the length of `messages` in the generator's own tokens; `left_out` are the hits
+    that did not fit into its budget, best first.
+    """
+
+    question: str
+    messages: tuple[Message, ...]
+    hits: tuple[Hit, ...]
+    tokens: int
+    left_out: tuple[Hit, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """A quoted span: `quote == document.text[start:end]`, checked when made.
+
+    `number` is the one shown in the answer's text, and the passage's number in the prompt.
+    """
+
+    number: int
+    document_id: str
+    source: str
+    page: int | None
+    line: int | None
+    heading: tuple[str, ...]
+    start: int
+    end: int
+    quote: str
+
+    @property
+    def location(self) -> str:
+        """`path:page or line › heading`, as the command line shows it."""
+        return location(self.source, self.page, self.line, self.heading)
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """`answer.text[start:end] == text`, with its support in the passages (0 to 1)."""
+
+    text: str
+    start: int
+    end: int
+    support: float
+    citations: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The reply to a question, with what it rests on.
+
+    `unsupported` are the sentences that no passage bears out. `abstained` says that the documents
+    hold no answer. `interrupted` is None, or why the generator stopped before its end: `text` is
+    then the part that had arrived. `timings` are in milliseconds.
+    """
+
+    question: str
+    text: str
+    citations: tuple[Citation, ...]
+    sentences: tuple[Sentence, ...]
+    unsupported: tuple[Sentence, ...]
+    abstained: bool
+    prompt: Prompt
+    model: str
+    timings: Mapping[str, float] = field(default_factory=dict)
+    interrupted: str | None = None
+
+    def _repr_html_(self) -> str:
+        """The answer and its sources for a notebook; every text is escaped."""
+        body = html.escape(self.text).replace("\n", "<br>")
+        if self.interrupted:
+            body += f"<p><b>interrupted:</b> {html.escape(self.interrupted)}</p>"
+        rows = "".join(
+            f"<li value='{c.number}'><code>{html.escape(c.location)}</code>"
+            f"<blockquote>{html.escape(c.quote)}</blockquote></li>"
+            for c in self.citations
+        )
+        sources = f"<ol>{rows}</ol>" if rows else ""
+        return f"<div><p><b>{html.escape(self.question)}</b></p><p>{body}</p>{sources}</div>"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """One sign of life of a long job: `done` of `total` (None: not known) `unit`s of `stage`."""
+
+    stage: str
+    done: int
+    total: int | None
+    unit: str
+    item: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class IngestionReport:
+    """What one run of indexing did; sources as the user gave them, each problem with its reason.
+
+    `timings` are in milliseconds by stage.
+    """
+
+    added: tuple[str, ...]
+    updated: tuple[str, ...]
+    removed: tuple[str, ...]
+    unchanged: int
+    skipped: tuple[tuple[str, str], ...]
+    failed: tuple[tuple[str, str], ...]
+    documents: int
+    chunks: int
+    embedded: int
+    timings: Mapping[str, float] = field(default_factory=dict)
+
+
+# What every part says, word for word, when the passages hold no answer: prompts ask for it,
+# and answers are recognised by it.
+NO_ANSWER = "The documents do not say."
+
+ProgressCallback = Callable[[Progress], None]
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    """Turns text into unit-length vectors.
+
+    `fingerprint` names the exact weights, `max_tokens` is what one text may hold, special tokens
+    included. `token_offsets` gives the code-point span of each token of a text, without special
+    tokens; chunking sizes by it.
+    """
+
+    name: str
+    dim: int
+    fingerprint: str
+    max_tokens: int
+    special_tokens: int
+
+    def token_offsets(self, text: str) -> Sequence[tuple[int, int]]: ...
+
+    def embed_documents(self, texts: Sequence[str]) -> Vectors:
+        """float32 `[len(texts), dim]`, each row of length 1."""
+        ...
+
+    def embed_query(self, text: str) -> Vectors:
+        """float32 `[dim]`, of length 1."""
+        ...
+
+
+@runtime_checkable
+class Retriever(Protocol):
+    """Finds passages, best first."""
+
+    def search(self, question: str, k: int) -> list[Hit]: ...
+
+
+@runtime_checkable
+class Generator(Protocol):
+    """Writes text for a prompt, piece by piece.
+
+    `context_tokens` is what the model holds, prompt and answer together; `max_tokens` is what it
+    may write.
+    """
+
+    name: str
+    context_tokens: int
+    max_tokens: int
+
+    def count_tokens(self, messages: Sequence[Message]) -> int:
+        """The length of `messages` as this model reads them, its template included."""
+        ...
+
+    def stream(self, prompt: Prompt) -> Iterator[str]:
+        """Pieces of the answer as they are written.
+
+        Raises:
+            GenerationError: when the model cannot be reached or stops in the middle; the pieces
+                that were already given stay valid.
+        """
+        ...
+
+
+class Reader(Protocol):
+    """Reads one file into documents. Raises `SourceError` where it cannot."""
+
+    def __call__(self, path: Path, source: str) -> Iterable[Document]: ...
+
+
+class Chunker(Protocol):
+    """Cuts a document into passages."""
+
+    def __call__(self, document: Document) -> Iterable[Chunk]: ...
+
+
+def location(
+    source: str, page: int | None, line: int | None, heading: Sequence[str]
+) -> str:
+    """`path:page or line › heading`: where a reader finds a passage."""
+    place = f"{source}:p{page}" if page else f"{source}:{line}" if line else source
+    return " › ".join([place, *heading[-1:]])
