@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import bisect
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
@@ -51,7 +50,6 @@ def chunk_document(
     character of the document.
     """
     cut = _splitter(token_offsets, size - overlap)
-    newlines = [at for at, character in enumerate(document.text) if character == "\n"]
     ordinal = 0
     for section_start, section_end in _sections(document):
         section = document.text[section_start:section_end]
@@ -59,8 +57,8 @@ def chunk_document(
         for index, (piece_start, piece_end) in enumerate(pieces):
             start = piece_start
             if index and overlap:
-                start = _overlap_start(section, pieces[index - 1][0], piece_start, piece_end,
-                                       token_offsets, size, overlap)  # fmt: skip
+                before = (pieces[index - 1][0], piece_start)
+                start = _overlap_start(section, before, piece_end, token_offsets, size, overlap)
             span = _strip(section, start, piece_end)
             if span is None:
                 continue
@@ -72,9 +70,9 @@ def chunk_document(
                 start=start,
                 end=end,
                 ordinal=ordinal,
-                heading=_heading_path(document, start),
-                page=_page(document, start),
-                line=bisect.bisect_left(newlines, start) + 1 if document.verbatim else None,
+                heading=document.heading_at(start),
+                page=document.page_at(start),
+                line=document.line_at(start),
             )
             ordinal += 1
 
@@ -132,14 +130,14 @@ def _fit(
 
 def _overlap_start(
     section: str,
-    least: int,
-    start: int,
+    previous: tuple[int, int],
     end: int,
     token_offsets: TokenOffsets,
     size: int,
     overlap: int,
 ) -> int:
-    """Where a passage starts that takes in up to `overlap` tokens of what comes before it."""
+    """Where a passage up to `end` starts that takes in `overlap` tokens of the previous piece."""
+    least, start = previous
     before = token_offsets(section[least:start])
     for count in range(min(overlap, len(before)), 0, -1):
         candidate = least + before[-count][0]
@@ -160,22 +158,6 @@ def _sections(document: Document) -> list[tuple[int, int]]:
             cuts.append(heading.start)
     cuts.append(len(document.text))
     return list(pairwise(cuts))
-
-
-def _heading_path(document: Document, start: int) -> tuple[str, ...]:
-    path: list[tuple[int, str]] = []
-    for heading in document.headings:
-        if heading.start > start:
-            break
-        while path and path[-1][0] >= heading.level:
-            path.pop()
-        path.append((heading.level, heading.title))
-    return tuple(title for _, title in path)
-
-
-def _page(document: Document, start: int) -> int | None:
-    at = bisect.bisect_right(document.pages, start, key=lambda page: page.start) - 1
-    return document.pages[at].number if at >= 0 else None
 
 
 def _strip(text: str, start: int, end: int) -> tuple[int, int] | None:

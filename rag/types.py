@@ -6,6 +6,7 @@ meant for Python slicing. Standard library only; NumPy is named in annotations a
 
 from __future__ import annotations
 
+import bisect
 import html
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -59,6 +60,26 @@ class Document:
     pages: tuple[Page, ...] = ()
     headings: tuple[Heading, ...] = ()
     verbatim: bool = False
+
+    def page_at(self, offset: int) -> int | None:
+        """The number of the page that holds `text[offset]`; None in a document without pages."""
+        at = bisect.bisect_right(self.pages, offset, key=lambda page: page.start) - 1
+        return self.pages[at].number if at >= 0 else None
+
+    def heading_at(self, offset: int) -> tuple[str, ...]:
+        """The path of headings above `text[offset]`, outermost first."""
+        path: list[Heading] = []
+        for heading in self.headings:
+            if heading.start > offset:
+                break
+            while path and path[-1].level >= heading.level:
+                path.pop()
+            path.append(heading)
+        return tuple(heading.title for heading in path)
+
+    def line_at(self, offset: int) -> int | None:
+        """The line of `text[offset]` from 1; None where lines mean nothing to a reader."""
+        return self.text.count("\n", 0, offset) + 1 if self.verbatim else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,131 @@
+"""Retrieval-augmented question answering with answers that can be checked.
+
+    from rag import RAG
+
+    rag = RAG("indexes/default")
+    rag.index(["docs/"])
+    answer = rag.ask("What does the lease say about pets?")
+    print(answer.text, answer.citations)
+
+Names are imported when first used: `import rag` loads no model library.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rag.config import Config, load_config
+    from rag.engine import RAG, AnswerStream
+    from rag.errors import (
+        ConfigError,
+        EmbeddingError,
+        GenerationError,
+        ModelError,
+        QuestionError,
+        RagError,
+        SourceError,
+        StoreError,
+    )
+    from rag.types import (
+        Answer,
+        Chunk,
+        Chunker,
+        Citation,
+        Document,
+        Embedder,
+        Generator,
+        Heading,
+        Hit,
+        IngestionReport,
+        Message,
+        Page,
+        Progress,
+        Prompt,
+        Reader,
+        Retriever,
+        Sentence,
+        Stage,
+    )
+
+_HOMES = {
+    "rag.config": ("Config", "load_config"),
+    "rag.engine": ("RAG", "AnswerStream"),
+    "rag.errors": (
+        "ConfigError",
+        "EmbeddingError",
+        "GenerationError",
+        "ModelError",
+        "QuestionError",
+        "RagError",
+        "SourceError",
+        "StoreError",
+    ),
+    "rag.types": (
+        "Answer",
+        "Chunk",
+        "Chunker",
+        "Citation",
+        "Document",
+        "Embedder",
+        "Generator",
+        "Heading",
+        "Hit",
+        "IngestionReport",
+        "Message",
+        "Page",
+        "Progress",
+        "Prompt",
+        "Reader",
+        "Retriever",
+        "Sentence",
+        "Stage",
+    ),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "RAG",
+    "Answer",
+    "AnswerStream",
+    "Chunk",
+    "Chunker",
+    "Citation",
+    "Config",
+    "ConfigError",
+    "Document",
+    "Embedder",
+    "EmbeddingError",
+    "GenerationError",
+    "Generator",
+    "Heading",
+    "Hit",
+    "IngestionReport",
+    "Message",
+    "ModelError",
+    "Page",
+    "Progress",
+    "Prompt",
+    "QuestionError",
+    "RagError",
+    "Reader",
+    "Retriever",
+    "Sentence",
+    "SourceError",
+    "Stage",
+    "StoreError",
+    "load_config",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'rag' has no attribute {name!r}")
+    return getattr(import_module(_HOME_OF[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,294 @@
+"""Generated text + Prompt -> Answer: which sentence rests on which span.
+
+The numbers that a model writes in brackets are taken for hints. What is shown as a citation is
+decided by evidence: the words of the sentence against the words of the passages.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from rag import sentences
+from rag.errors import GenerationError, StoreError
+from rag.types import NO_ANSWER, Answer, Citation, Document, Hit, Prompt, Sentence
+
+# A sentence rests on a passage whose best span holds this share of its content words.
+SUPPORTED = 0.5
+
+_MARKER = re.compile(r"[ \t]*\[\s*\d+(?:\s*[,;–-]\s*\d+)*\s*\]")  # noqa: RUF001
+# What may still become a marker when more text arrives.
+_HALF_MARKER = re.compile(r"[ \t]*(?:\[[\d\s,;–-]*)?$")  # noqa: RUF001
+_WORD = re.compile(r"\w+(?:[.,]\d+)*")
+_REFUSAL = re.compile(
+    r"\b(?:documents?|passages?|context|text|sources?)\b.{0,60}?"
+    r"\b(?:do(?:es)?\s+not|don't|doesn't|no)\b.{0,40}?"
+    r"\b(?:say|says|mention|state|contain|hold|provide|include|specify|answer|information)",
+    re.IGNORECASE | re.DOTALL,
+)
+_STOP_WORDS = frozenset(
+    "a about after all also an and any are as at be because been but by can could did do does for "
+    "from had has have he her his how i if in into is it its may more most no not of on one or "
+    "other our over s she so some such than that the their them then there these they this those "
+    "to up was we were what when where which who will with would you your".split()
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """The span of a passage that bears out a sentence best, and how well (0 to 1).
+
+    `start` and `end` count from the beginning of the passage.
+    """
+
+    number: int
+    start: int
+    end: int
+    support: float
+
+
+class CitedText:
+    """Turns a generator's pieces into text whose citation marks are all borne out.
+
+    Iterating gives the text as it comes, marks included; the joined pieces are the answer's text.
+    Marks that the model wrote are taken out, and a sentence that passages bear out gets theirs
+    when it ends. Afterwards `answer` makes the Answer.
+    """
+
+    def __init__(self, pieces: Iterable[str], prompt: Prompt) -> None:
+        self._pieces = pieces
+        self._prompt = prompt
+        self._passages = [_Passage.of(hit.chunk.text) for hit in prompt.hits]
+        self._shown = ""
+        self._sentences: list[Sentence] = []
+        self._evidence: list[Evidence] = []
+        self.interrupted: str | None = None
+
+    def __iter__(self) -> Iterator[str]:
+        # `raw` is the sentence at hand: everything of it that precedes `sent` has been given out.
+        raw, sent, hinted = "", 0, []
+        try:
+            for piece in self._pieces:
+                raw, numbers = _take_markers(raw + piece, sent)
+                hinted += numbers
+                while True:
+                    end = _first_sentence_end(raw)
+                    if end is None:
+                        break
+                    yield self._show(raw[sent:end])
+                    yield self._close(raw[:end], hinted)
+                    raw, sent, hinted = raw[end:], 0, []
+                held = _held_from(raw)
+                if held > sent:
+                    yield self._show(raw[sent:held])
+                    sent = held
+        except GenerationError as error:
+            self.interrupted = str(error)
+        raw = raw.rstrip()
+        if raw[sent:]:
+            yield self._show(raw[sent:])
+        if raw.strip():
+            yield self._close(raw, hinted)
+
+    def answer(
+        self,
+        document: Callable[[str], Document],
+        model: str,
+        timings: Mapping[str, float],
+    ) -> Answer:
+        """The Answer, each quote checked against its document.
+
+        Raises:
+            StoreError: if a passage is not what its document holds at its place.
+        """
+        text = self._shown
+        # A refusal amid supported sentences is a caveat; one alone, or first, is the reply.
+        refused = is_refusal(self._sentences[0].text) if self._sentences else not self.interrupted
+        supported = [s for s in self._sentences if s.citations]
+        abstained = refused or (not supported and self.interrupted is None)
+        citations = () if abstained else self._citations(document)
+        kept = tuple(_uncited(s) for s in self._sentences) if abstained else tuple(self._sentences)
+        return Answer(
+            question=self._prompt.question,
+            text=text,
+            citations=citations,
+            sentences=kept,
+            unsupported=tuple(
+                s for s in kept if not s.citations and not is_refusal(s.text)
+            ),
+            abstained=abstained,
+            prompt=self._prompt,
+            model=model,
+            timings=timings,
+            interrupted=self.interrupted,
+        )
+
+    def _show(self, text: str) -> str:
+        if not self._shown:
+            text = text.lstrip()
+        self._shown += text
+        return text
+
+    def _close(self, raw: str, hinted: Sequence[int]) -> str:
+        text = raw.strip()
+        if not text:
+            return ""
+        start = len(self._shown.rstrip()) - len(text)
+        found = [] if is_refusal(text) else self._supporting(text, hinted)
+        numbers = tuple(sorted({evidence.number for evidence in found}))
+        support = max(
+            (evidence.support for evidence in found),
+            default=0.0,
+        )
+        self._sentences.append(Sentence(text, start, start + len(text), support, numbers))
+        self._evidence += found
+        marks = "".join(f" [{number}]" for number in numbers)
+        self._shown += marks
+        return marks
+
+    def _supporting(self, sentence: str, hinted: Sequence[int]) -> list[Evidence]:
+        words = _content_words(sentence)
+        if not words:
+            return []
+        best = [
+            evidence
+            for number, passage in enumerate(self._passages, start=1)
+            if (evidence := passage.evidence(words, number)) and evidence.support >= SUPPORTED
+        ]
+        chosen = [evidence for evidence in best if evidence.number in hinted]
+        if not chosen and best:
+            chosen = [max(best, key=lambda evidence: (evidence.support, -evidence.number))]
+        return chosen
+
+    def _citations(self, document: Callable[[str], Document]) -> tuple[Citation, ...]:
+        citations = {}
+        for evidence in self._evidence:
+            hit = self._prompt.hits[evidence.number - 1]
+            citation = _citation(hit, evidence, document(hit.chunk.document_id))
+            citations[citation.number, citation.start, citation.end] = citation
+        return tuple(citations[key] for key in sorted(citations))
+
+
+def is_refusal(text: str) -> bool:
+    """Whether a sentence says that the documents hold no answer."""
+    return NO_ANSWER.rstrip(".").lower() in text.lower() or bool(_REFUSAL.search(text))
+
+
+def refusal(prompt: Prompt, timings: Mapping[str, float]) -> Answer:
+    """The Answer when nothing was found that a generator could be asked about."""
+    return Answer(
+        question=prompt.question,
+        text=NO_ANSWER,
+        citations=(),
+        sentences=(Sentence(NO_ANSWER, 0, len(NO_ANSWER), 0.0),),
+        unsupported=(),
+        abstained=True,
+        prompt=prompt,
+        model="",
+        timings=timings,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Passage:
+    spans: list[tuple[int, int]]
+    words: list[frozenset[str]] = field(repr=False)
+
+    @classmethod
+    def of(cls, text: str) -> _Passage:
+        spans = sentences.split(text)
+        # Windows of one or two sentences: a claim often joins a pronoun to what it stands for.
+        windows = spans + [(a[0], b[1]) for a, b in zip(spans, spans[1:], strict=False)]
+        return cls(windows, [_content_words(text[start:end]) for start, end in windows])
+
+    def evidence(self, words: frozenset[str], number: int) -> Evidence | None:
+        """The window that holds the largest share of `words`; of equal ones the shortest.
+
+        A number in the sentence that the window lacks leaves no support: it is what a reader
+        would act upon.
+        """
+        best = None
+        for (start, end), held in zip(self.spans, self.words, strict=True):
+            if any(word[0].isdigit() and word not in held for word in words):
+                continue
+            support = len(words & held) / len(words)
+            if support and (
+                best is None
+                or (support, best.end - best.start) > (best.support, end - start)
+            ):
+                best = Evidence(number, start, end, support)
+        return best
+
+
+def _citation(hit: Hit, evidence: Evidence, document: Document) -> Citation:
+    chunk = hit.chunk
+    start, end = chunk.start + evidence.start, chunk.start + evidence.end
+    quote = document.text[start:end]
+    if quote != chunk.text[evidence.start : evidence.end]:
+        raise StoreError(
+            f"{hit.source}: its passage at {chunk.start}-{chunk.end} is not what the stored "
+            "document holds there: index it again with `rag index --rebuild`"
+        )
+    return Citation(
+        number=evidence.number,
+        document_id=document.id,
+        source=document.source,
+        page=document.page_at(start),
+        line=document.line_at(start),
+        heading=document.heading_at(start),
+        start=start,
+        end=end,
+        quote=quote,
+    )
+
+
+def _uncited(sentence: Sentence) -> Sentence:
+    return Sentence(sentence.text, sentence.start, sentence.end, sentence.support)
+
+
+def _take_markers(raw: str, sent: int) -> tuple[str, list[int]]:
+    """The text without the marks in what was not given out yet, and the marks' numbers."""
+    numbers: list[int] = []
+
+    def note(match: re.Match[str]) -> str:
+        numbers.extend(int(number) for number in re.findall(r"\d+", match[0]))
+        return ""
+
+    return raw[:sent] + _MARKER.sub(note, raw[sent:]), numbers
+
+
+def _first_sentence_end(raw: str) -> int | None:
+    """Where the first sentence ends, once there is text after it."""
+    spans = sentences.split(raw)
+    if len(spans) < 2:
+        return None
+    # A lone list number ("1.") or mark belongs to what follows it.
+    if not _content_words(raw[slice(*spans[0])]) or raw[slice(*spans[0])].rstrip(".)").isdigit():
+        return spans[1][1] if len(spans) > 2 else None
+    return spans[0][1]
+
+
+def _held_from(raw: str) -> int:
+    """From where on the text must wait: it may become a mark, or a mark may have to go before it.
+
+    White space at the end waits as well, since a sentence's marks go before it.
+    """
+    match = _HALF_MARKER.search(raw)
+    end = match.start() if match else len(raw)
+    return len(raw[:end].rstrip())
+
+
+def _content_words(text: str) -> frozenset[str]:
+    return frozenset(
+        _stem(word)
+        for word in _WORD.findall(text.casefold().replace("’", "'"))
+        if word not in _STOP_WORDS and (len(word) > 1 or word.isdigit())
+    )
+
+
+def _stem(word: str) -> str:
+    for ending in ("ing", "edly", "ed", "ies", "es", "s", "ly"):
+        if word.endswith(ending) and len(word) - len(ending) >= 4 and not word[0].isdigit():
+            return word[: -len(ending)]
+    return word

@@ -1,0 +1,252 @@
+"""class RAG: the rooms wired together."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rag.config import Config, load_config
+from rag.errors import QuestionError, StoreError
+from rag.index import Index
+from rag.types import Prompt
+
+if TYPE_CHECKING:
+    from rag.citations import CitedText
+    from rag.types import (
+        Answer,
+        Document,
+        Embedder,
+        Generator,
+        Hit,
+        IngestionReport,
+        ProgressCallback,
+        Retriever,
+    )
+
+
+class RAG:
+    """Index documents, search them, and ask them questions.
+
+    One object may be used from several threads. Models are loaded when first needed and kept.
+
+    Args:
+        path: the index folder; None takes `index.path` of the settings.
+        config: all settings; None reads `rag.toml` and the environment.
+        embedder: an Embedder of your own in place of the configured one.
+        generator: a Generator of your own in place of the configured one.
+        retriever: a Retriever of your own in place of dense search.
+        progress: called with signs of life of long work (fetching a model).
+        settings: single settings by `section.key`, above `rag.toml` and the environment, e.g.
+            `{"retrieval.top_k": 8}`; not together with `config`.
+
+    Raises:
+        ConfigError: if a setting cannot be used.
+    """
+
+    def __init__(
+        self,
+        path: str | Path | None = None,
+        *,
+        config: Config | None = None,
+        embedder: Embedder | None = None,
+        generator: Generator | None = None,
+        retriever: Retriever | None = None,
+        progress: ProgressCallback | None = None,
+        settings: dict[str, Any] | None = None,
+    ) -> None:
+        self.config = config or load_config(arguments=settings)
+        self.path = Path(path if path is not None else self.config.index.path)
+        self._index = Index(self.path)
+        self._progress = progress
+        self._lock = threading.RLock()
+        self._given_embedder = embedder
+        self._given_generator = generator
+        self._given_retriever = retriever
+
+    def index(
+        self,
+        paths: str | Path | Sequence[str | Path],
+        *,
+        rebuild: bool = False,
+        progress: ProgressCallback | None = None,
+    ) -> IngestionReport:
+        """Bring the index to the state of files and folders; unchanged ones cost nothing.
+
+        Raises:
+            SourceError: if a path does not exist, or none of the given files can be read.
+            StoreError: if the index was built with another embedder or chunking (unless
+                `rebuild`), is being written by another process, or cannot be written.
+        """
+        from rag.ingestion import ingest
+
+        given = [paths] if isinstance(paths, str | Path) else list(paths)
+        return ingest(
+            self._index,
+            self.embedder,
+            self.config.chunking,
+            given,
+            rebuild=rebuild,
+            progress=progress or self._progress,
+        )
+
+    def search(self, question: str, k: int | None = None) -> list[Hit]:
+        """The `k` best passages for a question, best first (default: `retrieval.top_k`).
+
+        Raises:
+            QuestionError: if the question is empty or too long.
+            StoreError: if there is no index, or it was built with another embedder.
+        """
+        if not question.strip():
+            raise QuestionError("the question is empty")
+        wanted = self.config.retrieval.top_k if k is None else k
+        if wanted < 1:
+            raise QuestionError(f"k must be at least 1, not {wanted}")
+        return self.retriever.search(question.strip(), wanted)
+
+    def ask(self, question: str, k: int | None = None) -> Answer:
+        """Answer a question from the documents, with citations.
+
+        A generator that stops in the middle leaves `answer.interrupted` set and the text so far.
+
+        Raises:
+            QuestionError: if the question is empty or too long.
+            StoreError: if there is no index, or it was built with another embedder.
+            GenerationError: if the generator cannot be reached at all.
+        """
+        stream = self.stream(question, k)
+        for _ in stream:
+            pass
+        return stream.answer
+
+    def stream(self, question: str, k: int | None = None) -> AnswerStream:
+        """Like `ask`, piece by piece: iterate for the text, then read `.answer`."""
+        return AnswerStream(self, question, k)
+
+    def document(self, document_id: str) -> Document:
+        """A stored document, whose text citations point into.
+
+        Raises:
+            StoreError: if the index holds no such document.
+        """
+        found = self._index.document(document_id)
+        if found is None:
+            raise StoreError(f"{self.path}: holds no document {document_id!r}")
+        return found
+
+    def documents(self) -> Iterator[Document]:
+        """All stored documents, by source."""
+        return self._index.documents()
+
+    def info(self) -> dict[str, Any]:
+        """What the index holds, with what it was built, and how large it is on disk (bytes).
+
+        Raises:
+            StoreError: if there is no index.
+        """
+        manifest = self._index.manifest()
+        size = sum(file.stat().st_size for file in self.path.iterdir() if file.is_file())
+        return {
+            "path": str(self.path),
+            **self._index.counts(),
+            "bytes": size,
+            "embedder": manifest.embedder if manifest else None,
+            "dim": manifest.dim if manifest else None,
+            "chunk_size": manifest.chunk_size if manifest else None,
+            "chunk_overlap": manifest.chunk_overlap if manifest else None,
+        }
+
+    def exists(self) -> bool:
+        """Whether there is an index at `path`."""
+        return self._index.exists()
+
+    @cached_property
+    def embedder(self) -> Embedder:
+        """The embedder in use."""
+        with self._lock:
+            if self._given_embedder is not None:
+                return self._given_embedder
+            from rag.embedding import load_embedder
+
+            return load_embedder(self.config.embedding, self._progress)
+
+    @cached_property
+    def generator(self) -> Generator:
+        """The generator in use."""
+        with self._lock:
+            if self._given_generator is not None:
+                return self._given_generator
+            from rag.generation import load_generator
+
+            return load_generator(self.config.generation, progress=self._progress)
+
+    @cached_property
+    def retriever(self) -> Retriever:
+        """The retriever in use, checked against what the index was built with."""
+        with self._lock:
+            if self._given_retriever is not None:
+                return self._given_retriever
+            from rag.ingestion import check_manifest
+            from rag.retrieval import DenseRetriever
+
+            manifest = self._index.manifest()
+            if manifest is not None:
+                check_manifest(manifest, self.embedder, self.path)
+            return DenseRetriever(self._index, self.embedder)
+
+
+class AnswerStream:
+    """An answer as it is written. Iterate once; the joined pieces are `answer.text`."""
+
+    def __init__(self, rag: RAG, question: str, k: int | None) -> None:
+        self._rag = rag
+        self._question = question
+        self._k = k
+        self._answer: Answer | None = None
+        self._pieces = self._write()
+
+    def __iter__(self) -> Iterator[str]:
+        return self._pieces
+
+    @property
+    def answer(self) -> Answer:
+        """The answer with its citations; what is left of the stream is read first."""
+        for _ in self._pieces:
+            pass
+        if self._answer is None:
+            raise QuestionError("the stream was closed before its end, or failed: ask again")
+        return self._answer
+
+    def _write(self) -> Iterator[str]:
+        from rag.citations import CitedText, refusal
+        from rag.prompt import build_prompt
+
+        timings: dict[str, float] = {}
+        started = time.perf_counter()
+        hits = self._rag.search(self._question, self._k)
+        timings["retrieval"] = _milliseconds(started)
+        question = self._question.strip()
+        if not hits or hits[0].score < self._rag.config.retrieval.min_score:
+            self._answer = refusal(Prompt(question, (), tuple(hits), 0), timings)
+            yield self._answer.text
+            return
+        started = time.perf_counter()
+        generator = self._rag.generator
+        prompt = build_prompt(question, hits, generator)
+        timings["prompt"] = _milliseconds(started)
+        started = time.perf_counter()
+        cited: CitedText = CitedText(generator.stream(prompt), prompt)
+        for piece in cited:
+            if "first_token" not in timings:
+                timings["first_token"] = _milliseconds(started)
+            if piece:
+                yield piece
+        timings["generation"] = _milliseconds(started)
+        self._answer = cited.answer(self._rag.document, generator.name, timings)
+
+
+def _milliseconds(since: float) -> float:
+    return (time.perf_counter() - since) * 1000

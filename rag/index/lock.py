@@ -1,0 +1,51 @@
+"""One writer at a time, by a file lock that dies with its process."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from rag.errors import StoreError
+
+
+@contextmanager
+def writing(directory: Path) -> Iterator[None]:
+    """Hold the writer's lock of an index.
+
+    Raises:
+        StoreError: at once, if another writer holds it, naming who and since when.
+    """
+    holder = directory / "writer.json"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(directory / "writer.lock")
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise StoreError(
+            f"{directory}: is being written by {_described(holder)}: try again when it is done"
+        ) from None
+    except OSError as error:
+        raise StoreError(f"{directory}: cannot be written: {error.strerror or error}") from error
+    try:
+        now = time.strftime("%Y-%m-%d %H:%M:%S")
+        record = {"process": os.getpid(), "host": socket.gethostname(), "since": now}
+        holder.write_text(json.dumps(record), encoding="utf-8")
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        lock.release()
+
+
+def _described(holder: Path) -> str:
+    try:
+        record = json.loads(holder.read_text(encoding="utf-8"))
+        return f"process {record['process']} on {record['host']} since {record['since']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"
