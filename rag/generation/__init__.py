@@ -1,0 +1,79 @@
+"""Prompt -> stream of text, through whatever writes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from importlib.metadata import entry_points
+
+from rag.config import GenerationConfig
+from rag.types import Generator, Message, ProgressCallback, Prompt
+
+__all__ = ["from_callable", "load_generator"]
+
+
+def load_generator(
+    config: GenerationConfig, *, progress: ProgressCallback | None = None
+) -> Generator:
+    """The generator that `config.model` names; weights are loaded at its first use.
+
+    `config.model` is `extractive`, a name of the entry-point group `rag.generators`, the URL of
+    an OpenAI-compatible server, a GGUF file, or a model that transformers loads (a directory, or
+    a hub name with an optional `@revision`).
+
+    Raises:
+        ModelError: if there is no such model, or it cannot be fetched.
+    """
+    if config.model == "extractive":
+        from rag.generation.extractive import ExtractiveGenerator
+
+        return ExtractiveGenerator(config)
+    if config.model.startswith(("http://", "https://")):
+        from rag.generation.openai import OpenAIGenerator
+
+        return OpenAIGenerator(config.model, config)
+    for entry in entry_points(group="rag.generators", name=config.model):
+        generator: Generator = entry.load()(config)
+        return generator
+    from rag.models import resolve
+
+    model = resolve(config.model, kind="generator", progress=progress)
+    if model.location.lower().endswith(".gguf"):
+        from rag.generation.llamacpp import LlamaCppGenerator
+
+        return LlamaCppGenerator(model, config)
+    from rag.generation.huggingface import TransformersGenerator
+
+    return TransformersGenerator(model, config)
+
+
+def from_callable(
+    name: str,
+    write: Callable[[Prompt], Iterable[str]],
+    *,
+    context_tokens: int = 8192,
+    max_tokens: int = 1024,
+) -> Generator:
+    """A Generator out of a plain function; the prompt is budgeted with an estimate of tokens."""
+    return _CallableGenerator(name, write, context_tokens, max_tokens)
+
+
+class _CallableGenerator:
+    def __init__(
+        self,
+        name: str,
+        write: Callable[[Prompt], Iterable[str]],
+        context_tokens: int,
+        max_tokens: int,
+    ) -> None:
+        self.name = name
+        self.context_tokens = context_tokens
+        self.max_tokens = max_tokens
+        self._write = write
+
+    def count_tokens(self, messages: Sequence[Message]) -> int:
+        from rag.generation.estimate import estimate_tokens
+
+        return estimate_tokens(messages)
+
+    def stream(self, prompt: Prompt) -> Iterator[str]:
+        yield from self._write(prompt)

@@ -1,0 +1,154 @@
+"""Causal and sequence-to-sequence models through transformers: CUDA, MPS or the CPU."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from rag.config import GenerationConfig
+from rag.errors import ModelError
+from rag.generation.threaded import stream_from_thread
+from rag.models import LocalModel
+from rag.types import Message, Prompt
+
+
+class TransformersGenerator:
+    """A model that transformers loads, in the precision its device works best in.
+
+    bfloat16 (or float16 where the GPU lacks it) on CUDA, float16 on MPS, float32 on a CPU.
+    """
+
+    def __init__(self, model: LocalModel, config: GenerationConfig) -> None:
+        self.name = model.name
+        self.max_tokens = config.max_tokens
+        self._model = model
+        self._config = config
+        self._lock = threading.Lock()
+        self._turn = threading.Lock()
+        self._loaded: tuple[Any, Any] | None = None
+
+    @property
+    def context_tokens(self) -> int:
+        """What the model holds, as far as its configuration and the settings allow."""
+        model, tokenizer = self._load()
+        most = getattr(model.config, "max_position_embeddings", None) or tokenizer.model_max_length
+        allowed = min(self._config.context_tokens, int(most))
+        # An encoder reads all of its window; the answer has the decoder's to itself.
+        return allowed + self.max_tokens if model.config.is_encoder_decoder else allowed
+
+    def count_tokens(self, messages: Sequence[Message]) -> int:
+        """The length of `messages` in the model's own tokens, chat template included."""
+        _, tokenizer = self._load()
+        return len(self._encode(tokenizer, messages)["input_ids"][0])
+
+    def stream(self, prompt: Prompt) -> Iterator[str]:
+        """Pieces of the answer as they are written.
+
+        Raises:
+            GenerationError: if the model fails, for instance for want of memory.
+        """
+        model, tokenizer = self._load()
+        inputs = self._encode(tokenizer, prompt.messages).to(model.device)
+
+        def write(give: Callable[[str], bool]) -> None:
+            import torch
+
+            sampling = self._config.temperature > 0
+            options: dict[str, Any] = {"do_sample": sampling}
+            if sampling:
+                options["temperature"] = self._config.temperature
+            with self._turn, torch.inference_mode():
+                if sampling:
+                    torch.manual_seed(self._config.seed)
+                streamer = _streamer(tokenizer, give, skip_prompt=not model.config.is_encoder_decoder)
+                model.generate(
+                    **inputs,
+                    max_new_tokens=self.max_tokens,
+                    streamer=streamer,
+                    stopping_criteria=[lambda *_: torch.tensor([streamer.stopped])],
+                    pad_token_id=tokenizer.pad_token_id or tokenizer.eos_token_id,
+                    **options,
+                )
+
+        yield from stream_from_thread(write, self.name)
+
+    def _encode(self, tokenizer: Any, messages: Sequence[Message]) -> Any:
+        if tokenizer.chat_template:
+            return tokenizer.apply_chat_template(
+                [{"role": message.role, "content": message.content} for message in messages],
+                add_generation_prompt=True,
+                return_tensors="pt",
+                return_dict=True,
+            )
+        text = "\n\n".join(message.content for message in messages)
+        encoded = tokenizer(text, return_tensors="pt")
+        encoded.pop("token_type_ids", None)
+        return encoded
+
+    def _load(self) -> tuple[Any, Any]:
+        with self._lock:
+            if self._loaded is None:
+                self._loaded = self._open()
+        return self._loaded
+
+    def _open(self) -> tuple[Any, Any]:
+        import torch
+        from transformers import (
+            AutoConfig,
+            AutoModelForCausalLM,
+            AutoModelForSeq2SeqLM,
+            AutoTokenizer,
+        )
+        from transformers.utils import logging
+
+        shown = logging.is_progress_bar_enabled()
+        logging.disable_progress_bar()
+        device = self._device(torch)
+        options = {
+            "revision": self._model.revision,
+            "local_files_only": self._model.origin != "hub",
+        }
+        try:
+            config = AutoConfig.from_pretrained(self._model.location, **options)
+            kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+            tokenizer = AutoTokenizer.from_pretrained(self._model.location, **options)
+            model = kind.from_pretrained(
+                self._model.location, dtype=_dtype(torch, device), **options
+            )
+            return model.to(device).eval(), tokenizer
+        except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
+            first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise ModelError(
+                f"{self._model.location}: transformers cannot load it: {first_line} "
+                "(give a model directory, or a hub name while the hub can be reached)"
+            ) from error
+        finally:
+            if shown:
+                logging.enable_progress_bar()
+
+    def _device(self, torch: Any) -> str:
+        if self._config.device != "auto":
+            return self._config.device
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _dtype(torch: Any, device: str) -> Any:
+    if device.startswith("cuda"):
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    return torch.float16 if device == "mps" else torch.float32
+
+
+def _streamer(tokenizer: Any, give: Callable[[str], bool], *, skip_prompt: bool) -> Any:
+    from transformers import TextStreamer
+
+    class Streamer(TextStreamer):  # type: ignore[misc]
+        stopped = False
+
+        def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
+            self.stopped = give(text)
+
+    return Streamer(tokenizer, skip_prompt=skip_prompt, skip_special_tokens=True)
+

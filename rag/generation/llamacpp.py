@@ -1,0 +1,143 @@
+"""GGUF models through llama.cpp, in this process."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from rag.config import GenerationConfig
+from rag.errors import GenerationError, ModelError
+from rag.generation.threaded import stream_from_thread
+from rag.models import LocalModel
+from rag.types import Message, Prompt
+
+_SILENT = -1
+
+
+class LlamaCppGenerator:
+    """A chat model in a GGUF file. Loaded at first use; threads take turns."""
+
+    def __init__(self, model: LocalModel, config: GenerationConfig) -> None:
+        self.name = model.name
+        self.max_tokens = config.max_tokens
+        self.context_tokens = config.context_tokens
+        self._path = Path(model.location)
+        self._config = config
+        self._lock = threading.Lock()
+        self._server: Any = None
+        self._socket_directory: tempfile.TemporaryDirectory[str] | None = None
+
+    def count_tokens(self, messages: Sequence[Message]) -> int:
+        """The length of `messages` in the model's own tokens, chat template included."""
+        applied = self._post("/apply-template", {"messages": _as_dicts(messages)})
+        content = {"content": applied["prompt"], "add_special": True, "parse_special": True}
+        return len(self._post("/tokenize", content)["tokens"])
+
+    def stream(self, prompt: Prompt) -> Iterator[str]:
+        """Pieces of the answer as they are written.
+
+        Raises:
+            GenerationError: if the prompt does not fit, or llama.cpp reports an error.
+        """
+        server = self._load()
+        request = {
+            "messages": _as_dicts(prompt.messages),
+            "max_tokens": self.max_tokens,
+            "temperature": self._config.temperature,
+            "seed": self._config.seed,
+            "cache_prompt": True,
+            "stream": True,
+        }
+
+        def write(give: Callable[[str], bool]) -> None:
+            def receive(chunks: Any) -> bool:
+                for chunk in chunks if isinstance(chunks, list) else [chunks]:
+                    if "error" in chunk:
+                        raise GenerationError(f"{self.name}: {chunk['error'].get('message')}")
+                    for choice in chunk.get("choices", []):
+                        if give(choice["delta"].get("content") or ""):
+                            return True
+                return False
+
+            failures: list[GenerationError] = []
+
+            def receive_or_note(chunks: Any) -> bool:
+                # An exception in the callback would be lost in foreign code.
+                try:
+                    return receive(chunks)
+                except GenerationError as error:
+                    failures.append(error)
+                    return True
+
+            result = server.handle_chat_completions(request, receive_or_note)
+            if failures:
+                raise failures[0]
+            if isinstance(result, dict) and "error" in result:
+                raise GenerationError(f"{self.name}: {result['error'].get('message')}")
+
+        yield from stream_from_thread(write, self.name)
+
+    def _load(self) -> Any:
+        with self._lock:
+            if self._server is None:
+                self._server = self._open()
+        return self._server
+
+    def _open(self) -> Any:
+        try:
+            with self._path.open("rb") as file:
+                magic = file.read(4)
+        except OSError as error:
+            raise ModelError(f"{self._path}: cannot be read: {error.strerror}") from error
+        if magic != b"GGUF":
+            raise ModelError(f"{self._path}: is not a GGUF file, or a damaged one")
+        import xllamacpp
+
+        cores = _cores()
+        params = xllamacpp.CommonParams()
+        params.model.path = str(self._path)
+        params.verbosity = _SILENT
+        params.n_ctx = self._config.context_tokens
+        params.n_parallel = 1
+        # Left alone, llama.cpp has been seen 50 times slower than with both of these set.
+        params.cpuparams.n_threads = cores
+        params.cpuparams_batch.n_threads = cores
+        params.warmup = False
+        params.ui = False
+        params.endpoint_slots = False
+        # The library always listens somewhere: on a socket that this user alone can reach.
+        self._socket_directory = tempfile.TemporaryDirectory(prefix="rag-")
+        params.hostnames = [str(Path(self._socket_directory.name, "llama.sock"))]
+        try:
+            return xllamacpp.Server(params)
+        except (RuntimeError, ValueError) as error:
+            raise ModelError(
+                f"{self._path}: llama.cpp cannot load it: {str(error).splitlines()[0]}"
+            ) from error
+
+    def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        import httpx
+
+        address = self._load().listening_address.removeprefix("unix://")
+        with httpx.Client(transport=httpx.HTTPTransport(uds=address), timeout=60) as client:
+            try:
+                response = client.post(f"http://llama{path}", json=body)
+                response.raise_for_status()
+            except httpx.HTTPError as error:
+                raise GenerationError(f"{self.name}: cannot count tokens: {error}") from error
+            reply: dict[str, Any] = response.json()
+            return reply
+
+
+def _as_dicts(messages: Sequence[Message]) -> list[dict[str, str]]:
+    return [{"role": message.role, "content": message.content} for message in messages]
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,215 @@
+"""Any OpenAI-compatible server: vLLM, llama.cpp, TGI, Ollama, or a hosted one."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from rag.config import GenerationConfig
+from rag.errors import GenerationError
+from rag.generation.estimate import estimate_tokens
+from rag.types import Message, Prompt
+
+if TYPE_CHECKING:
+    import httpx
+    from tenacity import RetryCallState
+
+_PASSING = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
+_LONGEST_WAIT = 20.0  # seconds
+
+
+class _PassingError(Exception):
+    """A failure that may be over at the next attempt."""
+
+    def __init__(self, reason: str, wait: float | None = None) -> None:
+        super().__init__(reason)
+        self.wait = wait
+
+
+class OpenAIGenerator:
+    """A chat model behind a URL. The key is RAG_API_KEY or OPENAI_API_KEY of the environment."""
+
+    def __init__(self, base_url: str, config: GenerationConfig) -> None:
+        base_url = base_url.rstrip("/")
+        self._url = base_url if urlsplit(base_url).path else f"{base_url}/v1"
+        self._config = config
+        self._served_model = config.served_model
+        self.max_tokens = config.max_tokens
+        self.context_tokens = config.context_tokens
+        key = os.environ.get("RAG_API_KEY") or os.environ.get("OPENAI_API_KEY")
+        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
+
+    @property
+    def name(self) -> str:
+        """The served model's name, or the URL while that is not known."""
+        return self._served_model or self._url
+
+    def count_tokens(self, messages: Sequence[Message]) -> int:
+        """An upper estimate: the server's tokenizer is out of reach."""
+        return estimate_tokens(messages)
+
+    def stream(self, prompt: Prompt) -> Iterator[str]:
+        """Pieces of the answer as they are written.
+
+        Connecting, and failures that pass by themselves, are tried again with growing pauses
+        until the first piece has come; after that a failure ends the stream.
+
+        Raises:
+            GenerationError: if the server cannot be reached, refuses, or stops in the middle.
+        """
+        import httpx
+        import tenacity
+
+        attempts = tenacity.Retrying(
+            stop=tenacity.stop_after_attempt(self._config.retries + 1),
+            wait=_pause,
+            retry=tenacity.retry_if_exception_type(_PassingError),
+            reraise=True,
+        )
+        try:
+            with self._client(httpx) as client:
+                pieces, first = attempts(self._begin, client, prompt)
+                yield from first
+                yield from pieces
+        except _PassingError as error:
+            tries = self._config.retries + 1
+            raise GenerationError(
+                f"{self._url}: {error} ({tries} {'try' if tries == 1 else 'tries'}): "
+                "see that the server is running and the URL is right"
+            ) from error
+
+    def _begin(self, client: httpx.Client, prompt: Prompt) -> tuple[Iterator[str], list[str]]:
+        if not self._served_model:
+            self._served_model = self._first_model(client)
+        pieces = self._pieces(client, prompt)
+        first = next(pieces, None)
+        return pieces, [] if first is None else [first]
+
+    def _first_model(self, client: httpx.Client) -> str:
+        with _failures_named(self._url, began=False):
+            response = client.get(f"{self._url}/models")
+            _check(response, self._url)
+            try:
+                return str(response.json()["data"][0]["id"])
+            except (ValueError, KeyError, IndexError, TypeError) as error:
+                raise GenerationError(
+                    f"{self._url}: lists no model: set `generation.served_model`"
+                ) from error
+
+    def _pieces(self, client: httpx.Client, prompt: Prompt) -> Iterator[str]:
+        from httpx_sse import EventSource
+
+        body = {
+            "model": self._served_model,
+            "messages": [{"role": m.role, "content": m.content} for m in prompt.messages],
+            "max_tokens": self.max_tokens,
+            "temperature": self._config.temperature,
+            "seed": self._config.seed,
+            "stream": True,
+        }
+        began = finished = False
+        request = client.build_request("POST", f"{self._url}/chat/completions", json=body)
+        with _failures_named(self._url, began=False):
+            response = client.send(request, stream=True)
+        try:
+            with _failures_named(self._url, began=False):
+                if response.is_error:
+                    response.read()
+                _check(response, self._url)
+            events = EventSource(response).iter_sse()
+            while True:
+                with _failures_named(self._url, began=began):
+                    event = next(events, None)
+                    if event is None or event.data.strip() == "[DONE]":
+                        finished = finished or event is not None
+                        break
+                    piece, done = self._read(event.data)
+                finished = finished or done
+                if piece:
+                    began = True
+                    yield piece
+        finally:
+            response.close()
+        if not finished:
+            raise GenerationError(f"{self._url}: the server ended the answer before its end")
+
+    def _read(self, data: str) -> tuple[str, bool]:
+        try:
+            chunk = json.loads(data)
+            if "error" in chunk:
+                raise GenerationError(f"{self._url}: {_message(chunk)}")
+            choices = chunk.get("choices") or [{}]
+            piece = (choices[0].get("delta") or {}).get("content") or ""
+            return str(piece), choices[0].get("finish_reason") is not None
+        except (ValueError, AttributeError, IndexError, TypeError) as error:
+            raise GenerationError(
+                f"{self._url}: sent something other than the chat protocol: {data[:80]!r}"
+            ) from error
+
+    def _client(self, httpx: Any) -> httpx.Client:
+        timeout = httpx.Timeout(self._config.timeout, connect=min(10.0, self._config.timeout))
+        client: httpx.Client = httpx.Client(timeout=timeout, headers=self._headers)
+        return client
+
+
+@contextmanager
+def _failures_named(url: str, *, began: bool) -> Iterator[None]:
+    import httpx
+
+    try:
+        yield
+    except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+        raise GenerationError(f"{url}: is not a URL that can be asked: {error}") from error
+    except httpx.HTTPError as error:
+        if began:
+            raise GenerationError(
+                f"{url}: the connection broke in the middle of the answer ({_spoken(error)})"
+            ) from error
+        raise _PassingError(_spoken(error)) from error
+
+
+def _spoken(error: Exception) -> str:
+    import httpx
+
+    if isinstance(error, httpx.ConnectError):
+        return "cannot be reached"
+    if isinstance(error, httpx.TimeoutException):
+        return "did not reply in time"
+    return str(error).strip() or type(error).__name__
+
+
+def _check(response: httpx.Response, url: str) -> None:
+    if not response.is_error:
+        return
+    reason = f"replied {response.status_code}: {_reply(response)}"
+    if response.status_code in _PASSING:
+        after = response.headers.get("Retry-After", "")
+        raise _PassingError(reason, float(after) if after.isdigit() else None)
+    if response.status_code in (401, 403):
+        reason += ": set RAG_API_KEY to a valid key"
+    raise GenerationError(f"{url}: {reason}")
+
+
+def _reply(response: httpx.Response) -> str:
+    try:
+        return _message(response.json())
+    except ValueError:
+        return " ".join(response.text.split())[:200] or response.reason_phrase
+
+
+def _message(body: Any) -> str:
+    error = body.get("error", body) if isinstance(body, dict) else body
+    message = error.get("message", error) if isinstance(error, dict) else error
+    return " ".join(str(message).split())[:200]
+
+
+def _pause(state: RetryCallState) -> float:
+    """Seconds until the next attempt: what the server asks for, or 0.5, 1, 2, …"""
+    failure = state.outcome.exception() if state.outcome else None
+    asked = failure.wait if isinstance(failure, _PassingError) else None
+    growing = 0.5 * 2.0 ** (state.attempt_number - 1)
+    return min(asked if asked is not None else growing, _LONGEST_WAIT)

@@ -1,0 +1,48 @@
+"""A blocking writer in a thread, read as an iterator."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+
+from rag.errors import GenerationError
+
+
+def stream_from_thread(write: Callable[[Callable[[str], bool]], None], name: str) -> Iterator[str]:
+    """Run `write(give)` in a thread and yield what it gives.
+
+    `give(piece)` returns True when the reader has gone and writing should stop.
+
+    Raises:
+        GenerationError: if `write` raises.
+    """
+    pieces: queue.Queue[str | BaseException | None] = queue.Queue()
+    gone = threading.Event()
+
+    def give(piece: str) -> bool:
+        if piece:
+            pieces.put(piece)
+        return gone.is_set()
+
+    def run() -> None:
+        try:
+            write(give)
+            pieces.put(None)
+        # Whatever went wrong has to reach the reader, which waits for it.
+        except BaseException as error:  # noqa: BLE001
+            pieces.put(error)
+
+    thread = threading.Thread(target=run, name=f"generate-{name}", daemon=True)
+    thread.start()
+    try:
+        while (piece := pieces.get()) is not None:
+            if isinstance(piece, GenerationError):
+                raise piece
+            if isinstance(piece, BaseException):
+                reason = (str(piece).strip() or type(piece).__name__).splitlines()[0]
+                raise GenerationError(f"{name} failed: {reason}") from piece
+            yield piece
+    finally:
+        gone.set()
+        thread.join()

@@ -1,0 +1,69 @@
+"""Markdown, verbatim, with its headings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from rag.sources.identity import file_document, title_of
+from rag.sources.text import decode
+from rag.types import Document, Heading
+
+_FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?\n)(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
+_FRONT_TITLE = re.compile(r"^title:[ \t]*(['\"]?)(.+?)\1[ \t]*$", re.MULTILINE)
+
+
+def read(path: Path, source: str) -> Iterator[Document]:
+    """A Markdown file as one document."""
+    text = decode(path.read_bytes(), source)
+    headings = find_headings(text)
+    yield file_document(
+        path,
+        source,
+        text,
+        title=_front_title(text) or title_of(headings),
+        media_type="text/markdown",
+        headings=headings,
+        verbatim=True,
+    )
+
+
+def find_headings(text: str) -> tuple[Heading, ...]:
+    """The headings of CommonMark text; what stands in code or front matter is none."""
+    from markdown_it import MarkdownIt
+
+    front = _FRONT_MATTER.match(text)
+    skipped = front.end() if front else 0
+    body = text[skipped:]
+    # CommonMark counts lines by \n alone, as splitlines would not.
+    starts = [skipped]
+    for line in body.split("\n"):
+        starts.append(starts[-1] + len(line) + 1)
+    tokens = MarkdownIt("commonmark").parse(body)
+    headings = []
+    for token, inline in zip(tokens, tokens[1:], strict=False):
+        if token.type != "heading_open" or token.map is None:
+            continue
+        first, last = token.map
+        start, end = starts[first], min(starts[last] - 1, len(text))
+        title = " ".join(_plain(inline.children or []).split())
+        if title:
+            headings.append(Heading(start, end, int(token.tag[1]), title))
+    return tuple(headings)
+
+
+def _plain(tokens: list) -> str:  # type: ignore[type-arg]
+    parts = []
+    for token in tokens:
+        if token.type in ("softbreak", "hardbreak"):
+            parts.append(" ")
+        elif token.type in ("text", "code_inline", "image"):
+            parts.append(token.content)
+    return "".join(parts)
+
+
+def _front_title(text: str) -> str:
+    front = _FRONT_MATTER.match(text)
+    found = _FRONT_TITLE.search(front[1]) if front else None
+    return found[2] if found else ""

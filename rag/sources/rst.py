@@ -1,0 +1,88 @@
+"""reStructuredText, verbatim, with its headings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from rag.sources.identity import file_document, title_of
+from rag.sources.text import decode
+from rag.types import Document, Heading
+
+_QUIET = {
+    "report_level": 5,
+    "halt_level": 5,
+    "warning_stream": False,
+    # A document must not make its reader open other files or pass raw markup through.
+    "file_insertion_enabled": False,
+    "raw_enabled": False,
+    "_disable_config": True,
+    "doctitle_xform": False,
+}
+
+
+def read(path: Path, source: str) -> Iterator[Document]:
+    """A reStructuredText file as one document."""
+    text = decode(path.read_bytes(), source)
+    headings = _find_headings(text)
+    yield file_document(
+        path,
+        source,
+        text,
+        title=title_of(headings),
+        media_type="text/x-rst",
+        headings=headings,
+        verbatim=True,
+    )
+
+
+def _find_headings(text: str) -> tuple[Heading, ...]:
+    from docutils import nodes
+    from docutils.core import publish_doctree
+
+    tree = publish_doctree(text, settings_overrides=_QUIET)
+    lines = text.split("\n")
+    starts = [0]
+    for line in lines:
+        starts.append(starts[-1] + len(line) + 1)
+    headings = []
+    after = 0
+    for section in tree.findall(nodes.section):
+        title = section.next_node(nodes.title)
+        if title is None:
+            continue
+        at = _title_line(lines, after, title.rawsource or title.astext())
+        if at is None:
+            continue
+        # An overlined title begins with its overline.
+        first = at - 1 if at and _is_line(lines[at - 1]) and lines[at - 1] == _below(lines, at) else at
+        end = starts[min(at + 2, len(lines))] - 1
+        headings.append(Heading(starts[first], min(end, len(text)), _depth(section), title.astext()))
+        after = at + 1
+    return tuple(headings)
+
+
+def _title_line(lines: list[str], after: int, raw: str) -> int | None:
+    wanted = raw.strip()
+    for at in range(after, len(lines) - 1):
+        if lines[at].strip() == wanted and _is_line(lines[at + 1]):
+            return at
+    return None
+
+
+def _below(lines: list[str], at: int) -> str:
+    return lines[at + 1] if at + 1 < len(lines) else ""
+
+
+def _is_line(line: str) -> bool:
+    kept = line.rstrip()
+    return len(kept) > 1 and len(set(kept)) == 1 and not kept[0].isalnum() and not kept[0].isspace()
+
+
+def _depth(section: object) -> int:
+    from docutils import nodes
+
+    depth, parent = 1, getattr(section, "parent", None)
+    while isinstance(parent, nodes.section):
+        depth, parent = depth + 1, parent.parent
+    return depth
