@@ -12,7 +12,7 @@ from rag.types import Chunk, Document, Embedder
 TokenOffsets = Callable[[str], Sequence[tuple[int, int]]]
 
 # From the strongest boundary to the weakest: paragraph, line, sentence, word, character.
-_SEPARATORS = [r"\n[ \t]*\n\s*", r"\n", r"(?<=[.!?。！？])\s+", r"\s+", ""]  # noqa: RUF001
+_SEPARATORS = [r"\n[ \t]*\n\s*", r"\n", r"(?<=[.!?。！？])\s+", r"\s+", ""]
 
 # WordPiece reads a word of any length as one unknown token; a passage is still to be readable.
 _CHARACTERS_PER_TOKEN = 16
@@ -33,7 +33,7 @@ def chunk_size(config: ChunkingConfig, embedder: Embedder) -> int:
     size = config.size or most
     if config.overlap >= size:
         raise ConfigError(
-            f"`chunking.overlap` ({config.overlap}) must be smaller than the passage ({size} tokens)"
+            f"`chunking.overlap` ({config.overlap}) must be smaller than a passage ({size} tokens)"
         )
     return size
 
@@ -139,14 +139,20 @@ def _overlap_start(
     """Where a passage up to `end` starts that takes in `overlap` tokens of the previous piece."""
     least, start = previous
     before = token_offsets(section[least:start])
-    for count in range(min(overlap, len(before)), 0, -1):
-        candidate = least + before[-count][0]
-        # Not in the middle of a word.
-        if candidate and section[candidate - 1].isalnum() and section[candidate].isalnum():
-            continue
-        if len(token_offsets(section[candidate:end])) <= size:
-            return candidate
+    candidates = [least + offset for offset, _ in before[-overlap:]]
+    # Best at the start of a sentence, else of a word.
+    candidates.sort(key=lambda at: not _opens_sentence(section, at))
+    for at in candidates:
+        in_word = at and section[at - 1].isalnum() and section[at].isalnum()
+        if not in_word and len(token_offsets(section[at:end])) <= size:
+            return at
     return start
+
+
+def _opens_sentence(text: str, at: int) -> bool:
+    before = text[max(0, at - 8) : at]
+    kept = before.rstrip()
+    return kept[-1:] in ".!?。！？" if len(kept) < len(before) else not kept
 
 
 def _sections(document: Document) -> list[tuple[int, int]]:

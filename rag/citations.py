@@ -9,29 +9,23 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
-from rag import sentences
 from rag.errors import GenerationError, StoreError
+from rag.sentences import content_words, split_sentences
 from rag.types import NO_ANSWER, Answer, Citation, Document, Hit, Prompt, Sentence
 
 # A sentence rests on a passage whose best span holds this share of its content words.
 SUPPORTED = 0.5
 
-_MARKER = re.compile(r"[ \t]*\[\s*\d+(?:\s*[,;–-]\s*\d+)*\s*\]")  # noqa: RUF001
+_MARKER = re.compile(r"[ \t]*\[\s*\d+(?:\s*[,;–-]\s*\d+)*\s*\]")
 # What may still become a marker when more text arrives.
-_HALF_MARKER = re.compile(r"[ \t]*(?:\[[\d\s,;–-]*)?$")  # noqa: RUF001
-_WORD = re.compile(r"\w+(?:[.,]\d+)*")
+_HALF_MARKER = re.compile(r"[ \t]*(?:\[[\d\s,;–-]*)?$")
 _REFUSAL = re.compile(
     r"\b(?:documents?|passages?|context|text|sources?)\b.{0,60}?"
     r"\b(?:do(?:es)?\s+not|don't|doesn't|no)\b.{0,40}?"
     r"\b(?:say|says|mention|state|contain|hold|provide|include|specify|answer|information)",
     re.IGNORECASE | re.DOTALL,
-)
-_STOP_WORDS = frozenset(
-    "a about after all also an and any are as at be because been but by can could did do does for "
-    "from had has have he her his how i if in into is it its may more most no not of on one or "
-    "other our over s she so some such than that the their them then there these they this those "
-    "to up was we were what when where which who will with would you your".split()
 )
 
 
@@ -114,9 +108,7 @@ class CitedText:
             text=text,
             citations=citations,
             sentences=kept,
-            unsupported=tuple(
-                s for s in kept if not s.citations and not is_refusal(s.text)
-            ),
+            unsupported=tuple(s for s in kept if not s.citations and not is_refusal(s.text)),
             abstained=abstained,
             prompt=self._prompt,
             model=model,
@@ -148,7 +140,7 @@ class CitedText:
         return marks
 
     def _supporting(self, sentence: str, hinted: Sequence[int]) -> list[Evidence]:
-        words = _content_words(sentence)
+        words = content_words(sentence)
         if not words:
             return []
         best = [
@@ -197,10 +189,10 @@ class _Passage:
 
     @classmethod
     def of(cls, text: str) -> _Passage:
-        spans = sentences.split(text)
+        spans = split_sentences(text)
         # Windows of one or two sentences: a claim often joins a pronoun to what it stands for.
-        windows = spans + [(a[0], b[1]) for a, b in zip(spans, spans[1:], strict=False)]
-        return cls(windows, [_content_words(text[start:end]) for start, end in windows])
+        windows = spans + [(a[0], b[1]) for a, b in pairwise(spans)]
+        return cls(windows, [content_words(text[start:end]) for start, end in windows])
 
     def evidence(self, words: frozenset[str], number: int) -> Evidence | None:
         """The window that holds the largest share of `words`; of equal ones the shortest.
@@ -214,8 +206,7 @@ class _Passage:
                 continue
             support = len(words & held) / len(words)
             if support and (
-                best is None
-                or (support, best.end - best.start) > (best.support, end - start)
+                best is None or (support, best.end - best.start) > (best.support, end - start)
             ):
                 best = Evidence(number, start, end, support)
         return best
@@ -260,11 +251,11 @@ def _take_markers(raw: str, sent: int) -> tuple[str, list[int]]:
 
 def _first_sentence_end(raw: str) -> int | None:
     """Where the first sentence ends, once there is text after it."""
-    spans = sentences.split(raw)
+    spans = split_sentences(raw)
     if len(spans) < 2:
         return None
     # A lone list number ("1.") or mark belongs to what follows it.
-    if not _content_words(raw[slice(*spans[0])]) or raw[slice(*spans[0])].rstrip(".)").isdigit():
+    if not content_words(raw[slice(*spans[0])]) or raw[slice(*spans[0])].rstrip(".)").isdigit():
         return spans[1][1] if len(spans) > 2 else None
     return spans[0][1]
 
@@ -277,18 +268,3 @@ def _held_from(raw: str) -> int:
     match = _HALF_MARKER.search(raw)
     end = match.start() if match else len(raw)
     return len(raw[:end].rstrip())
-
-
-def _content_words(text: str) -> frozenset[str]:
-    return frozenset(
-        _stem(word)
-        for word in _WORD.findall(text.casefold().replace("’", "'"))
-        if word not in _STOP_WORDS and (len(word) > 1 or word.isdigit())
-    )
-
-
-def _stem(word: str) -> str:
-    for ending in ("ing", "edly", "ed", "ies", "es", "s", "ly"):
-        if word.endswith(ending) and len(word) - len(ending) >= 4 and not word[0].isdigit():
-            return word[: -len(ending)]
-    return word

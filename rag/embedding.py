@@ -53,6 +53,7 @@ class SentenceTransformerEmbedder:
         self._config = config
         self._lock = threading.Lock()
         self._loaded: Any = None
+        self._tokenizer: Any = None
 
     @property
     def dim(self) -> int:
@@ -77,10 +78,8 @@ class SentenceTransformerEmbedder:
         Raises:
             ModelError: if the model has no fast tokenizer, which alone knows the spans.
         """
-        tokenizer = self._load().tokenizer
-        if not getattr(tokenizer, "is_fast", False):
-            raise ModelError(f"{self.name}: has no tokenizer.json, which passages are sized by")
-        offsets: Sequence[tuple[int, int]] = tokenizer.backend_tokenizer.encode(
+        self._load()
+        offsets: Sequence[tuple[int, int]] = self._tokenizer.encode(
             text, add_special_tokens=False
         ).offsets
         return offsets
@@ -128,8 +127,21 @@ class SentenceTransformerEmbedder:
     def _load(self) -> Any:
         with self._lock:
             if self._loaded is None:
-                self._loaded = self._open()
+                loaded = self._open()
+                self._tokenizer = self._measuring_tokenizer(loaded)
+                self._loaded = loaded
         return self._loaded
+
+    def _measuring_tokenizer(self, loaded: Any) -> Any:
+        from tokenizers import Tokenizer
+
+        if not getattr(loaded.tokenizer, "is_fast", False):
+            raise ModelError(f"{self.name}: has no tokenizer.json, which passages are sized by")
+        # A copy: the model's own cuts and pads, by settings that change with every batch.
+        tokenizer = Tokenizer.from_str(loaded.tokenizer.backend_tokenizer.to_str())
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        return tokenizer
 
     def _open(self) -> Any:
         from sentence_transformers import SentenceTransformer

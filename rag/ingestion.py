@@ -250,7 +250,9 @@ class _Run:
     def _flush(self) -> None:
         if not self.pending:
             return
-        chunks = [chunk for file in self.pending for _, chunks in file.documents for chunk in chunks]
+        chunks = [
+            chunk for file in self.pending for _, chunks in file.documents for chunk in chunks
+        ]
         vectors = self._vectors([chunk.text for chunk in chunks])
         with self._timed("write"):
             if self.size and (self.rebuild or self.writer.manifest() is None):
@@ -335,4 +337,3 @@ def _sha256(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise SourceError(str(path), f"cannot be read: {error.strerror or error}") from error
-

@@ -1,4 +1,4 @@
-"""text -> spans of its sentences."""
+"""text -> spans of its sentences, and the words that carry their meaning."""
 
 from __future__ import annotations
 
@@ -11,8 +11,19 @@ _BREAK = re.compile(
     r"|\n(?=[ \t]*(?:(?:[-*+•]|\d{1,3}[.)]|#{1,6})\s|\|))"
 )
 
+_WORD = re.compile(r"\w+(?:[.,'’-]\w+)*")
+_STOP_WORDS = frozenset(
+    """
+    a about after all also an and any are as at be because been but by can could did do does for
+    from had has have he her him his how i if in into is it its many may me more most much my no not
+    of on or other our over s she should so some such than that the their them then there these they
+    this those to up was we were what when where which who whom whose why will with would you your
+    """.split()  # noqa: SIM905
+)
+_ENDINGS = ("'s", "’s", "ing", "ed", "es", "s")
 
-def split(text: str, language: str = "en") -> list[tuple[int, int]]:
+
+def split_sentences(text: str, language: str = "en") -> list[tuple[int, int]]:
     """Spans of the sentences of `text`, in order, each without surrounding white space.
 
     Boundaries by sentencex, which knows the abbreviations of `language` (an ISO 639-1 code), and
@@ -49,3 +60,19 @@ def _strip(text: str, start: int, end: int) -> tuple[int, int] | None:
         return None
     start += body.index(kept)
     return start, start + len(kept)
+
+
+def content_words(text: str) -> frozenset[str]:
+    """The words of `text` in lower case without stop words and common English endings.
+
+    Numbers are kept whole, with their points and commas.
+    """
+    words = _WORD.findall(text.casefold())
+    return frozenset(_stem(word) for word in words if word not in _STOP_WORDS)
+
+
+def _stem(word: str) -> str:
+    for ending in _ENDINGS:
+        if word.endswith(ending) and len(word) - len(ending) >= 3 and not word[0].isdigit():
+            return word[: -len(ending)]
+    return word

@@ -265,11 +265,20 @@ class Embedder(Protocol):
     tokens; chunking sizes by it.
     """
 
-    name: str
-    dim: int
-    fingerprint: str
-    max_tokens: int
-    special_tokens: int
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def fingerprint(self) -> str: ...
+
+    @property
+    def dim(self) -> int: ...
+
+    @property
+    def max_tokens(self) -> int: ...
+
+    @property
+    def special_tokens(self) -> int: ...
 
     def token_offsets(self, text: str) -> Sequence[tuple[int, int]]: ...
 
@@ -297,9 +306,14 @@ class Generator(Protocol):
     may write.
     """
 
-    name: str
-    context_tokens: int
-    max_tokens: int
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def context_tokens(self) -> int: ...
+
+    @property
+    def max_tokens(self) -> int: ...
 
     def count_tokens(self, messages: Sequence[Message]) -> int:
         """The length of `messages` as this model reads them, its template included."""
@@ -327,9 +341,7 @@ class Chunker(Protocol):
     def __call__(self, document: Document) -> Iterable[Chunk]: ...
 
 
-def location(
-    source: str, page: int | None, line: int | None, heading: Sequence[str]
-) -> str:
+def location(source: str, page: int | None, line: int | None, heading: Sequence[str]) -> str:
     """`path:page or line › heading`: where a reader finds a passage."""
     place = f"{source}:p{page}" if page else f"{source}:{line}" if line else source
     return " › ".join([place, *heading[-1:]])

@@ -8,11 +8,10 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from rag import sentences
 from rag.config import GenerationConfig
+from rag.sentences import content_words, split_sentences
 from rag.types import NO_ANSWER, Message, Prompt
 
-_WORD = re.compile(r"\w+(?:[.,'’-]\w+)*")
 _NUMBER = re.compile(
     r"\d|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|dozen|hundred|"
     r"thousand|million|billion|trillion|half|third|quarter|percent)\b",
@@ -25,12 +24,6 @@ _ASKS_NUMBER = re.compile(
 )
 _ASKS_NAME = re.compile(r"\b(?:who|whom|whose|where)\b", re.IGNORECASE)
 _NAME = re.compile(r"(?<=[\w,;:] )[A-Z]\w+")
-_STOP_WORDS = frozenset(
-    "a about an and any are as at be been but by can could did do does for from had has have how i "
-    "if in into is it its many me much my no not of on or our should so some such than that the "
-    "their them then there these they this those to was we were what when where which who whom "
-    "whose why will with would you your".split()
-)
 # A sentence that adds to the best one must be nearly as good.
 _NEARLY = 0.85
 _MOST_SENTENCES = 2
@@ -88,9 +81,9 @@ def _candidates(prompt: Prompt) -> list[_Candidate]:
     found = []
     for number, hit in enumerate(prompt.hits, start=1):
         passage = hit.chunk.text
-        context = _words(" ".join((passage, hit.title, *hit.chunk.heading)))
-        for start, end in sentences.split(passage):
-            words = _words(passage[start:end])
+        context = content_words(" ".join((passage, hit.title, *hit.chunk.heading)))
+        for start, end in split_sentences(passage):
+            words = content_words(passage[start:end])
             # A heading or a list's lead-in is no answer.
             if len(words) >= 3 and not passage[start:end].startswith("#"):
                 found.append(_Candidate(number, passage[start:end], words, context))
@@ -98,11 +91,9 @@ def _candidates(prompt: Prompt) -> list[_Candidate]:
 
 
 def _scores(question: str, candidates: Sequence[_Candidate]) -> list[float]:
-    asked = _words(question)
+    asked = content_words(question)
     held_by = Counter(word for candidate in candidates for word in candidate.words)
-    weights = {
-        word: math.log(1 + (len(candidates) + 1) / (held_by[word] + 0.5)) for word in asked
-    }
+    weights = {word: math.log(1 + (len(candidates) + 1) / (held_by[word] + 0.5)) for word in asked}
     total = sum(weights.values())
     if not total:
         return [0.0] * len(candidates)
@@ -122,18 +113,3 @@ def _scores(question: str, candidates: Sequence[_Candidate]) -> list[float]:
             score += 0.15
         scores.append(score)
     return scores
-
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(
-        _stem(word)
-        for word in _WORD.findall(text.casefold())
-        if word not in _STOP_WORDS
-    )
-
-
-def _stem(word: str) -> str:
-    for ending in ("'s", "’s", "ing", "ed", "es", "s"):
-        if word.endswith(ending) and len(word) - len(ending) >= 3:
-            return word[: -len(ending)]
-    return word

@@ -61,7 +61,9 @@ class TransformersGenerator:
             with self._turn, torch.inference_mode():
                 if sampling:
                     torch.manual_seed(self._config.seed)
-                streamer = _streamer(tokenizer, give, skip_prompt=not model.config.is_encoder_decoder)
+                streamer = _streamer(
+                    tokenizer, give, skip_prompt=not model.config.is_encoder_decoder
+                )
                 model.generate(
                     **inputs,
                     max_new_tokens=self.max_tokens,
@@ -151,4 +153,3 @@ def _streamer(tokenizer: Any, give: Callable[[str], bool], *, skip_prompt: bool)
             self.stopped = give(text)
 
     return Streamer(tokenizer, skip_prompt=skip_prompt, skip_special_tokens=True)
-

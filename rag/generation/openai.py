@@ -61,7 +61,6 @@ class OpenAIGenerator:
         Raises:
             GenerationError: if the server cannot be reached, refuses, or stops in the middle.
         """
-        import httpx
         import tenacity
 
         attempts = tenacity.Retrying(
@@ -71,7 +70,7 @@ class OpenAIGenerator:
             reraise=True,
         )
         try:
-            with self._client(httpx) as client:
+            with self._client() as client:
                 pieces, first = attempts(self._begin, client, prompt)
                 yield from first
                 yield from pieces
@@ -150,10 +149,11 @@ class OpenAIGenerator:
                 f"{self._url}: sent something other than the chat protocol: {data[:80]!r}"
             ) from error
 
-    def _client(self, httpx: Any) -> httpx.Client:
+    def _client(self) -> httpx.Client:
+        import httpx
+
         timeout = httpx.Timeout(self._config.timeout, connect=min(10.0, self._config.timeout))
-        client: httpx.Client = httpx.Client(timeout=timeout, headers=self._headers)
-        return client
+        return httpx.Client(timeout=timeout, headers=self._headers)
 
 
 @contextmanager

@@ -82,10 +82,8 @@ def search(faiss_index: Any, query: Vectors, k: int, buried: Ids) -> list[tuple[
     parameters = None
     if len(buried):
         kept = faiss.IDSelectorNot(faiss.IDSelectorBatch(buried))
-        parameters = faiss.SearchParameters(sel=kept)
-    scores, ids = faiss_index.search(
-        query[None, :], min(k, faiss_index.ntotal), params=parameters
-    )
+        parameters = faiss.SearchParameters(sel=kept)  # type: ignore[call-arg]
+    scores, ids = faiss_index.search(query[None, :], min(k, faiss_index.ntotal), params=parameters)
     return [(int(i), float(s)) for i, s in zip(ids[0], scores[0], strict=True) if i >= 0]
 
 

@@ -177,7 +177,9 @@ class Index:
 
         manifest = _manifest(connection)
         if manifest is None:
-            raise StoreError(f"{self.directory}: holds no index: build one with `rag index PATH...`")
+            raise StoreError(
+                f"{self.directory}: holds no index: build one with `rag index PATH...`"
+            )
         if query.shape != (manifest.dim,):
             raise StoreError(
                 f"{self.directory}: holds vectors of dimension {manifest.dim} "
@@ -205,9 +207,7 @@ class Index:
                 loaded = snapshot.load(self.directory, row)
                 if loaded is None:
                     # The truth is at hand: a lost or damaged cache costs time, nothing else.
-                    loaded = snapshot.build(
-                        *_vectors(connection, dim, "id <= ?", (row.max_id,))
-                    )
+                    loaded = snapshot.build(*_vectors(connection, dim, "id <= ?", (row.max_id,)))
                 self._cached = (row.sha256, loaded)
             return self._cached[1]
 

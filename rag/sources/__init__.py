@@ -5,7 +5,7 @@ A format's library is imported when the first such file is read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -36,9 +36,9 @@ def known_suffixes() -> tuple[str, ...]:
     return tuple(sorted({*_MODULE_OF, *extra}))
 
 
-def discover(paths: list[str | Path] | tuple[str | Path, ...]) -> tuple[
-    list[SourceFile], list[tuple[str, str]]
-]:  # fmt: skip
+def discover(
+    paths: Sequence[str | Path],
+) -> tuple[list[SourceFile], list[tuple[str, str]]]:
     """The files to read, sorted and each once, and (source, reason) for those passed over.
 
     Hidden files are left out; links are not followed out of the given folder.

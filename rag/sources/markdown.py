@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 from rag.sources.identity import file_document, title_of
@@ -42,7 +43,7 @@ def find_headings(text: str) -> tuple[Heading, ...]:
         starts.append(starts[-1] + len(line) + 1)
     tokens = MarkdownIt("commonmark").parse(body)
     headings = []
-    for token, inline in zip(tokens, tokens[1:], strict=False):
+    for token, inline in pairwise(tokens):
         if token.type != "heading_open" or token.map is None:
             continue
         first, last = token.map

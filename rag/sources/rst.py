@@ -55,9 +55,13 @@ def _find_headings(text: str) -> tuple[Heading, ...]:
         if at is None:
             continue
         # An overlined title begins with its overline.
-        first = at - 1 if at and _is_line(lines[at - 1]) and lines[at - 1] == _below(lines, at) else at
+        first = (
+            at - 1 if at and _is_line(lines[at - 1]) and lines[at - 1] == _below(lines, at) else at
+        )
         end = starts[min(at + 2, len(lines))] - 1
-        headings.append(Heading(starts[first], min(end, len(text)), _depth(section), title.astext()))
+        headings.append(
+            Heading(starts[first], min(end, len(text)), _depth(section), title.astext())
+        )
         after = at + 1
     return tuple(headings)
 

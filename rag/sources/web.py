@@ -14,14 +14,15 @@ from rag.types import Document, Heading
 if TYPE_CHECKING:
     from bs4 import BeautifulSoup, Tag
 
-_DROPPED = (
-    "script style nav header footer aside form noscript template svg iframe button head".split()
+_DROPPED = frozenset(
+    {"aside", "button", "footer", "form", "head", "header", "iframe", "nav", "noscript", "script"}
+    | {"style", "svg", "template"}
 )
-_DROPPED_ROLES = {"navigation", "banner", "contentinfo", "search", "complementary"}
+_DROPPED_ROLES = frozenset({"navigation", "banner", "contentinfo", "search", "complementary"})
 _BLOCKS = frozenset(
-    "address article blockquote body caption center dd details div dl dt fieldset figcaption "
-    "figure h1 h2 h3 h4 h5 h6 hr html li main ol p pre section summary table tbody thead tfoot "
-    "tr ul".split()
+    {"address", "article", "blockquote", "body", "caption", "center", "dd", "details", "div", "dl"}
+    | {"dt", "fieldset", "figcaption", "figure", "hr", "html", "li", "main", "ol", "p", "section"}
+    | {"summary", "table", "tbody", "thead", "tfoot", "tr", "ul"}
 )
 _BLANKS = re.compile(r"\s+")
 
@@ -68,14 +69,15 @@ def _guess(data: bytes, source: str) -> str:
 
 
 def _main(soup: BeautifulSoup) -> Tag:
-    for tag in soup.find_all(_DROPPED):
+    for tag in soup.find_all(True):
         # A header or aside within the content proper belongs to it.
-        if tag.name not in ("header", "footer", "aside") or not tag.find_parent(["article", "main"]):
-            tag.decompose()
-    for tag in soup.find_all(attrs={"role": sorted(_DROPPED_ROLES)}):
-        tag.decompose()
-    candidates = [*soup.find_all("main"), *soup.find_all(attrs={"role": "main"})]
+        framing = tag.name in ("header", "footer", "aside")
+        within = framing and tag.find_parent(["article", "main"]) is not None
+        if (tag.name in _DROPPED and not within) or tag.attrs.get("role") in _DROPPED_ROLES:
+            # Only taken out: what is inside is still to be visited by this loop.
+            tag.extract()
     articles = soup.find_all("article")
+    candidates = [*soup.find_all("main"), *soup.find_all(role="main")]
     # Several articles on one page are all its content.
     candidates += articles if len(articles) == 1 else []
     for tag in candidates:
