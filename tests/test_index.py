@@ -1,0 +1,261 @@
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rag import StoreError
+from rag.index import FileRecord, Index, Manifest
+from rag.index.store import _STALE_ROWS
+from rag.types import Chunk, Document
+
+DIM = 8
+MANIFEST = Manifest("embedder", "weights", DIM, 100, 10)
+
+
+def unit(generator: np.random.Generator, count: int) -> np.ndarray:
+    vectors = generator.normal(size=(count, DIM)).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def record(name: str) -> FileRecord:
+    return FileRecord(f"/{name}", name, 1, 1, "hash")
+
+
+def rows(name: str, vectors: np.ndarray) -> list[tuple[Document, list[Chunk], np.ndarray]]:
+    text = "\n".join(f"{name} passage {i}" for i in range(len(vectors)))
+    chunks, at = [], 0
+    for i, line in enumerate(text.split("\n")):
+        chunks.append(Chunk(0, name, line, at, at + len(line), i, ("Top", name), 1, i + 1))
+        at += len(line) + 1
+    document = Document(name, name, text, name, "text/plain", f"{len(vectors)}{vectors.sum()}")
+    return [(document, chunks, vectors)]
+
+
+def write(index: Index, files: dict[str, np.ndarray], remove: tuple[str, ...] = ()) -> None:
+    with index.write() as writer:
+        writer.set_manifest(MANIFEST)
+        for name in remove:
+            writer.remove_file(f"/{name}")
+        for name, vectors in files.items():
+            writer.put_file(record(name), rows(name, vectors))
+        writer.commit()
+        writer.refresh_cache()
+
+
+def nearest(files: dict[str, np.ndarray], query: np.ndarray, k: int) -> list[tuple[str, float]]:
+    """Brute force over what is stored: vectors at float16."""
+    scored = [
+        (f"{name} passage {i}", float(vector.astype(np.float16).astype(np.float32) @ query))
+        for name, vectors in files.items()
+        for i, vector in enumerate(vectors)
+    ]
+    return sorted(scored, key=lambda pair: -pair[1])[:k]
+
+
+def found(index: Index, query: np.ndarray, k: int) -> list[tuple[str, float]]:
+    return [(hit.chunk.text, hit.score) for hit in index.search(query, k)]
+
+
+def assert_same(ours: list[tuple[str, float]], theirs: list[tuple[str, float]]) -> None:
+    assert [text for text, _ in ours] == [text for text, _ in theirs]
+    assert np.allclose([s for _, s in ours], [s for _, s in theirs], atol=1e-6)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    steps=st.lists(
+        st.tuples(st.sampled_from("abcde"), st.integers(1, 400), st.booleans()),
+        min_size=1,
+        max_size=6,
+    ),
+    seed=st.integers(0, 2**16),
+)
+def test_search_equals_brute_force_after_any_changes(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int, bool]], seed: int
+) -> None:
+    """Adding, replacing and removing, below and above what makes a new FAISS file."""
+    generator = np.random.default_rng(seed)
+    index = Index(tmp_path_factory.mktemp("index"))
+    expected: dict[str, np.ndarray] = {}
+    for name, count, remove in steps:
+        if remove:
+            expected.pop(name, None)
+            write(index, {}, (name,))
+        else:
+            expected[name] = unit(generator, count)
+            write(index, {name: expected[name]})
+        query = unit(generator, 1)[0]
+        assert_same(found(index, query, 10), nearest(expected, query, 10))
+        assert_same(found(Index(index.directory), query, 3), nearest(expected, query, 3))
+
+
+def test_hits_carry_what_was_stored(tmp_path: Path) -> None:
+    index = Index(tmp_path)
+    vectors = unit(np.random.default_rng(0), 3)
+    write(index, {"a": vectors})
+    hit = index.search(vectors[1], 1)[0]
+    assert (hit.rank, hit.source, hit.title) == (1, "a", "a")
+    assert hit.score == pytest.approx(1.0, abs=1e-3)
+    assert hit.chunk.heading == ("Top", "a")
+    assert (hit.chunk.page, hit.chunk.line, hit.chunk.ordinal) == (1, 2, 1)
+    document = index.document("a")
+    assert document is not None
+    assert document.text[hit.chunk.start : hit.chunk.end] == hit.chunk.text
+    assert index.chunks("a")[1] == hit.chunk
+
+
+def test_chunk_ids_are_never_used_again(tmp_path: Path) -> None:
+    index = Index(tmp_path)
+    vectors = unit(np.random.default_rng(0), 3)
+    write(index, {"a": vectors})
+    first = {chunk.id for chunk in index.chunks("a")}
+    write(index, {}, ("a",))
+    write(index, {"a": vectors[::-1].copy()})
+    assert not first & {chunk.id for chunk in index.chunks("a")}
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate", "empty", "delete", "garbage"])
+def test_a_damaged_cache_is_never_believed(tmp_path: Path, damage: str) -> None:
+    generator = np.random.default_rng(1)
+    expected = {"a": unit(generator, 300)}
+    write(Index(tmp_path), expected)
+    (cache,) = tmp_path.glob("*.faiss")
+    data = bytearray(cache.read_bytes())
+    if damage == "flip":
+        data[len(data) // 2] ^= 0x40
+        cache.write_bytes(data)
+    elif damage == "truncate":
+        cache.write_bytes(data[:-100])
+    elif damage == "empty":
+        cache.write_bytes(b"")
+    elif damage == "garbage":
+        cache.write_bytes(b"\xff" * len(data))
+    else:
+        cache.unlink()
+    query = unit(generator, 1)[0]
+    assert_same(found(Index(tmp_path), query, 10), nearest(expected, query, 10))
+    with Index(tmp_path).write() as writer:
+        writer.refresh_cache()
+    (mended,) = tmp_path.glob("*.faiss")
+    assert mended.stat().st_size == len(data)
+
+
+def test_a_small_change_writes_no_new_cache_a_large_one_does(tmp_path: Path) -> None:
+    index, generator = Index(tmp_path), np.random.default_rng(2)
+    write(index, {"a": unit(generator, 20)})
+    (first,) = tmp_path.glob("*.faiss")
+    write(index, {"b": unit(generator, _STALE_ROWS)})
+    assert list(tmp_path.glob("*.faiss")) == [first]
+    write(index, {"c": unit(generator, 1)})
+    assert list(tmp_path.glob("*.faiss")) != [first]
+
+
+def test_what_was_not_committed_is_not_there(tmp_path: Path) -> None:
+    index, generator = Index(tmp_path), np.random.default_rng(3)
+    write(index, {"a": unit(generator, 2)})
+    with pytest.raises(RuntimeError), index.write() as writer:
+        writer.put_file(record("b"), rows("b", unit(generator, 2)))
+        raise RuntimeError
+    assert index.counts() == {"files": 1, "documents": 1, "chunks": 2}
+
+
+def test_readers_see_the_old_state_until_the_commit(tmp_path: Path) -> None:
+    index, generator = Index(tmp_path), np.random.default_rng(4)
+    write(index, {"a": unit(generator, 2)})
+    with index.write() as writer:
+        writer.clear()
+        writer.put_file(record("b"), rows("b", unit(generator, 5)))
+        assert index.counts()["chunks"] == 2
+        assert len(index.search(unit(generator, 1)[0], 9)) == 2
+        writer.commit()
+        assert index.counts()["chunks"] == 5
+
+
+def test_a_second_writer_fails_at_once_and_names_the_first(tmp_path: Path) -> None:
+    script = (
+        "import sys, os; from pathlib import Path; from rag.index import Index\n"
+        "with Index(Path(sys.argv[1])).write():\n"
+        "    print(os.getpid(), flush=True); sys.stdin.read()"
+    )
+    first = subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert first.stdout is not None
+    process = first.stdout.readline().strip()
+    with (
+        pytest.raises(StoreError, match=f"process {process} on .* since "),
+        Index(tmp_path).write(),
+    ):
+        pass
+    first.kill()
+    first.wait()
+    with Index(tmp_path).write():
+        pass
+
+
+def test_a_document_id_belongs_to_one_file(tmp_path: Path) -> None:
+    index, vectors = Index(tmp_path), unit(np.random.default_rng(5), 2)
+    write(index, {"a": vectors})
+    with index.write() as writer:
+        with pytest.raises(StoreError, match="belongs to a already"):
+            writer.put_file(record("b"), rows("a", vectors))
+        writer.commit()
+    assert index.counts() == {"files": 1, "documents": 1, "chunks": 2}
+
+
+def test_threads_read_while_one_writes(tmp_path: Path) -> None:
+    index, generator = Index(tmp_path), np.random.default_rng(6)
+    blocks = [unit(generator, 40) for _ in range(10)]
+    write(index, {"a": blocks[0]})
+    problems: list[BaseException] = []
+    stop = threading.Event()
+
+    def read() -> None:
+        try:
+            while not stop.is_set():
+                # Each state holds one whole file of 40.
+                assert len(index.search(blocks[0][0], 100)) == 40
+        except BaseException as error:
+            problems.append(error)
+
+    readers = [threading.Thread(target=read) for _ in range(3)]
+    for reader in readers:
+        reader.start()
+    for block in blocks:
+        write(index, {"a": block})
+    stop.set()
+    for reader in readers:
+        reader.join()
+    assert not problems
+
+
+def test_what_is_no_index_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="holds no index"):
+        Index(tmp_path / "none").counts()
+    assert not (tmp_path / "none").exists()
+    (tmp_path / "index.sqlite").write_bytes(b"not a database at all" * 100)
+    with pytest.raises(StoreError, match=r"index\.sqlite: cannot be opened as an index"):
+        Index(tmp_path).counts()
+    (tmp_path / "index.sqlite").unlink()
+    write(Index(tmp_path), {"a": unit(np.random.default_rng(7), 1)})
+    with sqlite3.connect(tmp_path / "index.sqlite") as connection:
+        connection.execute("UPDATE manifest SET value = '99' WHERE key = 'format'")
+    with pytest.raises(StoreError, match="format 99"):
+        Index(tmp_path).counts()
+
+
+def test_a_query_of_another_dimension_is_refused(tmp_path: Path) -> None:
+    write(Index(tmp_path), {"a": unit(np.random.default_rng(8), 1)})
+    with pytest.raises(StoreError, match="dimension 8 .embedder., the question's has 5"):
+        Index(tmp_path).search(np.zeros(5, np.float32), 1)
