@@ -7,7 +7,7 @@ decided by evidence: the words of the sentence against the words of the passages
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -27,6 +27,9 @@ _REFUSAL = re.compile(
     r"\b(?:say|says|mention|state|contain|hold|provide|include|specify|answer|information)",
     re.IGNORECASE | re.DOTALL,
 )
+
+# Words that frame an answer and are borne out by nothing.
+_FRAMING = content_words("answer answers question questions passage passages document documents")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,23 +69,25 @@ class CitedText:
             for piece in self._pieces:
                 raw, numbers = _take_markers(raw + piece, sent)
                 hinted += numbers
-                while True:
-                    end = _first_sentence_end(raw)
-                    if end is None:
-                        break
+                while (end := _first_sentence_end(raw)) is not None:
+                    if not sent and self._said(raw[:end]):
+                        # A model that repeats itself goes on doing so up to its limit.
+                        return
                     yield self._show(raw[sent:end])
                     yield self._close(raw[:end], hinted)
                     raw, sent, hinted = raw[end:], 0, []
                 held = _held_from(raw)
-                if held > sent:
+                if held > sent and not (sent == 0 and self._said(raw)):
                     yield self._show(raw[sent:held])
                     sent = held
         except GenerationError as error:
             self.interrupted = str(error)
+        finally:
+            if isinstance(self._pieces, Generator):
+                self._pieces.close()
         raw = raw.rstrip()
-        if raw[sent:]:
+        if raw.strip() and not (sent == 0 and self._said(raw)):
             yield self._show(raw[sent:])
-        if raw.strip():
             yield self._close(raw, hinted)
 
     def answer(
@@ -116,6 +121,11 @@ class CitedText:
             interrupted=self.interrupted,
         )
 
+    def _said(self, raw: str) -> bool:
+        """Whether a sentence that was given already begins like this."""
+        begun = raw.strip()
+        return bool(begun) and any(s.text.startswith(begun) for s in self._sentences)
+
     def _show(self, text: str) -> str:
         if not self._shown:
             text = text.lstrip()
@@ -140,7 +150,7 @@ class CitedText:
         return marks
 
     def _supporting(self, sentence: str, hinted: Sequence[int]) -> list[Evidence]:
-        words = content_words(sentence)
+        words = content_words(sentence) - _FRAMING
         if not words:
             return []
         best = [
@@ -189,7 +199,8 @@ class _Passage:
 
     @classmethod
     def of(cls, text: str) -> _Passage:
-        spans = split_sentences(text)
+        # A heading names what follows it and bears nothing out.
+        spans = [span for span in split_sentences(text) if text[span[0]] != "#"]
         # Windows of one or two sentences: a claim often joins a pronoun to what it stands for.
         windows = spans + [(a[0], b[1]) for a, b in pairwise(spans)]
         return cls(windows, [content_words(text[start:end]) for start, end in windows])

@@ -49,7 +49,7 @@ class RetrievalConfig:
     """How many passages; `min_score` is the cosine below which nothing counts as found."""
 
     top_k: int = 5
-    min_score: float = 0.25
+    min_score: float = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +59,15 @@ class GenerationConfig:
     `model` is `extractive`, a catalogued name, a GGUF file, a model directory, a hub name, or the
     base URL of an OpenAI-compatible server, whose model is then `served_model` (empty: the first
     that the server lists). `max_tokens` bounds the answer, `context_tokens` the prompt and the
-    answer together. `timeout` is in seconds; `retries` counts the attempts after the first.
+    answer together (0: what suits the model). `timeout` is in seconds; `retries` counts the
+    attempts after the first.
     """
 
     model: str = "smollm2-135m-instruct"
     served_model: str = ""
     device: str = "auto"
     max_tokens: int = 160
-    context_tokens: int = 2048
+    context_tokens: int = 0
     temperature: float = 0.0
     seed: int = 0
     timeout: float = 60.0
@@ -195,7 +196,7 @@ def _check_ranges(config: Config) -> None:
         "embedding.batch_size": 1,
         "retrieval.top_k": 1,
         "generation.max_tokens": 1,
-        "generation.context_tokens": 1,
+        "generation.context_tokens": 0,
         "generation.temperature": 0,
         "generation.timeout": 0,
         "generation.retries": 0,

@@ -40,7 +40,8 @@ class CatalogueEntry:
     """A model inside a package.
 
     `path` is the model's directory or file inside the wheel; `files` maps every file that is
-    taken to its SHA-256; `size` is the wheel's in bytes.
+    taken to its SHA-256; `size` is the wheel's in bytes. `context_tokens` is how much a generator
+    reads with profit, prompt and answer together, which can be far less than it could.
     """
 
     name: str
@@ -52,6 +53,7 @@ class CatalogueEntry:
     size: int
     licence: str
     description: str
+    context_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +130,8 @@ CATALOGUE: dict[str, CatalogueEntry] = {
             size=92_871_040,
             licence="Apache-2.0",
             description="135 million parameters, 4 bits, English chat on a CPU",
+            # Of 43 questions it answered 42% with one passage in the prompt, 19% with three.
+            context_tokens=512,
         ),
     )
 }

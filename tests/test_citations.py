@@ -110,6 +110,28 @@ def test_an_interruption_keeps_the_part_that_came() -> None:
     assert answer.citations[0].number == 2
 
 
+def test_a_model_that_goes_round_in_circles_is_stopped() -> None:
+    given: list[str] = []
+
+    def circling() -> Iterator[str]:
+        for piece in ["LoRA freezes the ", "weights. ", "Rank 8 is ", "a common choice. "] * 50:
+            given.append(piece)
+            yield piece
+
+    cited = CitedText(circling(), PROMPT)
+    text = "".join(cited)
+    assert text == "LoRA freezes the weights. [1] Rank 8 is a common choice. [1]"
+    assert cited.answer(document, "model", {}).text == text
+    assert len(given) < 10
+
+
+def test_a_heading_is_no_evidence() -> None:
+    passage = "# Flamingos in Basel\n\nNothing is known."
+    hit = Hit(Chunk(1, "x", passage, 0, len(passage), 0), 0.9, 1, "x.md", "x")
+    cited = CitedText(["There are flamingos in Basel."], Prompt("q?", (), (hit,), 1))
+    assert "".join(cited) == "There are flamingos in Basel."
+
+
 def test_a_passage_that_is_not_in_its_document_is_refused() -> None:
     cited = CitedText(["The zoo in Basel keeps 12 flamingos."], PROMPT)
     list(cited)
@@ -139,6 +161,7 @@ PARTS = st.lists(
         ]
     ),
     max_size=14,
+    unique=True,
 ).map("".join)
 
 

