@@ -81,6 +81,8 @@ class CitedText:
                     yield self._show(raw[sent:held])
                     sent = held
         except GenerationError as error:
+            if not self._shown and not raw:
+                raise
             self.interrupted = str(error)
         finally:
             if isinstance(self._pieces, Generator):

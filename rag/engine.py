@@ -185,16 +185,12 @@ class RAG:
 
     @cached_property
     def retriever(self) -> Retriever:
-        """The retriever in use, checked against what the index was built with."""
+        """The retriever in use."""
         with self._lock:
             if self._given_retriever is not None:
                 return self._given_retriever
-            from rag.ingestion import check_manifest
             from rag.retrieval import DenseRetriever
 
-            manifest = self._index.manifest()
-            if manifest is not None:
-                check_manifest(manifest, self.embedder, self.path)
             return DenseRetriever(self._index, self.embedder)
 
 

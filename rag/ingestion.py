@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -15,7 +16,7 @@ from rag import sources
 from rag.chunking import chunk_document, chunk_size
 from rag.config import ChunkingConfig
 from rag.errors import SourceError, StoreError
-from rag.index import FileRecord, Index, Manifest, Writer
+from rag.index import FileRecord, Index, Manifest, Writer, check_embedder
 from rag.types import Chunk, Document, Embedder, IngestionReport, Progress, ProgressCallback
 
 if TYPE_CHECKING:
@@ -63,29 +64,6 @@ def ingest(
     return run.report(skipped, index)
 
 
-def check_manifest(manifest: Manifest, embedder: Embedder, directory: Path) -> None:
-    """Refuse an embedder whose vectors cannot be compared with those of the index.
-
-    Raises:
-        StoreError: naming both embedders and the cure.
-    """
-    same = manifest.embedder == embedder.name and (
-        not manifest.fingerprint
-        or not embedder.fingerprint
-        or manifest.fingerprint == embedder.fingerprint
-    )
-    if same:
-        return
-    theirs, ours = manifest.embedder, embedder.name
-    if theirs == ours:
-        theirs += f" with weights {manifest.fingerprint}"
-        ours += f" with weights {embedder.fingerprint}"
-    raise StoreError(
-        f"{directory}: holds vectors of {theirs}, the embedder is {ours}: run "
-        f"`rag index --rebuild PATH...`, or pass `--embedder {manifest.embedder}`"
-    )
-
-
 @dataclass(slots=True)
 class _PendingFile:
     record: FileRecord
@@ -121,7 +99,7 @@ class _Run:
     def take_manifest(self, directory: Path) -> None:
         known = self.writer.manifest()
         if known is not None and not self.rebuild:
-            check_manifest(known, self.embedder, directory)
+            check_embedder(known, self.embedder, directory)
             if self.config.size not in (0, known.chunk_size) or (
                 self.config.overlap != known.chunk_overlap
             ):
@@ -228,13 +206,7 @@ class _Run:
                 document = next(reader, None)
             if document is None:
                 return
-            try:
-                document.text.encode()
-            except UnicodeEncodeError as error:
-                raise SourceError(
-                    document.source, f"holds half a character pair at offset {error.start}: "
-                    "write the file anew as UTF-8"
-                ) from error  # fmt: skip
+            _check_characters(document)
             yield document
 
     def _settle_sizes(self) -> None:
@@ -242,10 +214,6 @@ class _Run:
         if not self.size:
             self.size = chunk_size(self.config, self.embedder)
             self.overlap = self.config.overlap
-        elif self.rebuild or self.writer.manifest() is None:
-            return
-        elif self.size > self.embedder.max_tokens - self.embedder.special_tokens:
-            chunk_size(ChunkingConfig(self.size, self.overlap), self.embedder)
 
     def _flush(self) -> None:
         if not self.pending:
@@ -321,6 +289,19 @@ class _Run:
             yield
         finally:
             self.timings[stage] += (time.perf_counter() - started) * 1000
+
+
+def _check_characters(document: Document) -> None:
+    everything = (document.title, document.text, json.dumps(document.metadata, ensure_ascii=False))
+    for text in everything:
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise SourceError(
+                document.source.encode(errors="replace").decode(),
+                f"holds half a character pair (U+{ord(text[error.start]):04X}): "
+                "write the file anew as UTF-8",
+            ) from error
 
 
 def _silent(_: Progress) -> None:

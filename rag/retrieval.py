@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rag.errors import QuestionError
-from rag.index import Index
+from rag.index import Index, check_embedder
 from rag.types import Embedder, Hit
 
 
@@ -19,8 +19,11 @@ class DenseRetriever:
 
         Raises:
             QuestionError: if the question is longer than the embedder reads.
-            StoreError: if there is no index, or it is damaged.
+            StoreError: if there is no index, it was built with another embedder, or is damaged.
         """
+        manifest = self._index.manifest()
+        if manifest is not None:
+            check_embedder(manifest, self._embedder, self._index.directory)
         room = self._embedder.max_tokens - self._embedder.special_tokens
         length = len(self._embedder.token_offsets(question))
         if length > room:

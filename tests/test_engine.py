@@ -5,7 +5,7 @@ import threading
 import pytest
 from conftest import ROOT, XQUAD, read_queries
 
-from rag import RAG, Answer, QuestionError
+from rag import RAG, Answer, GenerationError, QuestionError
 from rag.generation import from_callable
 from rag.types import NO_ANSWER, Embedder
 
@@ -81,6 +81,14 @@ def test_a_users_own_generator(sample: RAG, embedder: Embedder) -> None:
     assert answer.model == "mine"
     assert "44" not in answer.text
     assert "rank several answers" in answer.citations[0].quote
+
+
+def test_a_generator_out_of_reach_is_an_error_not_an_answer(
+    sample: RAG, embedder: Embedder
+) -> None:
+    settings = {"generation.model": "http://127.0.0.1:9", "generation.retries": 0}
+    with pytest.raises(GenerationError, match="cannot be reached"):
+        RAG(sample.path, embedder=embedder, settings=settings).ask("What is LoRA?")
 
 
 def test_threads_share_one_object(sample: RAG) -> None:

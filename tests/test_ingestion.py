@@ -138,6 +138,7 @@ def test_lines_of_a_corpus_keep_their_ids_and_change_singly(
         ("notes.ipynb", b"{", "not JSON"),
         ("rows.jsonl", b'{"_id": "1"}\n', "line 1 is no object with `_id` and `text`"),
         ("odd.xyz", b"?", "unknown format"),
+        ("title.jsonl", b'{"_id": "1", "title": "\\ud800", "text": "a"}\n', "U+D800"),
         ("half.jsonl", b'{"_id": "1", "text": "a\\ud800b"}\n', "half a character pair"),
     ],
 )

@@ -223,6 +223,16 @@ def test_discovery_takes_what_is_there_and_names_the_rest(tmp_path: Path) -> Non
     }
 
 
+def test_a_name_that_is_not_utf8_is_named_and_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "good.txt").write_text("text")
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.txt")).write_text("text")
+    files, skipped = discover([tmp_path])
+    assert [file.path.name for file in files] == ["good.txt"]
+    ((source, reason),) = skipped
+    assert "not valid UTF-8" in reason
+    source.encode()
+
+
 def test_sources_are_as_the_user_gave_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "docs").mkdir()
     written(tmp_path, "docs/a.md", "x")

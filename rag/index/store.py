@@ -16,7 +16,7 @@ from rag.errors import StoreError
 from rag.index import snapshot
 from rag.index.lock import writing
 from rag.index.schema import DATABASE, connect
-from rag.types import Chunk, Document, Heading, Hit, Page, Stage
+from rag.types import Chunk, Document, Embedder, Heading, Hit, Page, Stage
 
 if TYPE_CHECKING:
     from rag.types import Vectors
@@ -423,6 +423,29 @@ class Writer:
                 for chunk, vector in zip(chunks, vectors, strict=True)
             ],
         )
+
+
+def check_embedder(manifest: Manifest, embedder: Embedder, directory: Path) -> None:
+    """Refuse an embedder whose vectors cannot be compared with those of the index.
+
+    Raises:
+        StoreError: naming both embedders and the cure.
+    """
+    same = manifest.embedder == embedder.name and (
+        not manifest.fingerprint
+        or not embedder.fingerprint
+        or manifest.fingerprint == embedder.fingerprint
+    )
+    if same:
+        return
+    theirs, ours = manifest.embedder, embedder.name
+    if theirs == ours:
+        theirs += f" with weights {manifest.fingerprint}"
+        ours += f" with weights {embedder.fingerprint}"
+    raise StoreError(
+        f"{directory}: holds vectors of {theirs}, the embedder is {ours}: run "
+        f"`rag index --rebuild PATH...`, or pass `--embedder {manifest.embedder}`"
+    )
 
 
 def passage_hash(passage: str) -> bytes:

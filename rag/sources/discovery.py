@@ -34,19 +34,19 @@ def discover_files(
     for path in paths:
         source = str(path)
         if not os.path.lexists(path):
-            raise SourceError(source, "no such file or folder")
+            raise SourceError(_printable(source), "no such file or folder")
         if Path(path).is_dir():
             for candidate in _walk(source):
                 reason = _why_not(Path(candidate), suffixes, Path(path).resolve())
                 if reason:
-                    skipped.append((candidate, reason))
+                    skipped.append((_printable(candidate), reason))
                 else:
                     file = _source_file(candidate)
                     found.setdefault(file.path, file)
         else:
             reason = _why_not(Path(path), suffixes, None)
             if reason:
-                raise SourceError(source, reason)
+                raise SourceError(_printable(source), reason)
             file = _source_file(source)
             found.setdefault(file.path, file)
     return sorted(found.values(), key=lambda file: file.source), skipped
@@ -62,6 +62,10 @@ def _walk(directory: str) -> Iterator[str]:
 
 def _why_not(path: Path, suffixes: Sequence[str], root: Path | None) -> str | None:
     try:
+        str(path.absolute()).encode()
+    except UnicodeEncodeError:
+        return "has a name that is not valid UTF-8: rename it"
+    try:
         mode = path.stat().st_mode
     except OSError as error:
         return f"cannot be read: {error.strerror or error}"
@@ -72,12 +76,14 @@ def _why_not(path: Path, suffixes: Sequence[str], root: Path | None) -> str | No
     if path.suffix.lower() not in suffixes:
         shown = f"'{path.suffix}'" if path.suffix else "(no suffix)"
         return f"unknown format {shown}; known are {' '.join(suffixes)}"
-    if path.stat().st_size == 0:
-        return "is empty"
-    return None
+    return None if path.stat().st_size else "is empty"
 
 
 def _source_file(source: str) -> SourceFile:
     path = Path(source)
     status = path.stat()
     return SourceFile(path.resolve(), source, status.st_size, status.st_mtime_ns)
+
+
+def _printable(source: str) -> str:
+    return source.encode(errors="backslashreplace").decode()
