@@ -103,20 +103,18 @@ class CitedText:
         Raises:
             StoreError: if a passage is not what its document holds at its place.
         """
-        text = self._shown
-        # A refusal amid supported sentences is a caveat; one alone, or first, is the reply.
-        refused = is_refusal(self._sentences[0].text) if self._sentences else not self.interrupted
-        supported = [s for s in self._sentences if s.citations]
-        abstained = refused or (not supported and self.interrupted is None)
-        citations = () if abstained else self._citations(document)
-        kept = tuple(_uncited(s) for s in self._sentences) if abstained else tuple(self._sentences)
+        # A refusal beside supported sentences is a caveat; without any it is the reply, and an
+        # answer that no passage bears out is no better than one.
+        supported = any(sentence.citations for sentence in self._sentences)
         return Answer(
             question=self._prompt.question,
-            text=text,
-            citations=citations,
-            sentences=kept,
-            unsupported=tuple(s for s in kept if not s.citations and not is_refusal(s.text)),
-            abstained=abstained,
+            text=self._shown,
+            citations=self._citations(document),
+            sentences=tuple(self._sentences),
+            unsupported=tuple(
+                s for s in self._sentences if not s.citations and not is_refusal(s.text)
+            ),
+            abstained=not supported and self.interrupted is None,
             prompt=self._prompt,
             model=model,
             timings=timings,
@@ -141,10 +139,7 @@ class CitedText:
         start = len(self._shown.rstrip()) - len(text)
         found = [] if is_refusal(text) else self._supporting(text, hinted)
         numbers = tuple(sorted({evidence.number for evidence in found}))
-        support = max(
-            (evidence.support for evidence in found),
-            default=0.0,
-        )
+        support = max((evidence.support for evidence in found), default=0.0)
         self._sentences.append(Sentence(text, start, start + len(text), support, numbers))
         self._evidence += found
         marks = "".join(f" [{number}]" for number in numbers)
@@ -245,10 +240,6 @@ def _citation(hit: Hit, evidence: Evidence, document: Document) -> Citation:
         end=end,
         quote=quote,
     )
-
-
-def _uncited(sentence: Sentence) -> Sentence:
-    return Sentence(sentence.text, sentence.start, sentence.end, sentence.support)
 
 
 def _take_markers(raw: str, sent: int) -> tuple[str, list[int]]:

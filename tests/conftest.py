@@ -6,12 +6,17 @@ import json
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from rag import RAG
 from rag.config import EmbeddingConfig
 from rag.embedding import load_embedder
 from rag.models import resolve
 from rag.types import Embedder
+
+# A busy machine must not fail a test.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 ROOT = Path(__file__).parent.parent
 CORPUS = ROOT / "data" / "corpus"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -91,6 +92,14 @@ def test_refusals_are_recognised(text: str) -> None:
     assert answered(text)[1].abstained
 
 
+def test_a_refusal_beside_a_supported_sentence_is_a_caveat() -> None:
+    text, answer = answered("The documents do not say. The zoo in Basel keeps 12 flamingos.")
+    assert text.endswith("flamingos. [2]")
+    assert [c.number for c in answer.citations] == [2]
+    assert not answer.abstained
+    assert not answer.unsupported
+
+
 def test_an_answer_is_no_refusal() -> None:
     assert not is_refusal("LoRA freezes the weights.")
 
@@ -174,6 +183,8 @@ def test_however_the_text_arrives(text: str, cuts: list[int]) -> None:
     for sentence in answer.sentences:
         assert answer.text[sentence.start : sentence.end] == sentence.text
         assert set(sentence.citations) <= {1, 2}
+    marks = {int(mark) for mark in re.findall(r"\[(\d+)\]", shown)}
+    assert marks == {citation.number for citation in answer.citations}
     for invented in ("[3, 4]", "[99]"):
         assert invented not in shown
     for citation in answer.citations:
