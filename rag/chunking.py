@@ -51,6 +51,8 @@ def chunk_document(
     """
     cut = _splitter(token_offsets, size - overlap)
     ordinal = 0
+    # Counted on from passage to passage: from the top each time, a long file would take its square.
+    line, counted = 1, 0
     for section_start, section_end in _sections(document):
         section = document.text[section_start:section_end]
         pieces = _piece_spans(section, cut, token_offsets, size - overlap)
@@ -63,6 +65,9 @@ def chunk_document(
             if span is None:
                 continue
             start, end = section_start + span[0], section_start + span[1]
+            line += document.text.count("\n", counted, start) if start > counted else 0
+            line -= document.text.count("\n", start, counted) if start < counted else 0
+            counted = start
             yield Chunk(
                 id=0,
                 document_id=document.id,
@@ -72,7 +77,7 @@ def chunk_document(
                 ordinal=ordinal,
                 heading=document.heading_at(start),
                 page=document.page_at(start),
-                line=document.line_at(start),
+                line=line if document.verbatim else None,
             )
             ordinal += 1
 

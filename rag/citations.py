@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 
 from rag.errors import GenerationError, StoreError
@@ -162,9 +162,13 @@ class CitedText:
 
     def _citations(self, document: Callable[[str], Document]) -> tuple[Citation, ...]:
         citations = {}
+        documents: dict[str, Document] = {}
         for evidence in self._evidence:
             hit = self._prompt.hits[evidence.number - 1]
-            citation = _citation(hit, evidence, document(hit.chunk.document_id))
+            name = hit.chunk.document_id
+            if name not in documents:
+                documents[name] = document(name)
+            citation = _citation(hit, evidence, documents[name])
             citations[citation.number, citation.start, citation.end] = citation
         return tuple(citations[key] for key in sorted(citations))
 
@@ -192,7 +196,7 @@ def refusal(prompt: Prompt, timings: Mapping[str, float]) -> Answer:
 @dataclass(frozen=True, slots=True)
 class _Passage:
     spans: list[tuple[int, int]]
-    words: list[frozenset[str]] = field(repr=False)
+    words: list[frozenset[str]]
 
     @classmethod
     def of(cls, text: str) -> _Passage:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -30,50 +31,29 @@ _INTERRUPTED = 130
 _QUOTE_CHARACTERS = 240
 
 
-def _index_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    return click.option(
-        "--index",
-        "index",
-        metavar="DIR",
-        help="The index folder (default: indexes/default).",
-    )(command)
-
-
-def _embedder_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    return click.option(
-        "--embedder",
-        metavar="NAME",
-        help="A catalogued model, a directory, or a hub name.",
-    )(command)
-
-
-def _generator_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    return click.option(
-        "--generator",
-        metavar="NAME",
-        help="`extractive`, a catalogued model, a GGUF file, a directory, a hub name, "
-        "or the URL of an OpenAI-compatible server.",
-    )(command)
-
-
-def _k_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    return click.option(
-        "-k", type=click.IntRange(min=1), help="How many passages to retrieve (default: 5)."
-    )(command)
-
-
-def _json_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
-
-
-def _config_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    return click.option(
-        "--config",
-        "config_file",
-        metavar="FILE",
-        type=click.Path(dir_okay=False, path_type=Path),
-        help="Settings to read (default: rag.toml here, if there is one).",
-    )(command)
+_index_option = click.option(
+    "--index", metavar="DIR", help="The index folder (default: indexes/default)."
+)
+_embedder_option = click.option(
+    "--embedder", metavar="NAME", help="A catalogued model, a directory, or a hub name."
+)
+_generator_option = click.option(
+    "--generator",
+    metavar="NAME",
+    help="`extractive`, a catalogued model, a GGUF file, a directory, a hub name, "
+    "or the URL of an OpenAI-compatible server.",
+)
+_k_option = click.option(
+    "-k", type=click.IntRange(min=1), help="How many passages to retrieve (default: 5)."
+)
+_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+_config_option = click.option(
+    "--config",
+    "config_file",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Settings to read (default: rag.toml here, if there is one).",
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -407,8 +387,6 @@ def _plain_lines() -> ProgressCallback:
     shown: dict[str, float] = {}
 
     def show(progress: Progress) -> None:
-        import time
-
         now = time.monotonic()
         first = progress.stage not in shown
         last = progress.total is not None and progress.done >= progress.total

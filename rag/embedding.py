@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rag.config import EmbeddingConfig
-from rag.errors import ConfigError, EmbeddingError, ModelError
-from rag.models import CATALOGUE, LocalModel, resolve
+from rag.errors import ConfigError, EmbeddingError, ModelError, first_line
+from rag.models import CATALOGUE, LocalModel, resolve, without_progress_bars
 from rag.types import Embedder, ProgressCallback
 
 if TYPE_CHECKING:
@@ -145,31 +145,24 @@ class SentenceTransformerEmbedder:
 
     def _open(self) -> Any:
         from sentence_transformers import SentenceTransformer
-        from transformers.utils import logging as transformers_logging
 
-        shown = transformers_logging.is_progress_bar_enabled()
-        transformers_logging.disable_progress_bar()
         logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
         device = None if self._config.device == "auto" else self._config.device
         try:
-            model = SentenceTransformer(
-                self._model.location,
-                device=device,
-                revision=self._model.revision,
-                # A local model must not ask the network for what it does not need.
-                local_files_only=self._model.origin != "hub",
-            )
+            with without_progress_bars():
+                return SentenceTransformer(
+                    self._model.location,
+                    device=device,
+                    revision=self._model.revision,
+                    # A local model must not ask the network for what it does not need.
+                    local_files_only=self._model.origin != "hub",
+                )
         except (OSError, ValueError, RuntimeError, KeyError) as error:
-            first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
             if device and isinstance(error, RuntimeError):
-                raise ConfigError(f"`embedding.device` {device}: {first_line}") from error
+                raise ConfigError(f"`embedding.device` {device}: {first_line(error)}") from error
             raise ModelError(
-                f"{self._model.location}: cannot be loaded as an embedder: {first_line}"
+                f"{self._model.location}: cannot be loaded as an embedder: {first_line(error)}"
             ) from error
-        finally:
-            if shown:
-                transformers_logging.enable_progress_bar()
-        return model
 
 
 def _fingerprint(model: LocalModel) -> str:

@@ -15,7 +15,6 @@ from rag.index import Index
 from rag.types import Prompt
 
 if TYPE_CHECKING:
-    from rag.citations import CitedText
     from rag.types import (
         Answer,
         Document,
@@ -234,11 +233,10 @@ class AnswerStream:
         prompt = build_prompt(question, hits, generator)
         timings["prompt"] = _milliseconds(started)
         started = time.perf_counter()
-        cited: CitedText = CitedText(generator.stream(prompt), prompt)
+        cited = CitedText(generator.stream(prompt), prompt)
         for piece in cited:
-            if "first_token" not in timings:
-                timings["first_token"] = _milliseconds(started)
             if piece:
+                timings.setdefault("first_token", _milliseconds(started))
                 yield piece
         timings["generation"] = _milliseconds(started)
         self._answer = cited.answer(self._rag.document, generator.name, timings)

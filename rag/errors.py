@@ -11,6 +11,11 @@ class RagError(Exception):
     """The root of the errors below: catch this one to catch them all."""
 
 
+def first_line(error: BaseException) -> str:
+    """What an error of a library says, in the one line that a message of ours has room for."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 class ConfigError(RagError):
     """A setting in `rag.toml`, the environment or an argument cannot be used."""
 

@@ -17,7 +17,15 @@ from rag.chunking import chunk_document, chunk_size
 from rag.config import ChunkingConfig
 from rag.errors import SourceError, StoreError
 from rag.index import FileRecord, Index, Manifest, Writer, check_embedder
-from rag.types import Chunk, Document, Embedder, IngestionReport, Progress, ProgressCallback
+from rag.types import (
+    Chunk,
+    Document,
+    Embedder,
+    IngestionReport,
+    Progress,
+    ProgressCallback,
+    no_progress,
+)
 
 if TYPE_CHECKING:
     from rag.types import Vectors
@@ -25,6 +33,8 @@ if TYPE_CHECKING:
 # Enough chunks in one go for batches of like length; few enough for a small memory.
 _CHUNKS_IN_FLIGHT = 512
 _SECONDS_BETWEEN_COMMITS = 30.0
+# Embedded between two signs of progress.
+_PASSAGES_PER_SIGN = 64
 
 
 def ingest(
@@ -54,7 +64,7 @@ def ingest(
     started = time.perf_counter()
     found, skipped = sources.discover(paths)
     with index.write() as writer:
-        run = _Run(writer, embedder, config, rebuild, progress or _silent)
+        run = _Run(writer, embedder, config, rebuild, progress or no_progress)
         run.take_manifest(index.directory)
         run.discovered(found, skipped, [Path(path) for path in paths])
         for file in found:
@@ -97,8 +107,10 @@ class _Run:
     )
 
     def take_manifest(self, directory: Path) -> None:
+        if self.rebuild:
+            self.writer.clear()
         known = self.writer.manifest()
-        if known is not None and not self.rebuild:
+        if known is not None:
             check_embedder(known, self.embedder, directory)
             if self.config.size not in (0, known.chunk_size) or (
                 self.config.overlap != known.chunk_overlap
@@ -110,8 +122,6 @@ class _Run:
                     "`chunking.size` and `chunking.overlap` back"
                 )
             self.size, self.overlap = known.chunk_size, known.chunk_overlap
-        if self.rebuild and known is not None:
-            self.writer.clear()
         self.files = self.writer.files()
 
     def discovered(
@@ -181,7 +191,7 @@ class _Run:
     def _chunked(
         self, file: sources.SourceFile, record: FileRecord
     ) -> list[tuple[Document, list[Chunk]]]:
-        unchanged = {} if self.rebuild else self.writer.unchanged_documents(record.path)
+        unchanged = self.writer.content_hashes(record.path)
         documents = []
         for document in self._read_documents(file):
             chunks: list[Chunk] = []
@@ -223,7 +233,7 @@ class _Run:
         ]
         vectors = self._vectors([chunk.text for chunk in chunks])
         with self._timed("write"):
-            if self.size and (self.rebuild or self.writer.manifest() is None):
+            if self.size and self.writer.manifest() is None:
                 self.writer.set_manifest(
                     Manifest(
                         embedder=self.embedder.name,
@@ -264,14 +274,12 @@ class _Run:
         self._advance(source)
 
     def _vectors(self, passages: Sequence[str]) -> dict[str, Vectors]:
-        same_embedder = not self.rebuild
-        vectors = self.writer.known_vectors(passages) if same_embedder and passages else {}
+        vectors = self.writer.known_vectors(passages)
         new = [passage for passage in dict.fromkeys(passages) if passage not in vectors]
         # Longest first: batches of like length carry little padding, and memory peaks at once.
         new.sort(key=len, reverse=True)
-        batch = 64
-        for at in range(0, len(new), batch):
-            part = new[at : at + batch]
+        for at in range(0, len(new), _PASSAGES_PER_SIGN):
+            part = new[at : at + _PASSAGES_PER_SIGN]
             with self._timed("embed"):
                 vectors.update(zip(part, self.embedder.embed_documents(part), strict=True))
             self.embedded += len(part)
@@ -302,10 +310,6 @@ def _check_characters(document: Document) -> None:
                 f"holds half a character pair (U+{ord(text[error.start]):04X}): "
                 "write the file anew as UTF-8",
             ) from error
-
-
-def _silent(_: Progress) -> None:
-    pass
 
 
 def _absolute(source: str) -> str:

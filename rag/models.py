@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Literal
 
 from rag.errors import ModelError
-from rag.types import Progress, ProgressCallback
+from rag.types import Progress, ProgressCallback, no_progress
 
 Kind = Literal["embedder", "generator"]
 Origin = Literal["catalogue", "directory", "file", "hub"]
@@ -137,6 +137,20 @@ CATALOGUE: dict[str, CatalogueEntry] = {
 }
 
 
+@contextmanager
+def without_progress_bars() -> Iterator[None]:
+    """Keep transformers from drawing bars of its own while a model is loaded."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
 def cache_dir() -> Path:
     """Where fetched models live: `RAG_CACHE`, or the user's cache directory."""
     import platformdirs
@@ -208,7 +222,7 @@ def pull(name: str, progress: ProgressCallback | None = None) -> Path:
         with FileLock(cache_dir() / f"{entry.name}.lock"):
             # Another process may have fetched it while this one waited.
             if not _complete(entry, home):
-                _fetch(entry, home, progress or _silent)
+                _fetch(entry, home, progress or no_progress)
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise _no_space(entry) from error
@@ -368,7 +382,3 @@ def _no_space(entry: CatalogueEntry) -> ModelError:
         f"{entry.name}: no space left under {cache_dir()}, fetching it needs {needed:.0f} MB: "
         "make room, or set RAG_CACHE to a folder on another disk"
     )
-
-
-def _silent(_: Progress) -> None:
-    pass

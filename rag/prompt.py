@@ -25,6 +25,10 @@ def build_prompt(question: str, hits: Sequence[Hit], generator: Generator) -> Pr
             longer than the generator reads.
     """
     budget = generator.context_tokens - generator.max_tokens
+    everything = _messages(question, hits)
+    tokens = generator.count_tokens(everything)
+    if tokens <= budget:
+        return Prompt(question, everything, tuple(hits), tokens)
     taken: list[Hit] = []
     left_out: list[Hit] = []
     messages = _messages(question, taken)
@@ -34,10 +38,6 @@ def build_prompt(question: str, hits: Sequence[Hit], generator: Generator) -> Pr
             f"the question and the instructions have {tokens} tokens, {generator.name} has room "
             f"for {budget}: shorten the question, or raise `generation.context_tokens`"
         )
-    everything = _messages(question, hits)
-    all_tokens = generator.count_tokens(everything)
-    if all_tokens <= budget:
-        return Prompt(question, everything, tuple(hits), all_tokens)
     for hit in hits:
         longer = _messages(question, [*taken, hit])
         longer_tokens = generator.count_tokens(longer)

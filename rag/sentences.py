@@ -36,11 +36,11 @@ def split_sentences(text: str, language: str = "en") -> list[tuple[int, int]]:
         block = text[block_start:block_end]
         at = block_start
         for sentence in sentencex.segment(language, block):
-            start = text.index(sentence, at, block_end) if sentence else at
-            at = start + len(sentence)
-            span = _strip(text, start, at)
-            if span:
-                spans.append(span)
+            kept = sentence.strip()
+            if kept:
+                start = text.index(kept, at, block_end)
+                at = start + len(kept)
+                spans.append((start, at))
     return spans
 
 
@@ -51,15 +51,6 @@ def _blocks(text: str) -> list[tuple[int, int]]:
         cuts += [match.start(group), match.end(group)]
     cuts.append(len(text))
     return [(cuts[i], cuts[i + 1]) for i in range(0, len(cuts), 2) if cuts[i] < cuts[i + 1]]
-
-
-def _strip(text: str, start: int, end: int) -> tuple[int, int] | None:
-    body = text[start:end]
-    kept = body.strip()
-    if not kept:
-        return None
-    start += body.index(kept)
-    return start, start + len(kept)
 
 
 def content_words(text: str) -> frozenset[str]:

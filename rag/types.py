@@ -256,6 +256,10 @@ NO_ANSWER = "The documents do not say."
 ProgressCallback = Callable[[Progress], None]
 
 
+def no_progress(_: Progress) -> None:
+    """The callback of whoever does not want to be told."""
+
+
 @runtime_checkable
 class Embedder(Protocol):
     """Turns text into unit-length vectors.

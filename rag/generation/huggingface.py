@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from rag.config import GenerationConfig
-from rag.errors import ModelError
+from rag.errors import ModelError, first_line
 from rag.generation.threaded import stream_from_thread
-from rag.models import LocalModel
+from rag.models import LocalModel, without_progress_bars
 from rag.types import Message, Prompt
 
 
@@ -78,7 +79,7 @@ class TransformersGenerator:
     def _encode(self, tokenizer: Any, messages: Sequence[Message]) -> Any:
         if tokenizer.chat_template:
             return tokenizer.apply_chat_template(
-                [{"role": message.role, "content": message.content} for message in messages],
+                [asdict(message) for message in messages],
                 add_generation_prompt=True,
                 return_tensors="pt",
                 return_dict=True,
@@ -102,32 +103,26 @@ class TransformersGenerator:
             AutoModelForSeq2SeqLM,
             AutoTokenizer,
         )
-        from transformers.utils import logging
 
-        shown = logging.is_progress_bar_enabled()
-        logging.disable_progress_bar()
         device = self._device(torch)
         options = {
             "revision": self._model.revision,
             "local_files_only": self._model.origin != "hub",
         }
         try:
-            config = AutoConfig.from_pretrained(self._model.location, **options)
-            kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-            tokenizer = AutoTokenizer.from_pretrained(self._model.location, **options)
-            model = kind.from_pretrained(
-                self._model.location, dtype=_dtype(torch, device), **options
-            )
+            with without_progress_bars():
+                config = AutoConfig.from_pretrained(self._model.location, **options)
+                kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+                tokenizer = AutoTokenizer.from_pretrained(self._model.location, **options)
+                model = kind.from_pretrained(
+                    self._model.location, dtype=_dtype(torch, device), **options
+                )
             return model.to(device).eval(), tokenizer
         except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
-            first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise ModelError(
-                f"{self._model.location}: transformers cannot load it: {first_line} "
+                f"{self._model.location}: transformers cannot load it: {first_line(error)} "
                 "(give a model directory, or a hub name while the hub can be reached)"
             ) from error
-        finally:
-            if shown:
-                logging.enable_progress_bar()
 
     def _device(self, torch: Any) -> str:
         if self._config.device != "auto":

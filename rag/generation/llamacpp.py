@@ -6,11 +6,12 @@ import os
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from rag.config import GenerationConfig
-from rag.errors import GenerationError, ModelError
+from rag.errors import GenerationError, ModelError, first_line
 from rag.generation.threaded import stream_from_thread
 from rag.models import LocalModel
 from rag.types import Message, Prompt
@@ -29,11 +30,14 @@ class LlamaCppGenerator:
         self._config = config
         self._lock = threading.Lock()
         self._server: Any = None
+        self._client: Any = None
         self._socket_directory: tempfile.TemporaryDirectory[str] | None = None
 
     def count_tokens(self, messages: Sequence[Message]) -> int:
         """The length of `messages` in the model's own tokens, chat template included."""
-        applied = self._post("/apply-template", {"messages": _as_dicts(messages)})
+        applied = self._post(
+            "/apply-template", {"messages": [asdict(message) for message in messages]}
+        )
         content = {"content": applied["prompt"], "add_special": True, "parse_special": True}
         return len(self._post("/tokenize", content)["tokens"])
 
@@ -45,7 +49,7 @@ class LlamaCppGenerator:
         """
         server = self._load()
         request = {
-            "messages": _as_dicts(prompt.messages),
+            "messages": [asdict(message) for message in prompt.messages],
             "max_tokens": self.max_tokens,
             "temperature": self._config.temperature,
             "seed": self._config.seed,
@@ -56,37 +60,31 @@ class LlamaCppGenerator:
         }
 
         def write(give: Callable[[str], bool]) -> None:
-            def receive(chunks: Any) -> bool:
-                for chunk in chunks if isinstance(chunks, list) else [chunks]:
+            problems: list[str] = []
+
+            def receive(reply: Any) -> bool:
+                # Noted, not raised: an exception here would be lost in foreign code.
+                for chunk in reply if isinstance(reply, list) else [reply or {}]:
                     if "error" in chunk:
-                        raise GenerationError(f"{self.name}: {chunk['error'].get('message')}")
+                        problems.append(chunk["error"].get("message"))
+                        return True
                     for choice in chunk.get("choices", []):
                         if give(choice["delta"].get("content") or ""):
                             return True
                 return False
 
-            failures: list[GenerationError] = []
-
-            def receive_or_note(chunks: Any) -> bool:
-                # An exception in the callback would be lost in foreign code.
-                try:
-                    return receive(chunks)
-                except GenerationError as error:
-                    failures.append(error)
-                    return True
-
-            result = server.handle_chat_completions(request, receive_or_note)
-            if failures:
-                raise failures[0]
-            if isinstance(result, dict) and "error" in result:
-                raise GenerationError(f"{self.name}: {result['error'].get('message')}")
+            receive(server.handle_chat_completions(request, receive))
+            if problems:
+                raise GenerationError(f"{self.name}: {problems[0]}")
 
         yield from stream_from_thread(write, self.name)
 
     def _load(self) -> Any:
         with self._lock:
             if self._server is None:
-                self._server = self._open()
+                server = self._open()
+                self._client = _connect(server.listening_address)
+                self._server = server
         return self._server
 
     def _open(self) -> Any:
@@ -119,25 +117,27 @@ class LlamaCppGenerator:
             return xllamacpp.Server(params)
         except (RuntimeError, ValueError) as error:
             raise ModelError(
-                f"{self._path}: llama.cpp cannot load it: {str(error).splitlines()[0]}"
+                f"{self._path}: llama.cpp cannot load it: {first_line(error)}"
             ) from error
 
     def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         import httpx
 
-        address = self._load().listening_address.removeprefix("unix://")
-        with httpx.Client(transport=httpx.HTTPTransport(uds=address), timeout=60) as client:
-            try:
-                response = client.post(f"http://llama{path}", json=body)
-                response.raise_for_status()
-            except httpx.HTTPError as error:
-                raise GenerationError(f"{self.name}: cannot count tokens: {error}") from error
-            reply: dict[str, Any] = response.json()
-            return reply
+        self._load()
+        try:
+            response = self._client.post(path, json=body)
+            response.raise_for_status()
+        except httpx.HTTPError as error:
+            raise GenerationError(f"{self.name}: cannot count tokens: {error}") from error
+        reply: dict[str, Any] = response.json()
+        return reply
 
 
-def _as_dicts(messages: Sequence[Message]) -> list[dict[str, str]]:
-    return [{"role": message.role, "content": message.content} for message in messages]
+def _connect(address: str) -> Any:
+    import httpx
+
+    transport = httpx.HTTPTransport(uds=address.removeprefix("unix://"))
+    return httpx.Client(transport=transport, base_url="http://llama", timeout=60)
 
 
 def _cores() -> int:

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -104,7 +105,7 @@ class OpenAIGenerator:
 
         body = {
             "model": self._served_model,
-            "messages": [{"role": m.role, "content": m.content} for m in prompt.messages],
+            "messages": [asdict(message) for message in prompt.messages],
             "max_tokens": self.max_tokens,
             "temperature": self._config.temperature,
             "seed": self._config.seed,

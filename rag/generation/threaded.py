@@ -6,7 +6,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterator
 
-from rag.errors import GenerationError
+from rag.errors import GenerationError, first_line
 
 
 def stream_from_thread(write: Callable[[Callable[[str], bool]], None], name: str) -> Iterator[str]:
@@ -40,8 +40,7 @@ def stream_from_thread(write: Callable[[Callable[[str], bool]], None], name: str
             if isinstance(piece, GenerationError):
                 raise piece
             if isinstance(piece, BaseException):
-                reason = (str(piece).strip() or type(piece).__name__).splitlines()[0]
-                raise GenerationError(f"{name} failed: {reason}") from piece
+                raise GenerationError(f"{name} failed: {first_line(piece)}") from piece
             yield piece
     finally:
         gone.set()

@@ -80,11 +80,6 @@ class Index:
                 for table in ("files", "documents", "chunks")
             }
 
-    def files(self) -> dict[str, FileRecord]:
-        """Every indexed file by its absolute path."""
-        with self._reading() as connection:
-            return _files(connection)
-
     def document(self, document_id: str) -> Document | None:
         """A stored document, or None."""
         with self._reading() as connection:
@@ -225,7 +220,8 @@ class Writer:
 
     def files(self) -> dict[str, FileRecord]:
         """Every indexed file by its absolute path, as changed so far."""
-        return _files(self._connection)
+        rows = self._connection.execute("SELECT path, source, size, mtime_ns, sha256 FROM files")
+        return {row[0]: FileRecord(*row) for row in rows}
 
     def set_manifest(self, manifest: Manifest) -> None:
         """Say with what this index is built."""
@@ -236,8 +232,9 @@ class Writer:
         )
 
     def clear(self) -> None:
-        """Take out every file, its documents and chunks, and the pointer to the FAISS cache."""
+        """Forget with what the index was built, every file, and the pointer to the FAISS cache."""
         self._begin()
+        self._connection.execute("DELETE FROM manifest WHERE key != 'format'")
         self._connection.execute("DELETE FROM files")
         self._connection.execute("DELETE FROM snapshot")
         self._connection.execute("DELETE FROM tombstones")
@@ -284,7 +281,7 @@ class Writer:
         self._begin()
         self._connection.execute("DELETE FROM files WHERE path = ?", (path,))
 
-    def unchanged_documents(self, path: str) -> dict[str, str]:
+    def content_hashes(self, path: str) -> dict[str, str]:
         """The content hash of each document of a file, by document id."""
         return dict(
             self._connection.execute(
@@ -502,11 +499,6 @@ def _manifest(connection: sqlite3.Connection) -> Manifest | None:
     if not kinds.keys() <= values.keys():
         return None
     return Manifest(**{key: kind(values[key]) for key, kind in kinds.items()})
-
-
-def _files(connection: sqlite3.Connection) -> dict[str, FileRecord]:
-    rows = connection.execute("SELECT path, source, size, mtime_ns, sha256 FROM files")
-    return {row[0]: FileRecord(*row) for row in rows}
 
 
 def _snapshot_row(connection: sqlite3.Connection) -> snapshot.SnapshotRow | None:

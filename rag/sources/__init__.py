@@ -5,12 +5,12 @@ A format's library is imported when the first such file is read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
 
-from rag.errors import SourceError
+from rag.errors import SourceError, first_line
 from rag.sources.discovery import SourceFile, discover_files
 from rag.types import Document, Reader
 
@@ -72,13 +72,13 @@ def read(file: SourceFile) -> Iterator[Document]:
     # A parser may raise anything on a damaged file; it must cost this file and no other.
     except Exception as error:
         kind = file.path.suffix.lstrip(".").upper()
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        reason = first_line(error)[:200]
         raise SourceError(file.source, f"cannot be read as {kind}: {reason}") from error
     if not count:
         raise SourceError(file.source, "holds no text")
 
 
-def _reader(suffix: str) -> Reader | Callable[[Path, str], Iterator[Document]]:
+def _reader(suffix: str) -> Reader:
     if suffix in _MODULE_OF:
         reader: Reader = import_module(f"rag.sources.{_MODULE_OF[suffix]}").read
         return reader

@@ -66,17 +66,17 @@ def _why_not(path: Path, suffixes: Sequence[str], root: Path | None) -> str | No
     except UnicodeEncodeError:
         return "has a name that is not valid UTF-8: rename it"
     try:
-        mode = path.stat().st_mode
+        status = path.stat()
     except OSError as error:
         return f"cannot be read: {error.strerror or error}"
-    if not stat.S_ISREG(mode):
+    if not stat.S_ISREG(status.st_mode):
         return "is not a regular file"
     if root is not None and path.is_symlink() and not path.resolve().is_relative_to(root):
         return "is a link out of the folder"
     if path.suffix.lower() not in suffixes:
         shown = f"'{path.suffix}'" if path.suffix else "(no suffix)"
         return f"unknown format {shown}; known are {' '.join(suffixes)}"
-    return None if path.stat().st_size else "is empty"
+    return None if status.st_size else "is empty"
 
 
 def _source_file(source: str) -> SourceFile:

@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from rag.sources.identity import file_document, title_of
-from rag.sources.text import decode
+from rag.sources.text import decode, line_starts
 from rag.types import Document, Heading
 
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?\n)(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
@@ -37,10 +37,7 @@ def find_headings(text: str) -> tuple[Heading, ...]:
     front = _FRONT_MATTER.match(text)
     skipped = front.end() if front else 0
     body = text[skipped:]
-    # CommonMark counts lines by \n alone, as splitlines would not.
-    starts = [skipped]
-    for line in body.split("\n"):
-        starts.append(starts[-1] + len(line) + 1)
+    starts = [skipped + start for start in line_starts(body)]
     tokens = MarkdownIt("commonmark").parse(body)
     headings = []
     for token, inline in pairwise(tokens):

@@ -8,6 +8,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -117,11 +118,12 @@ def _scale(textpage: Any, at: int, raw: Any) -> float:
     return float(abs(matrix.d) or abs(matrix.b) or 1.0)
 
 
+@dataclass(frozen=True, slots=True)
 class _Line:
-    __slots__ = ("end", "size", "start", "text")
-
-    def __init__(self, start: int, end: int, text: str, size: float) -> None:
-        self.start, self.end, self.text, self.size = start, end, text, size
+    start: int
+    end: int
+    text: str
+    size: float
 
 
 def _lines(text: str, sizes: list[float], offset: int) -> list[_Line]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rag.sources.identity import file_document, title_of
-from rag.sources.text import decode
+from rag.sources.text import decode, line_starts
 from rag.types import Document, Heading
 
 _QUIET = {
@@ -42,9 +42,7 @@ def _find_headings(text: str) -> tuple[Heading, ...]:
 
     tree = publish_doctree(text, settings_overrides=_QUIET)
     lines = text.split("\n")
-    starts = [0]
-    for line in lines:
-        starts.append(starts[-1] + len(line) + 1)
+    starts = line_starts(text)
     headings = []
     after = 0
     for section in tree.findall(nodes.section):
@@ -55,13 +53,9 @@ def _find_headings(text: str) -> tuple[Heading, ...]:
         if at is None:
             continue
         # An overlined title begins with its overline.
-        first = (
-            at - 1 if at and _is_line(lines[at - 1]) and lines[at - 1] == _below(lines, at) else at
-        )
-        end = starts[min(at + 2, len(lines))] - 1
-        headings.append(
-            Heading(starts[first], min(end, len(text)), _depth(section), title.astext())
-        )
+        overlined = at > 0 and lines[at - 1] == lines[at + 1]
+        start, end = starts[at - overlined], starts[at + 2] - 1
+        headings.append(Heading(start, end, _depth(section), title.astext()))
         after = at + 1
     return tuple(headings)
 
@@ -72,10 +66,6 @@ def _title_line(lines: list[str], after: int, raw: str) -> int | None:
         if lines[at].strip() == wanted and _is_line(lines[at + 1]):
             return at
     return None
-
-
-def _below(lines: list[str], at: int) -> str:
-    return lines[at + 1] if at + 1 < len(lines) else ""
 
 
 def _is_line(line: str) -> bool:

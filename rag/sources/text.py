@@ -25,6 +25,14 @@ def read(path: Path, source: str) -> Iterator[Document]:
     yield file_document(path, source, text, title="", media_type="text/plain", verbatim=True)
 
 
+def line_starts(text: str) -> list[int]:
+    r"""Where each line begins, and where one after the last would; `\n` alone ends a line."""
+    starts = [0]
+    for line in text.split("\n"):
+        starts.append(starts[-1] + len(line) + 1)
+    return starts
+
+
 def decode(data: bytes, source: str) -> str:
     r"""The text of a file: UTF-8, or what its byte order mark says; line ends become `\n`.
 
