@@ -17,6 +17,7 @@ from typing import Any, get_type_hints
 from rag.errors import ConfigError
 
 CONFIG_FILE = "rag.toml"
+_BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 RESERVED_VARIABLES = frozenset({"RAG_CACHE", "RAG_API_KEY"})
 
 
@@ -28,11 +29,58 @@ class IndexConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class SourcesConfig:
+    """What is taken from folders, how it is read, and the limits that reading one file has.
+
+    `include` and `exclude` are patterns as in `.gitignore`; `hidden` takes files that begin with a
+    dot. `encoding` is for text that is not UTF-8 and says nothing else (empty: such a file is
+    refused). `json_text`, `json_title` and `json_id` name the fields of JSON records, with dots
+    for fields within fields; several text fields are joined by commas.
+
+    Limits: `max_file_mb` on disk (`max_container_mb` for archives, mailboxes and JSON lines, which
+    are streamed), `max_text_mb` for the text of one document, `max_pages`, `max_nesting` of HTML
+    and JSON, `max_word` characters without a space, `max_members` of an archive,
+    `max_unpacked_mb` of all of them, `max_ratio` of their size to the archive's, `max_depth` of
+    archives within archives. Readers run in `workers` processes (0: one a core, at most 4), each
+    with `memory_mb` and `seconds` a file.
+    """
+
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    hidden: bool = False
+    encoding: str = ""
+    json_text: str = ""
+    json_title: str = ""
+    json_id: str = ""
+    max_file_mb: int = 256
+    max_container_mb: int = 8192
+    max_text_mb: int = 64
+    max_pages: int = 10_000
+    max_nesting: int = 1_000
+    max_word: int = 100_000
+    max_members: int = 100_000
+    max_unpacked_mb: int = 8192
+    max_ratio: int = 200
+    max_depth: int = 4
+    workers: int = 0
+    memory_mb: int = 1024
+    seconds: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
 class ChunkingConfig:
     """Sizes of passages in tokens of the embedder; 0 for `size` means all the model reads."""
 
     size: int = 200
     overlap: int = 32
+
+
+@dataclass(frozen=True, slots=True)
+class IngestionConfig:
+    """After how many passages or seconds, whichever comes first, what is done is made durable."""
+
+    commit_passages: int = 2048
+    commit_seconds: float = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +127,9 @@ class Config:
     """All settings, one section a field."""
 
     index: IndexConfig = field(default_factory=IndexConfig)
+    sources: SourcesConfig = field(default_factory=SourcesConfig)
     chunking: ChunkingConfig = field(default_factory=ChunkingConfig)
+    ingestion: IngestionConfig = field(default_factory=IngestionConfig)
     embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
     retrieval: RetrievalConfig = field(default_factory=RetrievalConfig)
     generation: GenerationConfig = field(default_factory=GenerationConfig)
@@ -165,6 +215,15 @@ def _merge(config: Config, values: Mapping[str, Any], origin: str) -> Config:
 
 
 def _convert(value: Any, kind: type, where: str) -> Any:
+    if kind == tuple[str, ...]:
+        parts = value.split(",") if isinstance(value, str) else value
+        if not isinstance(parts, list | tuple) or not all(isinstance(p, str) for p in parts):
+            raise ConfigError(f"{where} must be {_spoken(kind)}, not {value!r}")
+        return tuple(part.strip() for part in parts if part.strip())
+    if isinstance(value, str) and kind is bool:
+        if value.lower() not in _BOOLEANS:
+            raise ConfigError(f"{where} must be {_spoken(kind)}, not {value!r}")
+        return _BOOLEANS[value.lower()]
     if isinstance(value, str) and kind is not str:
         try:
             return kind(value)
@@ -178,7 +237,9 @@ def _convert(value: Any, kind: type, where: str) -> Any:
 
 
 def _spoken(kind: type) -> str:
-    return {int: "a whole number", float: "a number", str: "text"}[kind]
+    if kind == tuple[str, ...]:
+        return "a list of texts"
+    return {int: "a whole number", float: "a number", str: "text", bool: "true or false"}[kind]
 
 
 def _nearest(key: str, known: list[str]) -> str:
@@ -191,6 +252,21 @@ def _nearest(key: str, known: list[str]) -> str:
 
 def _check_ranges(config: Config) -> None:
     at_least = {
+        "sources.max_file_mb": 1,
+        "sources.max_container_mb": 1,
+        "sources.max_text_mb": 1,
+        "sources.max_pages": 1,
+        "sources.max_nesting": 1,
+        "sources.max_word": 100,
+        "sources.max_members": 1,
+        "sources.max_unpacked_mb": 1,
+        "sources.max_ratio": 1,
+        "sources.max_depth": 0,
+        "sources.workers": 0,
+        "sources.memory_mb": 256,
+        "sources.seconds": 0.1,
+        "ingestion.commit_passages": 1,
+        "ingestion.commit_seconds": 0,
         "chunking.size": 0,
         "chunking.overlap": 0,
         "embedding.batch_size": 1,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         Embedder,
         Generator,
         Hit,
+        IndexStatus,
         IngestionReport,
         ProgressCallback,
         Retriever,
@@ -68,27 +69,95 @@ class RAG:
 
     def index(
         self,
-        paths: str | Path | Sequence[str | Path],
+        paths: str | Path | Sequence[str | Path] = (),
         *,
         rebuild: bool = False,
+        retry: bool = False,
         progress: ProgressCallback | None = None,
     ) -> IngestionReport:
         """Bring the index to the state of files and folders; unchanged ones cost nothing.
 
+        Without paths: of all that the index keeps to, which is what was given before. `retry`
+        reads again what could not be read, `rebuild` forgets everything first.
+
         Raises:
-            SourceError: if a path does not exist, or none of the given files can be read.
+            SourceError: if a path does not exist, or the index holds nothing and nothing that is
+                given can be read.
             StoreError: if the index was built with another embedder or chunking (unless
                 `rebuild`), is being written by another process, or cannot be written.
         """
         from rag.ingestion import ingest
 
-        given = [paths] if isinstance(paths, str | Path) else list(paths)
         return ingest(
             self._index,
             self.embedder,
-            self.config.chunking,
-            given,
+            self.config,
+            _listed(paths),
             rebuild=rebuild,
+            retry=retry,
+            progress=progress or self._progress,
+        )
+
+    def add(
+        self,
+        paths: str | Path | Sequence[str | Path],
+        *,
+        retry: bool = False,
+        progress: ProgressCallback | None = None,
+    ) -> IngestionReport:
+        """Like `index`, but nothing is removed: files that are gone keep their documents."""
+        from rag.ingestion import add
+
+        return add(
+            self._index,
+            self.embedder,
+            self.config,
+            _listed(paths),
+            retry=retry,
+            progress=progress or self._progress,
+        )
+
+    def remove(self, paths: str | Path | Sequence[str | Path]) -> tuple[str, ...]:
+        """Take files and folders out of the index; returns the sources that went.
+
+        Raises:
+            SourceError: if the index holds nothing of a path.
+            StoreError: if there is no index, or it cannot be written.
+        """
+        from rag.ingestion import remove
+
+        self._index.check()
+        return remove(self._index, _listed(paths))
+
+    def status(self, paths: str | Path | Sequence[str | Path] = ()) -> IndexStatus:
+        """Which files are new, changed or gone since they were indexed, and which failed.
+
+        Raises:
+            SourceError: if a path does not exist, or the index keeps to no folder.
+            StoreError: if there is no index.
+        """
+        from rag.ingestion import status
+
+        return status(self._index, self.config, _listed(paths))
+
+    def watch(
+        self, *, stop: threading.Event | None = None, progress: ProgressCallback | None = None
+    ) -> Iterator[IngestionReport]:
+        """Bring the index up to date, then again whenever a file of its folders changes.
+
+        One report at first and for each set of changes, until `stop` is set.
+
+        Raises:
+            ConfigError: if watchfiles is not installed.
+            StoreError: if there is no index.
+        """
+        from rag.ingestion import watch
+
+        return watch(
+            self._index,
+            self.embedder,
+            self.config,
+            stop=stop,
             progress=progress or self._progress,
         )
 
@@ -135,6 +204,20 @@ class RAG:
         if found is None:
             raise StoreError(f"{self.path}: holds no document {document_id!r}")
         return found
+
+    def find(self, name: str) -> Document:
+        """The one stored document whose id or source is `name`, or whose source ends with it.
+
+        Raises:
+            StoreError: if there is none, or more than one.
+        """
+        found = self._index.find(name)
+        if len(found) == 1:
+            return found[0]
+        if not found:
+            raise StoreError(f"{self.path}: holds no document {name!r}")
+        shown = ", ".join(document.source for document in found[:5])
+        raise StoreError(f"{name!r} may mean several documents: {shown}: say more of the path")
 
     def documents(self) -> Iterator[Document]:
         """All stored documents, by source."""
@@ -244,3 +327,7 @@ class AnswerStream:
 
 def _milliseconds(since: float) -> float:
     return (time.perf_counter() - since) * 1000
+
+
+def _listed(paths: str | Path | Sequence[str | Path]) -> list[str | Path]:
+    return [paths] if isinstance(paths, str | Path) else list(paths)

@@ -6,6 +6,8 @@ line prints that one line and leaves with exit code 1.
 
 from __future__ import annotations
 
+from typing import Literal
+
 
 class RagError(Exception):
     """The root of the errors below: catch this one to catch them all."""
@@ -26,12 +28,23 @@ class SourceError(RagError):
     Args:
         source: the path as the user gave it.
         reason: what was wrong with it and what to do, without the path.
+        kind: `failed`, or `skipped` where there is nothing to read.
+        lasting: whether it will be so again as long as the file does not change.
     """
 
-    def __init__(self, source: str, reason: str) -> None:
+    def __init__(
+        self,
+        source: str,
+        reason: str,
+        *,
+        kind: Literal["skipped", "failed"] = "failed",
+        lasting: bool = True,
+    ) -> None:
         super().__init__(f"{source}: {reason}")
         self.source = source
         self.reason = reason
+        self.kind = kind
+        self.lasting = lasting
 
 
 class ModelError(RagError):

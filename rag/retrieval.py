@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rag.errors import QuestionError
 from rag.index import Index, check_embedder
+from rag.normalization import searchable
 from rag.types import Embedder, Hit
 
 
@@ -21,6 +22,7 @@ class DenseRetriever:
             QuestionError: if the question is longer than the embedder reads.
             StoreError: if there is no index, it was built with another embedder, or is damaged.
         """
+        question = searchable(question)
         manifest = self._index.manifest()
         if manifest is not None:
             check_embedder(manifest, self._embedder, self._index.directory)

@@ -11,7 +11,7 @@ import html
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,7 +46,9 @@ class Document:
     `id` is the hash of the source's identity, or the id that a corpus file gives. `source` is the
     path as the user gave it. `content_hash` is the SHA-256 of `text` and `title` in hexadecimal.
     `modified` is in seconds since the epoch. `verbatim` says that `text` is the file's own text
-    line by line, so that line numbers mean the same in an editor.
+    line by line, so that line numbers mean the same in an editor. `markup` is how `text` is
+    written: `plain`, `markdown`, `rst`, or the name of a programming language. `metadata` may hold
+    `author`, `language` (ISO 639-1), and `created` and `modified` as ISO 8601.
     """
 
     id: str
@@ -60,6 +62,7 @@ class Document:
     pages: tuple[Page, ...] = ()
     headings: tuple[Heading, ...] = ()
     verbatim: bool = False
+    markup: str = "plain"
 
     def page_at(self, offset: int) -> int | None:
         """The number of the page that holds `text[offset]`; None in a document without pages."""
@@ -80,6 +83,30 @@ class Document:
     def line_at(self, offset: int) -> int | None:
         """The line of `text[offset]` from 1; None where lines mean nothing to a reader."""
         return self.text.count("\n", 0, offset) + 1 if self.verbatim else None
+
+    def section_at(self, offset: int) -> tuple[int, int]:
+        """The span from the heading above `text[offset]` to the next one of its level or above."""
+        above = None
+        for heading in self.headings:
+            if heading.start <= offset:
+                above = heading
+            elif above is None or heading.level <= above.level:
+                return (above.start if above else 0), heading.start
+        return (above.start if above else 0), len(self.text)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A file, or a file within a file, that was not taken, and why.
+
+    `kind` is `skipped` (nothing to read there) or `failed` (there was, and it could not be read).
+    `lasting` says that it would be so again: it is remembered until the file changes.
+    """
+
+    source: str
+    reason: str
+    kind: Literal["skipped", "failed"] = "failed"
+    lasting: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,33 +247,90 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class FileOutcome:
+    """What became of one file, or of a file within a file; `seconds` is what reading it took."""
+
+    source: str
+    outcome: Literal["added", "updated", "unchanged", "removed", "skipped", "failed"]
+    reason: str = ""
+    passages: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """How far indexing is: counts so far, since `seconds` ago.
+
+    `files_total` and `bytes_total` are None until all folders were gone through. `slowest` is the
+    file that took longest to read, with its seconds.
+    """
+
+    files: int = 0
+    files_total: int | None = None
+    bytes: int = 0
+    bytes_total: int | None = None
+    passages: int = 0
+    embedded: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    slowest: tuple[str, float] = ("", 0.0)
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
-    """One sign of life of a long job: `done` of `total` (None: not known) `unit`s of `stage`."""
+    """One sign of life of a long job: `done` of `total` (None: not known) `unit`s of `stage`.
+
+    Indexing adds how far it is, and what became of the file named by `item` when it is done.
+    """
 
     stage: str
     done: int
     total: int | None
     unit: str
     item: str = ""
+    work: Work | None = None
+    outcome: FileOutcome | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class IngestionReport:
     """What one run of indexing did; sources as the user gave them, each problem with its reason.
 
-    `timings` are in milliseconds by stage.
+    `renamed` are pairs of a removed and an added source with the same bytes. `documents` and
+    `chunks` are what the index holds now. `embedded` counts the passages that were embedded in
+    this run, `tokens` their tokens. `timings` are in milliseconds by stage; reading is done
+    beside the other stages, and counted over all its processes.
     """
 
     added: tuple[str, ...]
     updated: tuple[str, ...]
     removed: tuple[str, ...]
     unchanged: int
-    skipped: tuple[tuple[str, str], ...]
-    failed: tuple[tuple[str, str], ...]
+    skipped: tuple[Problem, ...]
+    failed: tuple[Problem, ...]
     documents: int
     chunks: int
     embedded: int
+    tokens: int = 0
+    renamed: tuple[tuple[str, str], ...] = ()
+    slowest: tuple[str, float] = ("", 0.0)
     timings: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class IndexStatus:
+    """How an index stands to its folders, by source; `failed` and `skipped` as remembered.
+
+    `roots` are the folders and files that the index keeps to.
+    """
+
+    roots: tuple[str, ...]
+    new: tuple[str, ...]
+    changed: tuple[str, ...]
+    gone: tuple[str, ...]
+    unchanged: int
+    failed: tuple[Problem, ...]
+    skipped: tuple[Problem, ...]
 
 
 # What every part says, word for word, when the passages hold no answer: prompts ask for it,

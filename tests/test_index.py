@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rag import StoreError
-from rag.index import FileRecord, Index, Manifest
-from rag.index.store import _STALE_ROWS
-from rag.types import Chunk, Document
+from rag.index import FileRecord, Index, Manifest, StoredRoot, Writer
+from rag.index.writer import _STALE_ROWS
+from rag.types import Chunk, Document, Problem
 
 DIM = 8
 MANIFEST = Manifest("embedder", "weights", DIM, 100, 10)
@@ -39,13 +39,28 @@ def rows(name: str, vectors: np.ndarray) -> list[tuple[Document, list[Chunk], np
     return [(document, chunks, vectors)]
 
 
-def write(index: Index, files: dict[str, np.ndarray], remove: tuple[str, ...] = ()) -> None:
+def put(
+    writer: Writer, file: FileRecord, documents: list[tuple[Document, list[Chunk], np.ndarray]]
+) -> None:
+    file_id = writer.begin_file(file)
+    for document, chunks, vectors in documents:
+        passages = [chunk.text for chunk in chunks]
+        writer.put_document(file_id, document, chunks, passages, vectors)
+    writer.end_file(file_id, file, [])
+
+
+def remove(writer: Writer, name: str) -> None:
+    for file_id, _ in list(writer.files_below(f"/{name}")):
+        writer.remove_file(file_id)
+
+
+def write(index: Index, files: dict[str, np.ndarray], without: tuple[str, ...] = ()) -> None:
     with index.write() as writer:
         writer.set_manifest(MANIFEST)
-        for name in remove:
-            writer.remove_file(f"/{name}")
+        for name in without:
+            remove(writer, name)
         for name, vectors in files.items():
-            writer.put_file(record(name), rows(name, vectors))
+            put(writer, record(name), rows(name, vectors))
         writer.commit()
         writer.refresh_cache()
 
@@ -85,8 +100,8 @@ def test_search_equals_brute_force_after_any_changes(
     generator = np.random.default_rng(seed)
     index = Index(tmp_path_factory.mktemp("index"))
     expected: dict[str, np.ndarray] = {}
-    for name, count, remove in steps:
-        if remove:
+    for name, count, gone in steps:
+        if gone:
             expected.pop(name, None)
             write(index, {}, (name,))
         else:
@@ -162,7 +177,7 @@ def test_what_was_not_committed_is_not_there(tmp_path: Path) -> None:
     index, generator = Index(tmp_path), np.random.default_rng(3)
     write(index, {"a": unit(generator, 2)})
     with pytest.raises(RuntimeError), index.write() as writer:
-        writer.put_file(record("b"), rows("b", unit(generator, 2)))
+        put(writer, record("b"), rows("b", unit(generator, 2)))
         raise RuntimeError
     assert index.counts() == {"files": 1, "documents": 1, "chunks": 2}
 
@@ -172,7 +187,7 @@ def test_readers_see_the_old_state_until_the_commit(tmp_path: Path) -> None:
     write(index, {"a": unit(generator, 2)})
     with index.write() as writer:
         writer.clear()
-        writer.put_file(record("b"), rows("b", unit(generator, 5)))
+        put(writer, record("b"), rows("b", unit(generator, 5)))
         assert index.counts()["chunks"] == 2
         assert len(index.search(unit(generator, 1)[0], 9)) == 2
         writer.commit()
@@ -204,14 +219,90 @@ def test_a_second_writer_fails_at_once_and_names_the_first(tmp_path: Path) -> No
         pass
 
 
-def test_a_document_id_belongs_to_one_file(tmp_path: Path) -> None:
-    index, vectors = Index(tmp_path), unit(np.random.default_rng(5), 2)
-    write(index, {"a": vectors})
+def test_a_document_id_belongs_to_one_file_while_that_is_there(tmp_path: Path) -> None:
+    index, vectors = Index(tmp_path / "index"), unit(np.random.default_rng(5), 2)
+    first = FileRecord(str(tmp_path / "a"), "a", 1, 1, "hash")
+    Path(first.path).write_text("here")
     with index.write() as writer:
+        writer.set_manifest(MANIFEST)
+        put(writer, first, rows("a", vectors))
         with pytest.raises(StoreError, match="belongs to a already"):
-            writer.put_file(record("b"), rows("a", vectors))
+            put(writer, record("b"), rows("a", vectors))
+        Path(first.path).unlink()
+        put(writer, record("b"), rows("a", vectors))
+        remove(writer, first.path.lstrip("/"))
         writer.commit()
     assert index.counts() == {"files": 1, "documents": 1, "chunks": 2}
+
+
+def test_what_came_of_a_file_is_remembered(tmp_path: Path) -> None:
+    index, vectors = Index(tmp_path), unit(np.random.default_rng(6), 2)
+    inner = Problem("z.zip/a.bin", "is no document", "skipped")
+    broken = Problem("b.pdf", "is damaged", lasting=False)
+    with index.write() as writer:
+        writer.set_manifest(MANIFEST)
+        file_id = writer.begin_file(record("z.zip"))
+        ((document, chunks, _),) = rows("z", vectors)
+        writer.put_document(file_id, document, chunks, ["p", "q"], vectors)
+        state = writer.file("/z.zip")
+        assert state is not None
+        assert not state.complete
+        writer.end_file(file_id, record("z.zip"), [inner])
+        writer.fail_file(record("b.pdf"), [broken])
+        writer.commit()
+    failed, taken = index.files()
+    assert (failed.record.path, failed.complete, failed.problems) == ("/b.pdf", False, (broken,))
+    assert (taken.record.path, taken.complete, taken.problems) == ("/z.zip", True, (inner,))
+    assert index.counts() == {"files": 1, "documents": 1, "chunks": 2}
+
+
+def test_files_below_a_folder_are_not_those_beside_it(tmp_path: Path) -> None:
+    with Index(tmp_path).write() as writer:
+        for name in ("d", "d/a", "d/b/c", "d.txt", "d0", "dd/e", "D/f"):
+            writer.begin_file(record(name))
+        assert sorted(r.source for _, r in writer.files_below("/d")) == ["d", "d/a", "d/b/c"]
+        assert len(list(writer.files_below("/"))) == 7
+
+
+def test_roots_are_kept_with_their_patterns(tmp_path: Path) -> None:
+    root = StoredRoot("/docs", "docs", ("*.md",), ("old/", "a,b"), True)
+    with Index(tmp_path).write() as writer:
+        writer.put_root(root)
+        writer.put_root(StoredRoot("/other", "other", (), (), False))
+        writer.remove_root("/other")
+        writer.commit()
+    assert Index(tmp_path).roots() == [root]
+
+
+def test_vectors_of_known_passages_are_found_whoever_holds_them(tmp_path: Path) -> None:
+    vectors = unit(np.random.default_rng(7), 3)
+    with Index(tmp_path).write() as writer:
+        writer.set_manifest(MANIFEST)
+        for name in ("a", "b", "c"):
+            ((document, chunks, _),) = rows(name, vectors)
+            file_id = writer.begin_file(record(name))
+            writer.put_document(file_id, document, chunks, ["same", name, "same"], vectors)
+        found = writer.known_vectors(["same", "b", "unknown"])
+    assert set(found) == {"same", "b"}
+    assert np.allclose(found["b"], vectors[1], atol=1e-3)
+
+
+def test_a_full_disk_leaves_the_old_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = np.random.default_rng(8)
+    expected = {"a": unit(generator, 300)}
+    write(Index(tmp_path), expected)
+    monkeypatch.setattr("rag.index.snapshot.os.fsync", _no_space)
+    with pytest.raises(StoreError, match="No space left"):
+        write(Index(tmp_path), {"b": unit(generator, 300)})
+    monkeypatch.undo()
+    query = unit(generator, 1)[0]
+    after = found(Index(tmp_path), query, 3)
+    assert {text.split()[0] for text, _ in after} <= {"a", "b"}
+    assert len(found(Index(tmp_path), query, 1000)) == 600
+
+
+def _no_space(_: int) -> None:
+    raise OSError(28, "No space left on device")
 
 
 def test_threads_read_while_one_writes(tmp_path: Path) -> None:

@@ -23,14 +23,15 @@ ALLOWED = {
     "config": {"errors"},
     "models": FOUNDATION,
     "sentences": set(),
-    "sources": FOUNDATION,
-    "chunking": FOUNDATION | {"config"},
+    "normalization": set(),
+    "sources": FOUNDATION | {"config"},
+    "chunking": FOUNDATION | {"config", "sentences", "normalization"},
     "embedding": FOUNDATION | {"config", "models"},
     "index": FOUNDATION,
     "prompt": FOUNDATION,
     "generation": FOUNDATION | {"config", "models", "sentences"},
     "citations": FOUNDATION | {"sentences"},
-    "retrieval": FOUNDATION | {"index"},
+    "retrieval": FOUNDATION | {"index", "normalization"},
     "ingestion": FOUNDATION | {"config", "sources", "chunking", "index"},
     "engine": FOUNDATION
     | {"config", "index", "embedding", "ingestion", "retrieval", "prompt", "citations"}

@@ -1,5 +1,15 @@
 """The store: SQLite is the truth, FAISS files are checksummed caches of it."""
 
-from rag.index.store import FileRecord, Index, Manifest, Writer, check_embedder
+from rag.index.rows import FileRecord, FileState, Manifest, StoredRoot
+from rag.index.store import Index, check_embedder
+from rag.index.writer import Writer
 
-__all__ = ["FileRecord", "Index", "Manifest", "Writer", "check_embedder"]
+__all__ = [
+    "FileRecord",
+    "FileState",
+    "Index",
+    "Manifest",
+    "StoredRoot",
+    "Writer",
+    "check_embedder",
+]

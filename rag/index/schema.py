@@ -7,21 +7,40 @@ from pathlib import Path
 
 from rag.errors import StoreError
 
-FORMAT = 1
+FORMAT = 2
 DATABASE = "index.sqlite"
 
-# A chunk's text is a slice of its document's text and is not stored twice. Chunk ids are
-# AUTOINCREMENT, so that an id in an old FAISS file can never mean another chunk.
+# A file's row is complete once all of it is in: what an interrupted run left is read again. A
+# file that cannot be read has a row too, with its problem. `passage_hash` is that of what was
+# embedded for a chunk. A chunk's text is a slice of its document's text and is not stored twice.
+# Chunk ids are AUTOINCREMENT, so that an id in an old FAISS file can never mean another chunk.
 SCHEMA = """
 CREATE TABLE manifest (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE files (
-    id INTEGER PRIMARY KEY,
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
     path TEXT NOT NULL UNIQUE,
     source TEXT NOT NULL,
     size INTEGER NOT NULL,
     mtime_ns INTEGER NOT NULL,
-    sha256 TEXT NOT NULL
+    sha256 TEXT NOT NULL,
+    complete INTEGER NOT NULL
 );
+CREATE INDEX files_by_content ON files (sha256);
+CREATE TABLE problems (
+    file_id INTEGER NOT NULL REFERENCES files (id) ON DELETE CASCADE,
+    source TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    lasting INTEGER NOT NULL
+);
+CREATE INDEX problems_by_file ON problems (file_id);
+CREATE TABLE roots (
+    path TEXT PRIMARY KEY,
+    source TEXT NOT NULL,
+    include TEXT NOT NULL,
+    exclude TEXT NOT NULL,
+    hidden INTEGER NOT NULL
+) WITHOUT ROWID;
 CREATE TABLE documents (
     id TEXT PRIMARY KEY,
     file_id INTEGER NOT NULL REFERENCES files (id) ON DELETE CASCADE,
@@ -34,7 +53,8 @@ CREATE TABLE documents (
     metadata TEXT NOT NULL,
     pages TEXT NOT NULL,
     headings TEXT NOT NULL,
-    verbatim INTEGER NOT NULL
+    verbatim INTEGER NOT NULL,
+    markup TEXT NOT NULL
 );
 CREATE INDEX documents_by_file ON documents (file_id);
 CREATE TABLE chunks (

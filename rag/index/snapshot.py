@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     Ids = NDArray[np.int64]
 
 
+_WRITE_BYTES = 1 << 20
+
+
 @dataclass(frozen=True, slots=True)
 class SnapshotRow:
     """The row that points to the cache: it holds every chunk up to `max_id` that then lived."""
@@ -28,32 +32,38 @@ class SnapshotRow:
     count: int
 
 
-def build(ids: Ids, vectors: Vectors) -> Any:
-    """An exact inner-product FAISS index over `vectors` (float32 `[n, d]`) under `ids`."""
+def build(dim: int, blocks: Iterable[tuple[Ids, Vectors]]) -> Any:
+    """An exact inner-product FAISS index over blocks of ids and float32 `[n, dim]` vectors."""
     import faiss
 
-    flat = faiss.IndexIDMap2(faiss.IndexFlatIP(vectors.shape[1]))
-    flat.add_with_ids(vectors, ids)
+    flat = faiss.IndexIDMap2(faiss.IndexFlatIP(dim))
+    for ids, vectors in blocks:
+        flat.add_with_ids(vectors, ids)
     return flat
 
 
 def write(directory: Path, generation: int, faiss_index: Any) -> tuple[str, str]:
     """Write a cache durably under a new name; returns its file name and SHA-256.
 
-    Serialized to bytes first: `faiss.write_index` can report success on a full disk.
+    Written by Python, piece by piece: `faiss.write_index` can report success on a full disk.
     """
     import faiss
 
-    data = faiss.serialize_index(faiss_index).tobytes()
+    digest = hashlib.sha256()
     name = f"vectors-{generation}.faiss"
     temporary = directory / f"{name}.tmp"
     with temporary.open("wb") as file:
-        file.write(data)
+
+        def take(data: bytes) -> None:
+            digest.update(data)
+            file.write(data)
+
+        faiss.write_index(faiss_index, faiss.PyCallbackIOWriter(take, _WRITE_BYTES))  # type: ignore[attr-defined]
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(directory / name)
     sync_directory(directory)
-    return name, hashlib.sha256(data).hexdigest()
+    return name, digest.hexdigest()
 
 
 def load(directory: Path, row: SnapshotRow) -> Any | None:
@@ -71,6 +81,15 @@ def load(directory: Path, row: SnapshotRow) -> Any | None:
     if hashlib.sha256(data).hexdigest() != row.sha256:
         return None
     return faiss.deserialize_index(np.frombuffer(data, dtype=np.uint8))
+
+
+def is_intact(directory: Path, row: SnapshotRow) -> bool:
+    """Whether the cache that `row` points to is there, and what was written."""
+    try:
+        with (directory / row.file).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == row.sha256
+    except OSError:
+        return False
 
 
 def search(faiss_index: Any, query: Vectors, k: int, buried: Ids) -> list[tuple[int, float]]:

@@ -1,88 +1,337 @@
-"""paths -> files, without opening any."""
+"""paths -> files, without opening any but those that say what is ignored."""
 
 from __future__ import annotations
 
+import codecs
 import os
 import stat
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import permutations
 from pathlib import Path
 
+from rag.config import SourcesConfig
 from rag.errors import SourceError
+from rag.sources.ignoring import Patterns, compiled, parse
+from rag.types import Problem
+
+# The second has the last word over the first.
+IGNORE_FILES = (".gitignore", ".ragignore")
+
+_NEVER_TAKEN = frozenset({".git", ".hg", ".svn", "__pycache__", "node_modules"})
+# What the folder of a virtual environment, and that of an index of ours, are known by.
+_MARKS = (("pyvenv.cfg",), ("index.sqlite", "writer.lock"))
+_NOT_UTF8 = "has a name that is not valid UTF-8: rename it"
 
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
     """A file to be read. `path` is resolved, `source` is as the user gave it; `size` in bytes."""
 
-    path: Path
+    path: str
     source: str
     size: int
     mtime_ns: int
 
 
-def discover_files(
-    paths: Sequence[str | Path], suffixes: Sequence[str]
-) -> tuple[list[SourceFile], list[tuple[str, str]]]:
-    """The readable files under `paths`, and (source, reason) for those passed over.
+@dataclass(frozen=True, slots=True)
+class Root:
+    """A folder or file that the user named, and what is taken from the folder.
+
+    `path` is resolved, `source` is as the user gave it. `include` (empty: everything) and `exclude`
+    are patterns as in `.gitignore`, relative to the folder.
+    """
+
+    path: str
+    source: str
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    hidden: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Folder:
+    """A folder on the way down; `below` is its path in the root, with a slash at its end.
+
+    `included` says that a pattern of `Root.include` holds for what is in it. `patterns` are those
+    of the ignore files in it and above, the nearest first, each with the length of the `below` of
+    the folder that they belong to.
+    """
+
+    path: str
+    below: str
+    included: bool
+    patterns: tuple[tuple[int, Patterns], ...] = ()
+
+
+def root(path: str | Path, config: SourcesConfig) -> Root:
+    """A folder or file to be searched; a link is followed.
 
     Raises:
-        SourceError: if a path does not exist, or is a single file that cannot be taken.
+        SourceError: if there is none of that name, or it is neither.
     """
-    found: dict[Path, SourceFile] = {}
-    skipped: list[tuple[str, str]] = []
-    for path in paths:
-        source = str(path)
-        if not os.path.lexists(path):
-            raise SourceError(_printable(source), "no such file or folder")
-        if Path(path).is_dir():
-            for candidate in _walk(source):
-                reason = _why_not(Path(candidate), suffixes, Path(path).resolve())
-                if reason:
-                    skipped.append((_printable(candidate), reason))
-                else:
-                    file = _source_file(candidate)
-                    found.setdefault(file.path, file)
-        else:
-            reason = _why_not(Path(path), suffixes, None)
-            if reason:
-                raise SourceError(_printable(source), reason)
-            file = _source_file(source)
-            found.setdefault(file.path, file)
-    return sorted(found.values(), key=lambda file: file.source), skipped
-
-
-def _walk(directory: str) -> Iterator[str]:
-    for folder, folders, files in os.walk(directory):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            if not name.startswith("."):
-                yield str(Path(folder, name))
-
-
-def _why_not(path: Path, suffixes: Sequence[str], root: Path | None) -> str | None:
+    source = str(path)
+    shown = _printable(source)
     try:
-        str(path.absolute()).encode()
-    except UnicodeEncodeError:
-        return "has a name that is not valid UTF-8: rename it"
-    try:
-        status = path.stat()
+        if not source or "\0" in source:
+            raise FileNotFoundError
+        resolved = os.path.realpath(source, strict=True)
+        mode = Path(resolved).stat().st_mode
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise SourceError(shown, "no such file or folder") from error
     except OSError as error:
-        return f"cannot be read: {error.strerror or error}"
+        raise SourceError(shown, f"cannot be read: {error.strerror}", lasting=False) from error
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise SourceError(shown, "is not a regular file")
+    if not (_is_utf8(source) and _is_utf8(resolved)):
+        raise SourceError(shown, _NOT_UTF8)
+    return Root(resolved, source, config.include, config.exclude, config.hidden)
+
+
+def discover(roots: Sequence[Root]) -> Iterator[SourceFile | Problem]:
+    """The files of `roots`, each once, in the order of the bytes of their names within a folder.
+
+    Passed over in silence are hidden files, what `.gitignore` and `.ragignore` leave out, links
+    to what lies in the same root, folders of version control, `__pycache__`, `node_modules`,
+    virtual environments and indexes; all else that is not taken is a `Problem`. A file that is
+    itself a root is taken whatever its name.
+    """
+    # Only where roots overlap can a file be met twice.
+    overlap = any(_lies_in(one.path, other.path) for one, other in permutations(roots, 2))
+    seen: set[str] = set()
+    for start in roots:
+        for item in _found(start):
+            if overlap:
+                key = item.path if isinstance(item, SourceFile) else item.source
+                if key in seen:
+                    continue
+                seen.add(key)
+            yield item
+
+
+def ignored(root: Root, path: str, *, folder: bool = False) -> bool:
+    """Whether `discover` passes over the file (or folder) at a path in silence.
+
+    Goes by its name, by what lies in the folders above it, and by links; it need not exist. `path`
+    is absolute and, up to its last part, resolved.
+    """
+    if path == root.path:
+        return False
+    parent, name = os.path.split(path)
+    try:
+        above = _folder_at(root, parent)
+        above = above and _opened(above, _exists_in(above))
+    except OSError:
+        return True
+    if above is None or Path(path).is_symlink():
+        return True
+    return _entered(root, above, name) is None if folder else not _takes(root, above, name)
+
+
+def discover_below(root: Root, path: str) -> Iterator[SourceFile | Problem]:
+    """What `discover` finds in one folder of a root, and below it."""
+    try:
+        folder = _folder_at(root, path)
+    except OSError:
+        return
+    for item in _walk(root, folder) if folder else ():
+        if not isinstance(item, _Folder):
+            yield item
+
+
+def folders(root: Root) -> Iterator[str]:
+    """The folders that `discover` goes through, the root first."""
+    for item in _walk(root, _top(root)):
+        if isinstance(item, _Folder):
+            yield item.path
+
+
+def _found(root: Root) -> Iterator[SourceFile | Problem]:
+    try:
+        status = Path(root.path).stat()
+    except OSError as error:
+        yield _unreadable(root.source, error)
+        return
+    if not stat.S_ISDIR(status.st_mode):
+        yield _file(root.path, root.source, status)
+        return
+    yield from discover_below(root, root.path)
+
+
+def _walk(root: Root, folder: _Folder) -> Iterator[_Folder | SourceFile | Problem]:
+    # No recursion: folders may be nested deeper than Python's stack.
+    yield folder
+    walk = [_contents(root, folder)]
+    while walk:
+        item = next(walk[-1], None)
+        if item is None:
+            walk.pop()
+            continue
+        yield item
+        if isinstance(item, _Folder):
+            walk.append(_contents(root, item))
+
+
+def _contents(root: Root, folder: _Folder) -> Iterator[_Folder | SourceFile | Problem]:
+    source = _source(root, folder.below)
+    try:
+        with os.scandir(folder.path) as listing:
+            entries = sorted(listing, key=lambda entry: os.fsencode(entry.name))
+    except OSError as error:
+        yield _unreadable(source, error)
+        return
+    try:
+        opened = _opened(folder, {entry.name for entry in entries}.__contains__)
+    except OSError as error:
+        reason = f"is left out, its ignore files cannot be read: {error.strerror}"
+        yield Problem(source, reason, lasting=False)
+        return
+    if opened is None:
+        return
+    for entry in entries:
+        try:
+            item = _judged(root, opened, entry)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            item = _unreadable(_source(root, folder.below + entry.name), error)
+        if item is not None:
+            yield item
+
+
+def _judged(
+    root: Root, folder: _Folder, entry: os.DirEntry[str]
+) -> _Folder | SourceFile | Problem | None:
+    name = entry.name
+    inner = None
+    if entry.is_dir(follow_symlinks=False):
+        inner = _entered(root, folder, name)
+        if inner is None:
+            return None
+    elif not _takes(root, folder, name):
+        return None
+    source = _source(root, folder.below + name)
+    if not _is_utf8(name):
+        return Problem(_printable(source), _NOT_UTF8, lasting=False)
+    if inner is not None:
+        return inner
+    if entry.is_symlink():
+        return _link(root, entry.path, source)
+    return _file(entry.path, source, entry.stat(follow_symlinks=False))
+
+
+def _link(root: Root, path: str, source: str) -> Problem | None:
+    target = os.path.realpath(path)
+    if not os.path.lexists(target):
+        return Problem(source, "is a link to nothing", "skipped", lasting=False)
+    if _lies_in(target, root.path):
+        return None
+    return Problem(source, "is a link out of the folder", "skipped", lasting=False)
+
+
+def _file(path: str, source: str, status: os.stat_result) -> SourceFile | Problem:
     if not stat.S_ISREG(status.st_mode):
-        return "is not a regular file"
-    if root is not None and path.is_symlink() and not path.resolve().is_relative_to(root):
-        return "is a link out of the folder"
-    if path.suffix.lower() not in suffixes:
-        shown = f"'{path.suffix}'" if path.suffix else "(no suffix)"
-        return f"unknown format {shown}; known are {' '.join(suffixes)}"
-    return None if status.st_size else "is empty"
+        return Problem(source, "is not a regular file", "skipped", lasting=False)
+    if not status.st_size:
+        return Problem(source, "is empty", "skipped", lasting=False)
+    return SourceFile(path, source, status.st_size, status.st_mtime_ns)
 
 
-def _source_file(source: str) -> SourceFile:
-    path = Path(source)
-    status = path.stat()
-    return SourceFile(path.resolve(), source, status.st_size, status.st_mtime_ns)
+def _unreadable(source: str, error: OSError) -> Problem:
+    return Problem(_printable(source), f"cannot be read: {error.strerror}", lasting=False)
+
+
+def _top(root: Root) -> _Folder:
+    return _Folder(root.path, "", included=not root.include)
+
+
+def _folder_at(root: Root, path: str) -> _Folder | None:
+    folder = _top(root)
+    if path == root.path:
+        return folder
+    if not _lies_in(path, root.path):
+        return None
+    for name in Path(path).relative_to(root.path).parts:
+        opened = _opened(folder, _exists_in(folder))
+        entered = opened and _entered(root, opened, name)
+        if entered is None or Path(entered.path).is_symlink():
+            return None
+        folder = entered
+    return folder
+
+
+def _exists_in(folder: _Folder) -> Callable[[str], bool]:
+    return lambda name: os.path.lexists(Path(folder.path, name))
+
+
+def _opened(folder: _Folder, holds: Callable[[str], bool]) -> _Folder | None:
+    """The folder with the patterns of its own ignore files; None if a tool made it for itself.
+
+    Raises:
+        OSError: if an ignore file cannot be read: what is private would not be known.
+    """
+    if folder.below and any(all(map(holds, marks)) for marks in _MARKS):
+        return None
+    texts = [_text(Path(folder.path, name)) for name in IGNORE_FILES if holds(name)]
+    patterns = parse("\n".join([*texts, ""]))
+    if patterns is None:
+        return folder
+    return replace(folder, patterns=((len(folder.below), patterns), *folder.patterns))
+
+
+def _text(path: Path) -> str:
+    # Git, too, reads no ignore file through a link; to open a pipe would be to wait for ever.
+    try:
+        if not stat.S_ISREG(path.lstat().st_mode):
+            return ""
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return ""
+    return os.fsdecode(data.removeprefix(codecs.BOM_UTF8))
+
+
+def _entered(root: Root, folder: _Folder, name: str) -> _Folder | None:
+    below = f"{folder.below}{name}/"
+    if _is_out(root, folder, name, below):
+        return None
+    path = str(Path(folder.path, name))
+    return _Folder(path, below, _is_included(root, folder, below), folder.patterns)
+
+
+def _takes(root: Root, folder: _Folder, name: str) -> bool:
+    below = folder.below + name
+    return not _is_out(root, folder, name, below) and _is_included(root, folder, below)
+
+
+def _is_out(root: Root, folder: _Folder, name: str, below: str) -> bool:
+    if name in _NEVER_TAKEN or (name.startswith(".") and not root.hidden):
+        return True
+    excluding = compiled(root.exclude)
+    if excluding and excluding.verdict(below):
+        return True
+    for depth, patterns in folder.patterns:
+        verdict = patterns.verdict(below[depth:])
+        if verdict is not None:
+            return verdict
+    return False
+
+
+def _is_included(root: Root, folder: _Folder, below: str) -> bool:
+    including = compiled(root.include)
+    verdict = including.verdict(below) if including else None
+    return folder.included if verdict is None else verdict
+
+
+def _source(root: Root, below: str) -> str:
+    return str(Path(root.source, below))
+
+
+def _lies_in(path: str, folder: str) -> bool:
+    return Path(path).is_relative_to(folder)
+
+
+def _is_utf8(name: str) -> bool:
+    return name.isascii() or _printable(name) == name
 
 
 def _printable(source: str) -> str:

@@ -8,19 +8,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from rag.config import SourcesConfig
 from rag.errors import SourceError
-from rag.sources.identity import file_document, title_of
-from rag.sources.markdown import find_headings
-from rag.sources.text import decode
+from rag.sources.document import draft, title_of
+from rag.sources.formats.markdown import find_headings
+from rag.sources.formats.text import decode
 from rag.types import Document, Heading
 
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
-def read(path: Path, source: str) -> Iterator[Document]:
+def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document]:
     """A notebook as one document: Markdown cells as they are, code and outputs in fences."""
     try:
-        notebook = json.loads(decode(path.read_bytes(), source))
+        notebook = json.loads(decode(path.read_bytes(), source, config))
     except json.JSONDecodeError as error:
         raise SourceError(source, f"cannot be read as a notebook: not JSON ({error})") from error
     if isinstance(notebook, dict) and "worksheets" in notebook:
@@ -43,13 +44,13 @@ def read(path: Path, source: str) -> Iterator[Document]:
             parts.append(text)
             length += len(text) + 2
     found = tuple(headings)
-    yield file_document(
-        path,
+    yield draft(
         source,
         "\n\n".join(parts),
         title=title_of(found),
         media_type="application/x-ipynb+json",
-        metadata={"language": language} if language else {},
+        markup="markdown",
+        metadata={"programming_language": language},
         headings=found,
     )
 

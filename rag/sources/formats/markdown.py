@@ -7,24 +7,25 @@ from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
-from rag.sources.identity import file_document, title_of
-from rag.sources.text import decode, line_starts
+from rag.config import SourcesConfig
+from rag.sources.document import draft, title_of
+from rag.sources.formats.text import decode, line_starts
 from rag.types import Document, Heading
 
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?\n)(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
 _FRONT_TITLE = re.compile(r"^title:[ \t]*(['\"]?)(.+?)\1[ \t]*$", re.MULTILINE)
 
 
-def read(path: Path, source: str) -> Iterator[Document]:
+def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document]:
     """A Markdown file as one document."""
-    text = decode(path.read_bytes(), source)
+    text = decode(path.read_bytes(), source, config)
     headings = find_headings(text)
-    yield file_document(
-        path,
+    yield draft(
         source,
         text,
         title=_front_title(text) or title_of(headings),
         media_type="text/markdown",
+        markup="markdown",
         headings=headings,
         verbatim=True,
     )

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from rag.sources.identity import file_document, title_of
-from rag.sources.text import decode, line_starts
+from rag.config import SourcesConfig
+from rag.sources.document import draft, title_of
+from rag.sources.formats.text import decode, line_starts
 from rag.types import Document, Heading
 
 _QUIET = {
@@ -21,16 +22,16 @@ _QUIET = {
 }
 
 
-def read(path: Path, source: str) -> Iterator[Document]:
+def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document]:
     """A reStructuredText file as one document."""
-    text = decode(path.read_bytes(), source)
+    text = decode(path.read_bytes(), source, config)
     headings = _find_headings(text)
-    yield file_document(
-        path,
+    yield draft(
         source,
         text,
         title=title_of(headings),
         media_type="text/x-rst",
+        markup="rst",
         headings=headings,
         verbatim=True,
     )

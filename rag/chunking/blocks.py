@@ -1,0 +1,240 @@
+"""A section -> its blocks: paragraphs, lists, tables, code, each with the parts it has."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import accumulate, pairwise
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
+    from markdown_it.token import Token
+
+Kind = Literal[
+    "prose", "sentence", "words", "list", "item", "table", "row", "cells", "code", "lines"
+]
+
+# Tokens of a Markdown parser take many times the memory of their text.
+_WINDOW = 1 << 20
+
+_BLANK = re.compile(r"\n[ \t]*\n\s*")
+_ITEM = re.compile(r"([ \t]*)(?:[-*+•]|\d{1,3}[.)]|#\.)[ \t]")
+_LITERAL = re.compile(r"\.\. (?:code|code-block|sourcecode|parsed-literal|math|testcode)::")
+_MARKDOWN_KINDS: dict[str, Kind] = {
+    "bullet_list_open": "list",
+    "ordered_list_open": "list",
+    "list_item_open": "item",
+    "fence": "code",
+    "code_block": "code",
+}
+# Names of languages after a fence that are not the splitter's own.
+_ALIASES = {"py": "python", "javascript": "js", "typescript": "ts", "c++": "cpp", "c#": "csharp"}
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """`text[start:end]`, without white space around it, and where it may be cut.
+
+    `words`, `cells` and `lines` are pieces of a sentence, of a row and of code, without boundaries
+    of their own.
+    `language` is what code is written in.
+    """
+
+    start: int
+    end: int
+    kind: Kind
+    parts: tuple[Block, ...] = ()
+    language: str = ""
+
+
+def find_blocks(text: str, start: int, end: int, markup: str) -> Iterator[Block]:
+    """The blocks of a section in order; they hold all of it but white space."""
+    if markup == "markdown":
+        yield from _markdown(text, start, end)
+    elif markup in ("plain", "rst"):
+        yield from _paragraphs(text, start, end, rst=markup == "rst")
+    else:
+        span = stripped(text, start, end)
+        if span:
+            yield Block(*span, "code", language=markup)
+
+
+def filled(
+    text: str, start: int, end: int, blocks: Sequence[Block], between: Kind = "prose"
+) -> list[Block]:
+    """`blocks`, and others for what stands between them in `text[start:end]`."""
+    result = []
+    at = start
+    for block in blocks:
+        if block.start < at:
+            continue
+        gap = stripped(text, at, block.start)
+        if gap:
+            result.append(Block(*gap, between))
+        result.append(block)
+        at = block.end
+    gap = stripped(text, at, end)
+    if gap:
+        result.append(Block(*gap, between))
+    return result
+
+
+def stripped(text: str, start: int, end: int) -> tuple[int, int] | None:
+    """The span without the white space around it, or None if there is nothing else."""
+    body = text[start:end]
+    kept = body.strip()
+    if not kept:
+        return None
+    start += len(body) - len(body.lstrip())
+    return start, start + len(kept)
+
+
+def _markdown(text: str, start: int, end: int) -> Iterator[Block]:
+    window = _WINDOW
+    while start < end:
+        stop = end if end - start <= window else text.find("\n", start + window, end) + 1 or end
+        blocks = filled(text, start, stop, _parsed(text, start, stop))
+        if stop < end:
+            # The last block may go on: it begins the next part.
+            if len(blocks) < 2:
+                window *= 2
+                continue
+            stop = text.rfind("\n", start, blocks.pop().start) + 1
+        yield from blocks
+        start, window = stop, _WINDOW
+
+
+@cache
+def _parser() -> MarkdownIt:
+    from markdown_it import MarkdownIt
+
+    # Block rules alone. Its rule for tables makes three tokens a cell and takes four times as long
+    # as all other rules together; `_table` finds them in paragraphs.
+    parser = MarkdownIt("commonmark")
+    parser.core.ruler.enableOnly(["normalize", "block"])
+    return parser
+
+
+def _parsed(text: str, start: int, end: int) -> list[Block]:
+    # A carriage return would end a line for the parser alone.
+    section = text[start:end].replace("\r", " ")
+    lines = _line_starts(section, start)
+    opened: list[tuple[Token, list[Block]]] = []
+    found: list[Block] = []
+    for token in _parser().parse(section):
+        if token.nesting == 1:
+            opened.append((token, found))
+            found = []
+            continue
+        parts: Sequence[Block] = ()
+        if token.nesting == -1:
+            parts = found
+            token, found = opened.pop()  # noqa: PLW2901
+        if token.map and token.type != "inline":
+            first, last = (lines[min(line, len(lines) - 1)] for line in token.map)
+            span = stripped(text, first, last)
+            if span:
+                found += _block(token, text, *span, parts)
+    return found
+
+
+def _block(
+    token: Token, text: str, start: int, end: int, parts: Sequence[Block]
+) -> Iterator[Block]:
+    kind = _MARKDOWN_KINDS.get(token.type, "prose")
+    if token.type == "paragraph_open":
+        yield from _table(text, start, end)
+    elif kind == "code":
+        name = (token.info.split() or [""])[0].lower()
+        yield Block(start, end, kind, language=_ALIASES.get(name, name))
+    else:
+        yield Block(start, end, kind, tuple(parts))
+
+
+def _table(text: str, start: int, end: int) -> Iterator[Block]:
+    """A paragraph, or the table in it and the lines before that."""
+    body = text[start:end]
+    rows = body.split("\n") if "|" in body else []
+    for index, row in enumerate(rows):
+        if index and "|" in row and "-" in row and not set(row) - set("|-: \t>"):
+            lines = [*_line_starts(body, start)[:-1], end]
+            # The line below the names of the columns goes with them.
+            cuts = [lines[index - 1], *lines[index + 1 :]]
+            if index > 1:
+                yield Block(*_trimmed(text, start, cuts[0]), "prose")
+            yield _of_parts(text, cuts, "table", "row")
+            return
+    yield Block(start, end, "prose")
+
+
+def _paragraphs(text: str, start: int, end: int, *, rst: bool) -> Iterator[Block]:
+    """Blocks that blank lines set apart; in reStructuredText also literal blocks and tables."""
+    literal: tuple[int, int] | None = None
+    literal_indent = -1
+    for first, last in _between_blanks(text, start, end):
+        indent = first - (text.rfind("\n", 0, first) + 1)
+        if literal_indent >= 0 and indent > literal_indent:
+            literal = (literal[0] if literal else first), last
+            continue
+        if literal:
+            yield Block(*literal, "code")
+        literal, literal_indent = None, -1
+        if rst and _introduces_literal(text, first, last):
+            literal_indent = indent
+        yield _paragraph(text, first, last, rst=rst)
+    if literal:
+        yield Block(*literal, "code")
+
+
+def _between_blanks(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    for blank in _BLANK.finditer(text, start, end):
+        span = stripped(text, start, blank.start())
+        if span:
+            yield span
+        start = blank.end()
+    span = stripped(text, start, end)
+    if span:
+        yield span
+
+
+def _introduces_literal(text: str, start: int, end: int) -> bool:
+    if text.startswith(".. ", start):
+        return bool(_LITERAL.match(text, start, end))
+    return text.endswith("::", start, end)
+
+
+def _paragraph(text: str, start: int, end: int, *, rst: bool) -> Block:
+    lines = [*_line_starts(text[start:end], start)[:-1], end]
+    first = text[start : lines[1]].strip()
+    if rst and first.startswith("+-") and not set(first) - set("+-"):
+        indent = start - (text.rfind("\n", 0, start) + 1)
+        rules = [at for at in lines[1:-1] if text.startswith("+", at + indent)]
+        return _of_parts(text, [start, *rules, end], "table", "row")
+    if rst and first.startswith("==") and " " in first and not set(first) - set("= "):
+        return _of_parts(text, lines, "table", "row")
+    if _ITEM.match(text, start, end):
+        indent = start - (text.rfind("\n", 0, start) + 1)
+        marks = [_ITEM.match(text, at, end) for at in lines[1:-1]]
+        # An item within an item stands further in.
+        outer = [mark.start() for mark in marks if mark and len(mark[1]) <= indent]
+        return _of_parts(text, [start, *outer, end], "list", "item")
+    return Block(start, end, "prose")
+
+
+def _of_parts(text: str, cuts: Sequence[int], kind: Kind, part: Kind) -> Block:
+    spans = [stripped(text, start, end) for start, end in pairwise(cuts)]
+    parts = tuple(Block(*span, part) for span in spans if span)
+    return Block(parts[0].start, parts[-1].end, kind, parts)
+
+
+def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
+    return stripped(text, start, end) or (start, end)
+
+
+def _line_starts(text: str, start: int) -> list[int]:
+    """Where the lines of a text begin that begins at `start`, and where the one after would."""
+    lengths = (len(line) + 1 for line in text.split("\n"))
+    return list(accumulate(lengths, initial=start))

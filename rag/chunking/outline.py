@@ -1,0 +1,76 @@
+"""The headings above an offset, and what of them is embedded with a passage."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rag.normalization import searchable
+from rag.types import Document, Heading
+
+# About 25 tokens of English; no tokenizer makes more tokens than bytes.
+PREFIX_BYTES = 100
+
+
+class Outline:
+    """The paths of headings of a document, for offsets that mostly grow.
+
+    Walking on from the offset before keeps a document of many headings linear.
+    """
+
+    def __init__(self, document: Document) -> None:
+        self._headings = document.headings
+        self._title = document.title
+        self._title_level = _title_level(document)
+        self._path: list[Heading] = []
+        self._next = 0
+        self._offset = 0
+
+    def path(self, offset: int) -> tuple[str, ...]:
+        """What `Document.heading_at(offset)` gives."""
+        return tuple(heading.title for heading in self._walk(offset))
+
+    def titles_above(self, offset: int) -> list[str]:
+        """The titles above a passage that begins at `offset`, save its own and the document's."""
+        path = self._walk(offset)
+        named = path and (path[0].title == self._title or path[0].level == self._title_level)
+        return [heading.title for heading in path[bool(named) :] if heading.end <= offset]
+
+    def _walk(self, offset: int) -> list[Heading]:
+        if offset < self._offset:
+            self._path, self._next = [], 0
+        self._offset = offset
+        while self._next < len(self._headings) and self._headings[self._next].start <= offset:
+            heading = self._headings[self._next]
+            while self._path and self._path[-1].level >= heading.level:
+                self._path.pop()
+            self._path.append(heading)
+            self._next += 1
+        return self._path
+
+
+def prefix(titles: Sequence[str]) -> str:
+    """The innermost titles that fit into `PREFIX_BYTES`, a line each, and a blank line."""
+    kept: list[str] = []
+    room = PREFIX_BYTES
+    for title in reversed(titles):
+        shown = searchable(" ".join(title.split()))
+        room -= len(shown.encode()) + 1
+        if room < 1:
+            break
+        kept.insert(0, shown)
+    if titles and not kept:
+        shown = searchable(titles[-1]).encode()[: PREFIX_BYTES - 2].decode(errors="ignore")
+        kept = [shown]
+    return "\n".join(kept) + "\n\n" if kept else ""
+
+
+def _title_level(document: Document) -> int | None:
+    """The level of the one heading that all others stand below, which is a title then.
+
+    A program has no such heading: its one class is no title.
+    """
+    if document.markup not in ("plain", "markdown", "rst"):
+        return None
+    levels = [heading.level for heading in document.headings]
+    highest = min(levels, default=None)
+    return highest if levels.count(highest or 0) == 1 else None

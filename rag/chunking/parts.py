@@ -1,0 +1,121 @@
+"""The parts of a block that is larger than a passage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Literal
+
+from rag.chunking.blocks import Block, Kind, filled, stripped
+from rag.chunking.ruler import CHARACTERS_PER_TOKEN, Ruler, window_end
+from rag.sentences import split_sentences
+
+# From the strongest boundary to the weakest: paragraph, line, sentence, word, character.
+_PROSE_SEPARATORS = (r"\n[ \t]*\n\s*", r"\n", r"(?<=[.!?。！？])\s+", r"\s+", "")
+_CODE_SEPARATORS = (r"\n[ \t]*\n\s*", r"\n", r"\s+", "")
+_ROW_SEPARATORS = (r"(?<=\|)", r"\s+", "")
+
+_PIECES: dict[Kind, Kind] = {"sentence": "words", "row": "cells"}
+
+# The splitter holds a list of characters where there is no other boundary, which takes memory.
+_WINDOW = 1 << 16
+
+
+def parts_of(block: Block, ruler: Ruler, size: int, language: str) -> list[Block]:
+    """Smaller blocks that hold all of `block` but white space, each of about `size` at most.
+
+    `language` is the language of its sentences.
+    """
+    if block.parts:
+        return filled(ruler.text, block.start, block.end, block.parts)
+    if block.kind in ("prose", "list", "item"):
+        sentences = _sentences(ruler.text, block.start, block.end, language)
+        return filled(ruler.text, block.start, block.end, sentences, between="sentence")
+    if block.kind in ("words", "lines", "cells"):
+        return _halves(block, ruler.text)
+    return _split(block, ruler, size)
+
+
+def _sentences(text: str, start: int, end: int, language: str) -> list[Block]:
+    # In parts: the time that sentencex takes grows with the square of its text.
+    sentences: list[Block] = []
+    while start < end:
+        stop = window_end(text, start, end, _WINDOW)
+        spans = split_sentences(text[start:stop], language)
+        found = [Block(start + first, start + last, "sentence") for first, last in spans]
+        if stop < end and len(found) > 1:
+            # The last one may go on: it begins the next part.
+            stop = found.pop().start
+        sentences += found
+        start = stop
+    return sentences
+
+
+def _split(block: Block, ruler: Ruler, size: int) -> list[Block]:
+    """The pieces that langchain's recursive splitter makes of a block without parts."""
+    from langchain_text_splitters import RecursiveCharacterTextSplitter
+
+    separators, keep = _separators(block)
+    kind = _PIECES.get(block.kind, "lines")
+    text = ruler.text
+    pieces = []
+    start = block.start
+    while start < block.end:
+        end = window_end(text, start, block.end, _WINDOW)
+        # With separators kept and nothing stripped the pieces join to the text again, so their
+        # spans are sums of lengths. (The library's own start index searches for the text.)
+        splitter = RecursiveCharacterTextSplitter(
+            separators=list(separators),
+            is_separator_regex=True,
+            keep_separator=keep,
+            strip_whitespace=False,
+            chunk_size=size,
+            chunk_overlap=0,
+            length_function=_length(ruler, size),
+        )
+        for piece in splitter.split_text(text[start:end]):
+            if not text.startswith(piece, start):
+                raise AssertionError("the splitter's pieces do not join to the text")
+            span = stripped(text, start, start + len(piece))
+            start += len(piece)
+            if span:
+                pieces.append(Block(*span, kind))
+        if text[start:end].strip():
+            raise AssertionError("the splitter left text out")
+        start = end
+    return pieces
+
+
+def _length(ruler: Ruler, size: int) -> Callable[[str], int]:
+    @cache
+    def length(text: str) -> int:
+        # Far too long is known without a tokenizer.
+        least = -(-len(text) // CHARACTERS_PER_TOKEN)
+        return least if least > size else ruler.count(text)
+
+    return length
+
+
+def _separators(block: Block) -> tuple[Sequence[str], Literal["start", "end"]]:
+    if block.kind == "row":
+        return _ROW_SEPARATORS, "end"
+    if block.kind != "code":
+        return _PROSE_SEPARATORS, "end"
+    return _definitions(block.language) or _CODE_SEPARATORS, "start"
+
+
+@cache
+def _definitions(language: str) -> tuple[str, ...]:
+    from langchain_text_splitters import Language, RecursiveCharacterTextSplitter
+
+    try:
+        known = Language(language)
+        return tuple(RecursiveCharacterTextSplitter.get_separators_for_language(known))
+    except ValueError:
+        return ()
+
+
+def _halves(block: Block, text: str) -> list[Block]:
+    middle = (block.start + block.end) // 2
+    spans = (stripped(text, block.start, middle), stripped(text, middle, block.end))
+    return [Block(*span, block.kind) for span in spans if span]

@@ -1,0 +1,412 @@
+"""The commands: parse, call RAG, print, exit code.
+
+Exit codes: 0 done, 1 an error (one line says what to do) or a file that could not be indexed,
+2 wrong usage, 3 the documents hold no answer.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from rag.cli import output, progress
+from rag.errors import RagError
+
+if TYPE_CHECKING:
+    from rag.engine import RAG
+    from rag.types import IngestionReport, ProgressCallback
+
+EXIT_ERROR = 1
+EXIT_NO_ANSWER = 3
+_INTERRUPTED = 130
+_SPAN = re.compile(r"(.+):(\d+)-(\d+)", re.DOTALL)
+
+
+_index_option = click.option(
+    "--index", metavar="DIR", help="The index folder (default: indexes/default)."
+)
+_embedder_option = click.option(
+    "--embedder", metavar="NAME", help="A catalogued model, a directory, or a hub name."
+)
+_generator_option = click.option(
+    "--generator",
+    metavar="NAME",
+    help="`extractive`, a catalogued model, a GGUF file, a directory, a hub name, "
+    "or the URL of an OpenAI-compatible server.",
+)
+_k_option = click.option(
+    "-k", type=click.IntRange(min=1), help="How many passages to retrieve (default: 5)."
+)
+_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+_config_option = click.option(
+    "--config",
+    "config_file",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Settings to read (default: rag.toml here, if there is one).",
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="checkable-rag", prog_name="rag")
+def cli() -> None:
+    """Ask your own documents, and check every answer against its sources."""
+
+
+def _choosing(command: Callable[..., None]) -> Callable[..., None]:
+    """The options of commands that take in files."""
+    options = [
+        click.option(
+            "--include",
+            multiple=True,
+            metavar="GLOB",
+            help="Of folders, take these files only; as in .gitignore; may be repeated.",
+        ),
+        click.option(
+            "--exclude",
+            multiple=True,
+            metavar="GLOB",
+            help="Of folders, leave these files out; as in .gitignore; may be repeated.",
+        ),
+        click.option("--hidden", is_flag=True, default=None, help="Take hidden files too."),
+        click.option(
+            "--retry", is_flag=True, help="Read again what failed, although it has not changed."
+        ),
+        click.option("--json", "as_json", is_flag=True, help="Print events as JSON lines."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@cli.command()
+@click.argument("paths", nargs=-1, metavar="[PATH]...")
+@_index_option
+@_embedder_option
+@_config_option
+@click.option("--rebuild", is_flag=True, help="Forget everything first; takes on new settings.")
+@click.option("--watch", is_flag=True, help="Then go on, and index again whenever a file changes.")
+@_choosing
+def index(
+    paths: tuple[str, ...],
+    index: str | None,
+    embedder: str | None,
+    config_file: Path | None,
+    rebuild: bool,
+    watch: bool,
+    include: tuple[str, ...],
+    exclude: tuple[str, ...],
+    hidden: bool | None,
+    retry: bool,
+    as_json: bool,
+) -> None:
+    """Bring the index to the state of files and folders; without PATH, of all given before.
+
+    Unchanged files cost nothing, changed ones replace their passages, and files that are gone
+    from a given folder go with theirs. Hidden files and what .gitignore or .ragignore name are
+    left out. Exit code 1 says that a file could not be read; all others are indexed.
+    """
+    with progress.as_events() if as_json else progress.shown() as show:
+        settings = _sources(embedder, include, exclude, hidden)
+        rag = _open(index, config_file, show, settings)
+        report = rag.index(list(paths), rebuild=rebuild, retry=retry, progress=show)
+    _finish(report, as_json)
+    if watch:
+        if not as_json:
+            click.echo("watching; Ctrl-C ends it", err=True)
+        # What a change was is told when it is in; a bar for a single file would only flicker.
+        for later in rag.watch():
+            if later.added or later.updated or later.removed:
+                _finish(later, as_json)
+    if report.failed:
+        sys.exit(EXIT_ERROR)
+
+
+@cli.command()
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@_index_option
+@_embedder_option
+@_config_option
+@_choosing
+def add(
+    paths: tuple[str, ...],
+    index: str | None,
+    embedder: str | None,
+    config_file: Path | None,
+    include: tuple[str, ...],
+    exclude: tuple[str, ...],
+    hidden: bool | None,
+    retry: bool,
+    as_json: bool,
+) -> None:
+    """Index files and folders like `rag index`, but remove nothing that is gone."""
+    with progress.as_events() if as_json else progress.shown() as show:
+        settings = _sources(embedder, include, exclude, hidden)
+        report = _open(index, config_file, show, settings).add(
+            list(paths), retry=retry, progress=show
+        )
+    _finish(report, as_json)
+    if report.failed:
+        sys.exit(EXIT_ERROR)
+
+
+@cli.command()
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@_index_option
+@_config_option
+@_json_option
+def remove(
+    paths: tuple[str, ...], index: str | None, config_file: Path | None, as_json: bool
+) -> None:
+    """Take files and folders out of the index.
+
+    A file that still lies in a folder which the index keeps to comes back with the next
+    `rag index`: name it in a .ragignore file to leave it out for good.
+    """
+    removed = _open(index, config_file, None, {}).remove(list(paths))
+    if as_json:
+        output.print_json({"removed": removed})
+    else:
+        click.echo(f"{len(removed):,} file{'' if len(removed) == 1 else 's'} removed")
+
+
+@cli.command()
+@click.argument("paths", nargs=-1, metavar="[PATH]...")
+@_index_option
+@_config_option
+@_json_option
+def status(
+    paths: tuple[str, ...], index: str | None, config_file: Path | None, as_json: bool
+) -> None:
+    """Name files that are new, changed or gone since they were indexed, and those that failed."""
+    found = _open(index, config_file, None, {}).status(list(paths))
+    if as_json:
+        output.print_json(found)
+    else:
+        output.print_status(found)
+
+
+@cli.command()
+@click.argument("document", metavar="DOC[:START-END]")
+@_index_option
+@_config_option
+@_json_option
+def show(document: str, index: str | None, config_file: Path | None, as_json: bool) -> None:
+    """Print a stored document, or a passage of it in its section.
+
+    DOC is a document's id or path, or the end of its path. START and END count characters, as in
+    the JSON that `search` and `ask` print.
+    """
+    rag = _open(index, config_file, None, {})
+    span = _SPAN.fullmatch(document)
+    found = rag.find(span[1] if span else document)
+    bounds = (int(span[2]), int(span[3])) if span else None
+    if bounds is not None and not 0 <= bounds[0] < bounds[1] <= len(found.text):
+        _fail(f"{found.source}: has {len(found.text):,} characters, no {bounds[0]}-{bounds[1]}")
+    if as_json:
+        passage = {"passage": found.text[slice(*bounds)]} if bounds else {}
+        output.print_json({**output.as_json(found), **passage})
+    else:
+        output.print_document(found, bounds)
+
+
+@cli.command()
+@click.argument("question")
+@_index_option
+@_k_option
+@_embedder_option
+@_config_option
+@_json_option
+def search(
+    question: str,
+    index: str | None,
+    k: int | None,
+    embedder: str | None,
+    config_file: Path | None,
+    as_json: bool,
+) -> None:
+    """Find the passages nearest to a question, best first."""
+    with progress.shown() as show:
+        rag = _open(index, config_file, show, {"embedding.model": embedder})
+        hits = rag.search(question, k)
+    if as_json:
+        output.print_json(hits)
+    else:
+        output.print_hits(hits)
+    if not hits:
+        sys.exit(EXIT_NO_ANSWER)
+
+
+@cli.command()
+@click.argument("question")
+@click.option(
+    "--docs",
+    multiple=True,
+    metavar="PATH",
+    help="Bring the index to the state of PATH first; may be given more than once.",
+)
+@_index_option
+@_k_option
+@_generator_option
+@_embedder_option
+@_config_option
+@_json_option
+def ask(
+    question: str,
+    docs: tuple[str, ...],
+    index: str | None,
+    k: int | None,
+    generator: str | None,
+    embedder: str | None,
+    config_file: Path | None,
+    as_json: bool,
+) -> None:
+    """Answer a question from the documents, with its sources.
+
+    Exit code 3 says that the documents hold no answer.
+    """
+    models = {"embedding.model": embedder, "generation.model": generator}
+    with progress.shown() as show:
+        rag = _open(index, config_file, show, models)
+        if docs:
+            if not question.strip():
+                _fail("the question is empty")
+            report = rag.index(list(docs))
+            for problem in report.failed:
+                click.echo(f"not indexed: {problem.source}: {problem.reason}", err=True)
+        stream = rag.stream(question, k)
+        pieces = iter(stream)
+        # Searching and reading the prompt take their time before the first piece.
+        first = next(pieces, "")
+    if not as_json:
+        click.echo(first, nl=False)
+    for piece in pieces:
+        if not as_json:
+            click.echo(piece, nl=False)
+    answer = stream.answer
+    if as_json:
+        output.print_json(answer)
+    else:
+        click.echo()
+        output.print_sources(answer)
+    if answer.interrupted:
+        _fail(f"the answer is not complete: {answer.interrupted}")
+    if answer.abstained:
+        sys.exit(EXIT_NO_ANSWER)
+
+
+@cli.command()
+@_index_option
+@_config_option
+@_json_option
+def info(index: str | None, config_file: Path | None, as_json: bool) -> None:
+    """Say what the index holds and with what it was built."""
+    facts = _open(index, config_file, None, {}).info()
+    if as_json:
+        output.print_json(facts)
+        return
+    rows = [
+        ("index", facts["path"]),
+        ("files", f"{facts['files']:,}"),
+        ("documents", f"{facts['documents']:,}"),
+        ("passages", f"{facts['chunks']:,}"),
+        ("on disk", f"{facts['bytes'] / 1e6:.1f} MB"),
+        ("embedder", f"{facts['embedder']} ({facts['dim']} dimensions)"),
+        ("cut to", f"{facts['chunk_size']} tokens, {facts['chunk_overlap']} overlapping"),
+    ]
+    for name, value in rows:
+        click.echo(f"{name:<10} {value}")
+
+
+@cli.group(invoke_without_command=True)
+@click.pass_context
+def models(context: click.Context) -> None:
+    """List the models that can be had without a hub, or fetch one."""
+    if context.invoked_subcommand is not None:
+        return
+    from rag.models import CATALOGUE, cache_dir, is_pulled
+
+    for entry in CATALOGUE.values():
+        state = "here" if is_pulled(entry.name) else "not fetched"
+        click.echo(
+            f"{entry.name:<24}{entry.kind:<11}{entry.size / 1e6:>5.0f} MB  {entry.licence:<12}"
+            f"{state:<13}{entry.description}"
+        )
+    click.echo(f"cache: {cache_dir()}", err=True)
+
+
+@models.command()
+@click.argument("name")
+def pull(name: str) -> None:
+    """Fetch a catalogued model into the cache, checked against its pinned hash."""
+    from rag.models import pull as fetch
+
+    with progress.shown() as show:
+        place = fetch(name, show)
+    click.echo(str(place))
+
+
+def main() -> NoReturn:
+    """Run the command line; problems end in one line and an exit code."""
+    try:
+        result = cli.main(standalone_mode=False)
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+    except click.UsageError as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(EXIT_ERROR)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("\ninterrupted; what was committed to the index is unharmed", err=True)
+        sys.exit(_INTERRUPTED)
+    except BrokenPipeError:
+        # Whoever read the output has left; Python would complain once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(EXIT_ERROR)
+    except RagError as error:
+        _fail(str(error))
+    sys.exit(result if isinstance(result, int) else 0)
+
+
+def _fail(reason: str) -> NoReturn:
+    click.echo("rag: " + " ".join(reason.split()), err=True)
+    sys.exit(EXIT_ERROR)
+
+
+def _open(
+    index: str | None,
+    config_file: Path | None,
+    progress: ProgressCallback | None,
+    settings: dict[str, Any],
+) -> RAG:
+    from rag.config import load_config
+    from rag.engine import RAG
+
+    config = load_config(config_file, arguments={**settings, "index.path": index})
+    return RAG(config=config, progress=progress)
+
+
+def _sources(
+    embedder: str | None, include: tuple[str, ...], exclude: tuple[str, ...], hidden: bool | None
+) -> dict[str, Any]:
+    return {
+        "embedding.model": embedder,
+        "sources.include": include or None,
+        "sources.exclude": exclude or None,
+        "sources.hidden": hidden,
+    }
+
+
+def _finish(report: IngestionReport, as_json: bool) -> None:
+    if as_json:
+        output.print_event("report", output.as_json(report))
+    else:
+        output.print_report(report)

@@ -1,0 +1,173 @@
+"""What the commands print, as text for people and as JSON for programs."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import fields, is_dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from rag.types import (
+        Answer,
+        Citation,
+        Document,
+        Hit,
+        IndexStatus,
+        IngestionReport,
+        Problem,
+    )
+
+_QUOTE_CHARACTERS = 240
+_CONTEXT_CHARACTERS = 1200
+# Of each kind of problem, so many are named; `rag status` names all.
+_NAMED = 10
+
+
+def as_json(value: Any) -> Any:
+    """Dataclasses and what they hold as what JSON knows."""
+    if is_dataclass(value):
+        return {field.name: as_json(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, dict):
+        return {str(key): as_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_json(item) for item in value]
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+def print_json(value: Any) -> None:
+    """A value as indented JSON."""
+    click.echo(json.dumps(as_json(value), ensure_ascii=False, indent=2))
+
+
+def print_event(name: str, facts: dict[str, Any]) -> None:
+    """One line of JSON: what happened, then its facts."""
+    click.echo(json.dumps({"event": name, **facts}, ensure_ascii=False))
+
+
+def print_report(report: IngestionReport) -> None:
+    """What a run of indexing took, passed over and failed at, and where the time went."""
+    _print_skipped(report.skipped)
+    _print_failed(report.failed)
+    for old, new in report.renamed[:_NAMED]:
+        click.echo(f"renamed: {old} -> {new}", err=True)
+    click.echo(
+        f"{len(report.added):,} added, {len(report.updated):,} updated, "
+        f"{len(report.removed):,} removed, {report.unchanged:,} unchanged, "
+        f"{len(report.skipped):,} skipped, {len(report.failed):,} failed; "
+        f"{report.embedded:,} passages embedded in {report.timings['total'] / 1000:.1f} s"
+    )
+    if report.embedded:
+        stages = ("read", "chunk", "embed", "write")
+        click.echo(
+            "time: "
+            + ", ".join(f"{stage} {report.timings[stage] / 1000:.1f} s" for stage in stages)
+            + " (side by side)"
+            + (f"; slowest: {report.slowest[0]} {report.slowest[1]:.1f} s")
+        )
+    click.echo(f"the index holds {report.documents:,} documents in {report.chunks:,} passages")
+
+
+def print_status(status: IndexStatus) -> None:
+    """What is new, changed or gone, and everything that could not be taken."""
+    click.echo(f"keeps to: {', '.join(status.roots)}")
+    for name in ("new", "changed", "gone"):
+        for source in getattr(status, name):
+            click.echo(f"{name + ':':<9}{source}")
+    for problem in (*status.skipped, *status.failed):
+        click.echo(f"{problem.kind + ':':<9}{problem.source}: {problem.reason}")
+    click.echo(
+        f"{len(status.new):,} new, {len(status.changed):,} changed, {len(status.gone):,} gone, "
+        f"{status.unchanged:,} unchanged, {len(status.skipped):,} skipped, "
+        f"{len(status.failed):,} failed"
+    )
+
+
+def print_hits(hits: Sequence[Hit]) -> None:
+    """Passages in order, each with its place and score."""
+    console = _console()
+    for hit in hits:
+        console.print(f"[bold][{hit.rank}][/bold] ", end="")
+        console.print(f"{hit.location}  ({hit.score:.3f})", markup=False, style="cyan")
+        console.print(_shortened(hit.chunk.text), markup=False, style="dim")
+
+
+def print_document(document: Document, span: tuple[int, int] | None) -> None:
+    """A document, or the passage at `span` in its section."""
+    console = _console()
+    console.print(document.source, markup=False, style="cyan")
+    facts = {"title": document.title, "type": document.media_type, **document.metadata}
+    for name, value in facts.items():
+        console.print(f"{name}: {value}", markup=False, style="dim")
+    console.print()
+    if span is None:
+        console.print(document.text, markup=False)
+        return
+    start, end = span
+    above, below = document.section_at(start)
+    if document.heading_at(start):
+        console.print(" › ".join(document.heading_at(start)), markup=False, style="dim")
+    first = max(above, start - _CONTEXT_CHARACTERS)
+    last = max(end, min(below, end + _CONTEXT_CHARACTERS))
+    console.print(document.text[first:start], markup=False, style="dim", end="")
+    console.print(f"▶{document.text[start:end]}◀", markup=False, style="bold", end="")
+    console.print(document.text[end:last], markup=False, style="dim")
+
+
+def print_sources(answer: Answer) -> None:
+    """What an answer rests on, and what of it rests on nothing."""
+    console = _console()
+    if answer.citations:
+        console.print()
+    for citation in answer.citations:
+        _print_citation(console, citation)
+    for sentence in [] if answer.abstained else answer.unsupported:
+        console.print(
+            f"not borne out by any passage: {sentence.text}", markup=False, style="yellow"
+        )
+    if answer.abstained and answer.unsupported:
+        console.print("No passage bears this out.", style="yellow")
+    if answer.abstained and answer.prompt.hits:
+        console.print(f"\nNearest: {answer.prompt.hits[0].location}", markup=False, style="cyan")
+    if answer.prompt.left_out:
+        console.print(
+            f"{len(answer.prompt.left_out)} passages did not fit into the prompt", style="dim"
+        )
+
+
+def _print_skipped(problems: Sequence[Problem]) -> None:
+    by_reason = defaultdict(list)
+    for problem in problems:
+        by_reason[problem.reason].append(problem.source)
+    for reason, sources in by_reason.items():
+        more = f" and {len(sources) - 3:,} more" if len(sources) > 3 else ""
+        click.echo(f"skipped: {', '.join(sources[:3])}{more}: {reason}", err=True)
+
+
+def _print_failed(problems: Sequence[Problem]) -> None:
+    for problem in problems[:_NAMED]:
+        click.echo(f"not indexed: {problem.source}: {problem.reason}", err=True)
+    if len(problems) > _NAMED:
+        click.echo(f"and {len(problems) - _NAMED:,} more: `rag status` names all", err=True)
+
+
+def _print_citation(console: Console, citation: Citation) -> None:
+    console.print(f"[{citation.number}] {citation.location}", markup=False, style="cyan")
+    console.print(f"    “{_shortened(citation.quote)}”", markup=False, style="dim")
+
+
+def _shortened(text: str) -> str:
+    joined = " ".join(text.split())
+    return joined if len(joined) <= _QUOTE_CHARACTERS else joined[: _QUOTE_CHARACTERS - 1] + "…"
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    # Paths and quotes are to be copied: no highlighting, no wrapping of what is piped.
+    return Console(highlight=False, soft_wrap=True)

@@ -1,0 +1,150 @@
+"""Signs of life on standard error: bars on a terminal, a plain line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rag.types import Progress, ProgressCallback, Work
+
+_SECONDS_BETWEEN_LINES = 5.0
+_SECONDS_BETWEEN_EVENTS = 1.0
+_WORTH_NAMING = 1.0  # seconds
+
+
+@contextmanager
+def shown() -> Iterator[ProgressCallback]:
+    """Bars on a terminal, lines elsewhere."""
+    if sys.stderr.isatty():
+        with _bars() as show:
+            yield show
+    else:
+        yield _lines()
+
+
+@contextmanager
+def as_events() -> Iterator[ProgressCallback]:
+    """JSON lines on standard output: one for each file, and how far it is once a second."""
+    from rag.cli.output import as_json, print_event
+
+    last = 0.0
+
+    def show(progress: Progress) -> None:
+        nonlocal last
+        outcome = progress.outcome
+        if outcome is not None and outcome.outcome != "unchanged":
+            print_event("file", as_json(outcome))
+        if time.monotonic() - last >= _SECONDS_BETWEEN_EVENTS:
+            last = time.monotonic()
+            print_event(
+                "progress",
+                as_json(progress.work)
+                if progress.work
+                else {
+                    "stage": progress.stage,
+                    "item": progress.item,
+                    "done": progress.done,
+                    "total": progress.total,
+                    "unit": progress.unit,
+                },
+            )
+
+    yield show
+
+
+@contextmanager
+def _bars() -> Iterator[ProgressCallback]:
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, TextColumn
+    from rich.progress import Progress as RichProgress
+
+    console = Console(stderr=True)
+    with (
+        RichProgress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            DownloadColumn(),
+            console=console,
+            transient=True,
+        ) as fetching,
+        RichProgress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rates]}\n[dim]{task.fields[now]}[/dim]"),
+            console=console,
+            transient=True,
+        ) as working,
+    ):
+        tasks: dict[str, Any] = {}
+
+        def show(progress: Progress) -> None:
+            bars = fetching if progress.unit == "bytes" else working
+            label = _described(progress)
+            if label not in tasks:
+                tasks[label] = bars.add_task(label, total=progress.total, rates="", now="")
+            bars.update(tasks[label], completed=progress.done, total=progress.total)
+            if progress.work is not None:
+                now = _shortened(progress.item) + _slowest(progress.work)
+                bars.update(tasks[label], rates=_rates(progress.work), now=now)
+
+        yield show
+
+
+def _lines() -> ProgressCallback:
+    shown_at: dict[str, float] = {}
+
+    def show(progress: Progress) -> None:
+        now = time.monotonic()
+        if progress.stage == "fetch":
+            due = now - shown_at.get(progress.stage, 0.0) > _SECONDS_BETWEEN_LINES
+        else:
+            # What is done in a moment needs no line.
+            due = now - shown_at.setdefault(progress.stage, now) > _SECONDS_BETWEEN_LINES
+        if not due:
+            return
+        shown_at[progress.stage] = now
+        total = f" of {progress.total:,}" if progress.total is not None else ""
+        line = f"{_described(progress)}: {progress.done:,}{total} {progress.unit}"
+        if progress.work is not None:
+            line += f", {_rates(progress.work)}{_slowest(progress.work)}"
+        click.echo(line, err=True)
+
+    return show
+
+
+def _described(progress: Progress) -> str:
+    if progress.stage != "fetch":
+        return {"index": "indexing"}.get(progress.stage, progress.stage)
+    from rag.models import CATALOGUE
+
+    entry = CATALOGUE.get(progress.item)
+    return f"fetching {progress.item}" + (f" ({entry.licence})" if entry else "")
+
+
+def _rates(work: Work) -> str:
+    seconds = max(work.seconds, 0.001)
+    parts = [
+        f"{work.passages:,} passages",
+        f"{work.embedded / seconds:,.0f} embedded/s",
+        f"{work.tokens / seconds:,.0f} tokens/s",
+    ]
+    if work.bytes_total and work.bytes:
+        left = seconds * max(0, work.bytes_total - work.bytes) / work.bytes
+        parts.append(f"about {int(left // 60)}:{int(left % 60):02} left")
+    return ", ".join(parts)
+
+
+def _slowest(work: Work) -> str:
+    source, seconds = work.slowest
+    return f", slowest {_shortened(source)} {seconds:.1f} s" if seconds >= _WORTH_NAMING else ""
+
+
+def _shortened(source: str, width: int = 48) -> str:
+    return source if len(source) <= width else "…" + source[1 - width :]

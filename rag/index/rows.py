@@ -1,0 +1,186 @@
+"""Rows of the store as dataclasses, and back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rag.index.snapshot import SnapshotRow
+from rag.types import Chunk, Document, Heading, Page, Problem
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from rag.types import Vectors
+
+    Ids = NDArray[np.int64]
+
+# Rows of vectors that are held in memory at once while all of them are gone through.
+_BLOCK_ROWS = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """With what an index was built: all of it must be the same for vectors to be comparable."""
+
+    embedder: str
+    fingerprint: str
+    dim: int
+    chunk_size: int
+    chunk_overlap: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileRecord:
+    """A file as it was when it was read. `path` is absolute, `source` as given."""
+
+    path: str
+    source: str
+    size: int
+    mtime_ns: int
+    sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FileState:
+    """What the index knows of a file.
+
+    `complete` says that all of it is in, `problems` what could not be taken of it; a file that
+    cannot be read at all has no sha256, and a problem.
+    """
+
+    id: int
+    record: FileRecord
+    complete: bool
+    problems: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRoot:
+    """A folder or file that the index keeps to, with the patterns that were given for it."""
+
+    path: str
+    source: str
+    include: tuple[str, ...]
+    exclude: tuple[str, ...]
+    hidden: bool
+
+
+def passage_hash(passage: str) -> bytes:
+    """What tells whether two chunks hold the same passage."""
+    return hashlib.blake2b(passage.encode(), digest_size=16).digest()
+
+
+FILE_COLUMNS = "id, path, source, size, mtime_ns, sha256, complete"
+DOCUMENT_COLUMNS = (
+    "id, source, title, text, media_type, content_hash, modified, metadata, pages, headings, "
+    "verbatim, markup"
+)
+CHUNK_COLUMNS = 'chunks.id, document_id, text, start, "end", ordinal, heading, page, line'
+
+
+def document(row: Sequence[Any]) -> Document:
+    """A row of DOCUMENT_COLUMNS."""
+    return Document(
+        id=row[0],
+        source=row[1],
+        title=row[2],
+        text=row[3],
+        media_type=row[4],
+        content_hash=row[5],
+        modified=row[6],
+        metadata=json.loads(row[7]),
+        pages=tuple(Page(*page) for page in json.loads(row[8])),
+        headings=tuple(Heading(*heading) for heading in json.loads(row[9])),
+        verbatim=bool(row[10]),
+        markup=row[11],
+    )
+
+
+def chunk(row: Sequence[Any]) -> Chunk:
+    """A row of CHUNK_COLUMNS."""
+    return Chunk(
+        id=row[0],
+        document_id=row[1],
+        text=row[2][row[3] : row[4]],
+        start=row[3],
+        end=row[4],
+        ordinal=row[5],
+        heading=tuple(json.loads(row[6])),
+        page=row[7],
+        line=row[8],
+    )
+
+
+def manifest(connection: sqlite3.Connection) -> Manifest | None:
+    """With what the index was built; None before the first commit."""
+    values: Mapping[str, str] = dict(connection.execute("SELECT key, value FROM manifest"))
+    kinds: dict[str, Callable[[str], Any]] = {
+        "embedder": str,
+        "fingerprint": str,
+        "dim": int,
+        "chunk_size": int,
+        "chunk_overlap": int,
+    }
+    if not kinds.keys() <= values.keys():
+        return None
+    return Manifest(**{key: kind(values[key]) for key, kind in kinds.items()})
+
+
+def snapshot_row(connection: sqlite3.Connection) -> SnapshotRow | None:
+    """The row that points to the FAISS cache, if there is one."""
+    row = connection.execute(
+        "SELECT generation, file, sha256, max_id, count FROM snapshot"
+    ).fetchone()
+    return SnapshotRow(*row) if row else None
+
+
+def vector_blocks(
+    connection: sqlite3.Connection, dim: int, where: str, values: Sequence[int]
+) -> Iterator[tuple[Ids, Vectors]]:
+    """Ids and float32 vectors of chunks by id, a few thousand at a time."""
+    import numpy as np
+
+    cursor = connection.execute(
+        f"SELECT id, vector FROM chunks WHERE {where} ORDER BY id", tuple(values)
+    )
+    while rows := cursor.fetchmany(_BLOCK_ROWS):
+        ids = np.fromiter((row[0] for row in rows), dtype=np.int64, count=len(rows))
+        halves = np.frombuffer(b"".join(row[1] for row in rows), dtype="<f2")
+        yield ids, halves.reshape(len(rows), dim).astype(np.float32)
+
+
+def file_state(connection: sqlite3.Connection, row: Sequence[Any]) -> FileState:
+    """A row of FILE_COLUMNS with its problems."""
+    problems = connection.execute(
+        "SELECT source, reason, kind, lasting FROM problems WHERE file_id = ? ORDER BY rowid",
+        (row[0],),
+    )
+    return FileState(
+        id=row[0],
+        record=FileRecord(*row[1:6]),
+        complete=bool(row[6]),
+        problems=tuple(Problem(p[0], p[1], p[2], bool(p[3])) for p in problems),
+    )
+
+
+def stored_roots(connection: sqlite3.Connection) -> list[StoredRoot]:
+    """The folders and files that the index keeps to, by path."""
+    return [
+        StoredRoot(
+            row[0], row[1], tuple(json.loads(row[2])), tuple(json.loads(row[3])), bool(row[4])
+        )
+        for row in connection.execute(
+            "SELECT path, source, include, exclude, hidden FROM roots ORDER BY path"
+        )
+    ]
+
+
+def to_json(value: Any) -> str:
+    """JSON as it is kept in a column."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)

@@ -1,0 +1,331 @@
+"""Changes to an index."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rag.errors import StoreError
+from rag.index import rows, snapshot
+from rag.index.rows import FileRecord, FileState, Manifest, StoredRoot
+from rag.types import Chunk, Document, Problem
+
+if TYPE_CHECKING:
+    from rag.types import Vectors
+
+# Up to here a search reads the newer rows and passes over the dead ones in a few milliseconds;
+# beyond it a commit writes a new FAISS file.
+_STALE_ROWS = 256
+_STALE_SHARE = 0.05
+
+
+class Writer:
+    """Changes to an index, visible to readers at `commit` and not before."""
+
+    def __init__(self, connection: sqlite3.Connection, directory: Path) -> None:
+        self._connection = connection
+        self._directory = directory
+        # What came of each file while it is being put, out of memory: a file may hold millions.
+        connection.execute(
+            "CREATE TEMP TABLE seen (file_id INTEGER, document_id TEXT, "
+            "PRIMARY KEY (file_id, document_id)) WITHOUT ROWID"
+        )
+
+    def manifest(self) -> Manifest | None:
+        """With what the index was built; None if it is new."""
+        return rows.manifest(self._connection)
+
+    def set_manifest(self, manifest: Manifest) -> None:
+        """Say with what this index is built."""
+        self._begin()
+        self._connection.executemany(
+            "INSERT OR REPLACE INTO manifest VALUES (?, ?)",
+            [(key, str(value)) for key, value in asdict(manifest).items()],
+        )
+
+    def clear(self) -> None:
+        """Forget all: manifest, files, roots, and the pointer to the FAISS cache."""
+        self._begin()
+        self._connection.execute("DELETE FROM manifest WHERE key != 'format'")
+        self._connection.execute("DELETE FROM files")
+        self._connection.execute("DELETE FROM roots")
+        self._connection.execute("DELETE FROM snapshot")
+        self._connection.execute("DELETE FROM tombstones")
+
+    def roots(self) -> list[StoredRoot]:
+        """The folders and files that the index keeps to."""
+        return rows.stored_roots(self._connection)
+
+    def put_root(self, root: StoredRoot) -> None:
+        """Keep to a folder or file from now on."""
+        self._begin()
+        self._connection.execute(
+            "INSERT OR REPLACE INTO roots VALUES (?, ?, ?, ?, ?)",
+            (
+                root.path,
+                root.source,
+                rows.to_json(root.include),
+                rows.to_json(root.exclude),
+                int(root.hidden),
+            ),
+        )
+
+    def remove_root(self, path: str) -> None:
+        """Keep to a folder or file no longer; its documents stay."""
+        self._begin()
+        self._connection.execute("DELETE FROM roots WHERE path = ?", (path,))
+
+    def file(self, path: str) -> FileState | None:
+        """What is known of the file at an absolute path."""
+        row = self._connection.execute(
+            f"SELECT {rows.FILE_COLUMNS} FROM files WHERE path = ?", (path,)
+        ).fetchone()
+        return rows.file_state(self._connection, row) if row else None
+
+    def files_below(self, path: str, up_to: int | None = None) -> Iterator[tuple[int, FileRecord]]:
+        """Id and record of the file at `path` and of those below it; ids up to `up_to` only."""
+        # One code point after the separator bounds all paths that begin with the folder.
+        rows_found = self._connection.execute(
+            f"SELECT {rows.FILE_COLUMNS} FROM files "
+            "WHERE (path = ? OR (path >= ? AND path < ?)) AND id <= coalesce(?, id)",
+            (path, path.rstrip(os.sep) + os.sep, path.rstrip(os.sep) + chr(ord(os.sep) + 1), up_to),
+        )
+        for row in rows_found:
+            yield row[0], FileRecord(*row[1:6])
+
+    def last_file_id(self) -> int:
+        """The highest id of a file so far."""
+        row = self._connection.execute("SELECT coalesce(max(id), 0) FROM files").fetchone()
+        return int(row[0])
+
+    def same_content(self, record: FileRecord, after: int) -> str | None:
+        """The source of another file with the same bytes whose id is above `after`, if any."""
+        row = self._connection.execute(
+            "SELECT source FROM files WHERE sha256 = ? AND path != ? AND id > ? LIMIT 1",
+            (record.sha256, record.path, after),
+        ).fetchone()
+        return str(row[0]) if row and record.sha256 else None
+
+    def begin_file(self, record: FileRecord) -> int:
+        """Say that documents of a file are coming; until `end_file` it is not complete.
+
+        Returns the file's id.
+        """
+        self._begin()
+        row = self._connection.execute(
+            "INSERT INTO files (path, source, size, mtime_ns, sha256, complete) "
+            "VALUES (?, ?, ?, ?, ?, 0) ON CONFLICT (path) DO UPDATE SET "
+            "source = excluded.source, complete = 0 RETURNING id",
+            (record.path, record.source, record.size, record.mtime_ns, record.sha256),
+        ).fetchone()
+        return int(row[0])
+
+    def put_document(
+        self,
+        file_id: int,
+        document: Document,
+        chunks: Sequence[Chunk],
+        passages: Sequence[str],
+        vectors: Vectors,
+    ) -> None:
+        """Put a document in place of what was known of it.
+
+        `passages` are what was embedded for each chunk; vectors are float32 `[len(chunks), dim]`,
+        kept as float16.
+
+        Raises:
+            StoreError: if the document's id belongs to another file that is still there.
+        """
+        self._begin()
+        self._take(file_id, document)
+        self._connection.execute("DELETE FROM documents WHERE id = ?", (document.id,))
+        self._connection.execute(
+            f"INSERT INTO documents (file_id, {rows.DOCUMENT_COLUMNS}) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                file_id,
+                document.id,
+                document.source,
+                document.title,
+                document.text,
+                document.media_type,
+                document.content_hash,
+                document.modified,
+                rows.to_json(dict(document.metadata)),
+                rows.to_json([[p.start, p.end, p.number] for p in document.pages]),
+                rows.to_json([[h.start, h.end, h.level, h.title] for h in document.headings]),
+                int(document.verbatim),
+                document.markup,
+            ),
+        )
+        self._connection.executemany(
+            'INSERT INTO chunks (document_id, start, "end", ordinal, heading, page, line, '
+            "passage_hash, vector) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                (
+                    chunk.document_id,
+                    chunk.start,
+                    chunk.end,
+                    chunk.ordinal,
+                    rows.to_json(list(chunk.heading)),
+                    chunk.page,
+                    chunk.line,
+                    rows.passage_hash(passage),
+                    vector.astype("<f2").tobytes(),
+                )
+                for chunk, passage, vector in zip(chunks, passages, vectors, strict=True)
+            ],
+        )
+
+    def keep_document(self, file_id: int, document: Document) -> None:
+        """Note that a document is there with the content that is known of it."""
+        self._begin()
+        self._take(file_id, document)
+        self._connection.execute(
+            "UPDATE documents SET source = ?, modified = ?, metadata = ? WHERE id = ?",
+            (
+                document.source,
+                document.modified,
+                rows.to_json(dict(document.metadata)),
+                document.id,
+            ),
+        )
+
+    def end_file(self, file_id: int, record: FileRecord, problems: Sequence[Problem]) -> None:
+        """Say that all of a file is in: documents that did not come again go."""
+        self._begin()
+        self._connection.execute(
+            "DELETE FROM documents WHERE file_id = ? AND id NOT IN "
+            "(SELECT document_id FROM seen WHERE file_id = ?)",
+            (file_id, file_id),
+        )
+        self._settle(file_id, record, problems, complete=True)
+
+    def fail_file(self, record: FileRecord, problems: Sequence[Problem]) -> None:
+        """Note why a file cannot be taken; what is known of it stays."""
+        self._settle(self.begin_file(record), record, problems, complete=False)
+
+    def keep_file(self, record: FileRecord) -> None:
+        """Note the new time or name of a file whose content is unchanged."""
+        self._begin()
+        self._connection.execute(
+            "UPDATE files SET source = ?, size = ?, mtime_ns = ? WHERE path = ?",
+            (record.source, record.size, record.mtime_ns, record.path),
+        )
+
+    def remove_file(self, file_id: int) -> None:
+        """Take out a file with its documents and chunks."""
+        self._begin()
+        self._connection.execute("DELETE FROM files WHERE id = ?", (file_id,))
+
+    def holds(self, document: Document) -> bool:
+        """Whether a document with this id and content is stored already."""
+        row = self._connection.execute(
+            "SELECT 1 FROM documents WHERE id = ? AND content_hash = ?",
+            (document.id, document.content_hash),
+        ).fetchone()
+        return row is not None
+
+    def known_vectors(self, passages: Sequence[str]) -> dict[str, Vectors]:
+        """float32 `[dim]` for each passage that was embedded for some chunk already."""
+        import numpy as np
+
+        by_hash = {rows.passage_hash(passage): passage for passage in passages}
+        hashes = list(by_hash)
+        found = {}
+        for at in range(0, len(hashes), 500):
+            part = hashes[at : at + 500]
+            # A passage may stand in thousands of chunks: one of them is enough.
+            matches = self._connection.execute(
+                "SELECT passage_hash, vector FROM chunks WHERE id IN (SELECT min(id) FROM chunks "
+                f"WHERE passage_hash IN ({','.join('?' * len(part))}) GROUP BY passage_hash)",
+                part,
+            )
+            for digest, blob in matches:
+                found[by_hash[digest]] = np.frombuffer(blob, dtype="<f2").astype(np.float32)
+        return found
+
+    def commit(self) -> None:
+        """Make everything since the last commit durable and visible."""
+        if self._connection.in_transaction:
+            self._connection.execute("COMMIT")
+
+    def refresh_cache(self) -> None:
+        """Write a new FAISS cache if the last one has fallen behind, or is damaged or missing."""
+        manifest = self.manifest()
+        if manifest is None:
+            return
+        row = rows.snapshot_row(self._connection)
+        newest = self._connection.execute("SELECT coalesce(max(id), 0) FROM chunks").fetchone()[0]
+        if row is not None:
+            newer, buried = self._connection.execute(
+                "SELECT (SELECT count(*) FROM chunks WHERE id > ?), "
+                "(SELECT count(*) FROM tombstones)",
+                (row.max_id,),
+            ).fetchone()
+            fresh = newer + buried <= max(_STALE_ROWS, _STALE_SHARE * row.count)
+            if fresh and snapshot.is_intact(self._directory, row):
+                return
+        generation = row.generation + 1 if row else self._next_generation()
+        blocks = rows.vector_blocks(self._connection, manifest.dim, "id <= ?", (newest,))
+        built = snapshot.build(manifest.dim, blocks)
+        name, sha256 = snapshot.write(self._directory, generation, built)
+        self._begin()
+        self._connection.execute("DELETE FROM snapshot")
+        self._connection.execute(
+            "INSERT INTO snapshot VALUES (?, ?, ?, ?, ?)",
+            (generation, name, sha256, newest, built.ntotal),
+        )
+        self._connection.execute("DELETE FROM tombstones WHERE chunk_id <= ?", (newest,))
+        self.commit()
+        snapshot.remove_others(self._directory, keep=name)
+
+    def _next_generation(self) -> int:
+        # After `clear` no row tells the last one, but its file may still be there for readers.
+        taken = [
+            int(path.stem.removeprefix("vectors-"))
+            for path in self._directory.glob("vectors-*.faiss")
+            if path.stem.removeprefix("vectors-").isdigit()
+        ]
+        return max(taken, default=0) + 1
+
+    def _begin(self) -> None:
+        if not self._connection.in_transaction:
+            self._connection.execute("BEGIN IMMEDIATE")
+
+    def _take(self, file_id: int, document: Document) -> None:
+        """Make a document the file's own, and note that it was seen."""
+        owner = self._connection.execute(
+            "SELECT file_id, path, documents.source FROM documents "
+            "JOIN files ON files.id = file_id WHERE documents.id = ?",
+            (document.id,),
+        ).fetchone()
+        if owner and owner[0] != file_id:
+            # A file that was renamed takes its documents along.
+            if os.path.lexists(owner[1]):
+                raise StoreError(
+                    f"{document.source}: its document id {document.id!r} belongs to {owner[2]} "
+                    "already: index the two into different folders with --index"
+                )
+            self._connection.execute(
+                "UPDATE documents SET file_id = ? WHERE id = ?", (file_id, document.id)
+            )
+        self._connection.execute("INSERT OR IGNORE INTO seen VALUES (?, ?)", (file_id, document.id))
+
+    def _settle(
+        self, file_id: int, record: FileRecord, problems: Sequence[Problem], *, complete: bool
+    ) -> None:
+        self._connection.execute("DELETE FROM seen WHERE file_id = ?", (file_id,))
+        self._connection.execute(
+            "UPDATE files SET size = ?, mtime_ns = ?, sha256 = ?, complete = ? WHERE id = ?",
+            (record.size, record.mtime_ns, record.sha256, int(complete), file_id),
+        )
+        self._connection.execute("DELETE FROM problems WHERE file_id = ?", (file_id,))
+        self._connection.executemany(
+            "INSERT INTO problems VALUES (?, ?, ?, ?, ?)",
+            [(file_id, p.source, p.reason, p.kind, int(p.lasting)) for p in problems],
+        )

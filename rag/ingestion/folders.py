@@ -1,0 +1,277 @@
+"""What a user asks of an index and its folders: bring it up to date, add, remove, compare."""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple
+from pathlib import Path
+
+from rag import sources
+from rag.config import Config
+from rag.errors import SourceError
+from rag.index import Index, StoredRoot
+from rag.ingestion.run import Run, is_below, is_unchanged
+from rag.sources import IGNORE_FILES, Root, SourceFile
+from rag.types import (
+    Embedder,
+    IndexStatus,
+    IngestionReport,
+    Problem,
+    ProgressCallback,
+    no_progress,
+)
+
+Paths = Sequence[str | Path]
+
+
+def ingest(
+    index: Index,
+    embedder: Embedder,
+    config: Config,
+    paths: Paths = (),
+    *,
+    rebuild: bool = False,
+    retry: bool = False,
+    progress: ProgressCallback | None = None,
+) -> IngestionReport:
+    """Bring the index to the state of folders and files: all that it keeps to, or those given.
+
+    An unchanged file costs a look at its size and time, a changed one replaces its documents, one
+    that is gone from its folder goes with them. A file that cannot be read is reported and
+    remembered, and what was indexed of it before stays. What was embedded once is not embedded
+    again, wherever it stands now. What was committed survives an interruption, and the next run
+    goes on from there.
+
+    Args:
+        rebuild: forget everything first, and take on another embedder or chunking; readers see
+            the old index until all is done.
+        retry: read again what could not be read, although it has not changed.
+
+    Raises:
+        SourceError: if a path does not exist, or nothing of what is given can be read while the
+            index holds nothing.
+        StoreError: if the index was built otherwise, or cannot be written.
+    """
+    return _update(
+        index, embedder, config, paths, prune=True, rebuild=rebuild, retry=retry, progress=progress
+    )
+
+
+def add(
+    index: Index,
+    embedder: Embedder,
+    config: Config,
+    paths: Paths,
+    *,
+    retry: bool = False,
+    progress: ProgressCallback | None = None,
+) -> IngestionReport:
+    """Like `ingest`, but nothing is removed: files that are gone keep their documents."""
+    return _update(
+        index, embedder, config, paths, prune=False, rebuild=False, retry=retry, progress=progress
+    )
+
+
+def remove(index: Index, paths: Paths) -> tuple[str, ...]:
+    """Take files and folders out of the index; returns the sources that went.
+
+    Raises:
+        SourceError: if the index holds nothing of a path; nothing is removed then.
+    """
+    gone: list[str] = []
+    with index.write() as writer:
+        for path in paths:
+            absolute = os.path.realpath(path)
+            found = list(writer.files_below(absolute))
+            roots = [root for root in writer.roots() if is_below(root.path, absolute)]
+            if not found and not roots:
+                raise SourceError(str(path), "the index holds nothing of it")
+            for file_id, record in found:
+                writer.remove_file(file_id)
+                gone.append(record.source)
+            for root in roots:
+                writer.remove_root(root.path)
+        writer.commit()
+        writer.refresh_cache()
+    return tuple(gone)
+
+
+def status(index: Index, config: Config, paths: Paths = ()) -> IndexStatus:
+    """Compare the index with its folders, or with those given, without changing either.
+
+    Raises:
+        SourceError: if a path does not exist.
+    """
+    given = [sources.root(path, config.sources) for path in paths]
+    roots, missing = _present(given or _from_stored(index.roots()))
+    known = {
+        state.record.path: state
+        for state in index.files()
+        if any(is_below(state.record.path, root.path) for root in roots)
+    }
+    new: list[str] = []
+    changed: list[str] = []
+    unchanged = 0
+    problems = missing
+    blind: list[str] = []
+    for item in sources.discover(roots):
+        if isinstance(item, Problem):
+            problems.append(item)
+            if item.kind == "failed":
+                blind.append(str(Path(item.source).absolute()))
+            continue
+        state = known.pop(item.path, None)
+        if state is None:
+            new.append(item.source)
+        elif is_unchanged(state, item):
+            unchanged += state.complete
+            problems += state.problems
+        else:
+            changed.append(item.source)
+    return IndexStatus(
+        roots=tuple(root.source for root in roots),
+        new=tuple(new),
+        changed=tuple(changed),
+        gone=tuple(
+            state.record.source
+            for path, state in known.items()
+            if not any(is_below(path, folder) for folder in blind)
+        ),
+        unchanged=unchanged,
+        failed=tuple(problem for problem in problems if problem.kind == "failed"),
+        skipped=tuple(problem for problem in problems if problem.kind == "skipped"),
+    )
+
+
+def watch(
+    index: Index,
+    embedder: Embedder,
+    config: Config,
+    *,
+    stop: threading.Event | None = None,
+    progress: ProgressCallback | None = None,
+) -> Iterator[IngestionReport]:
+    """Bring the index up to date and follow its folders; a report at first and for each change.
+
+    Raises:
+        ConfigError: if watchfiles is not installed.
+        SourceError: if the index keeps to no folder.
+    """
+    from rag.sources.watching import changes
+
+    roots, _ = _present(_from_stored(index.roots()))
+    seen = changes(roots, stop=stop)
+    # What changed before watching began.
+    yield ingest(index, embedder, config, progress=progress)
+    for paths in seen:
+        if any(Path(path).name in IGNORE_FILES for path in paths):
+            # What it leaves out, or takes in again, may be anything below it.
+            yield ingest(index, embedder, config, progress=progress)
+            continue
+        with index.write() as writer, Run(writer, embedder, config, progress or no_progress) as run:
+            run.take_manifest(index.directory)
+            run.read([file for path in sorted(paths) for file in _file_at(path, roots)])
+            for path in sorted(paths):
+                if not Path(path).is_dir():
+                    run.prune(path)
+            run.finish()
+        yield run.report(index.counts())
+
+
+def _update(
+    index: Index,
+    embedder: Embedder,
+    config: Config,
+    paths: Paths,
+    *,
+    prune: bool,
+    rebuild: bool,
+    retry: bool,
+    progress: ProgressCallback | None,
+) -> IngestionReport:
+    given = [sources.root(path, config.sources) for path in paths]
+    with (
+        index.write() as writer,
+        Run(writer, embedder, config, progress or no_progress, rebuild=rebuild, retry=retry) as run,
+    ):
+        kept = writer.roots()
+        run.take_manifest(index.directory)
+        roots, missing = _present(given or _from_stored(kept))
+        for problem in missing:
+            run.note(problem)
+        for root in roots:
+            writer.put_root(StoredRoot(*astuple(root)))
+        if progress is not None:
+            run.totals = Census(roots)
+        run.named = frozenset(root.path for root in given if Path(root.path).is_file())
+        run.read(sources.discover(roots))
+        if prune:
+            _prune(run, roots, [root.path for root in writer.roots()])
+        run.finish()
+    return run.report(index.counts())
+
+
+def _prune(run: Run, roots: Sequence[Root], stored: Sequence[str]) -> None:
+    taken = {root.path for root in roots}
+
+    def belongs_elsewhere(path: str) -> bool:
+        # A file is of the innermost root around it, whose patterns decide on it.
+        owner = max((root for root in stored if is_below(path, root)), key=len, default="")
+        return owner not in taken
+
+    for root in roots:
+        run.prune(root.path, belongs_elsewhere)
+
+
+def _present(roots: Sequence[Root]) -> tuple[list[Root], list[Problem]]:
+    """The roots that are there; one that is not may be on a disk that is not mounted.
+
+    Raises:
+        SourceError: if there are none to begin with.
+    """
+    if not roots:
+        raise SourceError("the index", "keeps to no folder yet: name one, as in `rag index PATH`")
+    reason = "is not there now: bring it back, or take it out with `rag remove`"
+    missing = [
+        Problem(root.source, reason, lasting=False)
+        for root in roots
+        if not Path(root.path).exists()
+    ]
+    return [root for root in roots if Path(root.path).exists()], missing
+
+
+def _from_stored(roots: Sequence[StoredRoot]) -> list[Root]:
+    return [Root(*astuple(root)) for root in roots]
+
+
+def _file_at(path: str, roots: Sequence[Root]) -> Iterator[SourceFile]:
+    """The file at a path that was seen to change, if it is one, under its root's name for it."""
+    try:
+        status = Path(path).lstat()
+    except OSError:
+        return
+    if stat.S_ISREG(status.st_mode) and status.st_size:
+        around = [root for root in roots if is_below(path, root.path)]
+        root = max(around, key=lambda root: len(root.path))
+        source = root.source.rstrip(os.sep) + path.removeprefix(root.path)
+        yield SourceFile(path, source, status.st_size, status.st_mtime_ns)
+
+
+class Census:
+    """Counts files and bytes beside the work, so that progress can say how much there is."""
+
+    def __init__(self, roots: Sequence[Root]) -> None:
+        self.files: int | None = None
+        self.bytes: int | None = None
+        threading.Thread(target=self._count, args=(roots,), daemon=True).start()
+
+    def _count(self, roots: Sequence[Root]) -> None:
+        files = size = 0
+        for item in sources.discover(roots):
+            if isinstance(item, SourceFile):
+                files += 1
+                size += item.size
+        self.files, self.bytes = files, size

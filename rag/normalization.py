@@ -1,0 +1,30 @@
+"""Text as search sees it."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+# Soft hyphens, zero-width characters and bidirectional controls: seen by nobody, typed by nobody.
+_INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]+")
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")
+# NFKC would make 10² to 102 and 6½ to 61⁄2.
+_NUMBERS = re.compile("([²³¹¼-¾\u2070-\u208e\u2150-\u215f\u2189]+)")
+
+
+def searchable(text: str) -> str:
+    """`text` as it is embedded: what looks alike is alike, what is invisible is gone.
+
+    Ligatures, full-width letters and other compatibility forms become plain ones (Unicode's NFKC;
+    superscript digits and fractions stay), joiners go too, NUL and half character pairs become
+    U+FFFD. Line ends and tabs stay. Doing it twice changes nothing.
+    """
+    if text.isascii() and "\0" not in text:
+        return text
+    text = _NO_TEXT.sub("\ufffd", _INVISIBLE.sub("", text))
+    if unicodedata.is_normalized("NFKC", text):
+        return text
+    # The odd parts are runs of the numbers that stay.
+    parts = _NUMBERS.split(text)
+    parts[::2] = [unicodedata.normalize("NFKC", part) for part in parts[::2]]
+    return "".join(parts)

@@ -1,0 +1,341 @@
+"""What a file is: by its first bytes where they are telling, else by its name, else by its text."""
+
+from __future__ import annotations
+
+import codecs
+import re
+import sys
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from io import BufferedIOBase
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rag.errors import SourceError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+_HEAD_BYTES = 4096
+
+# Which format a suffix stands for; a format is a module of `rag.sources.formats`.
+_SUFFIXES: Mapping[str, str] = {
+    ".md": "markdown",
+    ".markdown": "markdown",
+    ".mdx": "markdown",
+    ".txt": "text",
+    ".text": "text",
+    ".log": "text",
+    # Settings and styles, whose first lines may look like the head of a message.
+    ".yaml": "text",
+    ".yml": "text",
+    ".toml": "text",
+    ".ini": "text",
+    ".cfg": "text",
+    ".conf": "text",
+    ".properties": "text",
+    ".css": "text",
+    ".rst": "rst",
+    ".html": "html",
+    ".htm": "html",
+    ".xhtml": "html",
+    ".ipynb": "notebook",
+    ".pdf": "pdf",
+    ".docx": "word",
+    ".docm": "word",
+    ".pptx": "slides",
+    ".pptm": "slides",
+    ".xlsx": "workbook",
+    ".xlsm": "workbook",
+    ".xlsb": "workbook",
+    ".xls": "workbook",
+    ".ods": "workbook",
+    ".csv": "table",
+    ".tsv": "table",
+    ".epub": "epub",
+    ".eml": "mail",
+    ".mbox": "mailbox",
+    ".json": "json",
+    ".jsonl": "records",
+    ".ndjson": "records",
+    ".man": "manpage",
+    ".mdoc": "manpage",
+    ".roff": "manpage",
+    ".zip": "archive",
+    ".tar": "archive",
+    ".tgz": "archive",
+    ".tbz2": "archive",
+    ".txz": "archive",
+    ".gz": "compressed",
+    ".bz2": "compressed",
+    ".xz": "compressed",
+}
+
+# Source code, by the name that the splitter for it goes by.
+LANGUAGES: Mapping[str, str] = {
+    ".py": "python",
+    ".pyi": "python",
+    ".js": "js",
+    ".mjs": "js",
+    ".cjs": "js",
+    ".jsx": "js",
+    ".ts": "ts",
+    ".tsx": "ts",
+    ".java": "java",
+    ".kt": "kotlin",
+    ".kts": "kotlin",
+    ".scala": "scala",
+    ".go": "go",
+    ".rs": "rust",
+    ".c": "c",
+    ".h": "c",
+    ".cc": "cpp",
+    ".cpp": "cpp",
+    ".cxx": "cpp",
+    ".hh": "cpp",
+    ".hpp": "cpp",
+    ".cs": "csharp",
+    ".rb": "ruby",
+    ".php": "php",
+    ".swift": "swift",
+    ".lua": "lua",
+    ".pl": "perl",
+    ".pm": "perl",
+    ".hs": "haskell",
+    ".ex": "elixir",
+    ".exs": "elixir",
+    ".r": "r",
+    ".sol": "sol",
+    ".proto": "proto",
+    ".ps1": "powershell",
+    ".sh": "shell",
+    ".bash": "shell",
+    ".zsh": "shell",
+    ".sql": "sql",
+    ".tex": "latex",
+}
+
+_SHEBANGS = {
+    "python": ".py",
+    "node": ".js",
+    "ruby": ".rb",
+    "perl": ".pl",
+    "lua": ".lua",
+    "php": ".php",
+    "bash": ".sh",
+    "sh": ".sh",
+    "zsh": ".sh",
+}
+
+# Formats that are read piece by piece, and may therefore be large.
+STREAMED = frozenset({"records", "mailbox", "archive", "compressed", "table"})
+
+# Formats that are not text, or not all of them, whose readers know best what is wrong with a file.
+_BINARY = frozenset(
+    {"pdf", "word", "slides", "workbook", "epub", "archive", "compressed", "mail", "mailbox"}
+)
+
+_MAGIC = (
+    (b"%PDF-", "pdf"),
+    (b"\x1f\x8b", "compressed"),
+    *((b"BZh%d1AY&SY" % level, "compressed") for level in range(1, 10)),
+    (b"\xfd7zXZ\x00", "compressed"),
+)
+# Written as text, and of no use as such.
+_ENCODED_TEXT = (
+    (b"{\\rtf", "is in Rich Text Format: save it as .docx"),
+    (b"%!PS", "is PostScript: make a PDF of it"),
+)
+# What text does not hold; terminals know a few more of the control codes.
+_CONTROL = bytes(set(range(32)) - set(b"\t\n\r\f\x1b\b"))
+_OLD_OFFICE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+_WIDE_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
+_SECTION_SUFFIX = re.compile(r"\.[1-9][a-z]{0,6}$")
+_MAN_MACRO = re.compile(rb"\A(?:[.']\\\"[^\n]*\n|\s)*+\.(?:TH|Dd)[ \t]")
+_ROFF = re.compile(rb"\A(?:\s|[.'][ \t]*\n)*(?:\\\"|[.'](?:\\[\"#]|[ \t]*[A-Za-z]{1,3}\b))")
+_HTML = re.compile(
+    rb"\A\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*+<(?:!doctype\s+html|html)\b", re.I | re.S
+)
+_MAILBOX = re.compile(rb"\AFrom [^\n]+\d{4}[^\n]{0,40}\n[A-Za-z][A-Za-z0-9-]*:", re.M)
+_MAIL = re.compile(rb"\A(?:[A-Za-z][A-Za-z0-9-]*:[^\n]*\n(?:[ \t][^\n]*\n)*){2,}")
+_MAIL_FIELDS = re.compile(rb"^(?:from|received|message-id|return-path):", re.I | re.M)
+# A list of numbers holds no text, and text may begin with `[1]` or `[[`.
+_JSON = re.compile(rb'\A(?:\{\s*"(?:[^"\\]|\\.)*"\s*:|\[\s*(?:\{|"(?:[^"\\]|\\.)*"\s*[],]))', re.S)
+_JSON_LINES = re.compile(rb"\A\{[^\n]*\}\s*\n\s*\{")
+_SHEBANG = re.compile(rb"\A#!\s*\S*?/?(?:env\s+(?:-S\s+)?)?([a-z]+)[\d.]*\s")
+
+
+def known_suffixes() -> tuple[str, ...]:
+    """Suffixes that stand for a format, installed readers of others included."""
+    return tuple(sorted({*_SUFFIXES, *LANGUAGES, *(f".{name}" for name in installed_readers())}))
+
+
+def detect(path: Path, name: str, source: str) -> str:
+    """The format of the file at `path`, which is called `name`.
+
+    A name of the entry-point group `rag.readers` for the suffixes that it takes, else a module of
+    `rag.sources.formats`, else, for source code, `code`.
+
+    Raises:
+        SourceError: of kind `skipped`, if it is nothing that holds text, saying what it is.
+    """
+    suffix = Path(name).suffix.lower()
+    if suffix.removeprefix(".") in installed_readers():
+        return suffix.removeprefix(".")
+    with path.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+    by_magic = _by_magic(path, head, suffix, source)
+    if by_magic:
+        return by_magic
+    by_name = _by_name(name, suffix)
+    if by_name in _BINARY or _is_text(head):
+        return by_name or _by_content(name, head)
+    described = _described(head, suffix)
+    if by_name and not described:
+        # Its reader says what is wrong with what claims to be text.
+        return by_name
+    unknown = f"binary data ({suffix})" if suffix else "binary data"
+    raise SourceError(source, f"is no document: {described or unknown}", kind="skipped")
+
+
+def _by_magic(path: Path, head: bytes, suffix: str, source: str) -> str | None:
+    if head.startswith(b"PK\x03\x04") or head.startswith(b"PK\x05\x06"):
+        return _zip_format(path, suffix, source)
+    for magic, name in _MAGIC:
+        if head.startswith(magic):
+            return "archive" if name == "compressed" and _holds_tar(path, head) else name
+    if head[257:262] == b"ustar":
+        return "archive"
+    for magic, reason in _ENCODED_TEXT:
+        if head.startswith(magic):
+            raise SourceError(source, reason)
+    if head.startswith(_OLD_OFFICE) and suffix != ".xls":
+        # A password wraps an Open XML package in a file of the old kind.
+        if _SUFFIXES.get(suffix) in ("word", "slides", "workbook"):
+            raise SourceError(source, "is encrypted: save a copy without the password")
+        raise SourceError(
+            source,
+            "is of an old Office format: save it as .docx, .pptx or .xlsx"
+            if suffix in (".doc", ".ppt", ".dot", ".pps")
+            else f"is no document that can be read: {_described(head, suffix)}",
+            kind="failed" if suffix in (".doc", ".ppt") else "skipped",
+        )
+    return None
+
+
+def _zip_format(path: Path, suffix: str, source: str) -> str:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.NameToInfo
+            for part, name in (
+                ("word/document.xml", "word"),
+                ("ppt/presentation.xml", "slides"),
+                ("xl/workbook.xml", "workbook"),
+                ("xl/workbook.bin", "workbook"),
+            ):
+                if part in names:
+                    return name
+            mime = b""
+            if "mimetype" in names:
+                with archive.open("mimetype") as file:
+                    mime = file.read(200)
+    except (zipfile.BadZipFile, OSError, RuntimeError, EOFError, ValueError, zlib.error):
+        # A broken one is named by the reader that its suffix asks for.
+        mime = b""
+    if mime.startswith(b"application/epub+zip"):
+        return "epub"
+    if mime.startswith(b"application/vnd.oasis.opendocument.spreadsheet"):
+        return "workbook"
+    if mime.startswith(b"application/vnd.oasis.opendocument"):
+        raise SourceError(
+            source, "is an OpenDocument file other than a spreadsheet: save it as .docx or .pptx"
+        )
+    # What claims to be a document and is not: its reader says so.
+    claimed = _SUFFIXES.get(suffix, "archive")
+    return claimed if claimed in ("word", "slides", "workbook", "epub") else "archive"
+
+
+def _holds_tar(path: Path, head: bytes) -> bool:
+    import bz2
+    import gzip
+    import lzma
+
+    openers: Mapping[bytes, Callable[[Path], BufferedIOBase]] = {
+        b"\x1f\x8b": gzip.GzipFile,
+        b"BZ": bz2.BZ2File,
+        b"\xfd7": lzma.LZMAFile,
+    }
+    try:
+        with openers[head[:2]](path) as file:
+            return file.read(262)[257:] == b"ustar"
+    except (OSError, EOFError, lzma.LZMAError, zlib.error, ValueError):
+        return False
+
+
+def _by_name(name: str, suffix: str) -> str | None:
+    if suffix in _SUFFIXES:
+        return _SUFFIXES[suffix]
+    return "code" if suffix in LANGUAGES else None
+
+
+def _by_content(name: str, head: bytes) -> str:
+    head = head.removeprefix(codecs.BOM_UTF8)
+    if _HTML.search(head):
+        return "html"
+    # A manual page may begin with more comments and definitions than are looked at here.
+    if _MAN_MACRO.search(head) or (_SECTION_SUFFIX.search(name) and _ROFF.search(head)):
+        return "manpage"
+    if _MAILBOX.search(head):
+        return "mailbox"
+    if _MAIL.search(head) and _MAIL_FIELDS.search(head):
+        return "mail"
+    if _JSON.search(head.lstrip()):
+        return "records" if _JSON_LINES.search(head.lstrip()) else "json"
+    return "code" if language_of("", head) else "text"
+
+
+def language_of(name: str, head: bytes) -> str | None:
+    """The programming language of a source file by its suffix, else by its first line."""
+    suffix = Path(name).suffix.lower()
+    if suffix in LANGUAGES:
+        return LANGUAGES[suffix]
+    shebang = _SHEBANG.match(head)
+    return LANGUAGES.get(_SHEBANGS.get(shebang[1].decode(), "")) if shebang else None
+
+
+def _is_text(head: bytes) -> bool:
+    if head.startswith(_WIDE_MARKS):
+        return True
+    if b"\0" in head:
+        return False
+    # A few bytes of another encoding are text still; what is mostly control codes is not.
+    control = len(head) - len(head.translate(None, _CONTROL))
+    return control * 20 <= len(head)
+
+
+def _described(head: bytes, suffix: str) -> str:
+    if not head.strip(b"\0"):
+        return "zero bytes"
+    import puremagic
+
+    try:
+        matches = puremagic.magic_string(head, suffix)
+    except (puremagic.PureError, ValueError):
+        return ""
+    # Less confidence than this means fewer than three bytes, or no more than the suffix.
+    return next((match.name for match in matches if match.confidence >= 0.3 and match.name), "")
+
+
+def installed_readers() -> Mapping[str, EntryPoint]:
+    """Readers of other packages (entry-point group `rag.readers`) by the suffix they take."""
+    return _readers_on(tuple(sys.path))
+
+
+@lru_cache(maxsize=4)
+def _readers_on(_: tuple[str, ...]) -> Mapping[str, EntryPoint]:
+    # To look through the packages takes longer than to read a small file.
+    from importlib.metadata import entry_points
+
+    return {entry.name: entry for entry in entry_points(group="rag.readers")}

@@ -1,0 +1,237 @@
+"""ZIP and tar archives: the files inside, one at a time, never a link or a name leading out."""
+
+from __future__ import annotations
+
+import stat
+import tarfile
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from io import BufferedIOBase
+from pathlib import Path
+from typing import IO, Literal, cast
+
+from rag.config import SourcesConfig
+from rag.errors import SourceError, first_line
+from rag.sources.document import Member
+from rag.sources.formats.compressed import unpack
+from rag.sources.unpacking import (
+    DAMAGE,
+    Allowance,
+    ExhaustedError,
+    inner_name,
+    is_damage,
+    laid_out,
+    open_compressed,
+    printable,
+    set_time,
+    temporary_folder,
+)
+from rag.types import Problem
+
+_BROKEN = (zipfile.BadZipFile, tarfile.TarError, NotImplementedError, RuntimeError, ValueError)
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """What an archive lists. `refusal` says why it is not unpacked."""
+
+    name: str
+    open: Callable[[], IO[bytes] | None]
+    packed: int
+    modified: float
+    refusal: str = ""
+    kind: Literal["skipped", "failed"] = "failed"
+
+
+def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Member | Problem]:
+    """The files of an archive in the order of their names; of files of one name, the last.
+
+    What is listed before a break in a damaged archive is read, and the break named.
+    """
+    with ExitStack() as stack:
+        folder = stack.enter_context(temporary_folder())
+        compressed = open_compressed(path)
+        broken = ""
+        if compressed is not None:
+            compressed.close()
+            inner = stack.enter_context(temporary_folder()) / "archive.tar"
+            broken = unpack(path, inner, source, config)
+            if broken and not inner.stat().st_size:
+                raise SourceError(source, broken)
+            path = inner
+        entries, break_in_list = _entries(path, source, config, stack)
+        broken = broken or break_in_list
+        if broken and not entries:
+            raise SourceError(source, broken)
+        yield from _members(entries, folder, source, config)
+        if broken:
+            yield Problem(source, f"{broken}; what came before that was read")
+
+
+def _members(
+    entries: list[_Entry], folder: Path, source: str, config: SourcesConfig
+) -> Iterator[Member | Problem]:
+    allowance = Allowance(config)
+    for entry in sorted(entries, key=lambda entry: entry.name):
+        within = f"{source}/{entry.name}"
+        if entry.refusal:
+            yield Problem(within, entry.refusal, entry.kind)
+            continue
+        with laid_out(entry.name, folder) as path:
+            try:
+                with path.open("wb") as target, _opened(entry) as stream:
+                    allowance.copy(stream, target, entry.packed, within)
+            except ExhaustedError as error:
+                yield Problem(source, f"{error.reason}: nothing from {entry.name!r} on was read")
+                return
+            except SourceError as error:
+                yield Problem(within, error.reason)
+                continue
+            except (*DAMAGE, *_BROKEN) as error:
+                if not is_damage(error):
+                    raise
+                yield Problem(within, f"is damaged in the archive ({first_line(error)})")
+                continue
+            set_time(path, entry.modified)
+            yield Member(entry.name, path)
+
+
+def _opened(entry: _Entry) -> BufferedIOBase:
+    stream = entry.open()
+    if stream is None:
+        raise tarfile.ExtractError("holds no data")
+    return cast(BufferedIOBase, stream)
+
+
+def _entries(
+    path: Path, source: str, config: SourcesConfig, stack: ExitStack
+) -> tuple[list[_Entry], str]:
+    with path.open("rb") as file:
+        is_zip = file.read(2) == b"PK"
+    if not is_zip:
+        try:
+            tar = stack.enter_context(tarfile.open(path, "r:"))  # noqa: SIM115
+        except tarfile.TarError:
+            is_zip = zipfile.is_zipfile(path)
+            if not is_zip:
+                raise SourceError(
+                    source, "is damaged, or neither ZIP nor tar: fetch or copy it anew"
+                ) from None
+        else:
+            return _tar_entries(tar, path, source, config)
+    try:
+        archive = stack.enter_context(zipfile.ZipFile(path))
+    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+        raise SourceError(
+            source, f"cannot be read as ZIP ({first_line(error)}): fetch or copy it anew"
+        ) from error
+    return _zip_entries(archive, path, source, config), ""
+
+
+def _zip_entries(
+    archive: zipfile.ZipFile, path: Path, source: str, config: SourcesConfig
+) -> list[_Entry]:
+    infos = archive.infolist()
+    if len(infos) > config.max_members:
+        raise _too_many(source, config)
+    status = path.stat()
+    entries: dict[str, _Entry] = {}
+    for info in infos:
+        mode = info.external_attr >> 16
+        if info.filename.endswith(("/", "\\")):
+            continue
+        encrypted = "is encrypted: unpack it with its password" if info.flag_bits & 1 else ""
+        try:
+            modified = time.mktime((*info.date_time, 0, 0, -1))
+        except (ValueError, OverflowError):
+            modified = status.st_mtime
+        _add(
+            entries,
+            config,
+            info.filename,
+            partial(archive.open, info),
+            min(info.compress_size, status.st_size),
+            modified,
+            _special(mode) if stat.S_IFMT(mode) else "",
+            encrypted,
+        )
+    return list(entries.values())
+
+
+def _tar_entries(
+    tar: tarfile.TarFile, path: Path, source: str, config: SourcesConfig
+) -> tuple[list[_Entry], str]:
+    entries: dict[str, _Entry] = {}
+    size = path.stat().st_size
+    count, broken = 0, ""
+    try:
+        for info in tar:
+            count += 1
+            if count > config.max_members:
+                raise _too_many(source, config)
+            if info.isdir():
+                continue
+            special = ""
+            if info.issym() or info.islnk():
+                kind = "symbolic" if info.issym() else "hard"
+                special = (
+                    f"is a {kind} link to {printable(info.linkname)!r}: links are not followed"
+                )
+            elif not info.isreg():
+                special = "is a device, a pipe or another special file"
+            _add(
+                entries,
+                config,
+                info.name,
+                partial(tar.extractfile, info),
+                size,
+                info.mtime,
+                special,
+            )
+    except (tarfile.TarError, EOFError, ValueError) as error:
+        broken = f"breaks off after {count:,} members ({first_line(error)}): fetch or copy it anew"
+    else:
+        # tarfile takes a damaged header for the end.
+        with path.open("rb") as file:
+            file.seek(tar.offset)
+            if file.read(tarfile.BLOCKSIZE).strip(b"\0"):
+                broken = f"is damaged after {count:,} members: fetch or copy it anew"
+    return list(entries.values()), broken
+
+
+def _add(
+    entries: dict[str, _Entry],
+    config: SourcesConfig,
+    raw: str,
+    opener: Callable[[], IO[bytes] | None],
+    packed: int,
+    modified: float,
+    special: str,
+    encrypted: str = "",
+) -> None:
+    name = inner_name(raw)
+    if name is None:
+        shown = printable(raw)
+        entries[shown] = _Entry(shown, opener, 0, 0, "has a name that leads out of the archive")
+        return
+    parts = name.split("/")
+    hidden = not config.hidden and any(part.startswith(".") for part in parts)
+    if not hidden and "__MACOSX" not in parts:
+        kind: Literal["skipped", "failed"] = "skipped" if special else "failed"
+        entries[name] = _Entry(name, opener, packed, modified, special or encrypted, kind)
+
+
+def _special(mode: int) -> str:
+    if stat.S_ISLNK(mode):
+        return "is a symbolic link: links are not followed"
+    return "" if stat.S_ISREG(mode) else "is a device, a pipe or another special file"
+
+
+def _too_many(source: str, config: SourcesConfig) -> SourceError:
+    return SourceError(
+        source, f"holds more than {config.max_members:,} files (`sources.max_members`)"
+    )

@@ -1,0 +1,224 @@
+"""EPUB books (W3C EPUB 3.3, OPF 2.0): the chapters in reading order as one document."""
+
+from __future__ import annotations
+
+import posixpath
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+from urllib.parse import unquote
+
+from rag.config import SourcesConfig
+from rag.errors import SourceError
+from rag.sources.document import draft, title_of
+from rag.sources.formats.html import iso_date, language_code, render
+from rag.sources.formats.package import check_package
+from rag.types import Document, Heading
+
+# lxml comes without types.
+Element: TypeAlias = Any
+
+_CHAPTERS = frozenset(
+    {"application/xhtml+xml", "application/x-dtbook+xml", "text/html", "text/x-oeb1-document"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """A file that the book's manifest lists, by its name in the package."""
+
+    name: str
+    media_type: str
+    properties: str
+
+
+def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document]:
+    """A book as one document."""
+    check_package(path, source, config)
+    with zipfile.ZipFile(path) as archive:
+        package_name = _package_name(archive, source)
+        package = _parsed(archive, package_name, source)
+        items = _items(package, package_name)
+        spine = [items.get(ref.get("idref", "")) for ref in package.iter("{*}itemref")]
+        chapters = [item for item in spine if item and _is_chapter(item)]
+        _check_readable(archive, chapters, source)
+        titles = _titles(archive, items, source)
+        text, headings = _joined(archive, chapters, titles, source, config)
+    metadata = _metadata(package)
+    yield draft(
+        source,
+        text,
+        title=metadata.pop("title", "") or title_of(headings),
+        media_type="application/epub+zip",
+        markup="markdown",
+        metadata=metadata,
+        headings=headings,
+    )
+
+
+def _package_name(archive: zipfile.ZipFile, source: str) -> str:
+    container = _parsed(archive, "META-INF/container.xml", source)
+    for root in container.iter("{*}rootfile"):
+        if root.get("full-path"):
+            return str(root.get("full-path"))
+    raise SourceError(source, "is no EPUB: its META-INF/container.xml names no package document")
+
+
+def _parsed(archive: zipfile.ZipFile, name: str, source: str, *, recover: bool = False) -> Element:
+    from lxml import etree
+
+    parser = etree.XMLParser(
+        resolve_entities=False, no_network=True, load_dtd=False, recover=recover
+    )
+    try:
+        root = etree.fromstring(archive.read(name), parser)
+    except KeyError:
+        raise SourceError(source, f"is no EPUB, or a damaged one: it has no {name!r}") from None
+    except etree.XMLSyntaxError as error:
+        raise SourceError(source, f"is damaged: {name!r} is no XML ({error.msg})") from error
+    return etree.Element("empty") if root is None else root
+
+
+def _items(package: Element, package_name: str) -> dict[str, _Item]:
+    found = {}
+    for item in package.iter("{*}item"):
+        name = _resolved(package_name, item.get("href", ""))
+        kind = item.get("media-type", "").lower()
+        found[str(item.get("id"))] = _Item(name, kind, item.get("properties", ""))
+    return found
+
+
+def _resolved(base: str, href: str) -> str:
+    """The name within the package of what `base` refers to."""
+    path = unquote(href.partition("#")[0])
+    return posixpath.normpath(posixpath.join(posixpath.dirname(base), path))
+
+
+def _is_chapter(item: _Item) -> bool:
+    # The table of contents repeats what stands in the chapters.
+    return item.media_type in _CHAPTERS and "nav" not in item.properties.split()
+
+
+def _check_readable(archive: zipfile.ZipFile, chapters: list[_Item], source: str) -> None:
+    if not chapters:
+        raise SourceError(source, "lists no chapters", kind="skipped")
+    locked = set()
+    if "META-INF/encryption.xml" in archive.NameToInfo:
+        # Fonts may be scrambled in a book that is otherwise free.
+        encryption = _parsed(archive, "META-INF/encryption.xml", source)
+        locked = {_resolved("", c.get("URI", "")) for c in encryption.iter("{*}CipherReference")}
+    for chapter in chapters:
+        if chapter.name in locked:
+            raise SourceError(
+                source, "is encrypted (digital rights management): only a copy without can be read"
+            )
+        if chapter.name not in archive.NameToInfo:
+            raise SourceError(source, f"is damaged: its chapter {chapter.name!r} is missing")
+
+
+def _titles(
+    archive: zipfile.ZipFile, items: dict[str, _Item], source: str
+) -> dict[str, tuple[int, str]]:
+    """The first title that the table of contents gives a file, with its depth there."""
+    found: dict[str, tuple[int, str]] = {}
+    for item in items.values():
+        if item.name not in archive.NameToInfo:
+            continue
+        entries: Callable[[Element], Iterator[tuple[int, str, str]]]
+        if "nav" in item.properties.split():
+            entries = _nav_entries
+        elif item.media_type == "application/x-dtbncx+xml":
+            entries = _ncx_entries
+        else:
+            continue
+        # A flaw in it costs titles, not the book.
+        for depth, href, title in entries(_parsed(archive, item.name, source, recover=True)):
+            if title:
+                found.setdefault(_resolved(item.name, href), (depth, title))
+    return found
+
+
+def _nav_entries(nav: Element) -> Iterator[tuple[int, str, str]]:
+    for part in nav.iter("{*}nav"):
+        if part.get("{http://www.idpf.org/2007/ops}type", "toc") != "toc":
+            continue
+        for link in part.iter("{*}a"):
+            depth = sum(1 for _ in link.iterancestors("{*}ol"))
+            yield max(depth, 1), link.get("href", ""), _words(link)
+
+
+def _ncx_entries(ncx: Element) -> Iterator[tuple[int, str, str]]:
+    for point in ncx.iter("{*}navPoint"):
+        content, label = point.find("{*}content"), point.find("{*}navLabel")
+        if content is not None and label is not None:
+            depth = 1 + sum(1 for _ in point.iterancestors("{*}navPoint"))
+            yield depth, content.get("src", ""), _words(label)
+
+
+def _words(element: Element) -> str:
+    return " ".join("".join(element.itertext()).split())
+
+
+def _joined(
+    archive: zipfile.ZipFile,
+    chapters: list[_Item],
+    titles: dict[str, tuple[int, str]],
+    source: str,
+    config: SourcesConfig,
+) -> tuple[str, tuple[Heading, ...]]:
+    parts: list[str] = []
+    headings: list[Heading] = []
+    length = 0
+    for chapter in chapters:
+        try:
+            text, found, _, _ = render(archive.read(chapter.name), source, config)
+        except SourceError as error:
+            reason = f"its chapter {chapter.name!r} {error.reason}"
+            raise SourceError(source, reason) from error
+        if not text:
+            continue
+        if not found and chapter.name in titles:
+            level, title = titles[chapter.name]
+            parts.append(title)
+            headings.append(Heading(length, length + len(title), level, title))
+            length += len(title) + 2
+        parts.append(text)
+        headings += [Heading(h.start + length, h.end + length, h.level, h.title) for h in found]
+        length += len(text) + 2
+    return "\n\n".join(parts), tuple(headings)
+
+
+def _metadata(package: Element) -> dict[str, str]:
+    """What Dublin Core and its terms say in the package document."""
+    given: dict[str, list[str]] = {}
+    for block in package.iter("{*}metadata"):
+        for element in block.iter("{http://purl.org/dc/elements/1.1/}*"):
+            name = element.tag.rpartition("}")[2]
+            if name == "date" and element.get("{http://www.idpf.org/2007/opf}event") in (
+                "modification",
+                "conversion",
+            ):
+                name = "modified"
+            given.setdefault(name, []).append(_words(element))
+        for element in block.iter("{*}meta"):
+            if element.get("property") == "dcterms:modified":
+                given.setdefault("modified", []).append(_words(element))
+
+    def first(name: str) -> str:
+        return next((value for value in given.get(name, []) if value), "")
+
+    def all_of(name: str) -> str:
+        return ", ".join(value for value in given.get(name, []) if value)
+
+    return {
+        "title": first("title"),
+        "author": all_of("creator"),
+        "language": language_code(first("language")),
+        "created": iso_date(first("date")),
+        "modified": iso_date(first("modified")),
+        "publisher": first("publisher"),
+        "description": first("description"),
+        "keywords": all_of("subject"),
+    }

@@ -1,0 +1,241 @@
+"""Mail messages: headers and body as a document, attachments as files of their own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from email.header import decode_header, make_header
+from email.message import Message
+from email.parser import BytesParser
+from email.policy import compat32
+from email.utils import parsedate_to_datetime
+from mimetypes import MimeTypes
+from pathlib import Path
+
+from rag.config import SourcesConfig
+from rag.errors import first_line
+from rag.sources.document import Member, draft
+from rag.sources.formats import html
+from rag.sources.unpacking import laid_out, printable, set_time, temporary_folder
+from rag.types import Document, Heading, Problem
+
+_AS_IT_IS = compat32.clone(max_line_length=0)
+_SHOWN = ("From", "To", "Cc", "Date", "Subject")
+# What a signature or an encrypted message brings along says nothing to a reader.
+_CARRIERS = re.compile(
+    r"application/(?:pgp-signature|pgp-encrypted|pgp-keys|(?:x-)?pkcs7-signature)"
+)
+
+
+@dataclass(slots=True)
+class _Parts:
+    """The parts of a message: those of its body in order, and what is attached."""
+
+    body: list[Message] = field(default_factory=list)
+    attached: list[Message] = field(default_factory=list)
+    encrypted: bool = False
+
+
+def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document | Member | Problem]:
+    """A message as one document, and each attachment as a file within it."""
+    message = parse(path.read_bytes())
+    yield as_document(message, source, config)
+    yield from attachments(message, source, config, modified=path.stat().st_mtime)
+
+
+def parse(data: bytes) -> Message:
+    """A message of whatever is there; nothing is so malformed that it would be refused."""
+    # The newer policies parse headers on the way, which is slow, and raises on malformed ones.
+    return BytesParser(policy=compat32).parsebytes(data)
+
+
+def as_document(message: Message, source: str, config: SourcesConfig, *, key: str = "") -> Document:
+    """The headers that people read, then the body: plain text, or else its HTML as text."""
+    shown = {name: value for name in _SHOWN if (value := header(message, name))}
+    text = "\n".join(f"{name}: {value}" for name, value in shown.items())
+    headings: list[Heading] = []
+    markup = "plain"
+    for part in _parts(message).body:
+        content = _text(part, config)
+        found: tuple[Heading, ...] = ()
+        if part.get_content_type() == "text/html":
+            content, found, *_ = html.render(content, source, config)
+            markup = "markdown"
+        if not content.strip():
+            continue
+        text += "\n\n" if text else ""
+        headings += [replace(h, start=h.start + len(text), end=h.end + len(text)) for h in found]
+        text += content.rstrip()
+    return draft(
+        source,
+        text,
+        title=shown.get("Subject", ""),
+        key=key,
+        media_type="message/rfc822",
+        markup=markup,
+        metadata={
+            "author": shown.get("From"),
+            "to": shown.get("To"),
+            "created": _date(shown.get("Date", "")),
+            "message_id": message_id(message),
+        },
+        headings=tuple(headings),
+    )
+
+
+def attachments(
+    message: Message,
+    source: str,
+    config: SourcesConfig,
+    *,
+    modified: float,
+    key: str = "",
+) -> Iterator[Member | Problem]:
+    """What is attached to a message, one file at a time, each under a name of its own."""
+    parts = _parts(message)
+    within = f"{source}#{key}" if key else source
+    folder = key.replace("/", "_") + "/" if key else ""
+    if parts.encrypted:
+        yield Problem(within, "is encrypted: save it decrypted")
+    taken: set[str] = set()
+    if not parts.attached:
+        return
+    with temporary_folder() as place:
+        for number, part in enumerate(parts.attached, start=1):
+            if number > config.max_members:
+                yield Problem(
+                    within, f"holds more than {config.max_members:,} files (`sources.max_members`)"
+                )
+                return
+            name = _name(part, number)
+            while name in taken:
+                name = f"{Path(name).stem}-{number}{Path(name).suffix}"
+            taken.add(name)
+            try:
+                content = _bytes(part)
+            # A damaged part may make the library raise anything.
+            except Exception as error:  # noqa: BLE001
+                reason = f"cannot be unpacked: {first_line(error)}"
+                yield Problem(f"{source}/{folder}{name}", reason)
+                continue
+            if content:
+                with laid_out(name, place) as path:
+                    path.write_bytes(content)
+                    set_time(path, modified)
+                    yield Member(folder + name, path)
+
+
+def header(message: Message, name: str) -> str:
+    """A header as one readable line; as it stands in the file where it cannot be decoded."""
+    raw = next((str(v) for key, v in message.raw_items() if key.lower() == name.lower()), "")
+    text = raw.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return printable(" ".join(_decoded(text).split()))
+
+
+def message_id(message: Message) -> str:
+    """What stands between the angle brackets of `Message-ID`."""
+    return header(message, "Message-ID").strip("<> ")
+
+
+def _parts(message: Message) -> _Parts:
+    parts = _Parts()
+    # A stack of our own, for parts may be nested deeper than Python recurses.
+    stack: list[tuple[Message, bool]] = [(message, True)]
+    while stack:
+        part, for_body = stack.pop()
+        kind = part.get_content_type()
+        if kind == "multipart/encrypted":
+            parts.encrypted = True
+        elif kind.startswith("multipart/") and part.is_multipart():
+            inner = _inner(part)
+            chosen = _preferred(inner) if kind == "multipart/alternative" else None
+            stack += [
+                (one, for_body and (chosen is None or one is chosen)) for one in reversed(inner)
+            ]
+        elif kind in ("text/plain", "text/html") and not _is_attached(part):
+            if for_body:
+                parts.body.append(part)
+        elif kind.startswith("multipart/"):
+            # It claims to have parts and has none.
+            parts.body.append(part)
+        elif not _CARRIERS.fullmatch(kind):
+            parts.attached.append(part)
+    return parts
+
+
+def _preferred(alternatives: list[Message]) -> Message | None:
+    for wanted in ("text/plain", "text/html"):
+        for alternative in alternatives:
+            texts = [part for part in alternative.walk() if part.get_content_type() == wanted]
+            if any(not _is_attached(part) and _bytes(part).strip() for part in texts):
+                return alternative
+    return None
+
+
+def _inner(part: Message) -> list[Message]:
+    payload = part.get_payload()
+    return [one for one in payload if isinstance(one, Message)] if isinstance(payload, list) else []
+
+
+def _is_attached(part: Message) -> bool:
+    return _said(part.get_content_disposition) == "attachment" or bool(_said(part.get_filename))
+
+
+def _said(ask: Callable[[], str | None]) -> str:
+    try:
+        return _decoded(ask() or "")
+    # The library raises anything on parameters that are malformed in ways it does not foresee.
+    except Exception:  # noqa: BLE001
+        return ""
+
+
+def _decoded(text: str) -> str:
+    """Text with its encoded words (RFC 2047) decoded, as far as they can be."""
+    if "=?" not in text:
+        return text
+    try:
+        return str(make_header(decode_header(text)))
+    # As above.
+    except Exception:  # noqa: BLE001
+        return text
+
+
+def _bytes(part: Message) -> bytes:
+    payload = part.get_payload(decode=True)
+    if isinstance(payload, bytes):
+        return payload
+    # A message within the message, or the groups of headers of a delivery report.
+    return b"\n".join(one.as_bytes(policy=_AS_IT_IS) for one in _inner(part))
+
+
+def _text(part: Message, config: SourcesConfig) -> str:
+    data = _bytes(part)
+    declared = _said(part.get_content_charset)
+    for encoding in (declared, "utf-8", config.encoding):
+        try:
+            text = data.decode(encoding or "utf-8")
+            break
+        except (UnicodeDecodeError, LookupError):
+            continue
+    else:
+        text = data.decode("utf-8", errors="replace")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _name(part: Message, number: int) -> str:
+    given = printable(_said(part.get_filename).replace("\\", "/").rpartition("/")[2]).strip()
+    if given.strip("."):
+        return given
+    kind = part.get_content_type()
+    if kind == "message/rfc822":
+        return "message.eml"
+    suffix = MimeTypes().guess_extension(kind) or (".txt" if kind.startswith("message/") else "")
+    return f"attachment-{number}{suffix}"
+
+
+def _date(value: str) -> str:
+    try:
+        return parsedate_to_datetime(value).isoformat()
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return ""

@@ -1,0 +1,149 @@
+"""Lines of all pages -> one text, without what runs along the top or foot of every page."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+from rag.sources.formats.pdf.layout import Line
+from rag.types import Page
+
+_FEWEST_PAGES = 3
+_SHARE_OF_PAGES = 0.4  # some books have their title on the left pages only
+_MARGIN_LINES = 3
+_PLACE = 6  # points that a place may differ by
+_MARGIN_WHITE = 0.75  # em
+_LONGEST_RUNNING = 150
+_PAGE_NUMBER = re.compile(
+    r"(?:^|[|\u00b7\u2022\u2013\u2014-])\W*(?:(?:page|p\.|pg\.|seite|p[aá]gina)\s*)?(\d{1,5})"
+    r"(?:\s*(?:/|of|von|de|di|sur)\s*\d+)?\W*(?:$|\|)",
+    re.IGNORECASE,
+)
+_LONGEST_WORD = 60
+_HYPHENATED = re.compile(r"(?<![\w-])[^\W\d_]{2,}-$")
+_GOES_ON = re.compile(r"[^\W\d_]{2}")
+_ENDED = re.compile("[.!?:;\u3002][\"')\u00bb\u201d\u2019\\]]*$")
+
+_Key = tuple[int, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A line as it stands in the document's text; `gap` as in `Line`, empty at a page's start."""
+
+    start: int
+    end: int
+    text: str
+    gap: str
+    size: float
+    bold: bool
+
+
+def without_running_lines(pages: list[list[Line]]) -> list[list[Line]]:
+    """Leave out headers, footers and page numbers: lines at one place on most pages.
+
+    A page's number is the same on all of them if it grows with the pages. What is set larger than
+    the body's text is kept, and so is what the text follows without white between.
+    """
+    sizes: Counter[float] = Counter()
+    for page in pages:
+        for line in page:
+            sizes[round(line.size, 1)] += len(line.text)
+    body = sizes.most_common(1)[0][0]
+    margins: list[list[Line]] = [_margin_lines(page, body) for page in pages]
+    counts = Counter(
+        key
+        for number, margin in enumerate(margins)
+        for key in {key for line in margin for key in _keys(line, number)}
+    )
+    fewest = max(_FEWEST_PAGES, _SHARE_OF_PAGES * sum(map(bool, pages)))
+    kept: list[list[Line]] = []
+    for number, (page, margin) in enumerate(zip(pages, margins, strict=True)):
+        running = {
+            id(line)
+            for line in margin
+            if any(counts[key] + _nearby(counts, key) >= fewest for key in _keys(line, number))
+        }
+        rest = [line for line in page if id(line) not in running]
+        # Where nothing else stands, it is what the page says.
+        kept.append(rest or page)
+    return kept
+
+
+def _margin_lines(page: list[Line], body: float) -> list[Line]:
+    """The outermost lines above and below, as far as white parts them from the rest."""
+    found: list[Line] = []
+    upright = [line for line in page if line.y1 > line.y0]
+    for downwards in (True, False):
+        upright.sort(key=lambda line: line.y0 if downwards else -line.y1)
+        pending: list[Line] = []
+        for line, inner in list(pairwise(upright))[:_MARGIN_LINES]:
+            if line.size > 1.15 * body or len(line.text) > _LONGEST_RUNNING:
+                break
+            pending.append(line)
+            white = inner.y0 - line.y1 if downwards else line.y0 - inner.y1
+            if white >= _MARGIN_WHITE * line.size:
+                found += pending
+                pending = []
+    return found
+
+
+def _keys(line: Line, number: int) -> Iterator[_Key]:
+    place = round(line.y0 / _PLACE)
+    yield place, line.text
+    match = _PAGE_NUMBER.search(line.text)
+    if match:
+        start, end = match.span(1)
+        yield place, f"{line.text[:start]}\0{int(match[1]) - number}\0{line.text[end:]}"
+
+
+def _nearby(counts: Counter[_Key], key: _Key) -> int:
+    place, text = key
+    return max(counts[place - 1, text], counts[place + 1, text])
+
+
+def compose(pages: list[list[Line]]) -> tuple[str, tuple[Page, ...], list[Placed]]:
+    """The text of the document, its pages, and where each line stands."""
+    parts: list[str] = []
+    spans: list[Page] = []
+    placed: list[Placed] = []
+    length = 0
+    for number, page in enumerate(pages, start=1):
+        if number > 1:
+            parts.append("\n\n")
+            length += 2
+        start = length
+        for line in _joined(page):
+            parts += [line.gap, line.text]
+            at = length + len(line.gap)
+            length = at + len(line.text)
+            placed.append(Placed(at, length, line.text, line.gap, line.size, line.bold))
+        spans.append(Page(start, length, number))
+    return "".join(parts), tuple(spans), placed
+
+
+def _joined(page: list[Line]) -> list[Line]:
+    """Words parted at a line's end made whole; at a block's end, a sentence that goes on."""
+    joined: list[Line] = []
+    for line in page:
+        last = joined[-1] if joined else None
+        if last is None:
+            line.gap = ""
+        elif not line.gap:
+            goes_on = line.text[:1].islower() and not _ENDED.search(last.text)
+            line.gap = "\n" if goes_on else "\n\n"
+        if last and line.gap == "\n" and _parted(last.text, line.text):
+            last.text = last.text[:-1] + line.text
+        else:
+            joined.append(line)
+    return joined
+
+
+def _parted(above: str, below: str) -> bool:
+    """Whether a word goes on; what may be a compound, such as `state-of-the-`, is left alone."""
+    if not above.endswith("-") or not _HYPHENATED.search(above[-_LONGEST_WORD:]):
+        return False
+    return above[-2].islower() and below[:1].islower() and bool(_GOES_ON.match(below))

@@ -1,0 +1,271 @@
+"""Records: JSON lines, one document a line, in BEIR's layout or any that is described."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from rag.config import SourcesConfig
+from rag.errors import SourceError
+from rag.sources.document import draft
+from rag.sources.formats.text import decode
+from rag.sources.unpacking import printable
+from rag.types import Document, Problem
+
+_TEXT_FIELDS = ("text", "body", "content", "abstract")
+_TITLE_FIELDS = ("title", "name", "subject", "headline")
+_ID_FIELDS = ("_id", "id", "uuid")
+_LONGEST_NUMBER = 1_000
+_MOST_BAD_BEFORE_A_GOOD = 1_000
+# Deeper fields are kept as lines of text: what stores metadata recurses.
+_DEEPEST_METADATA = 8
+_HALF_PAIR = re.compile("[\ud800-\udfff]")
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One record of a file: where it stands (`line 3`), its value, or why there is none."""
+
+    place: str
+    number: int
+    value: Any = None
+    reason: str = ""
+
+
+def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document | Problem]:
+    """Each line as a document, fields beyond text, title and id as its metadata.
+
+    Lines in the layout of BEIR (Thakur et al., NeurIPS 2021, datasets and benchmarks) keep their
+    `_id` as the document's. A line without a field for text is rendered as a whole.
+    """
+    with path.open("rb") as file:
+        yield from read_items(_items(file, source, config), source, config, "application/jsonl")
+
+
+def read_items(
+    items: Iterable[Item], source: str, config: SourcesConfig, media_type: str
+) -> Iterator[Document | Problem]:
+    """The documents of records; a bad one is named, and costs no other.
+
+    Raises:
+        SourceError: if none is good.
+    """
+    # Hashes alone: there may be millions.
+    seen: set[int] = set()
+    held: list[Problem] | None = []
+    for item in items:
+        try:
+            document = as_document(item, source, config, media_type)
+            if hash(document.source) in seen:
+                key = document.source.removeprefix(f"{source}#")
+                same = "is the same as" if key == _digest(item.value) else f"has the id {key!r} of"
+                raise SourceError(source, f"{item.place} {same} an earlier one")
+            seen.add(hash(document.source))
+        except (SourceError, RecursionError) as error:
+            if isinstance(error, RecursionError):
+                error = SourceError(source, f"{item.place} is nested too deeply")
+            problem = Problem(f"{source}:{item.number}", error.reason, error.kind)
+            if held is None:
+                yield problem
+                continue
+            held.append(problem)
+            if len(held) == _MOST_BAD_BEFORE_A_GOOD:
+                break
+        else:
+            # Whether bad ones are to be named, or the file is, shows with the first good one.
+            yield from held or ()
+            held = None
+            yield document
+    if held:
+        raise SourceError(source, held[0].reason, kind=held[0].kind)
+
+
+def as_document(item: Item, source: str, config: SourcesConfig, media_type: str) -> Document:
+    """A record as a document.
+
+    Raises:
+        SourceError: if it cannot be one, naming its place.
+    """
+    record = item.value
+    if item.reason:
+        raise SourceError(source, f"{item.place} {item.reason}")
+    used = [field.strip() for field in config.json_text.split(",") if field.strip()]
+    texts = [text for field in used for text in _texts(record, field)]
+    if used and not texts:
+        raise SourceError(
+            source, f"{item.place} has no text in `{config.json_text}` (`sources.json_text`)"
+        )
+    if not used:
+        used = text_fields(record)
+        texts = [record[field] for field in used] or [rendered(record)]
+    rendered_whole = not used
+    title_field, title = _first(record, [config.json_title] if config.json_title else _TITLE_FIELDS)
+    id_field, identifier = _first(record, [config.json_id] if config.json_id else _ID_FIELDS)
+    text = "\n\n".join(texts)
+    if not text.strip() and title:
+        text = title
+    if not text.strip():
+        raise SourceError(source, f"{item.place} holds no text", kind="skipped")
+    rest = {} if rendered_whole else record
+    for field in (*used, title_field, id_field):
+        rest = _without(rest, field.split("."))
+    document = draft(
+        source,
+        text,
+        title=title or identifier,
+        key=printable(identifier) or _digest(record),
+        media_type=media_type,
+        metadata={name: _kept(value) for name, value in rest.items()},
+    )
+    beir = id_field == "_id" and used == ["text"] and not config.json_text
+    return replace(document, id=printable(identifier)) if beir else document
+
+
+def text_fields(record: Any) -> list[str]:
+    """The field of an object that holds its text by the usual names, if one does."""
+    if not isinstance(record, dict):
+        return []
+    found = [name for name in _TEXT_FIELDS if isinstance(record.get(name), str)]
+    # The first of them, unless another one is not blank.
+    return sorted(found, key=lambda name: not record[name].strip())[:1]
+
+
+def parse(text: str) -> Any:
+    """JSON as Python values in which every string can be stored.
+
+    Raises:
+        ValueError: if it is no JSON, or is nested deeper than Python recurses.
+    """
+    try:
+        value = json.loads(
+            text, parse_int=_integer, parse_float=_float, parse_constant=lambda name: name
+        )
+        if "\\ud" in text or "\\uD" in text:
+            value = json.loads(
+                _HALF_PAIR.sub("\ufffd", json.dumps(value, ensure_ascii=False)),
+                parse_int=_integer,
+            )
+    except RecursionError:
+        raise ValueError("is nested too deeply") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"is not JSON ({error})") from None
+    return value
+
+
+def depth_of(value: Any) -> int:
+    """How many objects and lists lie within one another."""
+    deepest, level = 0, [value]
+    while level := [item for item in level if isinstance(item, dict | list)]:
+        deepest += 1
+        level = [
+            inner for item in level for inner in (item.values() if isinstance(item, dict) else item)
+        ]
+    return deepest
+
+
+def rendered(value: Any) -> str:
+    """Any JSON value as lines `path.to.field: value`; places in a list count from 0."""
+    lines = []
+    stack: list[tuple[str, Any]] = [("", value)]
+    while stack:
+        path, item = stack.pop()
+        prefix = f"{path}." if path else ""
+        if isinstance(item, dict) and item:
+            stack.extend((f"{prefix}{name}", inner) for name, inner in reversed(item.items()))
+        elif isinstance(item, list) and any(isinstance(inner, dict | list) for inner in item):
+            numbered = reversed(list(enumerate(item)))
+            stack.extend((f"{prefix}{number}", inner) for number, inner in numbered)
+        else:
+            shown = ", ".join(map(_shown, item)) if isinstance(item, list) else _shown(item)
+            lines.append(f"{path}: {shown}" if path else shown)
+    return "\n".join(lines)
+
+
+def _items(file: BinaryIO, source: str, config: SourcesConfig) -> Iterator[Item]:
+    longest = config.max_text_mb << 20
+    number = 0
+    while line := file.readline(longest):
+        number += 1
+        place = f"line {number}"
+        if len(line) == longest and not line.endswith(b"\n"):
+            while line and not line.endswith(b"\n"):
+                line = file.readline(longest)
+            reason = f"is longer than {config.max_text_mb} MB (`sources.max_text_mb`)"
+            yield Item(place, number, reason=reason)
+        elif line.strip():
+            try:
+                value = parse(decode(line, source, config))
+            except SourceError as error:
+                yield Item(place, number, reason=error.reason)
+            except ValueError as error:
+                yield Item(place, number, reason=str(error))
+            else:
+                yield Item(place, number, value, too_deep(value, config))
+
+
+def too_deep(value: Any, config: SourcesConfig) -> str:
+    """Why a value is refused for its depth, or nothing."""
+    if depth_of(value) <= config.max_nesting:
+        return ""
+    return f"is nested more than {config.max_nesting:,} deep (`sources.max_nesting`)"
+
+
+def _texts(value: Any, field: str) -> list[str]:
+    """What is found at a dotted path, lists on the way being searched through."""
+    if isinstance(value, list):
+        return [text for item in value for text in _texts(item, field)]
+    if not field:
+        return [] if value is None or isinstance(value, dict) else [_shown(value)]
+    if not isinstance(value, dict):
+        return []
+    if field in value:
+        return _texts(value[field], "")
+    name, _, rest = field.partition(".")
+    return _texts(value.get(name), rest) if rest else []
+
+
+def _first(record: Any, fields: Iterable[str]) -> tuple[str, str]:
+    for field in fields:
+        texts = _texts(record, field)
+        if len(texts) == 1 and texts[0].strip():
+            return field, texts[0]
+    return "", ""
+
+
+def _without(record: Any, path: list[str]) -> Any:
+    whole = ".".join(path)
+    if not isinstance(record, dict):
+        return record
+    if whole in record:
+        return {name: value for name, value in record.items() if name != whole}
+    if path[0] not in record or len(path) == 1:
+        return record
+    return {**record, path[0]: _without(record[path[0]], path[1:])}
+
+
+def _kept(value: Any) -> Any:
+    return value if depth_of(value) <= _DEEPEST_METADATA else rendered(value)
+
+
+def _digest(record: Any) -> str:
+    canonical = json.dumps(record, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _integer(digits: str) -> int | str:
+    return int(digits) if len(digits) < _LONGEST_NUMBER else digits
+
+
+def _float(digits: str) -> float | str:
+    number = float(digits)
+    return number if math.isfinite(number) else digits

@@ -1,0 +1,124 @@
+"""Rows of a table -> lines that can each be understood alone."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
+
+from rag.config import SourcesConfig
+from rag.errors import SourceError
+
+_FIRST_ROWS = 20
+_LONGEST_LABEL = 200
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\d[T ]")
+_YEAR = re.compile(r"(?:19|20)\d\d")
+
+
+def rows_text(
+    rows: Iterable[Sequence[object]], source: str, config: SourcesConfig, *, before: int = 0
+) -> str:
+    """The lines of `row_lines` as one text, for a document that holds `before` characters so far.
+
+    Raises:
+        SourceError: as soon as the document would pass `sources.max_text_mb`.
+    """
+    lines = []
+    length = before
+    for line in row_lines(rows):
+        length += len(line) + 1
+        if length > config.max_text_mb << 20:
+            raise SourceError(
+                source,
+                f"holds more than {config.max_text_mb} million characters of text, the limit "
+                "(`sources.max_text_mb`)",
+            )
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def row_lines(rows: Iterable[Sequence[object]]) -> Iterator[str]:
+    """One line a row, `Header: value | Header: value`; empty cells and rows are left out.
+
+    The header is the first row, among the first 20 that are not empty, with labels in more than
+    half of the columns that these rows use. A label is a text with a letter in it that is neither
+    a moment nor a truth value nor longer than 200 characters, or a year, since tables run over
+    years. The header and the rows above it (titles, remarks) are given as their values. Without a
+    header, and in a column that has none, the column's letters stand for it. A table of one column
+    is given as its values.
+    """
+    filled = (cells for row in rows if any(cells := [cell_text(value) for value in row]))
+    first = list(islice(filled, _FIRST_ROWS))
+    used = {column for cells in first for column, cell in enumerate(cells) if cell}
+    if len(used) == 1:
+        yield from (_values(cells) for cells in chain(first, filled))
+        return
+    at = next((at for at, cells in enumerate(first) if _is_header(cells, len(used))), None)
+    names: list[str] = []
+    if at is not None:
+        names = first[at]
+        yield from map(_values, first[: at + 1])
+        first = first[at + 1 :]
+    for cells in chain(first, filled):
+        while len(names) < len(cells):
+            names.append("")
+        for column, cell in enumerate(cells):
+            if cell and not names[column]:
+                names[column] = column_letters(column)
+        yield " | ".join(
+            f"{name}: {cell}" for name, cell in zip(names, cells, strict=False) if cell
+        )
+
+
+def cell_text(value: object) -> str:
+    """A cell's value on one line: times as ISO 8601, numbers to the 15 digits they are shown to."""
+    if isinstance(value, str | None):
+        return " ".join((value or "").split())
+    if isinstance(value, bool):
+        return str(value).upper()
+    if isinstance(value, float):
+        return format(value, ".15g") if abs(value) >= 1e15 or value % 1 else str(int(value))
+    if isinstance(value, datetime.datetime | datetime.date | datetime.time):
+        return value.isoformat()
+    if isinstance(value, datetime.timedelta):
+        minutes, seconds = divmod(round(value.total_seconds()), 60)
+        return f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
+    return str(value)
+
+
+def column_letters(column: int) -> str:
+    """The name that spreadsheets give to a column (from 0): A to Z, then AA, AB and so on."""
+    letters = ""
+    column += 1
+    while column:
+        column, letter = divmod(column - 1, 26)
+        letters = chr(ord("A") + letter) + letters
+    return letters
+
+
+def column_number(letters: str) -> int:
+    """The number, from 1, of the column that spreadsheets call by these letters."""
+    number = 0
+    for letter in letters:
+        number = number * 26 + ord(letter) - ord("A") + 1
+    return number
+
+
+def _values(cells: list[str]) -> str:
+    return " | ".join(filter(None, cells))
+
+
+def _is_header(cells: list[str], columns: int) -> bool:
+    return sum(map(_is_label, cells)) * 2 > columns
+
+
+def _is_label(cell: str) -> bool:
+    if _YEAR.fullmatch(cell):
+        return True
+    return (
+        any(character.isalpha() for character in cell)
+        and len(cell) <= _LONGEST_LABEL
+        and not _MOMENT.match(cell)
+        and cell.casefold() not in ("true", "false")
+    )

@@ -1,0 +1,187 @@
+"""Presentations: slide by slide, in reading order, with tables, charts and speaker notes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from rag.config import SourcesConfig
+from rag.errors import SourceError
+from rag.sources.document import draft, title_of
+from rag.sources.formats.office import Blocks, markdown_table, one_line, properties
+from rag.sources.formats.package import check_package
+from rag.types import Document, Page
+
+_A = "{http://schemas.openxmlformats.org/drawingml/2006/main}"
+_C = "{http://schemas.openxmlformats.org/drawingml/2006/chart}"
+_DIAGRAM = "{http://schemas.openxmlformats.org/drawingml/2006/diagram}"
+_R = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}"
+_MC = "{http://schemas.openxmlformats.org/markup-compatibility/2006}"
+_BULLETS = tuple(f"{_A}{name}" for name in ("buChar", "buAutoNum", "buBlip"))
+# English Metric Units: shapes whose tops differ by less than a fifth of an inch are beside.
+_BESIDE = 914_400 // 5
+
+
+def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document]:
+    """A presentation as one document, a page a slide; a slide without a title is `Slide N`."""
+    from pptx.package import Package
+
+    check_package(path, source, config)
+    try:
+        part: Any = Package.open(str(path)).main_document_part
+        slides = part.presentation.slides
+    except (KeyError, ValueError, AttributeError) as error:
+        raise SourceError(
+            source, "holds no presentation that can be read: it is damaged, or of an unknown kind"
+        ) from error
+    blocks = Blocks()
+    pages = []
+    for number, slide in enumerate(slides, start=1):
+        start = end = blocks.length
+        title, found = _slide(slide)
+        if title or found:
+            start = blocks.add_heading(title or f"Slide {number}", 1)
+            for block in found:
+                blocks.add(block)
+            end = blocks.length
+        pages.append(Page(start, end, number))
+    known = properties(path)
+    headings = tuple(blocks.headings)
+    yield draft(
+        source,
+        blocks.text,
+        title=known.pop("title", "") or title_of(headings),
+        media_type="application/vnd.openxmlformats-officedocument.presentationml.presentation",
+        markup="markdown",
+        metadata=known,
+        pages=tuple(pages),
+        headings=headings,
+    )
+
+
+def _slide(slide: Any) -> tuple[str, list[str]]:
+    """A slide's title, and the blocks of text below it."""
+    _choose_alternatives(slide.shapes._spTree)
+    title = slide.shapes.title
+    blocks = [
+        block
+        for shape in _in_reading_order(slide.shapes)
+        if title is None or shape._element is not title._element
+        for block in _blocks(shape)
+    ]
+    notes = slide.notes_slide.notes_text_frame if slide.has_notes_slide else None
+    spoken = _frame(notes, listed=False) if notes is not None else ""
+    if spoken:
+        blocks.append(f"Notes: {spoken}")
+    return one_line(title.text_frame.text) if title is not None else "", blocks
+
+
+def _choose_alternatives(tree: Any) -> None:
+    """Put in the place of alternatives the first of them: the library sees none of them."""
+    for node in list(tree.iter(f"{_MC}AlternateContent")):
+        parent = node.getparent()
+        for chosen in list(node[0]) if len(node) else ():
+            node.addprevious(chosen)
+        parent.remove(node)
+
+
+def _in_reading_order(shapes: Iterable[Any]) -> Iterator[Any]:
+    """Shapes in rows from top to bottom, each from left to right; groups are entered."""
+    row: list[Any] = []
+    for shape in sorted(shapes, key=lambda shape: shape.top or 0):
+        if row and (shape.top or 0) > (row[0].top or 0) + _BESIDE:
+            yield from _row(row)
+            row = []
+        row.append(shape)
+    yield from _row(row)
+
+
+def _row(shapes: list[Any]) -> Iterator[Any]:
+    for shape in sorted(shapes, key=lambda shape: shape.left or 0):
+        if hasattr(shape, "shapes"):
+            yield from _in_reading_order(shape.shapes)
+        else:
+            yield shape
+
+
+def _blocks(shape: Any) -> Iterator[str]:
+    from pptx.enum.shapes import PP_PLACEHOLDER as KIND
+
+    listed = False
+    if shape.is_placeholder:
+        kind = shape.placeholder_format.type
+        if kind in (KIND.DATE, KIND.FOOTER, KIND.HEADER, KIND.SLIDE_NUMBER):
+            return
+        listed = kind in (KIND.BODY, KIND.OBJECT, KIND.VERTICAL_BODY, KIND.VERTICAL_OBJECT)
+    if shape.has_text_frame:
+        text = _frame(shape.text_frame, listed=listed)
+    elif getattr(shape, "has_table", False):
+        text = markdown_table(
+            [
+                ["" if cell.is_spanned else cell.text_frame.text for cell in row.cells]
+                for row in shape.table.rows
+            ]
+        )
+    elif getattr(shape, "has_chart", False):
+        text = _chart(shape.chart.part._element)
+    else:
+        text = _diagram(shape)
+    if text:
+        yield text
+
+
+def _frame(frame: Any, *, listed: bool) -> str:
+    """The paragraphs of a text frame, a line each; items of lists behind dashes."""
+    paragraphs = [(p, one_line(p.text)) for p in frame.paragraphs if p.text.strip()]
+    lines = []
+    for paragraph, text in paragraphs:
+        settings = paragraph._p.pPr
+        own = settings is not None and any(settings.find(name) is not None for name in _BULLETS)
+        none = settings is not None and settings.find(f"{_A}buNone") is not None
+        inherited = paragraph.level > 0 or (listed and len(paragraphs) > 1)
+        dash = "    " * paragraph.level + "- " if own or (inherited and not none) else ""
+        lines.append(dash + text)
+    return "\n".join(lines)
+
+
+def _chart(root: Any) -> str:
+    """A chart's title, and its series as a table over the categories."""
+    title = one_line(
+        " ".join(node.text or "" for node in root.iterfind(f"{_C}chart/{_C}title//{_A}t"))
+    )
+    series = list(root.iter(f"{_C}ser"))
+    categories: dict[str, str] = {}
+    columns: list[tuple[str, dict[str, str]]] = []
+    for one in series:
+        categories = categories or _points(one, "cat") or _points(one, "xVal")
+        name = " ".join(node.text or "" for node in one.iterfind(f"{_C}tx//{_C}v"))
+        columns.append((name, _points(one, "val") or _points(one, "yVal")))
+    rows = [["", *(name for name, _ in columns)]]
+    for at in categories or (columns[0][1] if columns else {}):
+        rows.append([categories.get(at, at), *(values.get(at, "") for _, values in columns)])
+    return "\n\n".join(filter(None, [title, markdown_table(rows)]))
+
+
+def _points(series: Any, name: str) -> dict[str, str]:
+    """The values that a chart keeps of the cells it was drawn from, by their place."""
+    return {
+        point.get("idx"): point.findtext(f"{_C}v", "")
+        for point in series.iterfind(f"{_C}{name}//{_C}pt")
+    }
+
+
+def _diagram(shape: Any) -> str:
+    """The words of a diagram (SmartArt), which are kept in a part of their own."""
+    from pptx.oxml import parse_xml
+
+    ids = next(shape._element.iter(f"{_DIAGRAM}relIds"), None)
+    relation = ids.get(f"{_R}dm") if ids is not None else None
+    if relation is None or relation not in shape.part.rels:
+        return ""
+    root = parse_xml(shape.part.related_part(relation).blob)
+    lines = (
+        one_line("".join(node.text or "" for node in paragraph.iter(f"{_A}t")))
+        for paragraph in root.iter(f"{_A}p")
+    )
+    return "\n".join(f"- {line}" for line in lines if line)

@@ -1,0 +1,134 @@
+"""Comma-separated values and their kin: a line a row, each with the names of its columns.
+
+One file is one document. Blocks of rows would be documents whose names change when a row is
+inserted above them; rows that each name their columns lose nothing by standing in one text.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import re
+from collections import Counter
+from collections.abc import Iterator
+from itertools import chain, islice
+from pathlib import Path
+from typing import TextIO
+
+from rag.config import SourcesConfig
+from rag.errors import ConfigError, SourceError
+from rag.sources.document import draft
+from rag.sources.formats.rows import rows_text
+from rag.types import Document
+
+_DELIMITERS = (",", ";", "\t", "|")
+_DECIMAL = re.compile(r"\s*[-+]?[\d.]*,\d+\s*%?\s*")
+_SAMPLE_LINES = 200
+_LONGEST_FIELD = 4 << 20
+_LONGEST_LINE = 16 << 20
+
+
+def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document]:
+    """A table as one document, streamed; its delimiter is the one that divides rows most evenly."""
+    mark = _byte_order_mark(path)
+    try:
+        text = _text(path, mark or "utf-8", source, config)
+    except UnicodeDecodeError as error:
+        if mark or not config.encoding:
+            raise SourceError(
+                source,
+                f"is not valid {(mark or 'utf-8').removesuffix('-sig').upper()} "
+                f"(byte 0x{error.object[error.start]:02x}): convert it to UTF-8, or say what it is "
+                "with `sources.encoding`",
+            ) from error
+        text = _text_in_configured(path, source, config)
+    tabs = path.suffix.lower() in (".tsv", ".tab")
+    yield draft(source, text, media_type="text/tab-separated-values" if tabs else "text/csv")
+
+
+def _byte_order_mark(path: Path) -> str | None:
+    """The encoding that a mark at the beginning declares, under a name that drops the mark."""
+    with path.open("rb") as file:
+        head = file.read(4)
+    if head.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return "utf-32"
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    return "utf-8-sig" if head.startswith(codecs.BOM_UTF8) else None
+
+
+def _text_in_configured(path: Path, source: str, config: SourcesConfig) -> str:
+    try:
+        return _text(path, config.encoding, source, config)
+    except UnicodeDecodeError as error:
+        raise SourceError(
+            source, f"is neither valid UTF-8 nor valid {config.encoding} (`sources.encoding`)"
+        ) from error
+    except LookupError as error:
+        raise ConfigError(
+            f"`sources.encoding`: there is no encoding {config.encoding!r}"
+        ) from error
+
+
+def _text(path: Path, encoding: str, source: str, config: SourcesConfig) -> str:
+    # The limit is the interpreter's, not the reader's: it is put back.
+    limit = csv.field_size_limit(_LONGEST_FIELD)
+    try:
+        with path.open(encoding=encoding, newline="") as file:
+            lines = _lines(file, source)
+            sample = list(islice(lines, _SAMPLE_LINES))
+            rows = csv.reader(chain(sample, lines), delimiter=_delimiter(sample))
+            return rows_text(rows, source, config)
+    except csv.Error as error:
+        raise SourceError(
+            source,
+            f"is no table that can be read ({error}): look for a quotation mark that lacks its "
+            "other half",
+        ) from error
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _lines(file: TextIO, source: str) -> Iterator[str]:
+    number = 0
+    while line := file.readline(_LONGEST_LINE):
+        number += 1
+        if "\0" in line:
+            raise SourceError(
+                source, "holds NUL characters: it is binary, or not the text it claims"
+            )
+        if len(line) == _LONGEST_LINE:
+            raise SourceError(
+                source,
+                f"has more than {_LONGEST_LINE:,} characters in line {number}: is it a table?",
+            )
+        yield line
+
+
+def _delimiter(sample: list[str]) -> str:
+    """The delimiter by which most rows have the same number of cells, and cells look whole.
+
+    `csv.Sniffer` takes letters for delimiters, and a guess at quoting that it makes along the way
+    breaks rows that the default reads well.
+    """
+    return max(_DELIMITERS, key=lambda delimiter: _evenness(sample, delimiter))
+
+
+def _evenness(sample: list[str], delimiter: str) -> tuple[float, float]:
+    try:
+        rows = [row for row in csv.reader(sample, delimiter=delimiter) if row]
+    except csv.Error:
+        return 0.0, 0.0
+    # A full sample may end within a quoted cell.
+    if len(sample) == _SAMPLE_LINES and len(rows) > 1:
+        rows.pop()
+    widths = Counter(len(row) for row in rows if len(row) > 1)
+    if not widths:
+        return 0.0, 0.0
+    cells = [cell for row in rows for cell in row]
+    others = [other for other in _DELIMITERS if other != delimiter]
+    whole = sum(
+        bool(_DECIMAL.fullmatch(cell)) or not any(other in cell for other in others)
+        for cell in cells
+    )
+    return round(max(widths.values()) / len(rows), 1), whole / len(cells)

@@ -1,0 +1,72 @@
+"""Plain text, and the decoding that all text formats share."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Iterator
+from pathlib import Path
+
+from rag.config import SourcesConfig
+from rag.errors import ConfigError, SourceError
+from rag.sources.document import draft
+from rag.types import Document
+
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+
+
+def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document]:
+    """A text file as one document, verbatim."""
+    text = decode(path.read_bytes(), source, config)
+    yield draft(source, text, media_type="text/plain", verbatim=True)
+
+
+def line_starts(text: str) -> list[int]:
+    r"""Where each line begins, and where one after the last would; `\n` alone ends a line."""
+    starts = [0]
+    for line in text.split("\n"):
+        starts.append(starts[-1] + len(line) + 1)
+    return starts
+
+
+def decode(data: bytes, source: str, config: SourcesConfig) -> str:
+    r"""The text of a file; line ends become `\n`.
+
+    UTF-8, or what its byte order mark says, or the configured encoding for what is neither.
+
+    Raises:
+        SourceError: if the bytes are not text in that encoding.
+    """
+    mark, encoding = next(
+        ((mark, encoding) for mark, encoding in _MARKS if data.startswith(mark)), (b"", "utf-8")
+    )
+    try:
+        text = data[len(mark) :].decode(encoding)
+    except UnicodeDecodeError as error:
+        if mark or not config.encoding:
+            at = error.start + len(mark)
+            raise SourceError(
+                source,
+                f"is not valid {encoding.upper()} (byte 0x{data[at]:02x} at offset {at}): "
+                "convert it to UTF-8, or say what it is with `sources.encoding`",
+            ) from error
+        text = _decode_as(data, config.encoding, source)
+    if "\0" in text:
+        raise SourceError(source, "holds NUL characters: it is binary, or not the text it claims")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _decode_as(data: bytes, encoding: str, source: str) -> str:
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise SourceError(
+            source, f"is neither valid UTF-8 nor valid {encoding} (`sources.encoding`)"
+        ) from error
+    except LookupError as error:
+        raise ConfigError(f"`sources.encoding`: there is no encoding {encoding!r}") from error

@@ -1,0 +1,323 @@
+"""Word documents: the body in order, with headings, lists, tables and notes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rag.config import SourcesConfig
+from rag.errors import SourceError
+from rag.sources.document import draft, title_of
+from rag.sources.formats.office import Blocks, markdown_table, one_line, properties
+from rag.sources.formats.package import check_package
+from rag.types import Document
+
+_W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
+_MC = "{http://schemas.openxmlformats.org/markup-compatibility/2006}"
+_TEXTS = frozenset({f"{_W}t", "{http://schemas.openxmlformats.org/officeDocument/2006/math}t"})
+_SIGNS = {
+    f"{_W}tab": " ",
+    f"{_W}ptab": " ",
+    f"{_W}br": "\n",
+    f"{_W}cr": "\n",
+    f"{_W}noBreakHyphen": "-",
+}
+# What was deleted or moved away, what is no text, and the reading above a ruby text.
+_PASSED_OVER = frozenset(
+    f"{_W}{name}" for name in ("del", "moveFrom", "pPr", "rPr", "sdtPr", "tblPr", "rt")
+)
+_NOTES = {f"{_W}footnoteReference": "footnotes", f"{_W}endnoteReference": "endnotes"}
+# Word names its styles in English in every language; other programs translate.
+_HEADING_STYLE = re.compile(
+    r"(?:heading|(?:ü|ue)?berschrift|titre|t[ií]?tulo|titolo|kop|rubrik|overskrift|otsikko"
+    r"|nag[łl]?[óo]?wek|nadpis|заголовок|标题|見出し)[ _]?([1-9])",
+    re.IGNORECASE,
+)
+_BODY_LEVEL = 9
+_LONGEST_HEADING = 300
+
+
+def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document]:
+    """A Word document as one document; headers, footers, comments and deletions are left out."""
+    from docx.package import Package
+
+    check_package(path, source, config)
+    try:
+        part: Any = Package.open(str(path)).main_document_part
+    except (KeyError, ValueError) as error:
+        raise SourceError(
+            source,
+            "holds no Word document that can be read: it is damaged, or saved as `Strict Open XML` "
+            "(save it as an ordinary .docx)",
+        ) from error
+    body = _root(part).find(f"{_W}body")
+    blocks = Blocks()
+    if body is not None:
+        _Body(blocks, part).add_all(body)
+    known = properties(path)
+    headings = tuple(blocks.headings)
+    yield draft(
+        source,
+        blocks.text,
+        title=known.pop("title", "") or title_of(headings),
+        media_type="application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+        markup="markdown",
+        metadata=known,
+        headings=headings,
+    )
+
+
+def _root(part: Any) -> Any:
+    """The XML of a part, whether the library knew its type or not."""
+    from docx.oxml import parse_xml
+
+    return part.element if hasattr(part, "element") else parse_xml(part.blob)
+
+
+def _related(part: Any, kind: str) -> Any:
+    """The XML of the part that `part` names as its styles, numbering and so on; None without."""
+    for relation in part.rels.values():
+        if relation.reltype.endswith(f"/{kind}") and not relation.is_external:
+            return _root(relation.target_part)
+    return None
+
+
+def _value(node: Any, path: str) -> str | None:
+    """The `w:val` of the element at `path` of `w:` names below a node."""
+    found = node.find("/".join(f"{_W}{name}" for name in path.split("/")))
+    return None if found is None else found.get(f"{_W}val")
+
+
+def _number(value: str | None) -> int | None:
+    return int(value) if value is not None and value.isdecimal() else None
+
+
+def _columns(value: str | None) -> int:
+    """A number of columns, of which a table in Word has 63 at most."""
+    return min(_number(value) or 0, 63)
+
+
+class _Body:
+    """A walk over a document's body that adds what it finds to blocks of text."""
+
+    def __init__(self, blocks: Blocks, part: Any) -> None:
+        self._blocks = blocks
+        self._styles = _Styles(_related(part, "styles"))
+        self._lists = _Lists(_related(part, "numbering"))
+        self._notes = {
+            (kind, note.get(f"{_W}id")): note
+            for kind in _NOTES.values()
+            for note in _children(_related(part, kind))
+        }
+        self._after: list[Any] = []
+        self._in_list = False
+
+    def add_all(self, parent: Any) -> None:
+        """Add the paragraphs and tables within an element, in order."""
+        for node in _children(parent):
+            if node.tag == f"{_W}p":
+                self._add_paragraph(node)
+            elif node.tag == f"{_W}tbl":
+                self._add_table(node)
+            elif node.tag not in _PASSED_OVER:
+                self.add_all(node)
+
+    def _add_paragraph(self, node: Any) -> None:
+        after, self._after = self._after, []
+        text = "\n".join(filter(None, (one_line(line) for line in self._text(node).split("\n"))))
+        style = self._styles.of_paragraph(node)
+        title = one_line(text)
+        if title and style.level and len(title) <= _LONGEST_HEADING:
+            self._blocks.add_heading(title, style.level)
+            self._in_list = False
+        elif text:
+            marker = self._lists.marker(style.list_id, style.list_level) if style.list_id else ""
+            gap = "\n" if marker and self._in_list else "\n\n"
+            self._blocks.add(f"{marker}{title}" if marker else text, gap)
+            self._in_list = bool(marker)
+        self._add_asides()
+        self._after = after
+
+    def _add_table(self, table: Any) -> None:
+        rows = [row for row in _within(table, "tr") if row.find(f"{_W}trPr/{_W}del") is None]
+        cells = [list(_within(row, "tc")) for row in rows]
+        if len(cells) == 1 and len(cells[0]) == 1:
+            # A frame around text, not a table.
+            self.add_all(cells[0][0])
+            return
+        text = markdown_table(
+            [
+                [""] * _columns(_value(row, "trPr/gridBefore"))
+                + [text for cell in within for text in self._cell(cell)]
+                for row, within in zip(rows, cells, strict=True)
+            ]
+        )
+        if text:
+            self._blocks.add(text)
+            self._in_list = False
+        self._add_asides()
+
+    def _cell(self, cell: Any) -> list[str]:
+        """A cell's text once, and nothing in the other columns and rows that it covers."""
+        merged = cell.find(f"{_W}tcPr/{_W}vMerge")
+        continues = merged is not None and merged.get(f"{_W}val") != "restart"
+        further = _columns(_value(cell, "tcPr/gridSpan")) - 1
+        return ["" if continues else self._text(cell)] + [""] * further
+
+    def _add_asides(self) -> None:
+        """Add the text boxes and notes that hang on what was just added."""
+        asides, self._after = self._after, []
+        for aside in asides:
+            if aside.tag == f"{_W}txbxContent":
+                self.add_all(aside)
+            elif text := one_line(self._text(aside)):
+                self._blocks.add(f"[{text}]")
+                self._in_list = False
+
+    def _text(self, node: Any) -> str:
+        """All text within a node, paragraphs apart; text boxes and notes are kept for later."""
+        parts: list[str] = []
+        stack = [node]
+        while stack:
+            node = stack.pop()
+            if node.tag in _TEXTS:
+                parts.append(node.text or "")
+            elif node.tag in _SIGNS:
+                parts.append(_SIGNS[node.tag])
+            elif node.tag in _NOTES:
+                note = self._notes.get((_NOTES[node.tag], node.get(f"{_W}id")))
+                if note is not None:
+                    self._after.append(note)
+            elif node.tag == f"{_W}txbxContent":
+                self._after.append(node)
+            elif node.tag not in _PASSED_OVER:
+                if node.tag == f"{_W}p":
+                    parts.append(" ")
+                stack.extend(reversed(list(_children(node))))
+        return "".join(parts)
+
+
+def _children(parent: Any) -> Iterator[Any]:
+    """Child elements, of alternatives only the first: the others say the same in an older way."""
+    for node in parent if parent is not None else ():
+        if node.tag == f"{_MC}AlternateContent":
+            yield from node[:1]
+        elif isinstance(node.tag, str):
+            yield node
+
+
+def _within(parent: Any, name: str) -> Iterator[Any]:
+    """Elements of a `w:` name below a node, through content controls and insertions."""
+    for node in _children(parent):
+        if node.tag == f"{_W}{name}":
+            yield node
+        elif node.tag in (f"{_W}sdt", f"{_W}sdtContent", f"{_W}ins", f"{_W}customXml"):
+            yield from _within(node, name)
+
+
+@dataclass(frozen=True, slots=True)
+class _Style:
+    """What a paragraph is: a heading of a level from 1, an item of a list, or neither."""
+
+    level: int | None = None
+    list_id: str | None = None
+    list_level: int | None = None
+
+
+class _Styles:
+    """Paragraph styles, each with what it takes over from those that it is based on."""
+
+    def __init__(self, root: Any) -> None:
+        self._nodes = {node.get(f"{_W}styleId"): node for node in _children(root)}
+        self._known: dict[str, _Style] = {}
+
+    def of_paragraph(self, paragraph: Any) -> _Style:
+        """A paragraph's own settings over those of its style."""
+        name = _value(paragraph, "pPr/pStyle")
+        style = self._named(name) if name else _Style()
+        return _merged(_own(paragraph), style)
+
+    def _named(self, name: str) -> _Style:
+        if name not in self._known:
+            # Until it is known, so that styles based on each other come to an end.
+            self._known[name] = _Style()
+            node = self._nodes.get(name)
+            style = _Style(level=_level_of_name(name))
+            if node is not None:
+                named = _level_of_name(_value(node, "name"))
+                style = _merged(_merged(_own(node), _Style(level=named)), style)
+                based_on = _value(node, "basedOn")
+                style = _merged(style, self._named(based_on)) if based_on else style
+            self._known[name] = style
+        return self._known[name]
+
+
+def _own(node: Any) -> _Style:
+    level = _number(_value(node, "pPr/outlineLvl"))
+    return _Style(
+        level=None if level is None else 0 if level >= _BODY_LEVEL else level + 1,
+        list_id=_value(node, "pPr/numPr/numId"),
+        list_level=_number(_value(node, "pPr/numPr/ilvl")),
+    )
+
+
+def _merged(style: _Style, under: _Style) -> _Style:
+    return _Style(
+        level=under.level if style.level is None else style.level,
+        list_id=under.list_id if style.list_id is None else style.list_id,
+        list_level=under.list_level if style.list_level is None else style.list_level,
+    )
+
+
+def _level_of_name(name: str | None) -> int | None:
+    if name is not None and name.lower() == "title":
+        return 1
+    found = _HEADING_STYLE.fullmatch(name or "")
+    return int(found[1]) if found else None
+
+
+class _Lists:
+    """The counters of numbered lists."""
+
+    def __init__(self, root: Any) -> None:
+        self._formats: dict[tuple[str | None, int], tuple[str, int]] = {}
+        self._abstract: dict[str | None, str | None] = {}
+        self._restarts: dict[tuple[str, int], int] = {}
+        self._counts: dict[str, dict[int, int]] = {}
+        for node in _children(root):
+            if node.tag == f"{_W}abstractNum":
+                for level in node.iterfind(f"{_W}lvl"):
+                    at = (node.get(f"{_W}abstractNumId"), _number(level.get(f"{_W}ilvl")) or 0)
+                    start = _number(_value(level, "start"))
+                    format_name = _value(level, "numFmt") or "decimal"
+                    self._formats[at] = (format_name, 1 if start is None else start)
+            elif node.tag == f"{_W}num":
+                number = node.get(f"{_W}numId") or ""
+                self._abstract[number] = _value(node, "abstractNumId")
+                for override in node.iterfind(f"{_W}lvlOverride"):
+                    start = _number(_value(override, "startOverride"))
+                    if start is not None:
+                        level = _number(override.get(f"{_W}ilvl")) or 0
+                        self._restarts[number, level] = start
+
+    def marker(self, list_id: str, list_level: int | None) -> str:
+        """What stands before the next item of a list; nothing for what is no list to Word."""
+        level = min(list_level or 0, 8)
+        abstract = self._abstract.get(list_id)
+        format_name, start = self._formats.get((abstract, level), ("bullet", 1))
+        if list_id == "0" or format_name == "none":
+            return ""
+        indent = "    " * level
+        if format_name == "bullet":
+            return f"{indent}- "
+        # Lists of one kind count on, unless one of them says where it starts.
+        own = any((list_id, above) in self._restarts for above in range(9))
+        counts = self._counts.setdefault(list_id if own else f"abstract {abstract}", {})
+        start = self._restarts.get((list_id, level), start)
+        counts[level] = counts.get(level, start - 1) + 1
+        for deeper in [deeper for deeper in counts if deeper > level]:
+            del counts[deeper]
+        return f"{indent}{counts[level]}. "

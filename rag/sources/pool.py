@@ -1,0 +1,277 @@
+"""Readers in processes of their own, so that a bad file costs itself and no other."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rag.config import SourcesConfig
+from rag.sources.discovery import SourceFile
+from rag.sources.worker import decode, document_from, encode
+from rag.types import Document, Problem
+
+_MOST_WORKERS = 4
+# Documents read ahead of whoever takes them; what is beyond waits in its process.
+_READ_AHEAD = 32
+_WATCH_SECONDS = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A file was read to its end; `unchanged` says that its content is what was known of it."""
+
+    sha256: str
+    unchanged: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One result of reading `file`; the last is a `Read`, or the `Problem` of the whole file.
+
+    `seconds` were spent on the file so far.
+    """
+
+    file: SourceFile
+    item: Document | Problem | Read
+    last: bool
+    seconds: float = 0.0
+
+
+def read_files(
+    jobs: Iterable[tuple[SourceFile, str | None]], config: SourcesConfig
+) -> Iterator[Result]:
+    """Read files in worker processes; results of one file come in order, files as they are done.
+
+    A job is a file and the SHA-256 that is known of it, if any: the same content is not read
+    again. Jobs are taken in this thread, a few ahead. The first one starts a process, and further
+    ones start when there is work for them.
+    """
+    with _Pool(config) as pool:
+        waiting = iter(jobs)
+        in_flight = 0
+        more = True
+        while more or in_flight:
+            while more and in_flight < 2 * pool.size:
+                job = next(waiting, None)
+                if job is None:
+                    more = False
+                else:
+                    pool.jobs.put(job)
+                    in_flight += 1
+            if in_flight:
+                result = pool.take()
+                in_flight -= result.last
+                yield result
+
+
+class _Pool:
+    def __init__(self, config: SourcesConfig) -> None:
+        self.size = config.workers or min(_MOST_WORKERS, os.cpu_count() or 1)
+        self.jobs: queue.Queue[tuple[SourceFile, str | None] | None] = queue.Queue()
+        self._results: queue.Queue[Result | BaseException] = queue.Queue(_READ_AHEAD)
+        self._config = config
+        self._workers = [_Worker(config) for _ in range(self.size)]
+        self._threads: list[threading.Thread] = []
+        self._closed = threading.Event()
+
+    def __enter__(self) -> _Pool:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._closed.set()
+        for _ in self._threads:
+            self.jobs.put(None)
+        for worker in self._workers:
+            worker.close()
+        while any(thread.is_alive() for thread in self._threads):
+            # A thread may be waiting for room.
+            try:
+                self._results.get(timeout=0.02)
+            except queue.Empty:
+                continue
+
+    def take(self) -> Result:
+        """The next result of any file."""
+        if not self._threads:
+            self._threads = [
+                threading.Thread(target=self._serve, args=(worker,), daemon=True)
+                for worker in self._workers
+            ]
+            self._threads.append(threading.Thread(target=self._watch, daemon=True))
+            for thread in self._threads:
+                thread.start()
+        result = self._results.get()
+        if isinstance(result, BaseException):
+            raise result
+        return result
+
+    def _serve(self, worker: _Worker) -> None:
+        try:
+            while (job := self.jobs.get()) is not None and not self._closed.is_set():
+                for result in worker.read(*job):
+                    self._results.put(result)
+        except BaseException as error:  # noqa: BLE001 - it is raised where results are taken.
+            if not self._closed.is_set():
+                self._results.put(error)
+
+    def _watch(self) -> None:
+        while not self._closed.wait(_WATCH_SECONDS):
+            for worker in self._workers:
+                worker.check_time()
+
+
+class _Worker:
+    """A process that is started when needed, and again when it has died."""
+
+    def __init__(self, config: SourcesConfig) -> None:
+        self._config = config
+        self._process: subprocess.Popen[bytes] | None = None
+        # What a reader that was killed has unpacked goes with this folder.
+        self._scratch: tempfile.TemporaryDirectory[str] | None = None
+        self._served = 0
+        self._deadline = float("inf")
+        self._out_of_time = False
+        self._closed = False
+        self._lock = threading.Lock()
+
+    def read(self, file: SourceFile, sha256: str | None) -> Iterator[Result]:
+        """All results of a file; a reader that died of what came before is given another try."""
+        used = self._served > 0
+        for result in self._read_once(file, sha256):
+            if result is not None:
+                used = False
+                yield result
+            elif not used or self._out_of_time:
+                yield self._obituary(file)
+            else:
+                self._stop()
+                yield from self.read(file, sha256)
+
+    def close(self) -> None:
+        """End the process, whatever it is doing; none is started any more."""
+        with self._lock:
+            self._closed = True
+        self._stop()
+
+    def _stop(self) -> None:
+        with self._lock:
+            process, self._process, self._served = self._process, None, 0
+            scratch, self._scratch = self._scratch, None
+        if process is not None:
+            process.kill()
+            process.wait()
+            for pipe in (process.stdin, process.stdout):
+                # A job that was not taken any more breaks the pipe once again.
+                with contextlib.suppress(OSError):
+                    if pipe is not None:
+                        pipe.close()
+        if scratch is not None:
+            scratch.cleanup()
+
+    def check_time(self) -> None:
+        """End the process if it has had more than its time."""
+        if time.monotonic() > self._deadline:
+            self._out_of_time = True
+            process = self._process
+            if process is not None:
+                process.kill()
+
+    def _read_once(self, file: SourceFile, sha256: str | None) -> Iterator[Result | None]:
+        """The results of one try; None in place of the last one if the process died."""
+        self._out_of_time = False
+        process = self._started()
+        if process.stdin is None or process.stdout is None:
+            raise AssertionError("a worker without pipes")
+        seconds = 0.0
+        try:
+            process.stdin.write(encode({"file": asdict(file), "sha256": sha256}))
+            process.stdin.flush()
+            while True:
+                started = time.monotonic()
+                self._deadline = started + self._config.seconds
+                line = process.stdout.readline()
+                self._deadline = float("inf")
+                seconds += time.monotonic() - started
+                if not line.endswith(b"\n"):
+                    break
+                result = _result(file, decode(line), seconds)
+                if result.last:
+                    self._served += 1
+                yield result
+                if result.last:
+                    return
+        except (OSError, ValueError, KeyError, TypeError):
+            # It died, or says what no reader says: the process is not to be used again.
+            process.kill()
+        finally:
+            self._deadline = float("inf")
+        yield None
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        if self._process is not None and self._process.poll() is None:
+            return self._process
+        self._stop()
+        self._served = 0
+        with self._lock:
+            if self._closed:
+                raise OSError("the pool is closed")
+            self._scratch = tempfile.TemporaryDirectory(prefix="rag-", ignore_cleanup_errors=True)
+            process = self._process = subprocess.Popen(
+                # -P: what lies in the working directory is not to be imported.
+                [sys.executable, "-P", "-c", "from rag.sources.worker import main; main()"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env={
+                    **os.environ,
+                    "PYTHONPATH": os.pathsep.join(p for p in sys.path if Path(p).is_absolute()),
+                    "TMPDIR": self._scratch.name,
+                    # Threads of NumPy's would take address space, of which a reader has little.
+                    "OMP_NUM_THREADS": "1",
+                    "OPENBLAS_NUM_THREADS": "1",
+                    "MALLOC_ARENA_MAX": "2",
+                },
+            )
+        if process.stdin is None or process.stdout is None:
+            raise AssertionError("a worker without pipes")
+        process.stdin.write(encode(asdict(self._config)))
+        process.stdin.flush()
+        # Its start is not to count as time of its first file.
+        process.stdout.readline()
+        return process
+
+    def _obituary(self, file: SourceFile) -> Result:
+        process = self._process
+        code = process.wait() if process is not None else -9
+        self._stop()
+        if self._out_of_time:
+            reason = f"took more than {self._config.seconds:g} s to read (`sources.seconds`)"
+        elif code < 0:
+            name = signal.Signals(-code).name
+            reason = f"its reader crashed ({name}): the file is damaged, or needs too much memory"
+        else:
+            reason = f"its reader ended with exit code {code}"
+        seconds = self._config.seconds if self._out_of_time else 0.0
+        return Result(file, Problem(file.source, reason), last=True, seconds=seconds)
+
+
+def _result(file: SourceFile, fields: dict[str, Any], seconds: float) -> Result:
+    if "document" in fields:
+        return Result(file, document_from(fields["document"]), last=False)
+    if "problem" in fields:
+        return Result(file, Problem(**fields["problem"]), last=False)
+    if "error" in fields:
+        return Result(file, Problem(**fields["error"]), last=True, seconds=seconds)
+    unchanged = "unchanged" in fields
+    item = Read(fields["unchanged" if unchanged else "end"], unchanged)
+    return Result(file, item, last=True, seconds=seconds)

@@ -1,0 +1,118 @@
+"""Files within files: their names, their sizes, and the place where one is laid out."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import os
+import re
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from io import BufferedIOBase
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import BinaryIO
+
+from rag.config import SourcesConfig
+from rag.errors import SourceError
+
+# What damaged data makes the decompressors raise, `OSError` with an errno apart.
+DAMAGE = (EOFError, OSError, zlib.error, lzma.LZMAError)
+
+_OPENERS = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}
+_PIECE = 1 << 20
+# Small files may well shrink a thousandfold; no harm comes of them.
+_RATIO_COUNTS_FROM = 10 << 20
+_UNPRINTABLE = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_DRIVE = re.compile(r"[A-Za-z]:")
+
+
+class Allowance:
+    """How much may still be unpacked from one file; what headers say of sizes is not believed."""
+
+    def __init__(self, config: SourcesConfig) -> None:
+        self._config = config
+        self._left = config.max_unpacked_mb << 20
+
+    def copy(self, stream: BufferedIOBase, target: BinaryIO, packed: int, source: str) -> None:
+        """Copy `stream`, whose packed size is `packed`, and stop at what is too much.
+
+        Raises:
+            ExhaustedError: if more was unpacked than `max_unpacked_mb` in all.
+            SourceError: if this stream is more than `max_ratio` times its packed size.
+        """
+        size = 0
+        # What `read1` gave is there when the next one fails.
+        while piece := stream.read1(_PIECE):
+            size += len(piece)
+            self._left -= len(piece)
+            if size > _RATIO_COUNTS_FROM and size > packed * self._config.max_ratio:
+                raise SourceError(
+                    source,
+                    f"unpacks to more than {self._config.max_ratio} times its size "
+                    "(`sources.max_ratio`)",
+                )
+            if self._left < 0:
+                raise ExhaustedError(
+                    source,
+                    f"unpacks to more than {self._config.max_unpacked_mb:,} MB "
+                    "(`sources.max_unpacked_mb`)",
+                )
+            target.write(piece)
+
+
+class ExhaustedError(SourceError):
+    """Nothing more may be unpacked from this file."""
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A folder of its own for what one file holds, gone afterwards."""
+    with TemporaryDirectory(prefix="rag-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+@contextmanager
+def laid_out(name: str, folder: Path) -> Iterator[Path]:
+    """A place in `folder` for one file called `name`, which is gone afterwards."""
+    # Of the name only its end is kept, for it is shown as a title and tells the format.
+    last = re.sub(r"[^\w.-]", "_", name.rpartition("/")[2])[-60:]
+    path = folder / (last if last.strip(".") else "file")
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def open_compressed(path: Path) -> BufferedIOBase | None:
+    """The content of a gzip, bzip2 or xz file; None if it is none of them."""
+    with path.open("rb") as file:
+        opener = _OPENERS.get(file.read(2))
+    return opener(path, "rb") if opener else None  # type: ignore[operator]
+
+
+def is_damage(error: BaseException) -> bool:
+    """Whether an error of `DAMAGE` tells of the data, and not of the disk they lie on."""
+    return not isinstance(error, OSError) or error.errno is None
+
+
+def printable(name: str) -> str:
+    """A name on one line, and encodable; what cannot be shown is written as an escape."""
+    return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], name)
+
+
+def inner_name(raw: str) -> str | None:
+    """A name within an archive with plain slashes; None if it leads out of the archive."""
+    name = raw.replace("\\", "/")
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    if name.startswith("/") or _DRIVE.match(name) or ".." in parts or not parts:
+        return None
+    return printable("/".join(parts))
+
+
+def set_time(path: Path, modified: float) -> None:
+    """Give an unpacked file the time that it had, where that is a time at all."""
+    with suppress(OverflowError, ValueError, OSError):
+        os.utime(path, (modified, modified))

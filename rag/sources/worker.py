@@ -1,0 +1,155 @@
+"""The process that reads files: one job a line on standard input, one result a line back.
+
+A parser that hangs, explodes or crashes takes this process with it and nothing else. Results are
+JSON: whoever reads them gets data, whatever a document has made of its parser.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from rag.config import SourcesConfig
+from rag.errors import RagError, SourceError
+from rag.sources.discovery import SourceFile
+from rag.sources.reading import check, read
+from rag.types import Document, Heading, Page, Problem
+
+# Beyond the limit that the pool keeps: it ends a reader whose pool has died.
+_SPARE_SECONDS = 10
+
+
+def main() -> None:
+    """Serve jobs until standard input ends."""
+    jobs, results = sys.stdin.buffer, _own_output()
+    config = SourcesConfig(**_tuples(json.loads(jobs.readline())))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _limit_memory(config.memory_mb)
+    results.write(encode({"ready": os.getpid()}))
+    results.flush()
+    for line in jobs:
+        job = json.loads(line)
+        file = SourceFile(**job["file"])
+        alarm = _Alarm(config.seconds)
+        for result in _results(file, job["sha256"], config):
+            with alarm.off():
+                results.write(encode(result))
+                results.flush()
+        alarm.end()
+
+
+def encode(result: dict[str, Any]) -> bytes:
+    """One line of JSON; half characters in file names survive."""
+    text = json.dumps(result, ensure_ascii=False, separators=(",", ":"), default=str)
+    return text.encode("utf-8", "surrogatepass") + b"\n"
+
+
+def decode(line: bytes) -> dict[str, Any]:
+    """What `encode` made a line of."""
+    result: dict[str, Any] = json.loads(line.decode("utf-8", "surrogatepass"))
+    return result
+
+
+def document_from(fields: dict[str, Any]) -> Document:
+    """A document as it came over the line."""
+    pages = tuple(Page(**page) for page in fields.pop("pages"))
+    headings = tuple(Heading(**heading) for heading in fields.pop("headings"))
+    return Document(**fields, pages=pages, headings=headings)
+
+
+def _results(
+    file: SourceFile, known_sha256: str | None, config: SourcesConfig
+) -> Iterator[dict[str, Any]]:
+    try:
+        before = _state(file)
+        check(file, config)
+        sha256 = _sha256(file)
+        if sha256 == known_sha256:
+            yield {"unchanged": sha256}
+            return
+        for item in read(file, config):
+            if isinstance(item, Problem):
+                yield {"problem": asdict(item)}
+            else:
+                yield {"document": asdict(item)}
+        if _state(file) != before:
+            raise SourceError(
+                file.source, "changed while it was being read: run again", lasting=False
+            )
+        yield {"end": sha256}
+    except SourceError as error:
+        yield {"error": asdict(Problem(error.source, error.reason, error.kind, error.lasting))}
+    except MemoryError:
+        reason = f"needs more than {config.memory_mb} MB to be read (`sources.memory_mb`)"
+        yield {"error": asdict(Problem(file.source, reason))}
+    except RagError as error:
+        yield {"error": asdict(Problem(file.source, str(error), lasting=False))}
+
+
+def _state(file: SourceFile) -> tuple[int, int, int]:
+    try:
+        status = Path(file.path).stat()
+    except OSError as error:
+        reason = f"cannot be read: {error.strerror or error}"
+        raise SourceError(file.source, reason, lasting=False) from error
+    return status.st_size, status.st_mtime_ns, status.st_ino
+
+
+def _sha256(file: SourceFile) -> str:
+    try:
+        with Path(file.path).open("rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
+    except OSError as error:
+        reason = f"cannot be read: {error.strerror or error}"
+        raise SourceError(file.source, reason, lasting=False) from error
+
+
+def _own_output() -> BinaryIO:
+    """Standard output for results alone: libraries that print must not garble them."""
+    results = os.fdopen(os.dup(1), "wb")
+    quiet = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(quiet, 1)
+    os.dup2(quiet, 2)
+    return results
+
+
+def _limit_memory(megabytes: int) -> None:
+    with contextlib.suppress(ImportError, ValueError, OSError):
+        import resource
+
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (megabytes << 20, hard))
+
+
+class _Alarm:
+    """Ends the process when one result takes too long, even in the middle of a C library."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = int(seconds) + _SPARE_SECONDS if hasattr(signal, "alarm") else 0
+        self._set(self._seconds)
+
+    @contextlib.contextmanager
+    def off(self) -> Iterator[None]:
+        """Waiting for whoever takes the results does not count."""
+        self._set(0)
+        yield
+        self._set(self._seconds)
+
+    def end(self) -> None:
+        self._set(0)
+
+    def _set(self, seconds: int) -> None:
+        if self._seconds:
+            signal.alarm(seconds)
+
+
+def _tuples(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}

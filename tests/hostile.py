@@ -1,0 +1,406 @@
+"""Files that are broken, wrong or out to do harm, each with what is to be said of it."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import os
+import socket
+import stat
+import tarfile
+import zipfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from fpdf import FPDF
+
+SKIPPED = "skipped"
+FAILED = "failed"
+
+# What is said of each file: kind and a pattern of the reason. A name may stand for one within it.
+Expected = dict[str, tuple[str, str]]
+
+_LAUGHS = ["".join(f"&lol{n - 1};" for _ in range(10)) for n in range(1, 10)]
+BILLION_LAUGHS = (
+    '<?xml version="1.0"?><!DOCTYPE lolz [<!ENTITY lol0 "lol">'
+    + "".join(f'<!ENTITY lol{n} "{laugh}">' for n, laugh in enumerate(_LAUGHS, start=1))
+    + "]><document>&lol9;</document>"
+)
+EXTERNAL = '<?xml version="1.0"?><!DOCTYPE d [<!ENTITY x SYSTEM "file:///etc/hostname">]><d>&x;</d>'
+
+
+def good_files(folder: Path) -> set[str]:
+    """Files with nothing wrong but their names; returns these."""
+    names = {
+        "plain.txt",
+        "with space.txt",
+        " leading.txt",
+        "-rf.txt",
+        "new\nline.txt",
+        "quote'\".txt",
+        "[bold]markup.txt",
+        "%s%n.txt",
+        "$(reboot).txt",
+        "日本語.txt",
+        "emoji 😀.txt",
+        "\u202egnp.txt",
+        "combining e\u0301.txt",
+        "ALL.TXT",
+        "no suffix",
+        "two.dots.txt",
+        "x" * 240 + ".txt",
+        "code.py",
+        "entities.xml",
+        "include.rst",
+        "quotes.md",
+        "brackets.md",
+        "really a pdf.txt",
+        "bidi.txt",
+    }
+    for name in names:
+        (folder / name).write_text(f"A good file with good text, number {len(name)}.\n")
+    (folder / "code.py").write_text("raise SystemExit('code of a document was run')\n")
+    (folder / "entities.xml").write_text(BILLION_LAUGHS)
+    (folder / "include.rst").write_text("Top\n===\n\n.. include:: /etc/passwd\n\n.. raw:: html\n")
+    (folder / "quotes.md").write_text(">" * 3_000 + " deep\n")
+    (folder / "brackets.md").write_text("[" * 50_000 + "a" + "](" * 1_000)
+    pdf = FPDF()
+    pdf.add_page()
+    pdf.set_font("helvetica", size=12)
+    pdf.cell(text="Good text of a PDF under a wrong name.")
+    pdf.output(str(folder / "really a pdf.txt"))
+    (folder / "bidi.txt").write_text("Pay \u202e001\u202c euro, zero\u200bwidth, half \ufffd.")
+    return names
+
+
+def hostile_files(folder: Path) -> Expected:
+    """Everything else; returns what is expected of each."""
+    expected: Expected = {}
+    for make in (_pdfs, _texts, _archives, _packages, _structures, _mails, _readers, _nodes):
+        expected.update(make(folder))
+    return expected
+
+
+def _put(folder: Path, name: str, data: bytes) -> None:
+    (folder / name).write_bytes(data)
+
+
+def _pdf(text: str | None, password: str = "") -> bytes:
+    pdf = FPDF()
+    pdf.add_page()
+    pdf.set_font("helvetica", size=12)
+    if text is None:
+        pdf.rect(20, 20, 100, 100, style="F")
+    else:
+        pdf.cell(text=text)
+    if password:
+        pdf.set_encryption(owner_password="owner", user_password=password)
+    return bytes(pdf.output())
+
+
+def _pdfs(folder: Path) -> Expected:
+    whole = _pdf("Text that nobody will see.")
+    _put(folder, "garbage.pdf", b"%PDF-1.7\n" + bytes(range(256)) * 8)
+    _put(folder, "cut.pdf", whole[: len(whole) // 3])
+    _put(folder, "locked.pdf", _pdf("A secret.", "secret"))
+    _put(folder, "scanned.pdf", _pdf(None))
+    _put(folder, "page.pdf", b"<html><body><p>A page.</p></body></html>")
+    return {
+        "garbage.pdf": (FAILED, "cannot be read as PDF"),
+        "cut.pdf": (FAILED, "cannot be read as PDF|holds no text"),
+        "locked.pdf": (FAILED, "is encrypted: save a copy without the password"),
+        "scanned.pdf": (FAILED, "scanned"),
+        "page.pdf": (FAILED, "cannot be read as PDF"),
+    }
+
+
+def _texts(folder: Path) -> Expected:
+    bad_utf8 = {
+        "latin1.txt": b"caf\xe9 au lait",
+        "cut.txt": "half a ü".encode()[:-1],
+        "overlong.txt": b"a \xc0\xaf b",
+        "surrogate.txt": b"a \xed\xa0\x80 b",
+        "continuation.txt": b"a \x80 b",
+        "beyond.txt": b"a \xf4\x90\x80\x80 b",
+        "five.txt": b"a \xf8\x88\x80\x80\x80 b",
+        "ff.txt": b"a \xff b",
+        "latin1.md": b"# caf\xe9",
+        "latin1.csv": b"name,city\ncaf\xe9,x\n",
+    }
+    for name, data in bad_utf8.items():
+        _put(folder, name, data)
+    _put(folder, "utf16.txt", b"\xff\xfea")
+    _put(folder, "empty.txt", b"")
+    _put(folder, "blank.txt", b" \n\t\n ")
+    _put(folder, "nul.txt", b"before\0after")
+    _put(folder, "late nul.txt", b"x y " * 4_000 + b"\0")
+    _put(folder, "line.txt", b"x" * 10_000_000)
+    for name, head in (("sparse.txt", b"Text, and then a hole.\n" * 200), ("hole.txt", b"")):
+        with (folder / name).open("wb") as file:
+            file.write(head)
+            file.truncate(3 << 30)
+    _put(folder, "picture.md", b"\x89PNG\r\n\x1a\n" + bytes(64))
+    _put(folder, "program", b"\x7fELF\x02\x01\x01" + bytes(64))
+    _put(folder, "music.mp3", b"ID3\x03\x00" + bytes(range(256)))
+    _put(folder, "noise.bin", bytes((n * 7919) % 256 for n in range(4096)))
+    Path(os.fsdecode(os.fsencode(folder) + b"/n\xe4me.txt")).write_text("text")
+    return {
+        **dict.fromkeys(bad_utf8, (FAILED, "is not valid UTF-8 \\(byte 0x")),
+        "utf16.txt": (FAILED, "is not valid UTF-16"),
+        "empty.txt": (SKIPPED, "is empty"),
+        "blank.txt": (SKIPPED, "holds no text"),
+        "nul.txt": (FAILED, "NUL characters"),
+        "late nul.txt": (FAILED, "NUL characters"),
+        "line.txt": (FAILED, "without a space: this is data"),
+        "sparse.txt": (FAILED, "has 3,072 MB, the limit is 256 \\(`sources.max_file_mb`\\)"),
+        "hole.txt": (SKIPPED, "is no document: zero bytes"),
+        "picture.md": (SKIPPED, "is no document.*(PNG|Portable Network)"),
+        "program": (SKIPPED, "is no document.*ELF"),
+        "music.mp3": (SKIPPED, "is no document"),
+        "noise.bin": (SKIPPED, "is no document"),
+        "n.{4,6}me.txt": (FAILED, "a name that is not valid UTF-8"),
+    }
+
+
+def _zip(members: dict[str, bytes], **infos: Callable[[zipfile.ZipInfo], None]) -> bytes:
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            info = zipfile.ZipInfo(name)
+            info.compress_type = zipfile.ZIP_DEFLATED
+            if name in infos:
+                infos[name](info)
+            archive.writestr(info, content)
+    return data.getvalue()
+
+
+def _tar(*members: tarfile.TarInfo) -> bytes:
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w:gz") as archive:
+        for info in members:
+            archive.addfile(info, io.BytesIO(b"text of a member") if info.isreg() else None)
+    return data.getvalue()
+
+
+def _member(name: str, kind: bytes = tarfile.REGTYPE, target: str = "") -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, target
+    info.size = 16 if kind == tarfile.REGTYPE else 0
+    return info
+
+
+def _archives(folder: Path) -> Expected:
+    zeros = bytes(50_000_000)
+    inner = _zip({"a.txt": b"at the bottom"})
+    for _ in range(8):
+        inner = _zip({"inner.zip": inner})
+
+    def as_link(info: zipfile.ZipInfo) -> None:
+        info.external_attr = (stat.S_IFLNK | 0o777) << 16
+
+    def as_encrypted(data: bytes) -> bytes:
+        # The flag alone, in the local and in the central header.
+        marked = bytearray(data)
+        for magic, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+            marked[data.index(magic) + at] |= 1
+        return bytes(marked)
+
+    whole = _zip({"a.txt": b"first", "b.txt": b"second"})
+    broken = bytearray(_zip({"c.txt": bytes(range(32, 127)) * 50}))
+    broken[60] ^= 0xFF
+    _put(folder, "bomb.zip", _zip({"zeros.txt": zeros, "fine.txt": b"a fine member"}))
+    _put(folder, "deep.zip", inner)
+    _put(
+        folder,
+        "slip.zip",
+        _zip({"../../slipped.txt": b"out", "/slipped.txt": b"out", "C:\\slipped.txt": b"out"}),
+    )
+    _put(folder, "link.zip", _zip({"passwd": b"/etc/passwd"}, passwd=as_link))
+    _put(folder, "locked.zip", as_encrypted(_zip({"a.txt": b"a secret"})))
+    _put(folder, "cut.zip", whole[: len(whole) - 30])
+    _put(folder, "flipped.zip", bytes(broken))
+    _put(folder, "nothing.zip", _zip({}))
+    _put(
+        folder,
+        "bad.tar.gz",
+        _tar(
+            _member("../slipped.txt"),
+            _member("null", tarfile.CHRTYPE),
+            _member("pipe", tarfile.FIFOTYPE),
+            _member("soft", tarfile.SYMTYPE, "/etc/passwd"),
+            _member("hard", tarfile.LNKTYPE, "/etc/passwd"),
+            _member("fine.txt"),
+        ),
+    )
+    _put(folder, "cut.tar.gz", _tar(*[_member(f"{n}.txt") for n in range(50)])[:200])
+    _put(folder, "bomb.txt.gz", gzip.compress(zeros))
+    _put(folder, "bomb.txt.bz2", bz2.compress(zeros))
+    _put(folder, "cut.txt.gz", gzip.compress(os.urandom(10_000).hex().encode())[:5_000])
+    _put(folder, "bad.txt.xz", lzma.compress(b"text" * 100)[:-20] + bytes(20))
+    return {
+        "bomb.zip/zeros.txt": (FAILED, "sources.max_ratio"),
+        "deep.zip(/inner.zip)+.*": (FAILED, "archives deep|sources.max_depth"),
+        "slip.zip.*slipped.txt": (FAILED, "out of the archive|outside|absolute|leads out|\\.\\."),
+        "link.zip/passwd": ("skipped|failed", "link"),
+        "locked.zip/a.txt": (FAILED, "is encrypted"),
+        "cut.zip": (FAILED, "cannot be read|broken|damaged|cut"),
+        "flipped.zip(/c.txt)?": (FAILED, "damaged|broken|cannot be read|CRC|invalid"),
+        "nothing.zip": (SKIPPED, "holds no text|is empty|holds nothing"),
+        "bad.tar.gz/../slipped.txt|bad.tar.gz.*slipped.txt": (FAILED, "."),
+        "bad.tar.gz/null": ("skipped|failed", "device|not a regular"),
+        "bad.tar.gz/pipe": ("skipped|failed", "FIFO|pipe|not a regular|device"),
+        "bad.tar.gz/soft": ("skipped|failed", "link"),
+        "bad.tar.gz/hard": ("skipped|failed", "link"),
+        "cut.tar.gz": (FAILED, "."),
+        "bomb.txt.gz": (FAILED, "sources.max_ratio"),
+        "bomb.txt.bz2": (FAILED, "sources.max_ratio"),
+        "cut.txt.gz": (FAILED, "."),
+        "bad.txt.xz": (FAILED, "."),
+    }
+
+
+def _packages(folder: Path) -> Expected:
+    types = b"<Types/>"
+
+    def word(document: bytes) -> bytes:
+        return _zip({"[Content_Types].xml": types, "word/document.xml": document})
+
+    _put(folder, "laughs.docx", word(BILLION_LAUGHS.encode()))
+    _put(folder, "external.docx", word(EXTERNAL.encode()))
+    _put(folder, "bomb.docx", word(b"<a>" + bytes(60_000_000)))
+    _put(folder, "no parts.docx", _zip({"a.txt": b"text"}))
+    _put(folder, "text.docx", b"This is plain text and no DOCX.")
+    _put(folder, "broken.docx", word(b"<w:document"))
+    _put(folder, "broken.pptx", _zip({"ppt/presentation.xml": b"<p"}))
+    _put(folder, "broken.xlsx", _zip({"xl/workbook.xml": b"<w"}))
+    _put(folder, "laughs.xlsx", _zip({"xl/workbook.xml": BILLION_LAUGHS.encode()}))
+    _put(folder, "text.xlsx", b"no workbook")
+    mime = {"mimetype": b"application/vnd.oasis.opendocument.spreadsheet"}
+    _put(folder, "laughs.ods", _zip({**mime, "content.xml": BILLION_LAUGHS.encode()}))
+    _put(folder, "locked.docx", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600))
+    _put(folder, "old.doc", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600))
+    container = (
+        b'<?xml version="1.0"?><!DOCTYPE c [<!ENTITY x SYSTEM "file:///etc/hostname">]>'
+        b"<container>&x;</container>"
+    )
+    book = {"mimetype": b"application/epub+zip", "META-INF/container.xml": container}
+    _put(folder, "external.epub", _zip(book))
+    _put(folder, "nothing.epub", _zip({"mimetype": b"application/epub+zip"}))
+    broken = (FAILED, "cannot be read|broken|damaged|is no|holds no")
+    refused = (FAILED, "DOCTYPE|DTD|entit|ENTITY")
+    return {
+        "laughs.docx": refused,
+        "external.docx": refused,
+        "bomb.docx": (FAILED, "sources.max_ratio"),
+        "no parts.docx": broken,
+        "text.docx": broken,
+        "broken.docx": broken,
+        "broken.pptx": broken,
+        "broken.xlsx": broken,
+        "laughs.xlsx": refused,
+        "text.xlsx": broken,
+        "laughs.ods": refused,
+        "locked.docx": (FAILED, "is encrypted"),
+        "old.doc": (FAILED, "old Office format"),
+        "external.epub": refused,
+        "nothing.epub": (FAILED, "."),
+    }
+
+
+def _structures(folder: Path) -> Expected:
+    depth = 5_000
+    _put(folder, "deep.html", b"<div>" * depth + b"at the bottom" + b"</div>" * depth)
+    _put(folder, "deep.json", b"[" * depth + b'"bottom"' + b"]" * depth)
+    _put(folder, "deep.jsonl", b'{"_id": "1", "text": ' + b"[" * depth + b"]" * depth + b"}\n")
+    _put(folder, "open.json", b'{"text": "never closed')
+    _put(folder, "bad.jsonl", b'{"_id": "1", "text": "a good line"}\nno line at all\n')
+    _put(folder, "twice.jsonl", b'{"_id": "t", "text": "a"}\n{"_id": "t", "text": "b"}\n')
+    _put(folder, "broken.ipynb", b'{"cells": [')
+    _put(folder, "list.ipynb", b"[]")
+    _put(folder, "old.ipynb", b'{"worksheets": []}')
+    _put(folder, "script.html", b"<html><script>alert(1)</script><body></body></html>")
+    _put(folder, "field.csv", b"name,text\n" + b'a,"' + b"x" * 3_000_000 + b'"\n')
+    return {
+        "deep.html": (FAILED, "nest"),
+        "deep.json": (FAILED, "nest"),
+        "deep.jsonl.*": (FAILED, "nest|JSON"),
+        "open.json": (FAILED, "JSON"),
+        "bad.jsonl.*": (FAILED, "line 2"),
+        "twice.jsonl.*": (FAILED, "line 2 has the id 't' of an earlier one"),
+        "broken.ipynb": (FAILED, "not JSON"),
+        "list.ipynb": (FAILED, "no list of cells"),
+        "old.ipynb": (FAILED, "old notebook format"),
+        "script.html": (SKIPPED, "holds no text"),
+        "field.csv": (FAILED, "."),
+    }
+
+
+def _mails(folder: Path) -> Expected:
+    _put(folder, "nothing.mbox", b"This is no mailbox.\n")
+    _put(
+        folder,
+        "evil.eml",
+        b"From: a@b\r\nSubject: attached\r\nMIME-Version: 1.0\r\n"
+        b'Content-Type: multipart/mixed; boundary="X"\r\n\r\n'
+        b"--X\r\nContent-Type: text/plain\r\n\r\n"
+        b"See the attached file.\r\n--X\r\nContent-Type: application/octet-stream\r\n"
+        b'Content-Disposition: attachment; filename="../../slipped.bin"\r\n\r\n'
+        b"\x00\x01\x02\x03\r\n--X--\r\n",
+    )
+    return {
+        "nothing.mbox": ("skipped|failed", "."),
+        "evil.eml/.*slipped.bin": ("skipped|failed", "no document"),
+    }
+
+
+def _readers(folder: Path) -> Expected:
+    expected = {
+        "a.hang": (FAILED, "took more than .* s to read \\(`sources.seconds`\\)"),
+        "a.crash": (FAILED, "crashed \\(SIGSEGV\\)"),
+        "a.leave": (FAILED, "exit code 7"),
+        "a.explode": (FAILED, "`sources.memory_mb`"),
+        "a.vanish": (FAILED, "No such file"),
+        "a.change": (FAILED, "changed while it was being read"),
+        "a.odd": (FAILED, "cannot be read as ODD: a message$"),
+    }
+    for name in expected:
+        _put(folder, name, b"text")
+    return expected
+
+
+def _nodes(folder: Path) -> Expected:
+    expected: Expected = {
+        "pipe.txt": (SKIPPED, "is not a regular file"),
+        "socket.txt": (SKIPPED, "is not a regular file"),
+        "dangling.txt": ("skipped|failed", "link|No such file"),
+        "out.txt": (SKIPPED, "is a link out of the folder"),
+        "out": (SKIPPED, "is a link out of the folder"),
+    }
+    os.mkfifo(folder / "pipe.txt")
+    with socket.socket(socket.AF_UNIX) as made, suppress(OSError):
+        here = Path.cwd()
+        # The path of a socket has a hundred characters at the most.
+        os.chdir(folder)
+        try:
+            made.bind("socket.txt")
+        finally:
+            os.chdir(here)
+    if not (folder / "socket.txt").exists():
+        del expected["socket.txt"]
+    (folder / "dangling.txt").symlink_to(folder / "not there")
+    (folder / "out.txt").symlink_to("/etc/passwd")
+    (folder / "out").symlink_to("/etc")
+    (folder / "loop").symlink_to(folder)
+    (folder / "itself").symlink_to(folder / "itself")
+    (folder / "again.txt").symlink_to(folder / "plain.txt")
+    with suppress(PermissionError):
+        os.mknod(folder / "zero.txt", stat.S_IFCHR | 0o666, os.makedev(1, 5))
+        expected["zero.txt"] = (SKIPPED, "is not a regular file")
+    if os.geteuid() != 0:
+        _put(folder, "unreadable.txt", b"text")
+        (folder / "unreadable.txt").chmod(0)
+        expected["unreadable.txt"] = (FAILED, "Permission denied")
+    return expected

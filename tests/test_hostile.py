@@ -1,0 +1,77 @@
+"""Whatever lies in a folder: each bad file is named, each good one indexed, and that is all."""
+
+from __future__ import annotations
+
+import re
+import resource
+import tempfile
+from pathlib import Path
+
+import pytest
+from hostile import good_files, hostile_files
+from planted import plant
+
+from rag import RAG
+from rag.types import Embedder, Problem
+
+
+def test_every_bad_file_is_named_and_every_good_one_indexed(
+    tmp_path: Path,
+    embedder: Embedder,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    plant(tmp_path / "installed", monkeypatch)
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    good = good_files(folder)
+    expected = hostile_files(folder)
+    assert len(expected) >= 60
+    before = {path for path in tmp_path.parent.rglob("*") if path.is_file()}
+    rag = RAG(
+        tmp_path / "index",
+        embedder=embedder,
+        settings={"sources.seconds": 5, "sources.memory_mb": 768},
+    )
+    report = rag.index(folder)
+    problems: list[Problem] = [*report.failed, *report.skipped]
+
+    taken = {document.source for document in rag.documents()}
+    assert {str(folder / name) for name in good} <= taken
+    wrong = []
+    for pattern, (kind, reason) in expected.items():
+        wanted = re.compile(f"{re.escape(str(folder))}/(?:{pattern})", re.DOTALL)
+        named = [problem for problem in problems if wanted.fullmatch(problem.source)]
+        fits = [re.search(reason, p.reason) and re.fullmatch(kind, p.kind) for p in named]
+        if not named or not all(fits):
+            wrong.append((pattern, named))
+    names = "|".join(f"(?:{pattern})" for pattern in expected)
+    known = re.compile(f"{re.escape(str(folder))}/(?:{names})(/.*)?", re.DOTALL)
+    wrong += [("not expected", p) for p in problems if not known.fullmatch(p.source)]
+    assert not wrong, "\n".join(map(str, wrong))
+    for problem in problems:
+        assert "\n" not in problem.reason
+        assert "Traceback" not in problem.reason
+        assert len(problem.reason) < 400
+
+    # The good within the bad.
+    for name in ("bomb.zip/fine.txt", "bad.tar.gz/fine.txt", "bad.jsonl#1", "evil.eml"):
+        assert str(folder / name) in taken
+    texts = "\n".join(document.text for document in rag.documents())
+    assert "root:" not in texts
+    assert Path("/etc/hostname").read_text().strip() not in texts
+    assert "code of a document was run')" in texts
+    assert capfd.readouterr() == ("", "")
+    # Nothing is written but the index, and what the planted reader takes away.
+    after = {path for path in tmp_path.parent.rglob("*") if path.is_file()}
+    assert {path for path in after - before if "index" not in path.parts} <= set()
+    assert not list(Path("/").glob("slipped*"))
+    assert not list(Path(tempfile.gettempdir()).glob("slipped*"))
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    assert peak < 1024, f"a reader took {peak:.0f} MB"
+
+    # A second run says the same of what has not changed, and reads it no more.
+    again = rag.index(folder)
+    assert not again.added + again.updated
+    lasting = {(p.source, p.reason) for p in problems if p.lasting}
+    assert lasting <= {(p.source, p.reason) for p in (*again.failed, *again.skipped)}

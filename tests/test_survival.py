@@ -1,0 +1,187 @@
+"""An ingestion that is killed at any moment and run again ends where an undisturbed one does."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rag import RAG
+from rag.index import Index
+from rag.types import Embedder
+
+KILLS = 50
+
+
+class Zygote:
+    """Starts children that index, and ends them."""
+
+    def __init__(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).parent / "survival.py")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._line() == "ready"
+
+    def _line(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+    def index(
+        self, index: Path, folder: Path, *, after: float | None = None, by: int = signal.SIGKILL
+    ) -> int:
+        """The wait status of one child; it is sent a signal `after` so many seconds."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps({"index": str(index), "folder": str(folder)}) + "\n")
+        self.process.stdin.flush()
+        child = int(self._line())
+        if after is not None:
+            time.sleep(after)
+            with suppress(ProcessLookupError):
+                os.kill(child, by)
+        return int(self._line())
+
+
+@pytest.fixture(scope="module")
+def zygote() -> Iterator[Zygote]:
+    started = Zygote()
+    yield started
+    started.process.kill()
+    started.process.wait()
+
+
+def write_tree(folder: Path) -> None:
+    folder.mkdir()
+    for n in range(24):
+        parts = [
+            f"## Part {part}\n\nMatter {n * 7 % 40} and {part}.\n" for part in range(n % 4 + 1)
+        ]
+        (folder / f"{n}.md").write_text(f"# Page {n}\n\n" + "\n".join(parts))
+    rows = [{"_id": f"row{n}", "text": f"Row number {n}."} for n in range(60)]
+    (folder / "rows.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    (folder / "same.md").write_text((folder / "3.md").read_text())
+
+
+def change_tree(folder: Path) -> None:
+    (folder / "1.md").write_text("# Page 1\n\nAll is new here.\n")
+    (folder / "2.md").unlink()
+    (folder / "3.md").rename(folder / "renamed.md")
+    (folder / "more.txt").write_text("One more file.\n")
+    rows = [{"_id": f"row{n}", "text": f"Row number {n * 2}."} for n in range(20, 70)]
+    (folder / "rows.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+
+
+def contents(index: Path) -> dict[str, Any]:
+    """Everything that an index holds, but for ids that count up."""
+    with sqlite3.connect(index / "index.sqlite") as database:
+        files = database.execute("SELECT path, size, sha256, complete FROM files").fetchall()
+        documents = {
+            row[0]: row[1:]
+            for row in database.execute(
+                "SELECT documents.id, documents.source, title, text, content_hash, path "
+                "FROM documents JOIN files ON files.id = file_id"
+            )
+        }
+        chunks = {
+            (row[0], row[1]): (row[2:-1], np.frombuffer(row[-1], dtype="<f2").astype(np.float32))
+            for row in database.execute(
+                'SELECT document_id, ordinal, start, "end", heading, passage_hash, vector '
+                "FROM chunks"
+            )
+        }
+        problems = database.execute("SELECT source, reason FROM problems").fetchall()
+    return {"files": sorted(files), "documents": documents, "chunks": chunks, "problems": problems}
+
+
+def assert_equal(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
+    for part in ("files", "documents", "problems"):
+        assert ours[part] == theirs[part]
+    assert ours["chunks"].keys() == theirs["chunks"].keys()
+    for key, (fields, vector) in theirs["chunks"].items():
+        assert ours["chunks"][key][0] == fields
+        assert np.abs(ours["chunks"][key][1] - vector).max() <= 1e-6
+
+
+def assert_whole(index: Path) -> None:
+    """A reader finds nothing but whole documents, whatever was going on."""
+    if not (index / "index.sqlite").exists():
+        return
+    store = Index(index)
+    for document in store.documents():
+        chunks = store.chunks(document.id)
+        assert chunks
+        assert all(document.text[chunk.start : chunk.end] == chunk.text for chunk in chunks)
+        assert [chunk.ordinal for chunk in chunks] == list(range(len(chunks)))
+
+
+def test_fifty_kills_lose_nothing_that_the_next_run_does_not_bring(
+    zygote: Zygote, tmp_path: Path, embedder: Embedder
+) -> None:
+    chance = random.Random(7)  # noqa: S311
+    folder = tmp_path / "docs"
+    write_tree(folder)
+    started = time.monotonic()
+    assert zygote.index(tmp_path / "undisturbed", folder) == 0
+    lasted = time.monotonic() - started
+
+    died = 0
+    for _ in range(KILLS // 2):
+        # Each run goes on from where the last one was killed: the later ones have less to do.
+        after = chance.uniform(0, lasted)
+        died += os.WIFSIGNALED(zygote.index(tmp_path / "killed", folder, after=after))
+        assert_whole(tmp_path / "killed")
+        if chance.random() < 0.2:
+            for file in (tmp_path / "killed").glob("*"):
+                file.unlink()
+    assert zygote.index(tmp_path / "killed", folder) == 0
+    assert_equal(contents(tmp_path / "killed"), contents(tmp_path / "undisturbed"))
+
+    change_tree(folder)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "killed").iterdir()}
+    assert zygote.index(tmp_path / "undisturbed", folder) == 0
+    for n in range(KILLS // 2):
+        after = chance.uniform(0, lasted / 2)
+        died += os.WIFSIGNALED(zygote.index(tmp_path / "killed", folder, after=after))
+        assert_whole(tmp_path / "killed")
+        if n % 5 == 4:
+            # From the state before the changes once more.
+            assert zygote.index(tmp_path / "killed", folder) == 0
+            assert_equal(contents(tmp_path / "killed"), contents(tmp_path / "undisturbed"))
+            for file in (tmp_path / "killed").glob("*"):
+                file.unlink()
+            for name, data in before.items():
+                (tmp_path / "killed" / name).write_bytes(data)
+    assert zygote.index(tmp_path / "killed", folder) == 0
+    assert_equal(contents(tmp_path / "killed"), contents(tmp_path / "undisturbed"))
+    # Else the moments were badly chosen.
+    assert died >= KILLS // 2
+
+    rag = RAG(tmp_path / "killed", embedder=embedder)
+    assert rag.search("All is new here.", 1)[0].source.endswith("1.md")
+
+
+def test_an_interruption_keeps_what_was_done(zygote: Zygote, tmp_path: Path) -> None:
+    folder = tmp_path / "docs"
+    write_tree(folder)
+    started = time.monotonic()
+    assert zygote.index(tmp_path / "undisturbed", folder) == 0
+    lasted = time.monotonic() - started
+    status = zygote.index(tmp_path / "stopped", folder, after=lasted / 2, by=signal.SIGINT)
+    assert os.WEXITSTATUS(status) in (0, 130)
+    assert_whole(tmp_path / "stopped")
+    assert zygote.index(tmp_path / "stopped", folder) == 0
+    assert_equal(contents(tmp_path / "stopped"), contents(tmp_path / "undisturbed"))
