@@ -36,6 +36,9 @@ def test_later_sources_override_earlier_ones(tmp_path: Path) -> None:
         ("[retrieval]\ntop_k = 0", "must be at least 1"),
         ("[chunking]\nsize = 10\noverlap = 10", "must be smaller"),
         ("[retrieval", "cannot be read as TOML"),
+        ("[sources]\ninclude = '*.md'\nhidden = 'maybe'", "`sources.hidden` must be true or false"),
+        ("[sources]\nexclude = [1]", "`sources.exclude` must be a list of texts, not [1]"),
+        ("[sources]\nmemory_mb = 1", "`sources.memory_mb` must be at least 256"),
     ],
 )
 def test_a_bad_setting_fails_at_load_in_one_line(tmp_path: Path, text: str, message: str) -> None:
@@ -43,6 +46,16 @@ def test_a_bad_setting_fails_at_load_in_one_line(tmp_path: Path, text: str, mess
         load_config(toml(tmp_path, text), {})
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_lists_and_switches_come_from_everywhere(tmp_path: Path) -> None:
+    path = toml(tmp_path, "[sources]\ninclude = ['*.md', 'a,b']\nhidden = true\n")
+    assert load_config(path, {}).sources.include == ("*.md", "a,b")
+    assert load_config(path, {}).sources.hidden
+    environment = {"RAG_SOURCES_INCLUDE": "*.txt, *.rst", "RAG_SOURCES_HIDDEN": "no"}
+    assert load_config(path, environment).sources.include == ("*.txt", "*.rst")
+    assert not load_config(path, environment).sources.hidden
+    assert load_config(path, {}, {"sources.include": ()}).sources.include == ()
 
 
 def test_a_misspelt_variable_is_named() -> None:
