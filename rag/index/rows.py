@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Ids = NDArray[np.int64]
 
 # Rows of vectors that are held in memory at once while all of them are gone through.
-_BLOCK_ROWS = 8192
+_BLOCK_ROWS = 4096
 
 
 @dataclass(frozen=True, slots=True)
