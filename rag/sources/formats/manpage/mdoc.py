@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from rag.sources.formats.roff import GLUE, Page, arguments, plain
+from rag.sources.formats.manpage.page import Page
+from rag.sources.formats.manpage.syntax import GLUE, arguments, plain
 
 _CLOSING = frozenset(".,:;)]?!")
 _OPENING = frozenset("([")
@@ -65,11 +66,12 @@ class Mdoc:
         page = self.page
         if name in _IGNORED:
             return
-        method = getattr(self, f"_on_{name.lower()}", None) if name in _MACROS else None
-        if method is not None:
-            method(words, shown)
+        if name in _MACROS:
+            getattr(self, f"_on_{name.lower()}")(words, shown)
+        elif name[0] == "%" and self._reference is not None:
+            self._reference.append(shown)
         elif name[0] == "%":
-            self._add(shown) if self._reference is None else self._reference.append(shown)
+            self._add(shown)
         elif name == "Fa" and self._function is not None:
             self._function.append(shown)
         elif name == "Xc" and self._tag is not None:
@@ -231,9 +233,7 @@ class Mdoc:
 
     def _styled(self, macro: str, own: list[str], *, bare: bool) -> list[str]:
         if macro in _SYSTEMS:
-            version = own[:1]
-            own = [f"{own[0]}BSD" if macro == "Bx" and own else _SYSTEMS[macro]]
-            own += [] if macro == "Bx" else version
+            own = [f"{own[0]}BSD"] if macro == "Bx" and own else [_SYSTEMS[macro], *own[:1]]
         elif macro == "Fl":
             own = [f"-{word}" for word in own] or ["-" + (GLUE if bare else "")]
         elif macro == "Nm":
@@ -256,8 +256,8 @@ class Mdoc:
             own = ["|", *own]
         elif macro == "An":
             own = [word for word in own if word not in ("-split", "-nosplit")]
-        elif not own:
-            own = [_WITHOUT[macro]] if macro in _WITHOUT else []
+        elif macro in _WITHOUT and not own:
+            own = [_WITHOUT[macro]]
         return own
 
 

@@ -1,18 +1,17 @@
-"""What man(7) and mdoc(7) have in common: roff's escapes, and the page that is written."""
+"""Lines of roff(7): requests, arguments, strings and escapes."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
 from collections.abc import Mapping
-from textwrap import dedent
-
-from rag.types import Heading
 
 # Stands where no space may be, as after `\c` and mdoc's `Ns`; text that was decoded holds no NUL.
 GLUE = "\0"
-
-_HARD_SPACE = "\ue000"
+# Kept apart from other spaces until the page is written.
+HARD_SPACE = "\ue000"
+# The name of a request or macro, and what follows it.
+CONTROL = re.compile(r"[.'][ \t]*((?:\\[^{}\"]|[^\s\\])*)[ \t]*(.*)")
 _LONGEST_STRING = 1_000
 _STRING = re.compile(r"\\\*(?:\[([^\]\s]*)[^\]]*\]|\((..)|(.))")
 _ESCAPE = re.compile(
@@ -50,7 +49,7 @@ _ACCENTS = dict(
     zip("'`^:~,voa-", "\u0301\u0300\u0302\u0308\u0303\u0327\u030c\u030a\u0306\u0304", strict=True)
 )
 _SINGLE = {
-    **{" ": _HARD_SPACE, "~": _HARD_SPACE, "0": _HARD_SPACE, "t": "\t", "c": GLUE},
+    **{" ": HARD_SPACE, "~": HARD_SPACE, "0": HARD_SPACE, "t": "\t", "c": GLUE},
     **{"-": "-", "'": "'", "`": "`", "e": "\\", "\\": "\\", ".": ".", "_": "_", "@": "@"},
 }
 # groff's own strings.
@@ -85,7 +84,7 @@ def _escaped(found: re.Match[str]) -> str:
         if found["form"] == "N":
             return chr(int(operand)) if operand.isdigit() and int(operand) < 0x110000 else ""
         if found["form"] == "h":
-            return _HARD_SPACE
+            return HARD_SPACE
         return plain(operand.replace("\\", "")) if found["form"] in "Zbo" else ""
     name = found["two"] or found["long"]
     return _special(name) if name else _SINGLE.get(found["one"] or "", "")
@@ -110,98 +109,3 @@ def arguments(rest: str) -> list[str]:
         found[2] if found[2] is not None else "\\&" + found[1].replace('""', '"')
         for found in _ARGUMENT.finditer(rest)
     ]
-
-
-class Page:
-    """The text of a page as it grows: paragraphs filled, examples in fences, headings noted."""
-
-    def __init__(self) -> None:
-        self.headings: list[Heading] = []
-        self._parts: list[str] = []
-        self._length = 0
-        self._line: list[str] = []
-        self._literal: list[str] | None = None
-        self._gap = "\n\n"
-        self._lead = ""
-
-    @property
-    def text(self) -> str:
-        return "".join(self._parts)
-
-    @property
-    def is_literal(self) -> bool:
-        return self._literal is not None
-
-    def add(self, text: str) -> None:
-        """One line of input: part of a paragraph, or a line of an example."""
-        if self._literal is not None:
-            self._literal.append(text)
-        elif text.strip():
-            self._line.append(text)
-
-    def paragraph(self) -> None:
-        """End the paragraph, or leave a line free in an example."""
-        if self._literal is not None:
-            self._literal.append("")
-            return
-        self.line_break()
-        self._gap, self._lead = "\n\n", ""
-
-    def line_break(self) -> None:
-        """Go on in the next line."""
-        line, self._line = " ".join(self._line), []
-        line = re.sub(rf"\s*{GLUE}[\s{GLUE}]*", "", re.sub(r"[ \t\n]+", " ", line))
-        line = line.replace(_HARD_SPACE, " ").strip()
-        if line and line != "•":
-            if line.startswith("• "):
-                line = f"- {line[2:].lstrip()}"
-            self._emit(self._lead + line)
-            self._gap = "\n"
-
-    def item(self, tag: str, *, more: bool = False) -> None:
-        """Begin an item of a list; without a tag, its text stands beside the dash."""
-        self.literal(False)
-        self.paragraph()
-        if more:
-            self._gap = "\n"
-        self._lead = "- "
-        if tag.strip():
-            self.add(tag)
-            self.line_break()
-            self._lead = "  "
-
-    def literal(self, on: bool) -> None:
-        """Begin or end an example, in which lines stay as they are."""
-        if on == self.is_literal:
-            return
-        if on:
-            self.line_break()
-            self._literal = []
-            return
-        lines, self._literal = self._literal or [], None
-        text = re.sub(rf"{GLUE}\n?", "", "\n".join(lines)).expandtabs()
-        text = dedent(text).strip("\n")
-        if text.strip():
-            fence = "```"
-            while fence in text:
-                fence += "`"
-            self.block(f"{fence}\n{text}\n{fence}")
-
-    def block(self, text: str) -> None:
-        """Text that stands as it is."""
-        self.literal(False)
-        self.paragraph()
-        self._emit(text)
-
-    def heading(self, title: str, level: int) -> None:
-        """A heading alone on its line."""
-        title = " ".join(title.replace(GLUE, "").replace(_HARD_SPACE, " ").split())
-        if title:
-            self.block(title)
-            self.headings.append(Heading(self._length - len(title), self._length, level, title))
-
-    def _emit(self, text: str) -> None:
-        text = (self._gap if self._parts else "") + text.replace(_HARD_SPACE, " ")
-        self._parts.append(text)
-        self._length += len(text)
-        self._gap, self._lead = "\n\n", "" if self._lead == "- " else self._lead

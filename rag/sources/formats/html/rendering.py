@@ -1,0 +1,209 @@
+"""The main content of a page -> Markdown, with the spans of its headings."""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from typing import Any
+
+from rag.sources.formats.html import tables
+from rag.sources.formats.html.content import Content
+from rag.sources.formats.html.elements import (
+    BLOCKS,
+    CODE,
+    HEADINGS,
+    LINES,
+    LISTS,
+    Element,
+    name_of,
+    number,
+)
+from rag.sources.formats.html.text import collapsed, fenced, language_of, plain, push, raw
+from rag.types import Heading
+
+# The title of a box is none of the sections that follow the box.
+_BOX = re.compile(
+    r"(?:^|\s)(?:admonition|callout|caution|danger|hint|important|note|tip|warning)(?=\s|$)", re.I
+)
+_MOST_INDENT = 40
+
+
+def to_markdown(content: Content) -> tuple[str, tuple[Heading, ...]]:
+    """The text of the content, and its headings: plain lines, whose spans are returned."""
+    rendering = _Rendering(content)
+    for part in content.parts:
+        rendering.write(part)
+    return rendering.writer.text.rstrip(), tuple(rendering.headings)
+
+
+class _Rendering:
+    """Walks through the elements of the content and writes what they show."""
+
+    def __init__(self, content: Content) -> None:
+        self.writer = _Writer()
+        self.headings: list[Heading] = []
+        self._dropped = content.dropped
+        # The numbers that come next in ordered lists.
+        self._numbers: dict[Element, int] = {}
+        # Elements to be written, strings to be added, and what is to be done when one is left.
+        self._stack: list[Any] = []
+
+    def write(self, part: Element) -> None:
+        """Write an element and all within it, apart from what comes next."""
+        self._stack.append(part)
+        while self._stack:
+            node = self._stack.pop()
+            if isinstance(node, str):
+                self.writer.add(node)
+            elif callable(node):
+                node()
+            else:
+                self._enter(node)
+        self.writer.gap(2)
+
+    def _enter(self, element: Element) -> None:
+        name = name_of(element)
+        if self._write_whole(element, name):
+            return
+        if name == "br":
+            self.writer.gap(1)
+        elif name in ("li", "dd"):
+            self.writer.open(self._marker(element, name))
+            self._stack.append(self.writer.close)
+        elif name == "dt":
+            before = element.getprevious()
+            self._surround(1 if before is not None and name_of(before) == "dt" else 2, 1)
+        elif name in LINES or (name in LISTS and self.writer.nested):
+            self._surround(1, 1)
+        elif name in BLOCKS or name in HEADINGS:
+            self._surround(2, 2)
+        push(element, name, self._dropped, self._stack)
+
+    def _surround(self, before: int, after: int) -> None:
+        self.writer.gap(before)
+        self._stack.append(partial(self.writer.gap, after))
+
+    def _write_whole(self, element: Element, name: str) -> bool:
+        """Write what is not taken apart into its children: headings, code and real tables."""
+        if level := _level(element, name):
+            title = plain(element, self._dropped).strip(" ¶")
+            start = self.writer.block(title)
+            if title:
+                self.headings.append(Heading(start, start + len(title), level, title))
+            return True
+        if name in CODE:
+            self.writer.block(fenced(raw(element, self._dropped), language_of(element)))
+            return True
+        table = tables.to_markdown(element, self._dropped) if name == "table" else ""
+        self.writer.block(table)
+        return bool(table)
+
+    def _marker(self, item: Element, name: str) -> str:
+        if name == "dd":
+            return ": "
+        above = item.getparent()
+        if above is None or name_of(above) != "ol":
+            return "- "
+        own = item.get("value")
+        at = number(own) if own else self._numbers.get(above, number(above.get("start")))
+        self._numbers[above] = at + 1
+        return f"{at}. "
+
+
+class _Writer:
+    """Text under construction: lines broken where asked for, white space within them collapsed."""
+
+    def __init__(self) -> None:
+        self._parts: list[str] = []
+        self._length = 0
+        self._gap = 0
+        self._at_start = True
+        self._indents: list[str] = []
+        # Of the innermost items, as long as nothing is written in them.
+        self._markers: list[str] = []
+
+    @property
+    def text(self) -> str:
+        """All that is written so far."""
+        return "".join(self._parts)
+
+    @property
+    def nested(self) -> bool:
+        """Whether what is written now belongs to an item of a list."""
+        return bool(self._indents)
+
+    def gap(self, lines: int) -> None:
+        """Ask for line breaks before whatever comes next."""
+        # An item's first block stays beside its marker.
+        if self._length and not self._markers:
+            self._gap = max(self._gap, lines)
+
+    def open(self, marker: str) -> None:
+        """Begin an item; a marker without an item's text is never written."""
+        self.gap(1)
+        self._markers.append(marker)
+        indent = sum(map(len, self._indents)) + len(marker)
+        self._indents.append(" " * len(marker) if indent <= _MOST_INDENT else "")
+
+    def close(self) -> None:
+        """End the innermost item."""
+        if self._markers:
+            self._markers.pop()
+        self._indents.pop()
+        self.gap(1)
+
+    def block(self, text: str) -> int:
+        """Write lines as they are, apart from all else, and say where they start."""
+        if not text:
+            return self._length
+        self.gap(2)
+        start = self._put(re.sub(r"\n(?=[^\n])", "\n" + "".join(self._indents), text))
+        self.gap(2)
+        return start
+
+    def add(self, text: str) -> None:
+        """Append text to the line, or to a new one where a gap was asked for."""
+        text = collapsed(text)
+        if self._breaking or self._at_start:
+            text = text.lstrip()
+        if text:
+            self._put(text)
+
+    @property
+    def _breaking(self) -> bool:
+        return bool(self._gap or self._markers or not self._length)
+
+    def _put(self, text: str) -> int:
+        if self._breaking:
+            self._break()
+        start = self._length
+        self._append(text)
+        self._at_start = text.endswith((" ", "\n"))
+        return start
+
+    def _break(self) -> None:
+        if self._parts and self._parts[-1].endswith(" "):
+            last = self._parts.pop()
+            self._length -= len(last)
+            self._append(last.rstrip(" "))
+        written = len(self._indents) - len(self._markers)
+        line = "".join(self._indents[:written] + self._markers)
+        self._append("\n" * self._gap + line)
+        self._gap = 0
+        self._markers.clear()
+
+    def _append(self, text: str) -> None:
+        self._parts.append(text)
+        self._length += len(text)
+
+
+def _level(element: Element, name: str) -> int:
+    """The level of a heading; 0 for what is none."""
+    above = element.getparent()
+    if above is not None and _BOX.search(above.get("class") or ""):
+        return 0
+    if name in HEADINGS:
+        return int(name[1])
+    if element.get("role") == "heading":
+        return min(number(element.get("aria-level") or "2"), 9)
+    return 0

@@ -1,0 +1,150 @@
+"""What an element shows as text: words, code as it is laid out, formulas."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import Any
+
+from rag.sources.formats.html.elements import BLOCKS, CODE, HEADINGS, LINES, Element, name_of
+
+_BREAKING = BLOCKS | LINES | CODE | {"dd", "dt", "li", *HEADINGS}
+# What stands beside text without being part of it, in pairs around an element's own text.
+_MARKS: Mapping[str, str] = {"q": '"', "del": "~~", "s": "~~", "strike": "~~"}
+_POWER = re.compile(r"[+−–-]?\d+|[a-z]", re.I)
+_BLANKS = re.compile(r"\s+")
+# Browsers read the control characters of Latin-1 as Windows-1252; the others have no width.
+_ODD = {
+    **{code: bytes([code]).decode("cp1252", "replace") for code in range(0x80, 0xA0)},
+    **dict.fromkeys((0xAD, 0x200B, 0x2060, 0xFEFF)),
+}
+_LANGUAGE = re.compile(
+    r"(?:^|\s)(?:language-|lang-|highlight-(?:source-|text-)?|brush:\s*|sourceCode\s+|src src-)"
+    r"([\w+#.-]+)"
+)
+_NO_LANGUAGE = frozenset({"default", "no-highlight", "nohighlight", "none", "plain", "plaintext"})
+
+
+def clean(text: str) -> str:
+    """Text without characters that nobody sees."""
+    return text if text.isascii() else text.translate(_ODD)
+
+
+def collapsed(text: str) -> str:
+    """Clean text, each run of white space as one space."""
+    return _BLANKS.sub(" ", clean(text))
+
+
+def plain(element: Element, dropped: set[Element]) -> str:
+    """What an element shows, on one line."""
+    return collapsed("".join(_strings(element, dropped, " "))).strip()
+
+
+def raw(element: Element, dropped: set[Element]) -> str:
+    """What an element shows, its white space as it is, blocks on lines of their own."""
+    parts: list[str] = []
+    for text in _strings(element, dropped, "\0"):
+        if text != "\0":
+            parts.append(text)
+        elif parts and not parts[-1].endswith("\n"):
+            parts.append("\n")
+    return clean("".join(parts)).replace("\xa0", " ").strip("\n").rstrip()
+
+
+def push(element: Element, name: str, dropped: set[Element], stack: list[Any]) -> None:
+    """Put what an element shows on a stack, strings and elements, last first."""
+    shown = _instead(element, name)
+    if shown is not None:
+        stack.append(shown)
+        return
+    mark = _MARKS.get(name)
+    if mark:
+        stack.append(mark)
+    for child in element.iterchildren(reversed=True):
+        if child.tail:
+            stack.append(child.tail)
+        if child not in dropped:
+            stack.append(child)
+    if element.text:
+        stack.append(element.text)
+    if mark:
+        stack.append(mark)
+
+
+def fenced(code: str, language: str) -> str:
+    """A block of code; nothing where there is none."""
+    if not code.strip():
+        return ""
+    # Longer than any fence inside.
+    longest = max((len(run) for run in re.findall(r"`{3,}", code)), default=2)
+    fence = "`" * (longest + 1)
+    return f"{fence}{language}\n{code}\n{fence}"
+
+
+def language_of(code: Element) -> str:
+    """The language of a code block, as it, its only child or what surrounds it declares."""
+    around = list(islice(code.iterancestors(), 2))
+    for element in [code, *code[:1], *around]:
+        for key in ("data-lang", "data-language"):
+            if element.get(key):
+                return _language_name(element.get(key))
+        found = _LANGUAGE.search(element.get("class") or "")
+        # `lang-en` on a part of the page is another kind of language.
+        if found and not (element in around and found[0].lstrip().startswith("lang-")):
+            return _language_name(found[1])
+    return ""
+
+
+def _language_name(name: str) -> str:
+    name = name.strip().lower()
+    return "" if name in _NO_LANGUAGE or not re.fullmatch(r"[\w+#.-]{1,30}", name) else name
+
+
+def _strings(root: Element, dropped: set[Element], separator: str) -> Iterator[str]:
+    """All that an element shows, with a separator where a block begins or ends."""
+    stack: list[Any] = [root]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, str):
+            yield node
+            continue
+        name = name_of(node)
+        if name == "br":
+            yield "\n"
+        elif name in _BREAKING and node is not root:
+            yield separator
+            stack.append(separator)
+        push(node, name, dropped, stack)
+
+
+def _instead(element: Element, name: str) -> str | None:
+    """What is shown in place of an element's own content."""
+    if name == "img":
+        return "" if element.get("role") == "presentation" else str(element.get("alt") or "")
+    if name == "script":
+        display = "mode=display" in element.get("type", "")
+        return _formula("".join(element.itertext()), display=display)
+    if name == "math":
+        return _formula_of(element)
+    if name == "sup" and not len(element):
+        text = (element.text or "").strip()
+        # 10^6 is not 106.
+        return f"^{text}" if _POWER.fullmatch(text) else None
+    return None
+
+
+def _formula_of(math: Element) -> str:
+    notes = [part for part in math.iter() if name_of(part) in ("annotation", "annotation-xml")]
+    tex = next((n.text for n in notes if "tex" in (n.get("encoding") or "").lower()), None)
+    tex = tex or math.get("alttext")
+    if tex:
+        return _formula(tex, display=math.get("display") == "block")
+    within = {text for note in notes for text in note.iter()}
+    parts = [p.text for p in math.iter() if p.text and p not in within]
+    return " ".join("".join(parts).split())
+
+
+def _formula(tex: str, *, display: bool) -> str:
+    mark = "$$" if display else "$"
+    return f"{mark}{' '.join(tex.split())}{mark}"

@@ -1,0 +1,73 @@
+"""Manual pages, man(7) and mdoc(7), rendered as far as reading them needs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from rag.config import SourcesConfig
+from rag.errors import SourceError
+from rag.sources.document import draft
+from rag.sources.formats.manpage.page import Page
+from rag.sources.formats.manpage.roff import Roff
+from rag.sources.formats.text import decode
+from rag.types import Document
+
+_CODING = re.compile(rb"-\*-.*?coding:\s*([\w.-]+)")
+_DESCRIPTION = re.compile(r"\s+[-–—]+\s+")
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+
+
+def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document]:
+    """A manual page as one document; one that only names another page is skipped."""
+    roff = Roff(_decoded(path.read_bytes(), source, config))
+    roff.run()
+    text, mdoc = roff.page.text, roff.mdoc
+    if not text.strip() and roff.alias:
+        raise SourceError(
+            source, f"is another name of the page {roff.alias!r}: read that", kind="skipped"
+        )
+    name, section, date = [*(mdoc.title or roff.man.title), "", "", ""][:3]
+    own_name, description = mdoc.name, mdoc.description
+    if not description:
+        own_name, description = _described(roff.page)
+    # By custom the name is all capitals where the page is titled, and itself where described.
+    name = own_name if own_name.lower() == name.lower() else name
+    shown = f"{name}({section})" if name and section else name
+    date = mdoc.date or date
+    yield draft(
+        source,
+        text,
+        title=" — ".join(part for part in (shown, description) if part),
+        media_type="text/troff",
+        markup="markdown",
+        metadata={"section": section, "modified": date if _DATE.fullmatch(date) else ""},
+        headings=tuple(roff.page.headings),
+    )
+
+
+def _described(page: Page) -> tuple[str, str]:
+    """The name and the description that the first section, NAME, gives as `name - description`."""
+    if not page.headings:
+        return "", ""
+    text = page.text
+    end = page.headings[1].start if len(page.headings) > 1 else len(text)
+    paragraph = text[page.headings[0].end : end].strip().partition("\n\n")[0]
+    names, *described = _DESCRIPTION.split(paragraph, maxsplit=1)
+    return (names.partition(",")[0].strip(), described[0]) if described else ("", "")
+
+
+def _decoded(data: bytes, source: str, config: SourcesConfig) -> str:
+    try:
+        return decode(data, source, config)
+    except SourceError:
+        # What says nothing else is Latin-1 to roff itself.
+        coding = _CODING.search(data[:1000])
+        try:
+            text = data.decode(coding[1].decode() if coding else "latin-1")
+        except (LookupError, UnicodeDecodeError):
+            text = data.decode("latin-1")
+        if "\0" in text:
+            raise
+        return text

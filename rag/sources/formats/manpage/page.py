@@ -1,0 +1,106 @@
+"""The page that is written: paragraphs filled, examples in fences, headings noted."""
+
+from __future__ import annotations
+
+import re
+from textwrap import dedent
+
+from rag.sources.formats.manpage.syntax import GLUE, HARD_SPACE
+from rag.types import Heading
+
+
+class Page:
+    """The text of a page as it grows."""
+
+    def __init__(self) -> None:
+        self.headings: list[Heading] = []
+        self._parts: list[str] = []
+        self._length = 0
+        self._line: list[str] = []
+        self._literal: list[str] | None = None
+        self._gap = "\n\n"
+        self._lead = ""
+
+    @property
+    def text(self) -> str:
+        """All that is written so far."""
+        return "".join(self._parts)
+
+    @property
+    def is_literal(self) -> bool:
+        """Whether an example is being written."""
+        return self._literal is not None
+
+    def add(self, text: str) -> None:
+        """One line of input: part of a paragraph, or a line of an example."""
+        if self._literal is not None:
+            self._literal.append(text)
+        elif text.strip():
+            self._line.append(text)
+
+    def paragraph(self) -> None:
+        """End the paragraph, or leave a line free in an example."""
+        if self._literal is not None:
+            self._literal.append("")
+            return
+        self.line_break()
+        self._gap, self._lead = "\n\n", ""
+
+    def line_break(self) -> None:
+        """Go on in the next line."""
+        line, self._line = " ".join(self._line), []
+        line = re.sub(rf"\s*{GLUE}[\s{GLUE}]*", "", re.sub(r"[ \t\n]+", " ", line))
+        line = line.replace(HARD_SPACE, " ").strip()
+        if line and line != "•":
+            if line.startswith("• "):
+                line = f"- {line[2:].lstrip()}"
+            self._emit(self._lead + line)
+            self._gap = "\n"
+
+    def item(self, tag: str, *, more: bool = False) -> None:
+        """Begin an item of a list; without a tag, its text stands beside the dash."""
+        self.literal(False)
+        self.paragraph()
+        if more:
+            self._gap = "\n"
+        self._lead = "- "
+        if tag.strip():
+            self.add(tag)
+            self.line_break()
+            self._lead = "  "
+
+    def literal(self, on: bool) -> None:
+        """Begin or end an example, in which lines stay as they are."""
+        if on == self.is_literal:
+            return
+        if on:
+            self.line_break()
+            self._literal = []
+            return
+        lines, self._literal = self._literal or [], None
+        text = re.sub(rf"{GLUE}\n?", "", "\n".join(lines)).expandtabs()
+        text = dedent(text).strip("\n")
+        if text.strip():
+            fence = "```"
+            while fence in text:
+                fence += "`"
+            self.block(f"{fence}\n{text}\n{fence}")
+
+    def block(self, text: str) -> None:
+        """Text that stands as it is."""
+        self.literal(False)
+        self.paragraph()
+        self._emit(text)
+
+    def heading(self, title: str, level: int) -> None:
+        """A heading alone on its line."""
+        title = " ".join(title.replace(GLUE, "").replace(HARD_SPACE, " ").split())
+        if title:
+            self.block(title)
+            self.headings.append(Heading(self._length - len(title), self._length, level, title))
+
+    def _emit(self, text: str) -> None:
+        text = (self._gap if self._parts else "") + text.replace(HARD_SPACE, " ")
+        self._parts.append(text)
+        self._length += len(text)
+        self._gap, self._lead = "\n\n", "" if self._lead == "- " else self._lead
