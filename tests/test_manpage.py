@@ -203,3 +203,10 @@ def test_no_order_of_lines_makes_reading_crash(
     text = ".TH X 1\n.SH NAME\nx \\- y\n" + "\n".join(lines) + "\n"
     found = document(written(tmp_path_factory.mktemp("man") / "x.1", text))
     assert found.text.startswith("NAME\n\nx - y")
+
+
+@pytest.mark.parametrize("head", [".TH A 1\n.SH NAME\n", ".Dd today\n.Dt A 1\n.Sh NAME\n"])
+def test_a_control_line_without_a_name_costs_nothing(tmp_path: Path, head: str) -> None:
+    path = tmp_path / "a.1"
+    path.write_text(f"{head}lamp \\- a lamp\n.}}\nBright.\n")
+    assert "Bright." in document(path).text

@@ -57,7 +57,7 @@ class Mdoc:
 
     def knows(self, macro: str) -> bool:
         """Whether it is a macro of mdoc."""
-        return macro in _CALLABLE or macro in _MACROS or macro in _IGNORED or macro[0] == "%"
+        return macro in _CALLABLE or macro in _MACROS or macro in _IGNORED or macro.startswith("%")
 
     def macro(self, name: str, rest: str) -> None:
         """A line that is one."""
@@ -68,9 +68,9 @@ class Mdoc:
             return
         if name in _MACROS:
             getattr(self, f"_on_{name.lower()}")(words, shown)
-        elif name[0] == "%" and self._reference is not None:
+        elif name.startswith("%") and self._reference is not None:
             self._reference.append(shown)
-        elif name[0] == "%":
+        elif name.startswith("%"):
             self._add(shown)
         elif name == "Fa" and self._function is not None:
             self._function.append(shown)

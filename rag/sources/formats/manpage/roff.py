@@ -107,7 +107,7 @@ class Roff:
         if name in self._macros:
             self._expand(self._macros[name], rest)
         # What a missing macro was given is text more often than not; a request's is not.
-        elif name[0].isupper() and rest:
+        elif name[:1].isupper() and rest:
             self.man.add(" ".join(self._words(interpolated(rest, {}))))
 
     def _next_text(self) -> str:
