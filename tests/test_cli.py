@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -137,6 +138,69 @@ def test_errors_are_one_line_and_exit_code_1(
 def test_wrong_usage_is_exit_code_2(tmp_path: Path) -> None:
     for arguments in (("ask",), ("nonsense",), ("search", "q", "-k", "0"), ("index", "--x", ".")):
         assert run(*arguments, cwd=tmp_path).returncode == 2
+
+
+def test_patterns_without_a_folder_are_wrong_usage(here: Path) -> None:
+    result = run("index", "--exclude", "*.md", cwd=here)
+    assert result.returncode == 2
+    assert "--exclude" in result.stderr
+
+
+def test_who_reads_the_events_may_leave(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    for n in range(40):
+        (tmp_path / "docs" / f"{n}.txt").write_text(f"The text of file {n}.")
+    command = [sys.executable, "-m", "rag", "index", "docs", "--json"]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    assert process.wait(60) == 1
+
+
+def test_a_document_is_shown_as_it_is_stored(tmp_path: Path) -> None:
+    text = "A tab\there, a :warning: sign, [bold]brackets[/bold] and [/red] more."
+    (tmp_path / "a.txt").write_text(text)
+    assert run("index", "a.txt", cwd=tmp_path).returncode == 0
+    assert text in run("show", "a.txt", cwd=tmp_path).stdout
+    shown = run("show", f"a.txt:2-{len(text)}", cwd=tmp_path).stdout
+    assert f"A ▶{text[2:]}◀" in shown
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no such terminals")
+@pytest.mark.parametrize("columns", [80, 120])
+def test_on_a_terminal_a_name_is_a_name_and_the_bar_has_its_room(columns: int) -> None:
+    script = (
+        "import time\n"
+        "from rag.cli.progress import shown\n"
+        "from rag.types import Progress, Work\n"
+        "work = Work(2047, 13_000, 10**8, 10**9, 120_047, 12_000, 2_733_000, 130.0)\n"
+        "name = '[slug]/a[/red]\\n:warning:.md'\n"
+        "with shown() as show:\n"
+        "    show(Progress('index', 2047, 13_000, 'files', name, work))\n"
+        "    time.sleep(1)"
+    )
+    ours, theirs = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", script],
+        env={**os.environ, "COLUMNS": str(columns), "TERM": "xterm"},
+        stderr=theirs,
+    )
+    os.close(theirs)
+    seen = b""
+    with contextlib.suppress(OSError):
+        while piece := os.read(ours, 65536):
+            seen += piece
+    os.close(ours)
+    assert process.wait(20) == 0
+    lines = [re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line) for line in seen.decode().split("\n")]
+    assert any("indexing" in line and "━━━━" in line and "2047/13000" in line for line in lines)
+    assert any("120,047 passages" in line and "left" in line for line in lines)
+    assert any("[slug]/a[/red]�:warning:.md" in line for line in lines)
 
 
 def test_an_unknown_setting_is_named_with_the_nearest(tmp_path: Path) -> None:

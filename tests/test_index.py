@@ -182,6 +182,26 @@ def test_what_was_not_committed_is_not_there(tmp_path: Path) -> None:
     assert index.counts() == {"files": 1, "documents": 1, "chunks": 2}
 
 
+def test_an_interruption_leaves_no_document_without_its_chunks(tmp_path: Path) -> None:
+    index = Index(tmp_path / "index")
+    old, new = (unit(np.random.default_rng(seed), 3) for seed in (1, 2))
+    write(index, {"a": old})
+
+    def interrupted():  # type: ignore[no-untyped-def]
+        yield new[0]
+        raise KeyboardInterrupt
+
+    with index.write() as writer:
+        ((document, chunks, _),) = rows("a", new)
+        passages = [chunk.text for chunk in chunks]
+        file_id = writer.begin_file(record("a"))
+        with pytest.raises(KeyboardInterrupt):
+            writer.put_document(file_id, document, chunks, passages, interrupted())
+        writer.commit()
+        assert not writer.holds(document)
+    assert_same(found(index, old[0], 3), nearest({"a": old}, old[0], 3))
+
+
 def test_readers_see_the_old_state_until_the_commit(tmp_path: Path) -> None:
     index, generator = Index(tmp_path), np.random.default_rng(4)
     write(index, {"a": unit(generator, 2)})

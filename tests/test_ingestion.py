@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -198,6 +199,65 @@ def test_what_failed_is_remembered_until_it_changes(
     assert not rag.status().failed
 
 
+def test_what_was_wrong_within_a_file_is_tried_again(
+    rag: RAG, docs: Path, tmp_path: Path, counting: Counting
+) -> None:
+    with zipfile.ZipFile(docs / "c.zip", "w") as archive:
+        archive.writestr("good.txt", "Neutrinos hardly interact.")
+        archive.writestr("long.txt", "x" * 200)
+    strict = RAG(tmp_path / "index", embedder=counting, settings={"sources.max_word": 100})
+    assert len(strict.index(docs).failed) == 1
+    assert len(rag.index(docs).failed) == 1
+    report = rag.index(docs, retry=True)
+    assert not report.failed
+    assert report.updated == (str(docs / "c.zip"),)
+    assert rag.find("long.txt").text == "x" * 200
+
+
+def test_an_id_is_taken_over_when_its_owner_is_gone(rag: RAG, docs: Path) -> None:
+    for name in "cd":
+        (docs / f"{name}.jsonl").write_text(f'{{"_id": "x", "text": "The text of {name}."}}\n')
+    first = rag.index(docs)
+    assert ["belongs to" in problem.reason for problem in first.failed] == [True]
+    again = rag.index(docs)
+    assert (len(again.failed), again.updated, again.unchanged) == (1, (), 4)
+    status = rag.status()
+    assert (len(status.failed), status.changed, status.unchanged) == (1, (), 4)
+    owner = Path(rag.document("x").source.removesuffix("#x"))
+    owner.unlink()
+    rag.index(docs)
+    assert rag.document("x").source != f"{owner}#x"
+    assert not rag.index(docs).failed
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_folder_that_cannot_be_entered_loses_nothing_whatever_the_working_directory(
+    rag: RAG, docs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, linked: bool
+) -> None:
+    (docs / "inner").mkdir()
+    (docs / "inner" / "c.txt").write_text("Neutrinos hardly interact.")
+    (tmp_path / "link").symlink_to(docs)
+    monkeypatch.chdir(tmp_path)
+    rag.index("link" if linked else "docs")
+    scandir = os.scandir
+
+    def refused(path):  # type: ignore[no-untyped-def]
+        if Path(path).name == "inner":
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr("os.scandir", refused)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    status = rag.status()
+    assert ([problem.reason for problem in status.failed], status.gone) == (
+        ["cannot be read: Permission denied"],
+        (),
+    )
+    assert rag.index().removed == ()
+    assert rag.find("c.txt")
+
+
 def _noting(read: list[str]):  # type: ignore[no-untyped-def]
     from rag.sources import read_files
 
@@ -350,6 +410,31 @@ def test_an_unchanged_tree_of_ten_thousand_files_reads_and_embeds_nothing(
     monkeypatch.setattr("rag.ingestion.run.read_files", _noting(read))
     report = rag.index()
     assert (report.unchanged, report.embedded, read) == (10_000, 0, [])
+
+
+def test_watching_follows_a_folder_from_nothing_on(
+    rag: RAG, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("watchfiles")
+    folder = tmp_path / "watched"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    rag.index(".")
+    reports = rag.watch()
+    assert next(reports).documents == 0
+    # The first file of all is a bad one: that ends nothing.
+    (folder / "bad.pdf").write_bytes(b"%PDF- no")
+    assert [problem.source for problem in next(reports).failed] == ["bad.pdf"]
+    (folder / "a").write_text("A file that has the name of a folder.")
+    assert next(reports).added == ("a",)
+    (folder / "a").unlink()
+    (folder / "a" / "inner").mkdir(parents=True)
+    (folder / "a" / "inner" / "b.md").write_text("# New\nA file in that folder.")
+    seen = next(reports)
+    while seen.documents != 1 or not seen.added:
+        seen = next(reports)
+    assert [document.source for document in rag.documents()] == ["a/inner/b.md"]
+    reports.close()  # type: ignore[attr-defined]
 
 
 def test_a_missing_path_and_nothing_but_bad_files(rag: RAG, tmp_path: Path) -> None:

@@ -130,6 +130,34 @@ def test_an_interruption_leaves_no_process_behind(tmp_path: Path) -> None:
     assert running_readers() == 0
 
 
+def test_ctrl_c_is_for_the_owner_of_a_reader(tmp_path: Path) -> None:
+    good = file(tmp_path / "a.good")
+    script = (
+        "import signal\n"
+        "from rag.config import SourcesConfig\n"
+        "from rag.sources import SourceFile, read_files\n"
+        "signal.signal(signal.SIGINT, lambda *_: None)\n"
+        f"file = SourceFile({good.path!r}, 'a.good', 20, 1)\n"
+        "(*_, last) = read_files([(file, None)], SourcesConfig(workers=1))\n"
+        "print(type(last.item).__name__)"
+    )
+    owner = subprocess.Popen(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 20
+    while not _all_children(owner.pid) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    # As a terminal does, while the reader imports what it needs.
+    for _ in range(10):
+        os.killpg(owner.pid, signal.SIGINT)
+        time.sleep(0.01)
+    assert owner.communicate(timeout=20) == (b"Read\n", b"")
+
+
 def test_a_reader_ends_when_its_owner_is_killed(tmp_path: Path) -> None:
     hanging = file(tmp_path / "a.hang")
     script = (

@@ -112,6 +112,8 @@ def index(
     from a given folder go with theirs. Hidden files and what .gitignore or .ragignore name are
     left out. Exit code 1 says that a file could not be read; all others are indexed.
     """
+    if not paths and (include or exclude or hidden):
+        raise click.UsageError("--include, --exclude and --hidden go with a PATH: name it.")
     with progress.as_events() if as_json else progress.shown() as show:
         settings = _sources(embedder, include, exclude, hidden)
         rag = _open(index, config_file, show, settings)
@@ -120,10 +122,12 @@ def index(
     if watch:
         if not as_json:
             click.echo("watching; Ctrl-C ends it", err=True)
+        told = set(report.failed)
         # What a change was is told when it is in; a bar for a single file would only flicker.
         for later in rag.watch():
-            if later.added or later.updated or later.removed:
+            if later.added or later.updated or later.removed or not told.issuperset(later.failed):
                 _finish(later, as_json)
+            told = set(later.failed)
     if report.failed:
         sys.exit(EXIT_ERROR)
 

@@ -106,7 +106,8 @@ def print_document(document: Document, span: tuple[int, int] | None) -> None:
         console.print(f"{name}: {value}", markup=False, style="dim")
     console.print()
     if span is None:
-        console.print(document.text, markup=False)
+        # Not by rich, which turns tabs into spaces.
+        click.echo(document.text)
         return
     start, end = span
     above, below = document.section_at(start)
@@ -114,9 +115,9 @@ def print_document(document: Document, span: tuple[int, int] | None) -> None:
         console.print(" › ".join(document.heading_at(start)), markup=False, style="dim")
     first = max(above, start - _CONTEXT_CHARACTERS)
     last = max(end, min(below, end + _CONTEXT_CHARACTERS))
-    console.print(document.text[first:start], markup=False, style="dim", end="")
-    console.print(f"▶{document.text[start:end]}◀", markup=False, style="bold", end="")
-    console.print(document.text[end:last], markup=False, style="dim")
+    click.secho(document.text[first:start], dim=True, nl=False)
+    click.secho(f"▶{document.text[start:end]}◀", bold=True, nl=False)
+    click.secho(document.text[end:last], dim=True)
 
 
 def print_sources(answer: Answer) -> None:
@@ -169,5 +170,5 @@ def _shortened(text: str) -> str:
 def _console() -> Console:
     from rich.console import Console
 
-    # Paths and quotes are to be copied: no highlighting, no wrapping of what is piped.
-    return Console(highlight=False, soft_wrap=True)
+    # Paths and quotes are to be copied: no highlighting, no wrapping of what is piped, no emoji.
+    return Console(highlight=False, soft_wrap=True, emoji=False)

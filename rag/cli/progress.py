@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from rag.types import Progress, ProgressCallback, Work
 
 _SECONDS_BETWEEN_LINES = 5.0
@@ -63,8 +65,19 @@ def _bars() -> Iterator[ProgressCallback]:
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, TextColumn
     from rich.progress import Progress as RichProgress
+    from rich.text import Text
 
-    console = Console(stderr=True)
+    class Working(RichProgress):
+        """Under each bar, a line for what it is at: beside it, there would be no room for a bar."""
+
+        def get_renderables(self) -> Iterator[RenderableType]:
+            yield self.make_tasks_table(self.tasks)
+            for task in self.tasks:
+                for line, style in ((task.fields["rates"], ""), (task.fields["now"], "dim")):
+                    if line:
+                        yield Text(line, style=style, no_wrap=True, overflow="ellipsis")
+
+    console = Console(stderr=True, emoji=False)
     with (
         RichProgress(
             TextColumn("{task.description}"),
@@ -73,11 +86,10 @@ def _bars() -> Iterator[ProgressCallback]:
             console=console,
             transient=True,
         ) as fetching,
-        RichProgress(
+        Working(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[rates]}\n[dim]{task.fields[now]}[/dim]"),
             console=console,
             transient=True,
         ) as working,
@@ -147,4 +159,6 @@ def _slowest(work: Work) -> str:
 
 
 def _shortened(source: str, width: int = 48) -> str:
+    # A line break in a name would break the line, an escape sequence the terminal.
+    source = "".join(each if each.isprintable() else "\ufffd" for each in source)
     return source if len(source) <= width else "…" + source[1 - width :]

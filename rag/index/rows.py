@@ -155,6 +155,12 @@ def vector_blocks(
         yield ids, halves.reshape(len(rows), dim).astype(np.float32)
 
 
+def chunk_count(connection: sqlite3.Connection, newest: int) -> int:
+    """How many chunks there are up to an id."""
+    row = connection.execute("SELECT count(*) FROM chunks WHERE id <= ?", (newest,)).fetchone()
+    return int(row[0])
+
+
 def file_state(connection: sqlite3.Connection, row: Sequence[Any]) -> FileState:
     """A row of FILE_COLUMNS with its problems."""
     problems = connection.execute(

@@ -154,6 +154,9 @@ class Index:
         with writing(self.directory), closing(connect(self.directory, create=True)) as connection:
             try:
                 yield Writer(connection, self.directory)
+            except BrokenPipeError:
+                # Not of the index: whoever was told of the progress has left.
+                raise
             except (sqlite3.Error, OSError) as error:
                 raise StoreError(
                     f"{self.directory}: cannot be written: {error}; what was committed before "
@@ -213,7 +216,9 @@ class Index:
                 if loaded is None:
                     # The truth is at hand: a lost or damaged cache costs time, nothing else.
                     loaded = snapshot.build(
-                        dim, rows.vector_blocks(connection, dim, "id <= ?", (row.max_id,))
+                        dim,
+                        rows.chunk_count(connection, row.max_id),
+                        rows.vector_blocks(connection, dim, "id <= ?", (row.max_id,)),
                     )
                 self._cached = (row.sha256, loaded)
             return self._cached[1]

@@ -132,7 +132,7 @@ class Writer:
         passages: Sequence[str],
         vectors: Vectors,
     ) -> None:
-        """Put a document in place of what was known of it.
+        """Put a document in place of what was known of it: all of it, or nothing.
 
         `passages` are what was embedded for each chunk; vectors are float32 `[len(chunks), dim]`,
         kept as float16.
@@ -141,45 +141,17 @@ class Writer:
             StoreError: if the document's id belongs to another file that is still there.
         """
         self._begin()
-        self._take(file_id, document)
-        self._connection.execute("DELETE FROM documents WHERE id = ?", (document.id,))
-        self._connection.execute(
-            f"INSERT INTO documents (file_id, {rows.DOCUMENT_COLUMNS}) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                file_id,
-                document.id,
-                document.source,
-                document.title,
-                document.text,
-                document.media_type,
-                document.content_hash,
-                document.modified,
-                rows.to_json(dict(document.metadata)),
-                rows.to_json([[p.start, p.end, p.number] for p in document.pages]),
-                rows.to_json([[h.start, h.end, h.level, h.title] for h in document.headings]),
-                int(document.verbatim),
-                document.markup,
-            ),
-        )
-        self._connection.executemany(
-            'INSERT INTO chunks (document_id, start, "end", ordinal, heading, page, line, '
-            "passage_hash, vector) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            [
-                (
-                    chunk.document_id,
-                    chunk.start,
-                    chunk.end,
-                    chunk.ordinal,
-                    rows.to_json(list(chunk.heading)),
-                    chunk.page,
-                    chunk.line,
-                    rows.passage_hash(passage),
-                    vector.astype("<f2").tobytes(),
-                )
-                for chunk, passage, vector in zip(chunks, passages, vectors, strict=True)
-            ],
-        )
+        self._connection.execute("SAVEPOINT document")
+        try:
+            self._take(file_id, document)
+            self._insert(file_id, document, chunks, passages, vectors)
+        except BaseException:
+            # Ctrl-C, too: what is committed after it must not hold a document without its chunks.
+            # On a full disk SQLite may have undone the whole transaction already.
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK TO document")
+            raise
+        self._connection.execute("RELEASE document")
 
     def keep_document(self, file_id: int, document: Document) -> None:
         """Note that a document is there with the content that is known of it."""
@@ -272,7 +244,8 @@ class Writer:
                 return
         generation = row.generation + 1 if row else self._next_generation()
         blocks = rows.vector_blocks(self._connection, manifest.dim, "id <= ?", (newest,))
-        built = snapshot.build(manifest.dim, blocks)
+        count = rows.chunk_count(self._connection, newest)
+        built = snapshot.build(manifest.dim, count, blocks)
         name, sha256 = snapshot.write(self._directory, generation, built)
         self._begin()
         self._connection.execute("DELETE FROM snapshot")
@@ -297,6 +270,53 @@ class Writer:
         if not self._connection.in_transaction:
             self._connection.execute("BEGIN IMMEDIATE")
 
+    def _insert(
+        self,
+        file_id: int,
+        document: Document,
+        chunks: Sequence[Chunk],
+        passages: Sequence[str],
+        vectors: Vectors,
+    ) -> None:
+        self._connection.execute("DELETE FROM documents WHERE id = ?", (document.id,))
+        self._connection.execute(
+            f"INSERT INTO documents (file_id, {rows.DOCUMENT_COLUMNS}) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                file_id,
+                document.id,
+                document.source,
+                document.title,
+                document.text,
+                document.media_type,
+                document.content_hash,
+                document.modified,
+                rows.to_json(dict(document.metadata)),
+                rows.to_json([[p.start, p.end, p.number] for p in document.pages]),
+                rows.to_json([[h.start, h.end, h.level, h.title] for h in document.headings]),
+                int(document.verbatim),
+                document.markup,
+            ),
+        )
+        self._connection.executemany(
+            'INSERT INTO chunks (document_id, start, "end", ordinal, heading, page, line, '
+            "passage_hash, vector) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                (
+                    chunk.document_id,
+                    chunk.start,
+                    chunk.end,
+                    chunk.ordinal,
+                    rows.to_json(list(chunk.heading)),
+                    chunk.page,
+                    chunk.line,
+                    rows.passage_hash(passage),
+                    vector.astype("<f2").tobytes(),
+                )
+                for chunk, passage, vector in zip(chunks, passages, vectors, strict=True)
+            ],
+        )
+
     def _take(self, file_id: int, document: Document) -> None:
         """Make a document the file's own, and note that it was seen."""
         owner = self._connection.execute(
@@ -320,12 +340,13 @@ class Writer:
         self, file_id: int, record: FileRecord, problems: Sequence[Problem], *, complete: bool
     ) -> None:
         self._connection.execute("DELETE FROM seen WHERE file_id = ?", (file_id,))
-        self._connection.execute(
-            "UPDATE files SET size = ?, mtime_ns = ?, sha256 = ?, complete = ? WHERE id = ?",
-            (record.size, record.mtime_ns, record.sha256, int(complete), file_id),
-        )
         self._connection.execute("DELETE FROM problems WHERE file_id = ?", (file_id,))
         self._connection.executemany(
             "INSERT INTO problems VALUES (?, ?, ?, ?, ?)",
             [(file_id, p.source, p.reason, p.kind, int(p.lasting)) for p in problems],
+        )
+        # Last: an interruption before it leaves a file that is read again.
+        self._connection.execute(
+            "UPDATE files SET size = ?, mtime_ns = ?, sha256 = ?, complete = ? WHERE id = ?",
+            (record.size, record.mtime_ns, record.sha256, int(complete), file_id),
         )

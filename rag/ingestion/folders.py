@@ -13,7 +13,7 @@ from rag import sources
 from rag.config import Config
 from rag.errors import SourceError
 from rag.index import Index, StoredRoot
-from rag.ingestion.run import Run, is_below, is_unchanged
+from rag.ingestion.run import Run, is_below, is_unchanged, paths_of
 from rag.sources import IGNORE_FILES, Root, SourceFile
 from rag.types import (
     Embedder,
@@ -121,7 +121,7 @@ def status(index: Index, config: Config, paths: Paths = ()) -> IndexStatus:
         if isinstance(item, Problem):
             problems.append(item)
             if item.kind == "failed":
-                blind.append(str(Path(item.source).absolute()))
+                blind += paths_of(item.source, roots)
             continue
         state = known.pop(item.path, None)
         if state is None:
@@ -177,6 +177,10 @@ def watch(
             for path in sorted(paths):
                 if not Path(path).is_dir():
                     run.prune(path)
+                for folder in map(str, Path(path).parents):
+                    # A folder may have taken the place of a file.
+                    if writer.file(folder) is not None:
+                        run.prune(folder, kept=folder.__ne__)
             run.finish()
         yield run.report(index.counts())
 
@@ -193,6 +197,9 @@ def _update(
     progress: ProgressCallback | None,
 ) -> IngestionReport:
     given = [sources.root(path, config.sources) for path in paths]
+    if not given and not index.directory.exists():
+        # Before an index is made that nobody asked for.
+        raise _nothing_to_do()
     with (
         index.write() as writer,
         Run(writer, embedder, config, progress or no_progress, rebuild=rebuild, retry=retry) as run,
@@ -206,10 +213,13 @@ def _update(
             writer.put_root(StoredRoot(*astuple(root)))
         if progress is not None:
             run.totals = Census(roots)
+        run.roots = roots
         run.named = frozenset(root.path for root in given if Path(root.path).is_file())
         run.read(sources.discover(roots))
         if prune:
             _prune(run, roots, [root.path for root in writer.roots()])
+        if given:
+            run.check_taken()
         run.finish()
     return run.report(index.counts())
 
@@ -233,7 +243,7 @@ def _present(roots: Sequence[Root]) -> tuple[list[Root], list[Problem]]:
         SourceError: if there are none to begin with.
     """
     if not roots:
-        raise SourceError("the index", "keeps to no folder yet: name one, as in `rag index PATH`")
+        raise _nothing_to_do()
     reason = "is not there now: bring it back, or take it out with `rag remove`"
     missing = [
         Problem(root.source, reason, lasting=False)
@@ -241,6 +251,10 @@ def _present(roots: Sequence[Root]) -> tuple[list[Root], list[Problem]]:
         if not Path(root.path).exists()
     ]
     return [root for root in roots if Path(root.path).exists()], missing
+
+
+def _nothing_to_do() -> SourceError:
+    return SourceError("the index", "keeps to no folder yet: name one, as in `rag index PATH`")
 
 
 def _from_stored(roots: Sequence[StoredRoot]) -> list[Root]:
@@ -256,7 +270,8 @@ def _file_at(path: str, roots: Sequence[Root]) -> Iterator[SourceFile]:
     if stat.S_ISREG(status.st_mode) and status.st_size:
         around = [root for root in roots if is_below(path, root.path)]
         root = max(around, key=lambda root: len(root.path))
-        source = root.source.rstrip(os.sep) + path.removeprefix(root.path)
+        below = path.removeprefix(root.path).lstrip(os.sep)
+        source = str(Path(root.source, below)) if below else root.source
         yield SourceFile(path, source, status.st_size, status.st_mtime_ns)
 
 

@@ -5,20 +5,20 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from rag.chunking import chunk_document, chunk_size, embedding_limit
 from rag.config import Config
 from rag.errors import SourceError, StoreError
 from rag.index import FileRecord, FileState, Manifest, Writer, check_embedder
 from rag.ingestion.batch import Batch, Embedding, Ended, Kept, Put
-from rag.sources import Read, Result, SourceFile, read_files
+from rag.sources import Read, Result, Root, SourceFile, read_files
 from rag.types import (
     Document,
     Embedder,
@@ -33,7 +33,9 @@ from rag.types import (
 if TYPE_CHECKING:
     from rag.types import Vectors
 
-# Enough passages in one go for batches of like length; few enough for a small memory.
+# Few at first, so that there is something to see soon; later enough for batches of like length
+# (padding is 19% of the tokens with 128, 6% with 512), and few enough for a small memory.
+_PASSAGES_AT_FIRST = 64
 _PASSAGES_IN_A_BATCH = 512
 _CHARACTERS_IN_A_BATCH = 8 << 20
 _ITEMS_IN_A_BATCH = 1024
@@ -51,15 +53,14 @@ class Totals(Protocol):
 
 
 def is_unchanged(state: FileState, file: SourceFile) -> bool:
-    """Whether reading a file would give what is known of it: its documents, or its failure.
+    """Whether a file is as it was when it was read, to its end or to a problem."""
+    same = (state.record.size, state.record.mtime_ns) == (file.size, file.mtime_ns)
+    return same and (state.complete or bool(state.problems))
 
-    What failed for a reason that may pass is read again.
-    """
-    if (state.record.size, state.record.mtime_ns) != (file.size, file.mtime_ns):
-        return False
-    if not all(problem.lasting for problem in state.problems):
-        return False
-    return state.complete or bool(state.problems)
+
+def may_pass(state: FileState) -> bool:
+    """Whether a file has a problem that another try may not meet, though it is unchanged."""
+    return not all(problem.lasting for problem in state.problems)
 
 
 @dataclass(slots=True)
@@ -72,11 +73,14 @@ class Run:
     progress: ProgressCallback
     rebuild: bool = False
     retry: bool = False
+    # Those that are gone through.
+    roots: Sequence[Root] = ()
     # Files that the user named one by one: there is no passing over them.
     named: frozenset[str] = frozenset()
     totals: Totals | None = None
     _embedding: Embedding = field(init=False)
     _batch: Batch = field(default_factory=Batch)
+    _batch_size: int = _PASSAGES_AT_FIRST
     _running: Batch | None = None
     _size: int = 0
     _overlap: int = 0
@@ -87,8 +91,8 @@ class Run:
     _blind: list[str] = field(default_factory=list)
     _file_problems: dict[str, list[Problem]] = field(default_factory=dict)
     _file_passages: Counter[str] = field(default_factory=Counter)
-    # Files that were complete before this run, and are read again.
-    _known: set[str] = field(default_factory=set)
+    # Files that were complete before this run, and are read again, with the hash of what they held.
+    _known: dict[str, str] = field(default_factory=dict)
     _added: list[str] = field(default_factory=list)
     _updated: list[str] = field(default_factory=list)
     _removed: list[str] = field(default_factory=list)
@@ -103,6 +107,7 @@ class Run:
     _uncommitted: int = 0
     _last_commit: float = field(default_factory=time.monotonic)
     _last_sign: float = 0.0
+    _item: str = ""
     _started: float = field(default_factory=time.perf_counter)
     _timings: dict[str, float] = field(
         default_factory=lambda: dict.fromkeys(("discover", "read", "chunk", "embed", "write"), 0.0)
@@ -169,32 +174,34 @@ class Run:
         self._list(problem)
         self._sign(problem.source, FileOutcome(problem.source, problem.kind, problem.reason))
 
-    def finish(self) -> None:
-        """Commit, and bring the FAISS cache up to date.
+    def check_taken(self) -> None:
+        """Nothing, if something was taken, there was nothing to take, or the index held some.
 
         Raises:
-            SourceError: if nothing could be taken and the index holds nothing: the first reason.
+            SourceError: the first reason otherwise.
         """
-        if self.writer.manifest() is None:
-            problems = [*self._failed, *self._skipped]
-            if problems:
-                raise SourceError(problems[0].source, problems[0].reason)
+        problems = [*self._failed, *self._skipped]
+        if problems and self.writer.manifest() is None:
+            raise SourceError(problems[0].source, problems[0].reason)
+
+    def finish(self) -> None:
+        """Commit, and bring the FAISS cache up to date."""
         self.writer.commit()
         with self._timed("write"):
             self.writer.refresh_cache()
 
     def report(self, counts: dict[str, int]) -> IngestionReport:
-        """What the run did, with the counts of the index after it."""
+        """What the run did, by source, with the counts of the index after it."""
         self._timings["embed"] = self._embedding.seconds * 1000
         self._timings["total"] = (time.perf_counter() - self._started) * 1000
         return IngestionReport(
-            added=tuple(self._added),
-            updated=tuple(self._updated),
-            removed=tuple(self._removed),
-            renamed=tuple(self._renamed),
+            added=tuple(sorted(self._added)),
+            updated=tuple(sorted(self._updated)),
+            removed=tuple(sorted(self._removed)),
+            renamed=tuple(sorted(self._renamed)),
             unchanged=self._unchanged,
-            skipped=tuple(self._skipped),
-            failed=tuple(self._failed),
+            skipped=tuple(sorted(self._skipped, key=_source)),
+            failed=tuple(sorted(self._failed, key=_source)),
             documents=counts["documents"],
             chunks=counts["chunks"],
             embedded=self._embedding.passages,
@@ -213,20 +220,23 @@ class Run:
             if item is None:
                 return
             if isinstance(item, Problem):
-                path = os.path.realpath(item.source)
+                paths = paths_of(item.source, self.roots)
                 if item.kind == "failed":
-                    self._blind.append(path)
-                self.note(self._judged(item, path))
+                    self._blind += paths
+                self.note(self._judged(item, *paths))
                 continue
             state = self.writer.file(item.path)
+            known_sha256 = None
             if state is not None:
                 self._seen.add(state.id)
-                if is_unchanged(state, item) and not (self.retry and state.problems):
+                again = may_pass(state) or (self.retry and bool(state.problems))
+                if is_unchanged(state, item) and not again:
                     self._remember(item, state)
                     continue
                 if state.complete:
-                    self._known.add(item.path)
-            yield item, state.record.sha256 if state and state.complete else None
+                    self._known[item.path] = state.record.sha256
+                    known_sha256 = None if again else state.record.sha256
+            yield item, known_sha256
 
     def _remember(self, file: SourceFile, state: FileState) -> None:
         self._unchanged += state.complete
@@ -246,7 +256,7 @@ class Run:
         else:
             self._file_problems.setdefault(file.path, []).append(item)
         if (
-            self._batch.passages >= _PASSAGES_IN_A_BATCH
+            self._batch.passages >= self._batch_size
             or self._batch.characters >= _CHARACTERS_IN_A_BATCH
             or len(self._batch.items) >= _ITEMS_IN_A_BATCH
         ):
@@ -279,6 +289,7 @@ class Run:
         """Let the passages gathered so far be embedded, and meanwhile write the batch before."""
         batch, before = self._batch, self._running
         self._batch, self._running = Batch(), batch
+        self._batch_size = min(2 * self._batch_size, _PASSAGES_IN_A_BATCH)
         being_embedded = set(before.new) if before else set()
         wanted = list(batch.wanted())
         # Looked up before anything that they may come from is replaced.
@@ -347,6 +358,7 @@ class Run:
             self._slowest = (record.source, item.seconds)
         problems = self._file_problems.pop(record.path, [])
         passages = self._file_passages.pop(record.path, 0)
+        known_sha256 = self._known.pop(record.path, None)
         if item.unchanged:
             self.writer.keep_file(record)
             state = self.writer.file(record.path)
@@ -361,15 +373,12 @@ class Run:
             )
         else:
             self.writer.end_file(self.writer.begin_file(record), record, problems)
-            known = record.path in self._known
-            (self._updated if known else self._added).append(record.source)
             outcome = FileOutcome(
                 record.source,
-                "updated" if known else "added",
+                self._counted(record, known_sha256, passages),
                 passages=passages,
                 seconds=item.seconds,
             )
-        self._known.discard(record.path)
         for problem in problems:
             self._list(problem)
             if problem is not item.problem and not item.unchanged:
@@ -377,9 +386,22 @@ class Run:
                 self._sign(problem.source, inner)
         self._done(record.size, outcome)
 
-    def _judged(self, problem: Problem, path: str) -> Problem:
+    def _counted(
+        self, record: FileRecord, known_sha256: str | None, passages: int
+    ) -> Literal["added", "updated", "unchanged"]:
+        if known_sha256 == record.sha256 and not passages:
+            # It was read for the sake of its problems, and gave no more than before.
+            self._unchanged += 1
+            return "unchanged"
+        if known_sha256 is None:
+            self._added.append(record.source)
+            return "added"
+        self._updated.append(record.source)
+        return "updated"
+
+    def _judged(self, problem: Problem, *paths: str) -> Problem:
         # Who names a file wants to have it.
-        wanted = path in self.named and problem.kind == "skipped"
+        wanted = problem.kind == "skipped" and not self.named.isdisjoint(paths)
         return replace(problem, kind="failed") if wanted else problem
 
     def _list(self, problem: Problem) -> None:
@@ -407,6 +429,8 @@ class Run:
         if outcome is None and now - self._last_sign < _SECONDS_BETWEEN_SIGNS:
             return
         self._last_sign = now
+        # While passages are embedded, the last file that came in is the one to show.
+        self._item = item or self._item
         total = self.totals.files if self.totals else None
         work = Work(
             files=self._files,
@@ -419,7 +443,7 @@ class Run:
             seconds=now - self._started,
             slowest=self._slowest,
         )
-        self.progress(Progress("index", self._files, total, "files", item, work, outcome))
+        self.progress(Progress("index", self._files, total, "files", self._item, work, outcome))
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:
@@ -433,6 +457,22 @@ class Run:
 def is_below(path: str, folder: str) -> bool:
     """Whether `path` is `folder` or lies in it."""
     return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
+
+
+def paths_of(source: str, roots: Sequence[Root]) -> list[str]:
+    """The absolute paths that `source` may stand for, which is a name below that of a root.
+
+    It was given in a working directory that need not be the present one.
+    """
+    return [
+        str(Path(root.path, Path(source).relative_to(root.source)))
+        for root in roots
+        if Path(source).is_relative_to(root.source)
+    ]
+
+
+def _source(problem: Problem) -> str:
+    return problem.source
 
 
 def _record(file: SourceFile, sha256: str = "") -> FileRecord:

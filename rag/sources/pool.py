@@ -232,6 +232,8 @@ class _Worker:
                 [sys.executable, "-P", "-c", "from rag.sources.worker import main; main()"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
+                # Ctrl-C is for its owner, who ends it; while it starts it would show a traceback.
+                process_group=0,
                 env={
                     **os.environ,
                     "PYTHONPATH": os.pathsep.join(p for p in sys.path if Path(p).is_absolute()),
