@@ -42,7 +42,7 @@ class SourcesConfig:
     and JSON, `max_word` characters without a space, `max_members` of an archive,
     `max_unpacked_mb` of all of them, `max_ratio` of their size to the archive's, `max_depth` of
     archives within archives. Readers run in `workers` processes (0: one a core, at most 4), each
-    with `memory_mb` and `seconds` a file.
+    with `memory_mb`, and `seconds` for a file or for one document of many.
     """
 
     include: tuple[str, ...] = ()

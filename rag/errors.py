@@ -59,6 +59,10 @@ class StoreError(RagError):
     """The index is missing, damaged, locked, or was built with other settings."""
 
 
+class LockedError(StoreError):
+    """Another writer is at work on the index."""
+
+
 class QuestionError(RagError):
     """The question itself cannot be used: it is empty, or longer than the model reads."""
 

@@ -199,7 +199,7 @@ def test_what_failed_is_remembered_until_it_changes(
     assert not rag.status().failed
 
 
-def test_what_was_wrong_within_a_file_is_tried_again(
+def test_what_was_wrong_within_a_file_is_read_again_with_other_limits(
     rag: RAG, docs: Path, tmp_path: Path, counting: Counting
 ) -> None:
     with zipfile.ZipFile(docs / "c.zip", "w") as archive:
@@ -207,8 +207,9 @@ def test_what_was_wrong_within_a_file_is_tried_again(
         archive.writestr("long.txt", "x" * 200)
     strict = RAG(tmp_path / "index", embedder=counting, settings={"sources.max_word": 100})
     assert len(strict.index(docs).failed) == 1
-    assert len(rag.index(docs).failed) == 1
-    report = rag.index(docs, retry=True)
+    assert len(strict.index(docs).failed) == 1
+    assert len(strict.index(docs, retry=True).failed) == 1
+    report = rag.index(docs)
     assert not report.failed
     assert report.updated == (str(docs / "c.zip"),)
     assert rag.find("long.txt").text == "x" * 200
@@ -256,6 +257,17 @@ def test_a_folder_that_cannot_be_entered_loses_nothing_whatever_the_working_dire
     )
     assert rag.index().removed == ()
     assert rag.find("c.txt")
+
+
+def test_what_failed_is_read_again_with_other_limits(
+    rag: RAG, docs: Path, counting: Counting
+) -> None:
+    (docs / "old.txt").write_bytes("caf\xe9 au lait".encode("latin-1"))
+    assert rag.index(docs).failed
+    other = RAG(rag.path, embedder=counting, settings={"sources.encoding": "latin-1"})
+    report = other.index()
+    assert (report.failed, report.documents) == ((), 3)
+    assert "café" in other.find("old.txt").text
 
 
 def _noting(read: list[str]):  # type: ignore[no-untyped-def]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
@@ -55,7 +56,7 @@ def print_report(report: IngestionReport) -> None:
     _print_skipped(report.skipped)
     _print_failed(report.failed)
     for old, new in report.renamed[:_NAMED]:
-        click.echo(f"renamed: {old} -> {new}", err=True)
+        click.echo(f"renamed: {one_line(old)} -> {one_line(new)}", err=True)
     click.echo(
         f"{len(report.added):,} added, {len(report.updated):,} updated, "
         f"{len(report.removed):,} removed, {report.unchanged:,} unchanged, "
@@ -78,9 +79,9 @@ def print_status(status: IndexStatus) -> None:
     click.echo(f"keeps to: {', '.join(status.roots)}")
     for name in ("new", "changed", "gone"):
         for source in getattr(status, name):
-            click.echo(f"{name + ':':<9}{source}")
+            click.echo(f"{name + ':':<9}{one_line(source)}")
     for problem in (*status.skipped, *status.failed):
-        click.echo(f"{problem.kind + ':':<9}{problem.source}: {problem.reason}")
+        click.echo(f"{problem.kind + ':':<9}{one_line(problem.source)}: {problem.reason}")
     click.echo(
         f"{len(status.new):,} new, {len(status.changed):,} changed, {len(status.gone):,} gone, "
         f"{status.unchanged:,} unchanged, {len(status.skipped):,} skipped, "
@@ -107,7 +108,7 @@ def print_document(document: Document, span: tuple[int, int] | None) -> None:
     console.print()
     if span is None:
         # Not by rich, which turns tabs into spaces.
-        click.echo(document.text)
+        click.echo(_for_terminal(document.text))
         return
     start, end = span
     above, below = document.section_at(start)
@@ -115,9 +116,9 @@ def print_document(document: Document, span: tuple[int, int] | None) -> None:
         console.print(" › ".join(document.heading_at(start)), markup=False, style="dim")
     first = max(above, start - _CONTEXT_CHARACTERS)
     last = max(end, min(below, end + _CONTEXT_CHARACTERS))
-    click.secho(document.text[first:start], dim=True, nl=False)
-    click.secho(f"▶{document.text[start:end]}◀", bold=True, nl=False)
-    click.secho(document.text[end:last], dim=True)
+    click.secho(_for_terminal(document.text[first:start]), dim=True, nl=False)
+    click.secho(f"▶{_for_terminal(document.text[start:end])}◀", bold=True, nl=False)
+    click.secho(_for_terminal(document.text[end:last]), dim=True)
 
 
 def print_sources(answer: Answer) -> None:
@@ -141,18 +142,31 @@ def print_sources(answer: Answer) -> None:
         )
 
 
+def one_line(name: str) -> str:
+    """A name as it may be shown: a line break would break the line, an escape the terminal."""
+    return "".join(each if each.isprintable() else "\ufffd" for each in name)
+
+
+def _for_terminal(text: str) -> str:
+    """Text of a document: exact where it is piped, without escape sequences on a terminal."""
+    if not sys.stdout.isatty():
+        return text
+    return "".join(each if each.isprintable() or each in "\n\t" else "\ufffd" for each in text)
+
+
 def _print_skipped(problems: Sequence[Problem]) -> None:
     by_reason = defaultdict(list)
     for problem in problems:
         by_reason[problem.reason].append(problem.source)
     for reason, sources in by_reason.items():
         more = f" and {len(sources) - 3:,} more" if len(sources) > 3 else ""
-        click.echo(f"skipped: {', '.join(sources[:3])}{more}: {reason}", err=True)
+        names = ", ".join(map(one_line, sources[:3]))
+        click.echo(f"skipped: {names}{more}: {reason}", err=True)
 
 
 def _print_failed(problems: Sequence[Problem]) -> None:
     for problem in problems[:_NAMED]:
-        click.echo(f"not indexed: {problem.source}: {problem.reason}", err=True)
+        click.echo(f"not indexed: {one_line(problem.source)}: {problem.reason}", err=True)
     if len(problems) > _NAMED:
         click.echo(f"and {len(problems) - _NAMED:,} more: `rag status` names all", err=True)
 
@@ -163,7 +177,7 @@ def _print_citation(console: Console, citation: Citation) -> None:
 
 
 def _shortened(text: str) -> str:
-    joined = " ".join(text.split())
+    joined = one_line(" ".join(text.split()))
     return joined if len(joined) <= _QUOTE_CHARACTERS else joined[: _QUOTE_CHARACTERS - 1] + "…"
 
 

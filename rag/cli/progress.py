@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rag.cli.output import as_json, one_line, print_event
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
@@ -33,8 +35,6 @@ def shown() -> Iterator[ProgressCallback]:
 @contextmanager
 def as_events() -> Iterator[ProgressCallback]:
     """JSON lines on standard output: one for each file, and how far it is once a second."""
-    from rag.cli.output import as_json, print_event
-
     last = 0.0
 
     def show(progress: Progress) -> None:
@@ -159,6 +159,5 @@ def _slowest(work: Work) -> str:
 
 
 def _shortened(source: str, width: int = 48) -> str:
-    # A line break in a name would break the line, an escape sequence the terminal.
-    source = "".join(each if each.isprintable() else "\ufffd" for each in source)
+    source = one_line(source)
     return source if len(source) <= width else "…" + source[1 - width :]

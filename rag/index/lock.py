@@ -12,7 +12,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from rag.errors import StoreError
+from rag.errors import LockedError, StoreError
 
 
 @contextmanager
@@ -20,7 +20,8 @@ def writing(directory: Path) -> Iterator[None]:
     """Hold the writer's lock of an index.
 
     Raises:
-        StoreError: at once, if another writer holds it, naming who and since when.
+        LockedError: at once, if another writer holds it, naming who and since when.
+        StoreError: if the folder cannot be written.
     """
     holder = directory / "writer.json"
     try:
@@ -28,7 +29,7 @@ def writing(directory: Path) -> Iterator[None]:
         lock = FileLock(directory / "writer.lock")
         lock.acquire(timeout=0)
     except Timeout:
-        raise StoreError(
+        raise LockedError(
             f"{directory}: is being written by {_described(holder)}: try again when it is done"
         ) from None
     except OSError as error:

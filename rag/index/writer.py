@@ -56,6 +56,21 @@ class Writer:
         self._connection.execute("DELETE FROM snapshot")
         self._connection.execute("DELETE FROM tombstones")
 
+    def reading_settings(self) -> str:
+        """With what settings the last run read files; empty if there was none."""
+        row = self._connection.execute(
+            "SELECT value FROM manifest WHERE key = 'reading_settings'"
+        ).fetchone()
+        return str(row[0]) if row else ""
+
+    def set_reading_settings(self, settings: str) -> None:
+        """Note with what settings files were read."""
+        if settings != self.reading_settings():
+            self._begin()
+            self._connection.execute(
+                "INSERT OR REPLACE INTO manifest VALUES ('reading_settings', ?)", (settings,)
+            )
+
     def roots(self) -> list[StoredRoot]:
         """The folders and files that the index keeps to."""
         return rows.stored_roots(self._connection)

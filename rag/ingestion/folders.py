@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import stat
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple
 from pathlib import Path
 
 from rag import sources
 from rag.config import Config
-from rag.errors import SourceError
+from rag.errors import LockedError, SourceError
 from rag.index import Index, StoredRoot
 from rag.ingestion.run import Run, is_below, is_unchanged, paths_of
 from rag.sources import IGNORE_FILES, Root, SourceFile
@@ -25,6 +26,8 @@ from rag.types import (
 )
 
 Paths = Sequence[str | Path]
+
+_SECONDS_BETWEEN_TRIES = 1.0
 
 
 def ingest(
@@ -167,22 +170,39 @@ def watch(
     # What changed before watching began.
     yield ingest(index, embedder, config, progress=progress)
     for paths in seen:
-        if any(Path(path).name in IGNORE_FILES for path in paths):
-            # What it leaves out, or takes in again, may be anything below it.
-            yield ingest(index, embedder, config, progress=progress)
-            continue
-        with index.write() as writer, Run(writer, embedder, config, progress or no_progress) as run:
-            run.take_manifest(index.directory)
-            run.read([file for path in sorted(paths) for file in _file_at(path, roots)])
-            for path in sorted(paths):
-                if not Path(path).is_dir():
-                    run.prune(path)
-                for folder in map(str, Path(path).parents):
-                    # A folder may have taken the place of a file.
-                    if writer.file(folder) is not None:
-                        run.prune(folder, kept=folder.__ne__)
-            run.finish()
-        yield run.report(index.counts())
+        while True:
+            try:
+                yield _follow(index, embedder, config, roots, sorted(paths), progress)
+                break
+            except LockedError:
+                # Whoever writes will be done: what changed is not to be lost for that.
+                time.sleep(_SECONDS_BETWEEN_TRIES)
+
+
+def _follow(
+    index: Index,
+    embedder: Embedder,
+    config: Config,
+    roots: Sequence[Root],
+    paths: Sequence[str],
+    progress: ProgressCallback | None,
+) -> IngestionReport:
+    """Take in what has changed at `paths`."""
+    if any(Path(path).name in IGNORE_FILES for path in paths):
+        # What it leaves out, or takes in again, may be anything below it.
+        return ingest(index, embedder, config, progress=progress)
+    with index.write() as writer, Run(writer, embedder, config, progress or no_progress) as run:
+        run.take_manifest(index.directory)
+        run.read([file for path in paths for file in _file_at(path, roots)])
+        for path in paths:
+            if not Path(path).is_dir():
+                run.prune(path)
+            for folder in map(str, Path(path).parents):
+                # A folder may have taken the place of a file.
+                if writer.file(folder) is not None:
+                    run.prune(folder, kept=folder.__ne__)
+        run.finish()
+    return run.report(index.counts())
 
 
 def _update(

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import wait
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -40,6 +40,8 @@ _PASSAGES_IN_A_BATCH = 512
 _CHARACTERS_IN_A_BATCH = 8 << 20
 _ITEMS_IN_A_BATCH = 1024
 _SECONDS_BETWEEN_SIGNS = 0.2
+# Settings of sources that say which files are read, or how many at once, and not what can be.
+_CHOOSING = frozenset({"include", "exclude", "hidden", "workers"})
 
 
 class Totals(Protocol):
@@ -134,6 +136,8 @@ class Run:
         if self.rebuild:
             self.writer.clear()
         self._last_known_file = self.writer.last_file_id()
+        # With other limits, or another encoding, what failed may be read now.
+        self.retry |= self.writer.reading_settings() != _reading_settings(self.config)
         known = self.writer.manifest()
         if known is None:
             return
@@ -186,6 +190,7 @@ class Run:
 
     def finish(self) -> None:
         """Commit, and bring the FAISS cache up to date."""
+        self.writer.set_reading_settings(_reading_settings(self.config))
         self.writer.commit()
         with self._timed("write"):
             self.writer.refresh_cache()
@@ -469,6 +474,12 @@ def paths_of(source: str, roots: Sequence[Root]) -> list[str]:
         for root in roots
         if Path(source).is_relative_to(root.source)
     ]
+
+
+def _reading_settings(config: Config) -> str:
+    """All settings that decide on what can be read."""
+    values = asdict(config.sources)
+    return repr([(name, values[name]) for name in values if name not in _CHOOSING])
 
 
 def _source(problem: Problem) -> str:

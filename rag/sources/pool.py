@@ -22,8 +22,9 @@ from rag.sources.worker import decode, document_from, encode
 from rag.types import Document, Problem
 
 _MOST_WORKERS = 4
-# Documents read ahead of whoever takes them; what is beyond waits in its process.
-_READ_AHEAD = 32
+# Documents read ahead of whoever takes them; what is beyond waits in its process. Few: one may
+# have millions of characters.
+_READ_AHEAD = 8
 _WATCH_SECONDS = 0.2
 
 
@@ -227,23 +228,22 @@ class _Worker:
             if self._closed:
                 raise OSError("the pool is closed")
             self._scratch = tempfile.TemporaryDirectory(prefix="rag-", ignore_cleanup_errors=True)
-            process = self._process = subprocess.Popen(
-                # -P: what lies in the working directory is not to be imported.
-                [sys.executable, "-P", "-c", "from rag.sources.worker import main; main()"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                # Ctrl-C is for its owner, who ends it; while it starts it would show a traceback.
-                process_group=0,
-                env={
-                    **os.environ,
-                    "PYTHONPATH": os.pathsep.join(p for p in sys.path if Path(p).is_absolute()),
-                    "TMPDIR": self._scratch.name,
-                    # Threads of NumPy's would take address space, of which a reader has little.
-                    "OMP_NUM_THREADS": "1",
-                    "OPENBLAS_NUM_THREADS": "1",
-                    "MALLOC_ARENA_MAX": "2",
-                },
-            )
+            with _without_interrupts():
+                process = self._process = subprocess.Popen(
+                    # -P: what lies in the working directory is not to be imported.
+                    [sys.executable, "-P", "-c", "from rag.sources.worker import main; main()"],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    env={
+                        **os.environ,
+                        "PYTHONPATH": os.pathsep.join(p for p in sys.path if Path(p).is_absolute()),
+                        "TMPDIR": self._scratch.name,
+                        # Threads of NumPy's would take address space, of which a reader has little.
+                        "OMP_NUM_THREADS": "1",
+                        "OPENBLAS_NUM_THREADS": "1",
+                        "MALLOC_ARENA_MAX": "2",
+                    },
+                )
         if process.stdin is None or process.stdout is None:
             raise AssertionError("a worker without pipes")
         process.stdin.write(encode(asdict(self._config)))
@@ -265,6 +265,22 @@ class _Worker:
             reason = f"its reader ended with exit code {code}"
         seconds = self._config.seconds if self._out_of_time else 0.0
         return Result(file, Problem(file.source, reason), last=True, seconds=seconds)
+
+
+@contextlib.contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """A process that is started here does not get Ctrl-C, which is for its owner.
+
+    Blocked, and not ignored by the process itself, which takes a moment to come to that.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _result(file: SourceFile, fields: dict[str, Any], seconds: float) -> Result:

@@ -10,8 +10,10 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 import signal
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -44,6 +46,10 @@ def main() -> None:
                 results.write(encode(result))
                 results.flush()
         alarm.end()
+    # Whoever owned this process may have been killed, and not tidy up any more.
+    scratch = Path(tempfile.gettempdir())
+    if scratch.name.startswith("rag-"):
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def encode(result: dict[str, Any]) -> bytes:
