@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +10,8 @@ import numpy as np
 import pytest
 
 from rag import RAG, SourceError, StoreError
-from rag.types import Embedder, Progress
+from rag.index import Index
+from rag.types import Embedder, IngestionReport, Progress
 
 
 class Counting:
@@ -523,3 +525,21 @@ def test_progress_tells_files_and_what_became_of_them(rag: RAG, docs: Path) -> N
     assert work is not None
     assert (work.files, work.files_total, work.passages, work.embedded) == (3, 3, 2, 2)
     assert work.tokens > 10
+
+
+def test_watching_waits_for_another_writer(rag: RAG, docs: Path) -> None:
+    rag.index(docs)
+    stop = threading.Event()
+    reports = rag.watch(stop=stop)
+    assert next(reports).unchanged == 2
+    seen: list[IngestionReport] = []
+    follower = threading.Thread(target=lambda: seen.append(next(reports)))
+    with Index(rag.path).write():
+        (docs / "c.txt").write_text("Muons are heavy.")
+        follower.start()
+        follower.join(2.5)
+        assert follower.is_alive()
+        assert not seen
+    follower.join(20)
+    assert seen[0].added == (str(docs / "c.txt"),)
+    stop.set()
