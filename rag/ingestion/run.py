@@ -156,6 +156,7 @@ class Run:
         """Take in what has changed of the files that were found."""
         for result in read_files(self._jobs(found), self.config.sources):
             self._take(result)
+        # The last passages, and then nothing: each call writes the batch of the one before.
         self._submit()
         self._submit()
 
