@@ -67,5 +67,9 @@ class QuestionError(RagError):
     """The question itself cannot be used: it is empty, or longer than the model reads."""
 
 
+class FilterError(QuestionError):
+    """A filter cannot be read: it names an unknown field, or a value that cannot be compared."""
+
+
 class GenerationError(RagError):
     """The generator cannot be reached, or stopped in the middle of an answer."""

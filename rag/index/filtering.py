@@ -1,0 +1,118 @@
+"""Filter -> ids of the chunks that pass, by SQL."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sqlite3
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from rag.filters.algebra import And, Field, Filter, Not, Test, field_of
+from rag.filters.comparison import page_bounds, predicate, value_at
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+# A function cannot be replaced while a statement runs on the connection: each has its own name.
+_numbers = itertools.count()
+# Of longer lists SQLite makes expressions that are too deep for it.
+_MOST_VALUES = 100
+_IN_BOUNDS = "coalesce(page >= ? AND page < ?, 0)"
+
+
+@dataclass(frozen=True, slots=True)
+class _Condition:
+    """SQL that is 0 or 1, never NULL, and the values bound to it."""
+
+    sql: str
+    values: tuple[Any, ...] = ()
+
+
+def chunk_ids(connection: sqlite3.Connection, filter: Filter) -> NDArray[np.int64]:  # noqa: A002
+    """The ids of all chunks for which `rag.filters.matches` is true, in ascending order.
+
+    A test of documents is decided once for each of them: by SQL, or, where that has no word for it
+    (globs, accents, dates), by a Python function.
+    """
+    import numpy as np
+
+    parts = filter.parts if isinstance(filter, And) else (filter,)
+    flags: list[_Condition] = []
+    document = _joined("AND", [_condition(connection, p) for p in parts if not _reads_chunks(p)])
+    chunk = _joined("AND", [_condition(connection, p, flags) for p in parts if _reads_chunks(p)])
+    columns = "".join(f", {flag.sql} AS flag_{at}" for at, flag in enumerate(flags))
+    # One long text is fetched several times faster than as many rows.
+    (found,) = connection.execute(
+        f"WITH passing AS MATERIALIZED (SELECT id{columns} FROM documents WHERE {document.sql}) "
+        "SELECT group_concat(chunks.id) FROM passing "
+        f"CROSS JOIN chunks ON chunks.document_id = passing.id WHERE {chunk.sql}",
+        [value for condition in (*flags, document, chunk) for value in condition.values],
+    ).fetchone()
+    return np.sort(np.fromstring(found or "", dtype=np.int64, sep=","))
+
+
+def _reads_chunks(part: Filter) -> bool:
+    if isinstance(part, Test):
+        return field_of(part.field).of_chunk
+    return any(map(_reads_chunks, [part.part] if isinstance(part, Not) else part.parts))
+
+
+def _condition(
+    connection: sqlite3.Connection, part: Filter, flags: list[_Condition] | None = None
+) -> _Condition:
+    """A filter on documents; with `flags` one on chunks, for which what documents say is a flag."""
+    if flags is not None and not _reads_chunks(part):
+        flags.append(_condition(connection, part))
+        return _Condition(f"passing.flag_{len(flags) - 1}")
+    if isinstance(part, Test):
+        return _test(connection, part)
+    if isinstance(part, Not):
+        negated = _condition(connection, part.part, flags)
+        return _Condition(f"NOT {negated.sql}", negated.values)
+    word = "AND" if isinstance(part, And) else "OR"
+    return _joined(word, [_condition(connection, inner, flags) for inner in part.parts])
+
+
+def _joined(word: str, conditions: Sequence[_Condition]) -> _Condition:
+    if not conditions:
+        return _Condition("1")
+    sql = f" {word} ".join(condition.sql for condition in conditions)
+    return _Condition(f"({sql})", tuple(v for condition in conditions for v in condition.values))
+
+
+def _test(connection: sqlite3.Connection, test: Test) -> _Condition:
+    field = field_of(test.field)
+    few = len(test.values) <= _MOST_VALUES
+    if few and field.kind == "page":
+        bounds = [page_bounds(test.operator, value) for value in test.values]
+        return _joined("OR", [_Condition(_IN_BOUNDS, pair) for pair in bounds])
+    if few and field.kind == "id":
+        return _Condition(f"id IN ({','.join('?' * len(test.values))})", test.values)
+    name = f"passes_{next(_numbers)}"
+    connection.create_function(name, -1, _function(field, predicate(test)), deterministic=True)
+    columns = ", ".join(field.columns)
+    if not field.keys:
+        return _Condition(f"{name}({columns})")
+    if field.columns:
+        return _Condition(f"{name}(metadata, {columns})")
+    # Without its key, as JSON writes it, there is nothing in the metadata to be looked at.
+    key = json.dumps(field.keys[0][-1], ensure_ascii=False)
+    return _Condition(f"(instr(metadata, ?) AND {name}(metadata))", (key,))
+
+
+def _function(field: Field, passes: Callable[..., bool]) -> Callable[..., bool]:
+    if field.columns == ("heading",):
+        # The chunks of one section have one heading.
+        return lru_cache(maxsize=4096)(lambda heading: passes(json.loads(heading)))
+    if not field.keys:
+        return passes
+
+    def passes_metadata(text: str, *columns: Any) -> bool:
+        metadata = json.loads(text)
+        return passes(*(value_at(metadata, key) for key in field.keys), *columns)
+
+    return passes_metadata
