@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rag.index.snapshot import SnapshotRow
+from rag.index.caches import CacheRow
 from rag.types import Chunk, Document, Heading, Page, Problem
 
 if TYPE_CHECKING:
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from rag.types import Vectors
 
     Ids = NDArray[np.int64]
+
+# What is not known to be in another language is read as this one.
+UNKNOWN_LANGUAGE = "en"
 
 # Rows of vectors that are held in memory at once while all of them are gone through.
 _BLOCK_ROWS = 4096
@@ -132,12 +135,36 @@ def manifest(connection: sqlite3.Connection) -> Manifest | None:
     return Manifest(**{key: kind(values[key]) for key, kind in kinds.items()})
 
 
-def snapshot_row(connection: sqlite3.Connection) -> SnapshotRow | None:
-    """The row that points to the FAISS cache, if there is one."""
+def cache_row(connection: sqlite3.Connection, kind: str) -> CacheRow | None:
+    """The row that points to the cache of a kind (`vectors` or `terms`), if there is one."""
     row = connection.execute(
-        "SELECT generation, file, sha256, max_id, count FROM snapshot"
+        "SELECT generation, name, sha256, max_id, count FROM caches WHERE kind = ?", (kind,)
     ).fetchone()
-    return SnapshotRow(*row) if row else None
+    return CacheRow(*row) if row else None
+
+
+def languages(connection: sqlite3.Connection) -> tuple[str, ...]:
+    """The languages (ISO 639-1) that documents are or were in."""
+    found = connection.execute("SELECT language FROM languages ORDER BY language")
+    return tuple(row[0] for row in found)
+
+
+def language_of(metadata: Mapping[str, Any]) -> str:
+    """The language of a document with this metadata (ISO 639-1)."""
+    found = metadata.get("language")
+    return found if found and isinstance(found, str) else UNKNOWN_LANGUAGE
+
+
+def passages(
+    connection: sqlite3.Connection, where: str, values: Sequence[int]
+) -> Iterator[tuple[Chunk, str, str]]:
+    """Chunks by document, each with its document's title and language."""
+    for row in connection.execute(
+        f"SELECT {CHUNK_COLUMNS}, title, metadata FROM chunks "
+        f"JOIN documents ON documents.id = document_id WHERE {where} ORDER BY chunks.id",
+        tuple(values),
+    ):
+        yield chunk(row[:-2]), row[-2], language_of(json.loads(row[-1]))
 
 
 def vector_blocks(

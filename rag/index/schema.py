@@ -7,13 +7,15 @@ from pathlib import Path
 
 from rag.errors import StoreError
 
-FORMAT = 2
+FORMAT = 3
 DATABASE = "index.sqlite"
 
 # A file's row is complete once all of it is in: what an interrupted run left is read again. A
 # file that cannot be read has a row too, with its problem. `passage_hash` is that of what was
 # embedded for a chunk. A chunk's text is a slice of its document's text and is not stored twice.
-# Chunk ids are AUTOINCREMENT, so that an id in an old FAISS file can never mean another chunk.
+# Chunk ids are AUTOINCREMENT, so that an id in an old FAISS file can never mean another chunk, and
+# so are generations of caches. A document's text is its last column: what comes after long text
+# is slow to reach. Tombstones are what the vectors' cache still holds of chunks that are gone.
 SCHEMA = """
 CREATE TABLE manifest (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE files (
@@ -46,7 +48,6 @@ CREATE TABLE documents (
     file_id INTEGER NOT NULL REFERENCES files (id) ON DELETE CASCADE,
     source TEXT NOT NULL,
     title TEXT NOT NULL,
-    text TEXT NOT NULL,
     media_type TEXT NOT NULL,
     content_hash TEXT NOT NULL,
     modified REAL,
@@ -54,7 +55,8 @@ CREATE TABLE documents (
     pages TEXT NOT NULL,
     headings TEXT NOT NULL,
     verbatim INTEGER NOT NULL,
-    markup TEXT NOT NULL
+    markup TEXT NOT NULL,
+    text TEXT NOT NULL
 );
 CREATE INDEX documents_by_file ON documents (file_id);
 CREATE TABLE chunks (
@@ -75,9 +77,11 @@ CREATE TABLE tombstones (chunk_id INTEGER PRIMARY KEY);
 CREATE TRIGGER bury_chunk AFTER DELETE ON chunks BEGIN
     INSERT OR IGNORE INTO tombstones VALUES (OLD.id);
 END;
-CREATE TABLE snapshot (
-    generation INTEGER PRIMARY KEY,
-    file TEXT NOT NULL,
+CREATE TABLE languages (language TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE caches (
+    generation INTEGER PRIMARY KEY AUTOINCREMENT,
+    kind TEXT NOT NULL UNIQUE,
+    name TEXT NOT NULL,
     sha256 TEXT NOT NULL,
     max_id INTEGER NOT NULL,
     count INTEGER NOT NULL

@@ -1,24 +1,20 @@
-"""The index as a folder: documents, chunks and vectors in, nearest chunks out."""
+"""The index as a folder: what it holds, and who may read and write it."""
 
 from __future__ import annotations
 
 import sqlite3
-import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from rag.errors import StoreError
-from rag.index import rows, snapshot
+from rag.index import rows
 from rag.index.lock import writing
+from rag.index.reading import OpenCaches, Reading
 from rag.index.rows import FileState, Manifest, StoredRoot
 from rag.index.schema import DATABASE, connect
 from rag.index.writer import Writer
-from rag.types import Chunk, Document, Embedder, Hit, Stage
-
-if TYPE_CHECKING:
-    from rag.types import Vectors
+from rag.types import Chunk, Document, Embedder
 
 
 class Index:
@@ -30,8 +26,7 @@ class Index:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self._lock = threading.Lock()
-        self._cached: tuple[str, Any] | None = None
+        self._caches = OpenCaches(directory)
 
     def exists(self) -> bool:
         """Whether an index was ever committed here."""
@@ -116,34 +111,6 @@ class Index:
                 ).fetchall()
         return [rows.document(row) for row in found]
 
-    def search(self, query: Vectors, k: int) -> list[Hit]:
-        """The `k` chunks with the highest inner product with `query` (float32 `[dim]`).
-
-        Exact; equal scores in the order of chunk ids.
-        """
-        with self._reading() as connection:
-            scored = self._nearest(connection, query, k)
-            found = {
-                row[0]: row
-                for row in connection.execute(
-                    f"SELECT {rows.CHUNK_COLUMNS}, source, title FROM chunks "
-                    "JOIN documents ON documents.id = document_id "
-                    f"WHERE chunks.id IN ({','.join('?' * len(scored))})",
-                    [chunk_id for chunk_id, _ in scored],
-                )
-            }
-        return [
-            Hit(
-                chunk=rows.chunk(found[chunk_id][:-2]),
-                score=score,
-                rank=rank,
-                source=found[chunk_id][-2],
-                title=found[chunk_id][-1],
-                trace=(Stage("dense", rank, score),),
-            )
-            for rank, (chunk_id, score) in enumerate(scored, start=1)
-        ]
-
     @contextmanager
     def write(self) -> Iterator[Writer]:
         """The one writer of this index; what it did not commit is undone at the end.
@@ -167,6 +134,12 @@ class Index:
                     connection.execute("ROLLBACK")
 
     @contextmanager
+    def reading(self) -> Iterator[Reading]:
+        """One state of the index for as many looks as a search takes."""
+        with self._reading() as connection:
+            yield Reading(self.directory, connection, self._caches)
+
+    @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
         with closing(connect(self.directory)) as connection:
             try:
@@ -177,51 +150,6 @@ class Index:
                     f"{self.directory / DATABASE}: cannot be read: {error}: "
                     "delete the folder and index again, or bring back a copy"
                 ) from error
-
-    def _nearest(
-        self, connection: sqlite3.Connection, query: Vectors, k: int
-    ) -> list[tuple[int, float]]:
-        import numpy as np
-
-        manifest = rows.manifest(connection)
-        if manifest is None:
-            raise StoreError(
-                f"{self.directory}: holds no index: build one with `rag index PATH...`"
-            )
-        if query.shape != (manifest.dim,):
-            raise StoreError(
-                f"{self.directory}: holds vectors of dimension {manifest.dim} "
-                f"({manifest.embedder}), the question's has {query.shape[-1]}"
-            )
-        row = rows.snapshot_row(connection)
-        found: list[tuple[int, float]] = []
-        newer_than = 0
-        if row is not None:
-            buried = np.array(
-                connection.execute("SELECT chunk_id FROM tombstones").fetchall(), dtype=np.int64
-            ).reshape(-1)
-            found = snapshot.search(self._faiss(connection, row, manifest.dim), query, k, buried)
-            newer_than = row.max_id
-        newer = rows.vector_blocks(connection, manifest.dim, "id > ?", (newer_than,))
-        for ids, vectors in newer:
-            scores = vectors @ query
-            best = np.argsort(-scores, kind="stable")[:k]
-            found += [(int(ids[at]), float(scores[at])) for at in best]
-        return sorted(found, key=lambda pair: (-pair[1], pair[0]))[:k]
-
-    def _faiss(self, connection: sqlite3.Connection, row: snapshot.SnapshotRow, dim: int) -> Any:
-        with self._lock:
-            if self._cached is None or self._cached[0] != row.sha256:
-                loaded = snapshot.load(self.directory, row)
-                if loaded is None:
-                    # The truth is at hand: a lost or damaged cache costs time, nothing else.
-                    loaded = snapshot.build(
-                        dim,
-                        rows.chunk_count(connection, row.max_id),
-                        rows.vector_blocks(connection, dim, "id <= ?", (row.max_id,)),
-                    )
-                self._cached = (row.sha256, loaded)
-            return self._cached[1]
 
 
 def check_embedder(manifest: Manifest, embedder: Embedder, directory: Path) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rag.errors import StoreError
-from rag.index import rows, snapshot
+from rag.index import rows, terms, vectors
+from rag.index.caches import CacheRow, remove_others
 from rag.index.rows import FileRecord, FileState, Manifest, StoredRoot
 from rag.types import Chunk, Document, Problem
 
@@ -34,6 +35,12 @@ class Writer:
             "CREATE TEMP TABLE seen (file_id INTEGER, document_id TEXT, "
             "PRIMARY KEY (file_id, document_id)) WITHOUT ROWID"
         )
+        # Chunks that go in this transaction, for the cache of terms.
+        connection.execute("CREATE TEMP TABLE gone (chunk_id INTEGER PRIMARY KEY)")
+        connection.execute(
+            "CREATE TEMP TRIGGER note_gone AFTER DELETE ON main.chunks BEGIN "
+            "INSERT OR IGNORE INTO gone VALUES (OLD.id); END"
+        )
 
     def manifest(self) -> Manifest | None:
         """With what the index was built; None if it is new."""
@@ -48,12 +55,13 @@ class Writer:
         )
 
     def clear(self) -> None:
-        """Forget all: manifest, files, roots, and the pointer to the FAISS cache."""
+        """Forget all: manifest, files, roots, languages, and the pointers to the caches."""
         self._begin()
         self._connection.execute("DELETE FROM manifest WHERE key != 'format'")
         self._connection.execute("DELETE FROM files")
         self._connection.execute("DELETE FROM roots")
-        self._connection.execute("DELETE FROM snapshot")
+        self._connection.execute("DELETE FROM languages")
+        self._connection.execute("DELETE FROM caches")
         self._connection.execute("DELETE FROM tombstones")
 
     def reading_settings(self) -> str:
@@ -237,17 +245,21 @@ class Writer:
         return found
 
     def commit(self) -> None:
-        """Make everything since the last commit durable and visible."""
-        if self._connection.in_transaction:
-            self._connection.execute("COMMIT")
+        """Make everything since the last commit durable and visible, the terms' cache with it."""
+        if not self._connection.in_transaction:
+            return
+        kept = self._refresh_terms()
+        self._connection.execute("COMMIT")
+        remove_others(self._directory, "terms-*", kept)
 
     def refresh_cache(self) -> None:
         """Write a new FAISS cache if the last one has fallen behind, or is damaged or missing."""
         manifest = self.manifest()
         if manifest is None:
             return
-        row = rows.snapshot_row(self._connection)
-        newest = self._connection.execute("SELECT coalesce(max(id), 0) FROM chunks").fetchone()[0]
+        self._mend_terms()
+        row = rows.cache_row(self._connection, "vectors")
+        newest = self._newest()
         if row is not None:
             newer, buried = self._connection.execute(
                 "SELECT (SELECT count(*) FROM chunks WHERE id > ?), "
@@ -255,31 +267,75 @@ class Writer:
                 (row.max_id,),
             ).fetchone()
             fresh = newer + buried <= max(_STALE_ROWS, _STALE_SHARE * row.count)
-            if fresh and snapshot.is_intact(self._directory, row):
+            if fresh and vectors.is_intact(self._directory, row):
                 return
-        generation = row.generation + 1 if row else self._next_generation()
         blocks = rows.vector_blocks(self._connection, manifest.dim, "id <= ?", (newest,))
         count = rows.chunk_count(self._connection, newest)
-        built = snapshot.build(manifest.dim, count, blocks)
-        name, sha256 = snapshot.write(self._directory, generation, built)
+        built = vectors.build(manifest.dim, count, blocks)
+        written = vectors.write(self._directory, self._next_generation(), built, newest)
         self._begin()
-        self._connection.execute("DELETE FROM snapshot")
-        self._connection.execute(
-            "INSERT INTO snapshot VALUES (?, ?, ?, ?, ?)",
-            (generation, name, sha256, newest, built.ntotal),
-        )
+        self._point("vectors", written)
         self._connection.execute("DELETE FROM tombstones WHERE chunk_id <= ?", (newest,))
         self.commit()
-        snapshot.remove_others(self._directory, keep=name)
+        remove_others(self._directory, "vectors-*.faiss*", {written.name})
+
+    def _refresh_terms(self) -> set[str]:
+        """Bring the terms' cache to what this transaction commits; returns the folders to keep.
+
+        It is named in the same transaction: readers never see one without the other.
+        """
+        row = rows.cache_row(self._connection, "terms")
+        after = row.max_id if row else 0
+        newest = self._newest()
+        gone = [each for (each,) in self._connection.execute("SELECT chunk_id FROM gone")]
+        self._connection.execute("DELETE FROM gone")
+        if row is not None and newest == after and not gone:
+            return {row.name}
+        # What is put and taken out again within one transaction was never in the cache.
+        removed = [each for each in gone if each <= after]
+        current = self._write_terms(row, "chunks.id > ?", (after,), removed, newest)
+        # A reader that has just begun may still be about to open the one before.
+        return {each.name for each in (row, current) if each}
+
+    def _mend_terms(self) -> None:
+        row = rows.cache_row(self._connection, "terms")
+        if row is not None and terms.is_intact(self._directory, row):
+            return
+        self._begin()
+        self._write_terms(None, "true", (), (), self._newest())
+        self.commit()
+
+    def _write_terms(
+        self,
+        before: CacheRow | None,
+        where: str,
+        values: Sequence[int],
+        removed: Sequence[int],
+        newest: int,
+    ) -> CacheRow:
+        found = rows.passages(self._connection, where, values)
+        entries = (terms.entry(*passage) for passage in found)
+        generation = self._next_generation()
+        written = terms.write(self._directory, generation, before, entries, removed, newest)
+        self._point("terms", written)
+        return written
+
+    def _newest(self) -> int:
+        row = self._connection.execute("SELECT coalesce(max(id), 0) FROM chunks").fetchone()
+        return int(row[0])
 
     def _next_generation(self) -> int:
-        # After `clear` no row tells the last one, but its file may still be there for readers.
-        taken = [
-            int(path.stem.removeprefix("vectors-"))
-            for path in self._directory.glob("vectors-*.faiss")
-            if path.stem.removeprefix("vectors-").isdigit()
-        ]
-        return max(taken, default=0) + 1
+        row = self._connection.execute(
+            "SELECT seq FROM sqlite_sequence WHERE name = 'caches'"
+        ).fetchone()
+        return int(row[0]) + 1 if row else 1
+
+    def _point(self, kind: str, row: CacheRow) -> None:
+        self._connection.execute("DELETE FROM caches WHERE kind = ?", (kind,))
+        self._connection.execute(
+            "INSERT INTO caches VALUES (?, ?, ?, ?, ?, ?)",
+            (row.generation, kind, row.name, row.sha256, row.max_id, row.count),
+        )
 
     def _begin(self) -> None:
         if not self._connection.in_transaction:
@@ -313,6 +369,8 @@ class Writer:
                 document.markup,
             ),
         )
+        language = rows.language_of(document.metadata)
+        self._connection.execute("INSERT OR IGNORE INTO languages VALUES (?)", (language,))
         self._connection.executemany(
             'INSERT INTO chunks (document_id, start, "end", ordinal, heading, page, line, '
             "passage_hash, vector) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",

@@ -1,13 +1,14 @@
-"""FAISS files: immutable caches of the vectors in SQLite, replaced as a whole."""
+"""The vectors' cache: a FAISS file, immutable, replaced as a whole."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from rag.index.caches import CacheRow, sync_directory
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,17 +20,6 @@ if TYPE_CHECKING:
 
 
 _WRITE_BYTES = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class SnapshotRow:
-    """The row that points to the cache: it holds every chunk up to `max_id` that then lived."""
-
-    generation: int
-    file: str
-    sha256: str
-    max_id: int
-    count: int
 
 
 def build(dim: int, count: int, blocks: Iterable[tuple[Ids, Vectors]]) -> Any:
@@ -52,8 +42,8 @@ def build(dim: int, count: int, blocks: Iterable[tuple[Ids, Vectors]]) -> Any:
     return flat
 
 
-def write(directory: Path, generation: int, faiss_index: Any) -> tuple[str, str]:
-    """Write a cache durably under a new name; returns its file name and SHA-256.
+def write(directory: Path, generation: int, faiss_index: Any, newest: int) -> CacheRow:
+    """Write a cache durably under a new name.
 
     Written by Python, piece by piece: `faiss.write_index` can report success on a full disk.
     """
@@ -73,10 +63,10 @@ def write(directory: Path, generation: int, faiss_index: Any) -> tuple[str, str]
         os.fsync(file.fileno())
     temporary.replace(directory / name)
     sync_directory(directory)
-    return name, digest.hexdigest()
+    return CacheRow(generation, name, digest.hexdigest(), newest, faiss_index.ntotal)
 
 
-def load(directory: Path, row: SnapshotRow) -> Any | None:
+def load(directory: Path, row: CacheRow) -> Any | None:
     """The cache that `row` points to, or None if it is missing or not what was written.
 
     FAISS itself has no checksum: a flipped byte would load without a word.
@@ -85,7 +75,7 @@ def load(directory: Path, row: SnapshotRow) -> Any | None:
     import numpy as np
 
     try:
-        data = (directory / row.file).read_bytes()
+        data = (directory / row.name).read_bytes()
     except OSError:
         return None
     if hashlib.sha256(data).hexdigest() != row.sha256:
@@ -93,45 +83,29 @@ def load(directory: Path, row: SnapshotRow) -> Any | None:
     return faiss.deserialize_index(np.frombuffer(data, dtype=np.uint8))
 
 
-def is_intact(directory: Path, row: SnapshotRow) -> bool:
+def is_intact(directory: Path, row: CacheRow) -> bool:
     """Whether the cache that `row` points to is there, and what was written."""
     try:
-        with (directory / row.file).open("rb") as file:
+        with (directory / row.name).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest() == row.sha256
     except OSError:
         return False
 
 
-def search(faiss_index: Any, query: Vectors, k: int, buried: Ids) -> list[tuple[int, float]]:
-    """The `k` best (chunk id, inner product), best first, `buried` ids left out."""
+def search(
+    faiss_index: Any, query: Vectors, k: int, *, without: Ids, within: Ids | None = None
+) -> list[tuple[int, float]]:
+    """The `k` best (chunk id, inner product), best first, of ids `within`, `without` others."""
     import faiss
+    import numpy as np
 
     if faiss_index.ntotal == 0:
         return []
-    parameters = None
-    if len(buried):
-        kept = faiss.IDSelectorNot(faiss.IDSelectorBatch(buried))
-        parameters = faiss.SearchParameters(sel=kept)  # type: ignore[call-arg]
+    kept: Any = None
+    if within is not None:
+        kept = faiss.IDSelectorBatch(np.setdiff1d(within, without))
+    elif len(without):
+        kept = faiss.IDSelectorNot(faiss.IDSelectorBatch(without))
+    parameters = faiss.SearchParameters(sel=kept) if kept else None  # type: ignore[call-arg]
     scores, ids = faiss_index.search(query[None, :], min(k, faiss_index.ntotal), params=parameters)
     return [(int(i), float(s)) for i, s in zip(ids[0], scores[0], strict=True) if i >= 0]
-
-
-def remove_others(directory: Path, keep: str) -> None:
-    """Delete the caches that nothing points to any more.
-
-    Readers hold a cache in memory; one that comes too late for its file reads SQLite instead.
-    """
-    for path in directory.glob("vectors-*.faiss*"):
-        if path.name != keep:
-            path.unlink(missing_ok=True)
-
-
-def sync_directory(directory: Path) -> None:
-    """Make a rename in `directory` durable, where the system can open directories."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

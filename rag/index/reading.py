@@ -1,0 +1,233 @@
+"""One state of the index: nearest chunks, chunks with the words of a question, what they are."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from rag.errors import StoreError
+from rag.index import filtering, rows, terms, vectors
+from rag.index.caches import CacheRow
+from rag.index.rows import Manifest
+from rag.types import Chunk, Document
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from rag.filters import Filter
+    from rag.lexical import LexicalQuery
+    from rag.types import Vectors
+
+    Ids = NDArray[np.int64]
+
+T = TypeVar("T")
+
+Scored = list[tuple[int, float]]
+"""Chunk ids with their scores, best first; equal scores in the order of ids."""
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A stored chunk with what its document says of it."""
+
+    chunk: Chunk
+    source: str
+    title: str
+    language: str
+
+    @property
+    def whole(self) -> str:
+        """Title, headings and text, as its words are indexed."""
+        return "\n".join(dict.fromkeys((self.title, *self.chunk.heading, self.chunk.text)))
+
+
+class OpenCaches:
+    """The caches that were opened last, shared by all readers of one process.
+
+    One that is lost or damaged is built in memory from the truth: that costs time, nothing else.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._locks = {"vectors": threading.Lock(), "terms": threading.Lock()}
+        self._opened: dict[str, tuple[str, Any]] = {}
+
+    def vectors(self, connection: sqlite3.Connection, row: CacheRow, dim: int) -> Any:
+        """The FAISS index that a row points to."""
+
+        def build() -> Any:
+            count = rows.chunk_count(connection, row.max_id)
+            blocks = rows.vector_blocks(connection, dim, "id <= ?", (row.max_id,))
+            return vectors.build(dim, count, blocks)
+
+        return self._open("vectors", row, vectors.load, build)
+
+    def terms(self, connection: sqlite3.Connection, row: CacheRow) -> terms.TermsIndex:
+        """The index of terms that a row points to."""
+
+        def build() -> terms.TermsIndex:
+            found = rows.passages(connection, "true", ())
+            return terms.in_memory(terms.entry(*passage) for passage in found)
+
+        return self._open("terms", row, terms.load, build)
+
+    def _open(
+        self,
+        kind: str,
+        row: CacheRow,
+        load: Callable[[Path, CacheRow], T | None],
+        build: Callable[[], T],
+    ) -> T:
+        with self._locks[kind]:
+            known = self._opened.get(kind)
+            if known is None or known[0] != row.sha256:
+                opened = load(self._directory, row)
+                known = (row.sha256, build() if opened is None else opened)
+                self._opened[kind] = known
+            found: T = known[1]
+            return found
+
+
+class Reading:
+    """A look at one state of an index; whatever is written meanwhile is not seen."""
+
+    def __init__(self, directory: Path, connection: sqlite3.Connection, caches: OpenCaches) -> None:
+        self.directory = directory
+        self._connection = connection
+        self._caches = caches
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """With what the index was built.
+
+        Raises:
+            StoreError: if nothing was ever committed to it.
+        """
+        found = rows.manifest(self._connection)
+        if found is None:
+            raise StoreError(
+                f"{self.directory}: holds no index: build one with `rag index PATH...`"
+            )
+        return found
+
+    @cached_property
+    def languages(self) -> tuple[str, ...]:
+        """The languages (ISO 639-1) of the documents."""
+        return rows.languages(self._connection)
+
+    def passing(self, wanted: Filter) -> Ids:
+        """The ids of the chunks that pass a filter, in order."""
+        return filtering.chunk_ids(self._connection, wanted)
+
+    def nearest(self, query: Vectors, k: int, within: Ids | None = None) -> Scored:
+        """The `k` chunks with the highest inner product with `query` (float32 `[dim]`).
+
+        Exact, of ids `within` if given.
+        """
+        import numpy as np
+
+        dim = self.manifest.dim
+        if query.shape != (dim,):
+            raise StoreError(
+                f"{self.directory}: holds vectors of dimension {dim} "
+                f"({self.manifest.embedder}), the question's has {query.shape[-1]}"
+            )
+        row = rows.cache_row(self._connection, "vectors")
+        found: Scored = []
+        newer_than = 0
+        if row is not None:
+            buried = np.array(
+                self._connection.execute("SELECT chunk_id FROM tombstones").fetchall(), np.int64
+            ).reshape(-1)
+            opened = self._caches.vectors(self._connection, row, dim)
+            found = vectors.search(opened, query, k, without=buried, within=within)
+            newer_than = row.max_id
+        newer = rows.vector_blocks(self._connection, dim, "id > ?", (newer_than,))
+        for ids, block in newer:
+            scores = block @ query
+            if within is not None:
+                wanted = np.isin(ids, within)
+                ids, scores = ids[wanted], scores[wanted]  # noqa: PLW2901
+            best = np.argsort(-scores, kind="stable")[:k]
+            found += [(int(ids[at]), float(scores[at])) for at in best]
+        return sorted(found, key=lambda pair: (-pair[1], pair[0]))[:k]
+
+    def matching(
+        self,
+        query: LexicalQuery,
+        k: int,
+        within: Ids | None = None,
+        related: Mapping[str, float] | None = None,
+    ) -> Scored:
+        """The `k` chunks that match the words of a question best, by BM25.
+
+        `related` are further words with their weights, where a word of the question weighs 1.
+        """
+        row = rows.cache_row(self._connection, "terms")
+        if row is None:
+            return []
+        opened = self._caches.terms(self._connection, row)
+        return opened.search(query, k, within=within, related=related)
+
+    def holding(self, query: LexicalQuery, within: Ids | None = None) -> Ids:
+        """The ids of the chunks that hold a query's phrases, and nothing that it excludes."""
+        import numpy as np
+
+        every = "SELECT id FROM chunks ORDER BY id"
+        ids = np.array([row[0] for row in self._connection.execute(every)], dtype=np.int64)
+        if within is not None:
+            ids = np.intersect1d(ids, within)
+        row = rows.cache_row(self._connection, "terms")
+        if row is None:
+            return ids
+        opened = self._caches.terms(self._connection, row)
+        for phrase in query.phrases:
+            ids = np.intersect1d(ids, opened.holding(phrase))
+        for phrase in query.excluded:
+            ids = np.setdiff1d(ids, opened.holding(phrase))
+        return ids
+
+    def vectors(self, ids: Sequence[int]) -> Vectors:
+        """float32 `[len(ids), dim]`, as they are stored."""
+        import numpy as np
+
+        found = dict(
+            self._connection.execute(
+                f"SELECT id, vector FROM chunks WHERE id IN ({_marks(ids)})", list(ids)
+            )
+        )
+        halves = np.frombuffer(b"".join(found[each] for each in ids), dtype="<f2")
+        return halves.reshape(len(ids), self.manifest.dim).astype(np.float32)
+
+    def passages(self, ids: Collection[int]) -> dict[int, Passage]:
+        """Chunks by id; one that is not there any more is left out."""
+        found = self._connection.execute(
+            f"SELECT {rows.CHUNK_COLUMNS}, source, title, metadata "
+            "FROM chunks JOIN documents ON documents.id = document_id "
+            f"WHERE chunks.id IN ({_marks(ids)})",
+            list(ids),
+        )
+        return {
+            row[0]: Passage(
+                rows.chunk(row[:-3]), row[-3], row[-2], rows.language_of(json.loads(row[-1]))
+            )
+            for row in found
+        }
+
+    def documents(self, ids: Collection[str]) -> dict[str, Document]:
+        """Documents by id."""
+        found = self._connection.execute(
+            f"SELECT {rows.DOCUMENT_COLUMNS} FROM documents WHERE id IN ({_marks(ids)})", list(ids)
+        )
+        return {row[0]: rows.document(row) for row in found}
+
+
+def _marks(values: Collection[Any]) -> str:
+    return ",".join("?" * len(values))

@@ -1,0 +1,299 @@
+"""The terms' cache: a tantivy index, one folder a generation, each immutable once it is named.
+
+A generation is made of the one before: its files are linked, what is new is added as a segment,
+and the folder gets a name of its own. So it costs what has changed, and readers keep theirs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import chain, islice, pairwise, product
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rag.errors import StoreError, first_line
+from rag.index.caches import CacheRow, sync_directory
+from rag.lexical import LexicalQuery, analyse
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from rag.types import Chunk
+
+    Ids = NDArray[np.int64]
+
+# What two words that follow one another in a question, stop words left out, count for where they do
+# so in a passage: the ordered pairs of Metzler & Croft, SIGIR 2005. docs/retrieval.md has others.
+PAIR_WEIGHT = 0.4
+
+_ID, _WORDS, _COMPOUNDS = "chunk", "words", "compounds"
+# Between headings and text, so that no phrase goes across.
+_BORDER = "¶"
+_HEAP_BYTES = 64_000_000
+_LOCKS = frozenset({".tantivy-writer.lock", ".tantivy-meta.lock"})
+# Up to here the ids of a filter are looked up; of more, most hits pass anyway.
+_LOOKED_UP = 20_000
+_MOST_VARIANTS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """The terms of one chunk, joined by spaces."""
+
+    chunk_id: int
+    words: str
+    compounds: str
+
+
+def entry(chunk: Chunk, title: str, language: str) -> Entry:
+    """What is indexed of a chunk: the document's title, the headings above it, and its text."""
+    above = analyse(" \n".join(dict.fromkeys((title, *chunk.heading))), language)
+    own = analyse(chunk.text, language)
+    return Entry(
+        chunk.id,
+        " ".join((*above.words, _BORDER, *own.words)),
+        " ".join((*above.compounds, *own.compounds)),
+    )
+
+
+class TermsIndex:
+    """An open cache. Scores are BM25 (Robertson et al., TREC-3 1994) with k1 = 1.2 and b = 0.75."""
+
+    def __init__(self, index: Any) -> None:
+        # Generations never change: nothing is to be watched for.
+        index.config_reader(reload_policy="manual")
+        index.reload()
+        self._searcher = index.searcher()
+
+    @property
+    def count(self) -> int:
+        """How many chunks it holds."""
+        return int(self._searcher.num_docs)
+
+    def search(
+        self,
+        query: LexicalQuery,
+        k: int,
+        *,
+        within: Ids | None = None,
+        related: Mapping[str, float] | None = None,
+    ) -> list[tuple[int, float]]:
+        """The `k` best (chunk id, BM25 score), best first, of ids `within`.
+
+        `related` are further words with their weights, where a word of the question weighs 1.
+        """
+        wanted = _query(query, related or {})
+        if wanted is None or (within is not None and not len(within)):
+            return []
+        if within is None:
+            return self._best(wanted, k)
+        if len(within) <= _LOOKED_UP:
+            return self._best(_restricted(wanted, within), k)
+        allowed = set(within.tolist())
+        limit = k
+        while True:
+            found = self._best(wanted, limit)
+            passing = [pair for pair in found if pair[0] in allowed]
+            if len(passing) >= k or len(found) < limit:
+                return passing[:k]
+            limit *= 4
+
+    def holding(self, phrase: Sequence[Sequence[str]]) -> Ids:
+        """The ids of all chunks that hold a phrase, or one word."""
+        import numpy as np
+
+        found = self._best(_phrase(phrase), max(1, self.count))
+        return np.array([each for each, _ in found], dtype=np.int64)
+
+    def _best(self, query: Any, k: int) -> list[tuple[int, float]]:
+        found = self._searcher.search(query, limit=k, count=False).hits
+        ids = self._searcher.fast_field_values(_ID, [address for _, address in found])
+        pairs = zip(ids, (score for score, _ in found), strict=True)
+        return sorted(pairs, key=lambda pair: (-pair[1], pair[0]))
+
+
+def write(
+    directory: Path,
+    generation: int,
+    before: CacheRow | None,
+    added: Iterable[Entry],
+    removed: Iterable[int],
+    newest: int,
+) -> CacheRow:
+    """Write a generation durably.
+
+    Raises:
+        StoreError: if tantivy cannot write, as on a full disk.
+    """
+    import tantivy
+
+    name = f"terms-{generation}"
+    folder = directory / name
+    # What a process left that was killed before it named this generation.
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    try:
+        if before is not None:
+            _link(directory / before.name, folder)
+        index = tantivy.Index(_schema(), path=str(folder))
+        writer = index.writer(heap_size=_HEAP_BYTES, num_threads=1)
+        for chunk_id in removed:
+            writer.delete_documents_by_term(_ID, chunk_id)
+        _add(writer, added)
+        writer.commit()
+        writer.wait_merging_threads()
+        count = TermsIndex(tantivy.Index.open(str(folder))).count
+    except ValueError as error:
+        raise StoreError(f"{folder}: cannot be written: {first_line(error)}") from error
+    for path in _files(folder):
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+    sync_directory(folder)
+    sync_directory(directory)
+    return CacheRow(generation, name, _sha256(folder), newest, count)
+
+
+def load(directory: Path, row: CacheRow) -> TermsIndex | None:
+    """The cache that `row` points to, or None if it is missing or not what was written."""
+    import tantivy
+
+    if not is_intact(directory, row):
+        return None
+    try:
+        return TermsIndex(tantivy.Index.open(str(directory / row.name)))
+    except ValueError:
+        return None
+
+
+def is_intact(directory: Path, row: CacheRow) -> bool:
+    """Whether the cache that `row` points to is there, and what was written."""
+    try:
+        return _sha256(directory / row.name) == row.sha256
+    except OSError:
+        return False
+
+
+def in_memory(entries: Iterable[Entry]) -> TermsIndex:
+    """An index that is nowhere on disk, in place of one that was lost."""
+    import tantivy
+
+    index = tantivy.Index(_schema())
+    writer = index.writer(heap_size=_HEAP_BYTES, num_threads=1)
+    _add(writer, entries)
+    writer.commit()
+    writer.wait_merging_threads()
+    return TermsIndex(index)
+
+
+@cache
+def _schema() -> Any:
+    import tantivy
+
+    builder = tantivy.SchemaBuilder()
+    builder.add_integer_field(_ID, indexed=True, fast=True)
+    builder.add_text_field(_WORDS, tokenizer_name="whitespace", index_option="position")
+    builder.add_text_field(_COMPOUNDS, tokenizer_name="whitespace", index_option="freq")
+    return builder.build()
+
+
+def _add(writer: Any, entries: Iterable[Entry]) -> None:
+    import tantivy
+
+    for item in entries:
+        document = tantivy.Document()
+        document.add_integer(_ID, item.chunk_id)
+        document.add_text(_WORDS, item.words)
+        document.add_text(_COMPOUNDS, item.compounds)
+        writer.add_document(document)
+
+
+def _query(asked: LexicalQuery, related: Mapping[str, float]) -> Any | None:
+    """What is asked of tantivy; None if there is nothing to look for."""
+    from tantivy import Occur, Query
+
+    should = [_either(word) for word in asked.words]
+    should += [Query.boost_query(_term(_WORDS, word), by) for word, by in related.items()]
+    should += [_term(_COMPOUNDS, compound) for compound in asked.compounds]
+    should += [Query.boost_query(_phrase(pair), PAIR_WEIGHT) for pair in pairwise(asked.words)]
+    must = [_phrase(phrase) for phrase in asked.phrases]
+    if not should and not must:
+        return None
+    return Query.boolean_query(
+        [
+            *((Occur.Should, clause) for clause in should),
+            *((Occur.Must, clause) for clause in must),
+            *((Occur.MustNot, _phrase(phrase)) for phrase in asked.excluded),
+        ]
+    )
+
+
+def _term(field: str, term: str) -> Any:
+    from tantivy import Query
+
+    return Query.term_query(_schema(), field, term, "freq")
+
+
+def _either(word: Sequence[str]) -> Any:
+    """A word by any of its stems, which counts once."""
+    return _any([_term(_WORDS, stem) for stem in word])
+
+
+def _phrase(words: Sequence[Sequence[str]]) -> Any:
+    """Words that follow one another, each by any of its stems."""
+    from tantivy import Query
+
+    if len(words) == 1:
+        return _either(words[0])
+    return _any([Query.phrase_query(_schema(), _WORDS, [*stems]) for stems in _variants(words)])
+
+
+def _variants(words: Sequence[Sequence[str]]) -> list[tuple[str, ...]]:
+    """What a phrase may read; first where all words are in one language, if there are too many."""
+    longest = max(len(word) for word in words)
+    alike = (tuple(word[min(at, len(word) - 1)] for word in words) for at in range(longest))
+    return list(islice(dict.fromkeys(chain(alike, product(*words))), _MOST_VARIANTS))
+
+
+def _any(queries: list[Any]) -> Any:
+    from tantivy import Query
+
+    return queries[0] if len(queries) == 1 else Query.disjunction_max_query(queries)
+
+
+def _restricted(query: Any, within: Ids) -> Any:
+    from tantivy import Occur, Query
+
+    allowed = Query.term_set_query(_schema(), _ID, within.tolist())
+    return Query.boolean_query(
+        [(Occur.Must, query), (Occur.Must, Query.const_score_query(allowed, 0.0))]
+    )
+
+
+def _link(source: Path, target: Path) -> None:
+    """The files of one generation in the folder of the next; they are never changed in place."""
+    for path in _files(source):
+        try:
+            os.link(path, target / path.name)
+        except OSError:
+            # Not every file system has links.
+            shutil.copy2(path, target / path.name)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return (path for path in sorted(folder.iterdir()) if path.name not in _LOCKS)
+
+
+def _sha256(folder: Path) -> str:
+    total = hashlib.sha256()
+    for path in _files(folder):
+        with path.open("rb") as file:
+            total.update(
+                f"{path.name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode()
+            )
+    return total.hexdigest()
