@@ -113,6 +113,39 @@ class SentenceTransformerEmbedder:
             )
         )
 
+    def embed_tokens(self, texts: Sequence[str]) -> list[Vectors]:
+        """For each text float32 `[tokens, dim]`, each row of length 1; no special tokens.
+
+        A row is the last layer's vector of a token. No prompt of the model's is put before a text.
+
+        Raises:
+            EmbeddingError: if the model has no vectors of tokens, or gives something that is not
+                a number.
+        """
+        import torch
+
+        items = self._load().encode(
+            list(texts),
+            batch_size=self._config.batch_size,
+            show_progress_bar=False,
+            output_value=None,
+            prompt="",
+        )
+        before, after = self._special_around()
+        vectors = []
+        for item in items:
+            if "token_embeddings" not in item:
+                raise EmbeddingError(f"{self.name} has no vectors of tokens: take another embedder")
+            rows = item["token_embeddings"][item["attention_mask"].bool()]
+            rows = torch.nn.functional.normalize(rows[before : len(rows) - after].float(), dim=-1)
+            vectors.append(self._checked(rows.cpu()))
+        return vectors
+
+    def _special_around(self) -> tuple[int, int]:
+        """How many special tokens the model puts before and after a text."""
+        special = self._tokenizer.encode("a").special_tokens_mask
+        return special.index(0), special[::-1].index(0)
+
     def _checked(self, vectors: Any) -> Vectors:
         import numpy as np
 

@@ -27,7 +27,7 @@ from typing import Literal
 from rag.errors import ModelError
 from rag.types import Progress, ProgressCallback, no_progress
 
-Kind = Literal["embedder", "generator"]
+Kind = Literal["embedder", "generator", "reranker"]
 Origin = Literal["catalogue", "directory", "file", "hub"]
 
 _BLOCK = 1 << 20
@@ -168,12 +168,12 @@ def resolve(spec: str, *, kind: Kind, progress: ProgressCallback | None = None) 
     Raises:
         ModelError: if there is no such model, or a catalogued one cannot be fetched.
     """
+    known = _names(kind)
     entry = CATALOGUE.get(spec)
     if entry is not None:
         if entry.kind != kind:
-            known = ", ".join(_names(kind))
             raise ModelError(f"{spec}: is {_with_article(entry.kind)}, not {_with_article(kind)}: "
-                             f"catalogued for that: {known}")  # fmt: skip
+                             f"catalogued for that: {', '.join(known) or 'none'}")  # fmt: skip
         return LocalModel(spec, str(pull(spec, progress)), None, "catalogue")
     path = Path(spec).expanduser()
     if path.is_dir():
@@ -187,11 +187,12 @@ def resolve(spec: str, *, kind: Kind, progress: ProgressCallback | None = None) 
     name, _, revision = spec.partition("@")
     if _HUB_NAME.fullmatch(name):
         return LocalModel(name, name, revision or None, "hub")
-    close = difflib.get_close_matches(spec, _names(kind), n=1, cutoff=0.4)
-    meant = f"; did you mean `{close[0]}`?" if close else ""
+    close = difflib.get_close_matches(spec, known, n=1, cutoff=0.4)
+    meant = f"; did you mean `{close[0]}`? Give" if close else ": give"
+    catalogued = f"a catalogued name ({', '.join(known)}), " if known else ""
     raise ModelError(
-        f"{spec}: no such {kind}{meant} Give a catalogued name ({', '.join(_names(kind))}), "
-        "a directory, a GGUF file, or a hub name `owner/name`"
+        f"{spec}: no such {kind}{meant} {catalogued}a directory, a GGUF file, or a hub name "
+        "`owner/name`"
     )
 
 

@@ -139,8 +139,23 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True)
+class Window:
+    """What is read of a document around a passage: `document.text[start:end] == text`."""
+
+    text: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
-    """A retrieved passage. Higher scores are better; `trace` explains the order."""
+    """A retrieved passage. Higher scores are better; `trace` explains the order.
+
+    `terms` are the words that it was found by, as the passage writes them, if it was to be
+    explained. `window` is
+    what is read in place of the passage alone, where it was widened; the passage lies in it.
+    `duplicates` are the locations of passages that say the same and were left out for this one.
+    """
 
     chunk: Chunk
     score: float
@@ -148,11 +163,48 @@ class Hit:
     source: str
     title: str
     trace: tuple[Stage, ...] = ()
+    terms: tuple[str, ...] = ()
+    window: Window | None = None
+    duplicates: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """What a reader or a generator is given: the window, or the passage."""
+        return self.window.text if self.window else self.chunk.text
+
+    @property
+    def start(self) -> int:
+        """Where `text` begins in the document."""
+        return self.window.start if self.window else self.chunk.start
+
+    @property
+    def end(self) -> int:
+        """Where `text` ends in the document."""
+        return self.window.end if self.window else self.chunk.end
 
     @property
     def location(self) -> str:
         """`path:page or line › heading`, as the command line shows it."""
         return location(self.source, self.chunk.page, self.chunk.line, self.chunk.heading)
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """How a search came to its hits.
+
+    `words` are the stems that were looked for, `related` further ones from the best passages with
+    their weights (one of the question weighs 1), `wordings` the question in other words, if it was
+    asked so too. `loosened` says that no passage holds the quoted phrases, so that their words were
+    looked for. `timings` are in milliseconds by stage; each hit's `trace` has its place in them.
+    """
+
+    question: str
+    hits: tuple[Hit, ...]
+    words: tuple[str, ...] = ()
+    related: Mapping[str, float] = field(default_factory=dict)
+    wordings: tuple[str, ...] = ()
+    loosened: bool = False
+    timings: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -380,10 +432,47 @@ class Embedder(Protocol):
 
 
 @runtime_checkable
-class Retriever(Protocol):
-    """Finds passages, best first."""
+class TokenEmbedder(Protocol):
+    """An embedder that gives the vectors of single tokens too, special tokens not among them."""
 
-    def search(self, question: str, k: int) -> list[Hit]: ...
+    def embed_tokens(self, texts: Sequence[str]) -> list[Vectors]:
+        """For each text float32 `[tokens, dim]`, each row of length 1."""
+        ...
+
+
+@runtime_checkable
+class Retriever(Protocol):
+    """Finds passages, best first.
+
+    `where` is what documents must be like: a filter expression or the same as a mapping; empty
+    for all.
+    """
+
+    def search(self, question: str, k: int, where: str | Mapping[str, Any] = "") -> list[Hit]: ...
+
+
+@runtime_checkable
+class Reranker(Protocol):
+    """Orders passages anew by reading them together with the question.
+
+    `name` is the stage in a hit's trace.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    def rerank(self, question: str, hits: Sequence[Hit], k: int) -> list[Hit]:
+        """The `k` best, best first, scored and ranked anew, each trace longer by one stage."""
+        ...
+
+
+@runtime_checkable
+class LikelihoodModel(Protocol):
+    """A generator that can say how likely a text is after another."""
+
+    def log_likelihood(self, context: str, text: str) -> float:
+        """The mean log probability (natural logarithm) of a token of `text` after `context`."""
+        ...
 
 
 @runtime_checkable

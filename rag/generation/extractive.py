@@ -80,7 +80,7 @@ class ExtractiveGenerator:
 def _candidates(prompt: Prompt) -> list[_Candidate]:
     found = []
     for number, hit in enumerate(prompt.hits, start=1):
-        passage = hit.chunk.text
+        passage = hit.text
         context = content_words(" ".join((passage, hit.title, *hit.chunk.heading)))
         for start, end in split_sentences(passage):
             words = content_words(passage[start:end])

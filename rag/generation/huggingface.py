@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from rag.config import GenerationConfig
-from rag.errors import ModelError, first_line
+from rag.errors import GenerationError, ModelError, first_line
 from rag.generation.threaded import stream_from_thread
 from rag.models import LocalModel, without_progress_bars
 from rag.types import Message, Prompt
@@ -76,6 +76,39 @@ class TransformersGenerator:
 
         yield from stream_from_thread(write, self.name)
 
+    def log_likelihood(self, context: str, text: str) -> float:
+        """The mean log probability of a token of `text` after `context`, without a chat template.
+
+        The two are tokenized apart; what of `context` does not fit into the window is left out at
+        its beginning. An encoder reads `context`, and the decoder `text`.
+
+        Raises:
+            GenerationError: if one of them has no token, `text` alone fills the window, or the
+                model fails, for instance for want of memory.
+        """
+        import torch
+
+        model, tokenizer = self._load()
+        before = tokenizer(context)["input_ids"]
+        after = tokenizer(text, add_special_tokens=False)["input_ids"]
+        if not before or not after:
+            raise GenerationError(f"{self.name}: a likelihood takes a token of each text")
+        room = self.context_tokens - len(after)
+        if model.config.is_encoder_decoder:
+            room = self.context_tokens - self.max_tokens
+        if room < 1:
+            raise GenerationError(
+                f"{self.name}: the text takes {len(after)} tokens, the window holds "
+                f"{self.context_tokens} with what comes before: shorten it"
+            )
+        try:
+            with self._turn, torch.inference_mode():
+                logits = _logits_after(model, before[-room:], after).float()
+                tokens = torch.tensor(after, device=logits.device)
+                return -float(torch.nn.functional.cross_entropy(logits, tokens))
+        except RuntimeError as error:
+            raise GenerationError(f"{self.name} failed: {first_line(error)}") from error
+
     def _encode(self, tokenizer: Any, messages: Sequence[Message]) -> Any:
         if tokenizer.chat_template:
             return tokenizer.apply_chat_template(
@@ -136,6 +169,19 @@ def _dtype(torch: Any, device: str) -> Any:
     if device.startswith("cuda"):
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
     return torch.float16 if device == "mps" else torch.float32
+
+
+def _logits_after(model: Any, before: list[int], after: list[int]) -> Any:
+    """For each token of `after`, the logits of what may stand in its place."""
+    import torch
+
+    def row(tokens: list[int]) -> Any:
+        return torch.tensor([tokens], device=model.device)
+
+    if model.config.is_encoder_decoder:
+        start = model.config.decoder_start_token_id
+        return model(input_ids=row(before), decoder_input_ids=row([start, *after[:-1]])).logits[0]
+    return model(input_ids=row([*before, *after[:-1]])).logits[0, -len(after) :]
 
 
 def _streamer(tokenizer: Any, give: Callable[[str], bool], *, skip_prompt: bool) -> Any:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +80,58 @@ class LlamaCppGenerator:
                 raise GenerationError(f"{self.name}: {problems[0]}")
 
         yield from stream_from_thread(write, self.name)
+
+    def log_likelihood(self, context: str, text: str) -> float:
+        """The mean log probability of a token of `text` after `context`, without a chat template.
+
+        The two are tokenized apart; what of `context` does not fit into the window is left out at
+        its beginning. Tokens that hold a part of a character alone, as of an emoji or of a script
+        that the model hardly knows, are read and not counted: llama.cpp does not tell how likely
+        they are.
+
+        Raises:
+            GenerationError: if at most half of the tokens of `text` can be counted, or `text`
+                alone fills the window.
+        """
+        asked = {"parse_special": False, "with_pieces": True}
+        pieces = self._post("/tokenize", {"content": text, **asked})["tokens"]
+        before = self._post("/tokenize", {"content": context, **asked, "add_special": True})
+        room = self.context_tokens - len(pieces)
+        if room < 1:
+            raise GenerationError(
+                f"{self.name}: the text takes {len(pieces)} tokens, the window holds "
+                f"{self.context_tokens} with what comes before: shorten it"
+            )
+        read = [piece["id"] for piece in before["tokens"]][-room:]
+        logs: list[float] = []
+        for whole, run in groupby(pieces, key=lambda piece: isinstance(piece["piece"], str)):
+            tokens = [piece["id"] for piece in run]
+            logs += self._log_probabilities(read, tokens) if whole else []
+            read += tokens
+        if 2 * len(logs) <= len(pieces):
+            raise GenerationError(
+                f"{self.name}: cannot say how likely {text.strip()[:40]!r} is, whose script it "
+                "hardly knows: set `retrieval.rerank` to something other than `likelihood`"
+            )
+        return math.fsum(logs) / len(logs)
+
+    def _log_probabilities(self, before: list[int], after: list[int]) -> list[float]:
+        request = {
+            "prompt": before,
+            "max_tokens": len(after),
+            # llama.cpp reports on no tokens but those it writes: so it may write these and no
+            # others. The probabilities that it reports are from before this rule.
+            "grammar": "root ::= " + " ".join(f"<[{token}]>" for token in after),
+            "logprobs": 1,
+            "cache_prompt": False,
+        }
+        reply = self._load().handle_completions(request)
+        if "error" in reply:
+            raise GenerationError(f"{self.name}: {reply['error'].get('message')}")
+        written = reply["choices"][0]["logprobs"]["content"]
+        if [token["id"] for token in written] != after:
+            raise GenerationError(f"{self.name}: llama.cpp wrote something other than it had to")
+        return [token["logprob"] for token in written]
 
     def _load(self) -> Any:
         with self._lock:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from rag.config import GenerationConfig
@@ -19,8 +20,15 @@ if TYPE_CHECKING:
     import httpx
     from tenacity import RetryCallState
 
+T = TypeVar("T")
+
 _PASSING = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
+_REFUSALS = frozenset({400, 404, 405, 422, 501})
 _LONGEST_WAIT = 20.0  # seconds
+_NO_ECHO = (
+    "reranking by likelihood takes a server whose completions know `echo` and `logprobs`, such as "
+    "vLLM: set `retrieval.rerank` to something other than `likelihood`"
+)
 
 
 class _PassingError(Exception):
@@ -62,6 +70,62 @@ class OpenAIGenerator:
         Raises:
             GenerationError: if the server cannot be reached, refuses, or stops in the middle.
         """
+        with self._client() as client:
+            pieces, first = self._attempt(self._begin, client, prompt)
+            yield from first
+            yield from pieces
+
+    def log_likelihood(self, context: str, text: str) -> float:
+        """The mean log probability of a token of `text` after `context`, without a chat template.
+
+        The server's completions have to give back the prompt with its log probabilities (`echo`
+        and `logprobs`), as vLLM's do. The tokens of `text` are told by their length from the end;
+        one that reaches into `context` counts.
+
+        Raises:
+            GenerationError: if the server cannot be reached or does not do this.
+        """
+        with self._client() as client:
+            tokens, logs = self._attempt(self._echoed, client, context + text)
+        counted: list[float] = []
+        missing = len(text)
+        for token, log in zip(reversed(tokens), reversed(logs), strict=True):
+            if missing <= 0 or log is None:
+                break
+            missing -= len(token)
+            counted.append(log)
+        if not counted:
+            raise GenerationError(f"{self._url}: a likelihood takes a token of each text")
+        return math.fsum(counted) / len(counted)
+
+    def _echoed(self, client: httpx.Client, text: str) -> tuple[list[str], list[float | None]]:
+        """The tokens of `text` as the server reads them, with their log probabilities."""
+        body = {
+            "model": self._model(client),
+            "prompt": text,
+            # Not every server takes 0; the token that is written is left out below.
+            "max_tokens": 1,
+            "temperature": 0,
+            "echo": True,
+            "logprobs": 1,
+        }
+        with _failures_named(self._url, began=False):
+            response = client.post(f"{self._url}/completions", json=body)
+        if response.status_code in _REFUSALS:
+            reason = f"replied {response.status_code}: {_reply(response)}"
+            raise GenerationError(f"{self._url}: {reason} ({_NO_ECHO})")
+        _check(response, self._url)
+        try:
+            choice = response.json()["choices"][0]
+            told = choice["logprobs"]
+            tokens, logs = told["tokens"][:-1], told["token_logprobs"][:-1]
+            if choice["text"].startswith(text) and len(tokens) == len(logs):
+                return tokens, logs
+        except (ValueError, KeyError, IndexError, TypeError):
+            pass
+        raise GenerationError(f"{self._url}: gave no log probabilities of the prompt ({_NO_ECHO})")
+
+    def _attempt(self, ask: Callable[..., T], client: httpx.Client, what: Any) -> T:
         import tenacity
 
         attempts = tenacity.Retrying(
@@ -71,10 +135,7 @@ class OpenAIGenerator:
             reraise=True,
         )
         try:
-            with self._client() as client:
-                pieces, first = attempts(self._begin, client, prompt)
-                yield from first
-                yield from pieces
+            return attempts(ask, client, what)
         except _PassingError as error:
             tries = self._config.retries + 1
             raise GenerationError(
@@ -83,11 +144,15 @@ class OpenAIGenerator:
             ) from error
 
     def _begin(self, client: httpx.Client, prompt: Prompt) -> tuple[Iterator[str], list[str]]:
-        if not self._served_model:
-            self._served_model = self._first_model(client)
+        self._model(client)
         pieces = self._pieces(client, prompt)
         first = next(pieces, None)
         return pieces, [] if first is None else [first]
+
+    def _model(self, client: httpx.Client) -> str:
+        if not self._served_model:
+            self._served_model = self._first_model(client)
+        return self._served_model
 
     def _first_model(self, client: httpx.Client) -> str:
         with _failures_named(self._url, began=False):
