@@ -56,7 +56,7 @@ class CitedText:
     def __init__(self, pieces: Iterable[str], prompt: Prompt) -> None:
         self._pieces = pieces
         self._prompt = prompt
-        self._passages = [_Passage.of(hit.chunk.text) for hit in prompt.hits]
+        self._passages = [_Passage.of(hit.text) for hit in prompt.hits]
         self._shown = ""
         self._sentences: list[Sentence] = []
         self._evidence: list[Evidence] = []
@@ -225,12 +225,11 @@ class _Passage:
 
 
 def _citation(hit: Hit, evidence: Evidence, document: Document) -> Citation:
-    chunk = hit.chunk
-    start, end = chunk.start + evidence.start, chunk.start + evidence.end
+    start, end = hit.start + evidence.start, hit.start + evidence.end
     quote = document.text[start:end]
-    if quote != chunk.text[evidence.start : evidence.end]:
+    if quote != hit.text[evidence.start : evidence.end]:
         raise StoreError(
-            f"{hit.source}: its passage at {chunk.start}-{chunk.end} is not what the stored "
+            f"{hit.source}: its passage at {hit.start}-{hit.end} is not what the stored "
             "document holds there: index it again with `rag index --rebuild`"
         )
     return Citation(

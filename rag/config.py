@@ -18,6 +18,12 @@ from rag.errors import ConfigError
 
 CONFIG_FILE = "rag.toml"
 _BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+_CHOICES = {
+    "retrieval.mode": ("hybrid", "dense", "lexical"),
+    "retrieval.fusion": ("convex", "rrf"),
+    "retrieval.expansion": ("rm3", "rocchio", "multi-query", "hyde"),
+    "retrieval.context": ("passage", "window", "section"),
+}
 RESERVED_VARIABLES = frozenset({"RAG_CACHE", "RAG_API_KEY"})
 
 
@@ -94,10 +100,37 @@ class EmbeddingConfig:
 
 @dataclass(frozen=True, slots=True)
 class RetrievalConfig:
-    """How many passages; `min_score` is the cosine below which nothing counts as found."""
+    """How passages are found, ordered and shown.
+
+    `top_k` is how many; `min_score` is the cosine below which nothing counts as found. `mode` is
+    `hybrid`, `dense` or `lexical`. `fusion` of a hybrid search is `convex` (of normalised scores,
+    the dense ones weighing `dense_weight`, 0 to 1) or `rrf` (by ranks). Each side gives
+    `candidates` passages.
+
+    `expansion` is what is searched with besides the question, in any number: `rm3` (words of the
+    best passages), `rocchio` (their vectors), `multi-query` and `hyde` (by the generator).
+    `rerank` is `none`, `late-interaction`, `likelihood`, or a cross-encoder by hub name or
+    directory; it reads the `rerank_depth` best passages, or what of them `rerank_budget_ms` has
+    room for (0: all).
+
+    `collapse` is the similarity from which of several passages only the best is shown (0: all
+    are). `diversity` trades nearness for variety, 0 to 1. `context` is what is read of a hit:
+    `passage`, `window` (a few sentences more on either side) or `section`.
+    """
 
     top_k: int = 5
     min_score: float = 0.2
+    mode: str = "hybrid"
+    fusion: str = "convex"
+    dense_weight: float = 0.5
+    candidates: int = 100
+    expansion: tuple[str, ...] = ("rm3", "rocchio")
+    rerank: str = "none"
+    rerank_depth: int = 30
+    rerank_budget_ms: int = 0
+    collapse: float = 0.95
+    diversity: float = 0.0
+    context: str = "passage"
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,6 +304,12 @@ def _check_ranges(config: Config) -> None:
         "chunking.overlap": 0,
         "embedding.batch_size": 1,
         "retrieval.top_k": 1,
+        "retrieval.dense_weight": 0,
+        "retrieval.candidates": 1,
+        "retrieval.rerank_depth": 1,
+        "retrieval.rerank_budget_ms": 0,
+        "retrieval.collapse": 0,
+        "retrieval.diversity": 0,
         "generation.max_tokens": 1,
         "generation.context_tokens": 0,
         "generation.temperature": 0,
@@ -282,6 +321,20 @@ def _check_ranges(config: Config) -> None:
         value = getattr(getattr(config, section), name)
         if value < least:
             raise ConfigError(f"`{key}` must be at least {least}, not {value}")
+    for key in ("retrieval.dense_weight", "retrieval.collapse", "retrieval.diversity"):
+        section, name = key.split(".")
+        value = getattr(getattr(config, section), name)
+        if value > 1:
+            raise ConfigError(f"`{key}` must be at most 1, not {value}")
+    for key, choices in _CHOICES.items():
+        section, name = key.split(".")
+        value = getattr(getattr(config, section), name)
+        for each in (value,) if isinstance(value, str) else value:
+            if each not in choices:
+                raise ConfigError(
+                    f"`{key}` must be one of {', '.join(choices)}, not {each!r}"
+                    f"{_nearest(each, list(choices))}"
+                )
     size, overlap = config.chunking.size, config.chunking.overlap
     if size and overlap >= size:
         raise ConfigError(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rag.config import Config, load_config
-from rag.errors import QuestionError, StoreError
+from rag.errors import ConfigError, QuestionError, StoreError
 from rag.index import Index
 from rag.types import Prompt
 
@@ -19,11 +19,13 @@ if TYPE_CHECKING:
         Answer,
         Document,
         Embedder,
+        Explanation,
         Generator,
         Hit,
         IndexStatus,
         IngestionReport,
         ProgressCallback,
+        Reranker,
         Retriever,
     )
 
@@ -38,7 +40,8 @@ class RAG:
         config: all settings; None reads `rag.toml` and the environment.
         embedder: an Embedder of your own in place of the configured one.
         generator: a Generator of your own in place of the configured one.
-        retriever: a Retriever of your own in place of dense search.
+        reranker: a Reranker of your own in place of the configured one.
+        retriever: a Retriever of your own in place of all that finds passages.
         progress: called with signs of life of long work (fetching a model).
         settings: single settings by `section.key`, above `rag.toml` and the environment, e.g.
             `{"retrieval.top_k": 8}`; not together with `config`.
@@ -54,6 +57,7 @@ class RAG:
         config: Config | None = None,
         embedder: Embedder | None = None,
         generator: Generator | None = None,
+        reranker: Reranker | None = None,
         retriever: Retriever | None = None,
         progress: ProgressCallback | None = None,
         settings: dict[str, Any] | None = None,
@@ -65,6 +69,7 @@ class RAG:
         self._lock = threading.RLock()
         self._given_embedder = embedder
         self._given_generator = generator
+        self._given_reranker = reranker
         self._given_retriever = retriever
 
     def index(
@@ -161,21 +166,45 @@ class RAG:
             progress=progress or self._progress,
         )
 
-    def search(self, question: str, k: int | None = None) -> list[Hit]:
+    def search(
+        self, question: str, k: int | None = None, where: str | Mapping[str, Any] = ""
+    ) -> list[Hit]:
         """The `k` best passages for a question, best first (default: `retrieval.top_k`).
 
+        `where` takes only passages of documents that are so: `type:pdf after:2024`, or the same
+        as a mapping, `{"type": "pdf", "after": "2024"}`.
+
         Raises:
-            QuestionError: if the question is empty or too long.
+            QuestionError: if the question is empty or too long, or `where` cannot be understood.
             StoreError: if there is no index, or it was built with another embedder.
         """
+        return self.retriever.search(*self._checked(question, k), where)
+
+    def explain(
+        self, question: str, k: int | None = None, where: str | Mapping[str, Any] = ""
+    ) -> Explanation:
+        """What `search` finds, with what was looked for and the time of each stage.
+
+        Raises:
+            ConfigError: if the retriever is one of your own that has no `explain`.
+        """
+        explain = getattr(self.retriever, "explain", None)
+        if explain is None:
+            raise ConfigError(f"{type(self.retriever).__name__}: has no `explain`")
+        explanation: Explanation = explain(*self._checked(question, k), where)
+        return explanation
+
+    def _checked(self, question: str, k: int | None) -> tuple[str, int]:
         if not question.strip():
             raise QuestionError("the question is empty")
         wanted = self.config.retrieval.top_k if k is None else k
         if wanted < 1:
             raise QuestionError(f"k must be at least 1, not {wanted}")
-        return self.retriever.search(question.strip(), wanted)
+        return question.strip(), wanted
 
-    def ask(self, question: str, k: int | None = None) -> Answer:
+    def ask(
+        self, question: str, k: int | None = None, where: str | Mapping[str, Any] = ""
+    ) -> Answer:
         """Answer a question from the documents, with citations.
 
         A generator that stops in the middle leaves `answer.interrupted` set and the text so far.
@@ -185,14 +214,16 @@ class RAG:
             StoreError: if there is no index, or it was built with another embedder.
             GenerationError: if the generator cannot be reached at all.
         """
-        stream = self.stream(question, k)
+        stream = self.stream(question, k, where)
         for _ in stream:
             pass
         return stream.answer
 
-    def stream(self, question: str, k: int | None = None) -> AnswerStream:
+    def stream(
+        self, question: str, k: int | None = None, where: str | Mapping[str, Any] = ""
+    ) -> AnswerStream:
         """Like `ask`, piece by piece: iterate for the text, then read `.answer`."""
-        return AnswerStream(self, question, k)
+        return AnswerStream(self, question, k, where)
 
     def document(self, document_id: str) -> Document:
         """A stored document, whose text citations point into.
@@ -266,23 +297,42 @@ class RAG:
             return load_generator(self.config.generation, progress=self._progress)
 
     @cached_property
+    def reranker(self) -> Reranker | None:
+        """The reranker in use, if there is one."""
+        with self._lock:
+            if self._given_reranker is not None or self.config.retrieval.rerank == "none":
+                return self._given_reranker
+            from rag.rerank import load_reranker
+
+            return load_reranker(self.config, self.embedder, lambda: self.generator, self._progress)
+
+    @cached_property
     def retriever(self) -> Retriever:
         """The retriever in use."""
         with self._lock:
             if self._given_retriever is not None:
                 return self._given_retriever
-            from rag.retrieval import DenseRetriever
+            from rag.retrieval import PassageRetriever
 
-            return DenseRetriever(self._index, self.embedder)
+            return PassageRetriever(
+                self._index,
+                self.embedder,
+                self.config.retrieval,
+                reranker=lambda: self.reranker,
+                generator=lambda: self.generator,
+            )
 
 
 class AnswerStream:
     """An answer as it is written. Iterate once; the joined pieces are `answer.text`."""
 
-    def __init__(self, rag: RAG, question: str, k: int | None) -> None:
+    def __init__(
+        self, rag: RAG, question: str, k: int | None, where: str | Mapping[str, Any]
+    ) -> None:
         self._rag = rag
         self._question = question
         self._k = k
+        self._where = where
         self._answer: Answer | None = None
         self._pieces = self._write()
 
@@ -304,10 +354,10 @@ class AnswerStream:
 
         timings: dict[str, float] = {}
         started = time.perf_counter()
-        hits = self._rag.search(self._question, self._k)
+        hits = self._rag.search(self._question, self._k, self._where)
         timings["retrieval"] = _milliseconds(started)
         question = self._question.strip()
-        if not hits or hits[0].score < self._rag.config.retrieval.min_score:
+        if not _nearest(hits, self._rag.config.retrieval.min_score):
             self._answer = refusal(Prompt(question, (), tuple(hits), 0), timings)
             yield self._answer.text
             return
@@ -323,6 +373,12 @@ class AnswerStream:
                 yield piece
         timings["generation"] = _milliseconds(started)
         self._answer = cited.answer(self._rag.document, generator.name, timings)
+
+
+def _nearest(hits: Sequence[Hit], least: float) -> bool:
+    """Whether any hit is as near as `least`, by the cosine, where one was taken."""
+    cosines = [stage.score for hit in hits for stage in hit.trace if stage.name == "dense"]
+    return bool(hits) and max(cosines, default=1.0) >= least
 
 
 def _milliseconds(since: float) -> float:

@@ -55,7 +55,7 @@ def build_prompt(question: str, hits: Sequence[Hit], generator: Generator) -> Pr
 
 
 def _messages(question: str, hits: Sequence[Hit]) -> tuple[Message, ...]:
-    passages = "\n\n".join(f"[{n}] {hit.chunk.text}" for n, hit in enumerate(hits, start=1))
+    passages = "\n\n".join(f"[{n}] {hit.text}" for n, hit in enumerate(hits, start=1))
     return (
         Message("system", INSTRUCTIONS),
         Message("user", f"{passages}\n\nQuestion: {question}"),

@@ -24,19 +24,29 @@ ALLOWED = {
     "models": FOUNDATION,
     "sentences": set(),
     "normalization": set(),
+    "lexical": {"normalization"},
+    "filters": FOUNDATION | {"normalization"},
+    "fusion": set(),
+    "rerank": FOUNDATION | {"config", "models", "chunking", "normalization"},
+    "expansion": FOUNDATION | {"sentences"},
+    "diversity": {"types", "normalization"},
+    "context": {"types", "sentences"},
     "sources": FOUNDATION | {"config"},
     "chunking": FOUNDATION | {"config", "sentences", "normalization"},
     "embedding": FOUNDATION | {"config", "models"},
-    "index": FOUNDATION,
+    "index": FOUNDATION | {"lexical", "filters"},
     "prompt": FOUNDATION,
     "generation": FOUNDATION | {"config", "models", "sentences"},
     "citations": FOUNDATION | {"sentences"},
-    "retrieval": FOUNDATION | {"index", "normalization"},
+    "retrieval": FOUNDATION
+    | {"config", "index", "filters", "lexical", "normalization"}
+    | {"fusion", "expansion", "diversity", "context"},
     "ingestion": FOUNDATION | {"config", "sources", "chunking", "index"},
     "engine": FOUNDATION
     | {"config", "index", "embedding", "ingestion", "retrieval", "prompt", "citations"}
-    | {"generation"},
-    "cli": FOUNDATION | {"config", "engine", "models"},
+    | {"generation", "rerank"},
+    "evaluation": FOUNDATION | {"config", "engine", "sentences", "index"},
+    "cli": FOUNDATION | {"config", "engine", "models", "evaluation"},
 }
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from rag.cli import output, progress
+from rag.cli.evaluation import evaluation_command
 from rag.errors import RagError
 
 if TYPE_CHECKING:
@@ -42,6 +43,28 @@ _generator_option = click.option(
 )
 _k_option = click.option(
     "-k", type=click.IntRange(min=1), help="How many passages to retrieve (default: 5)."
+)
+_where_option = click.option(
+    "--where",
+    metavar="FILTER",
+    default="",
+    help='Of documents that are so only: `path:docs/** type:pdf after:2024-01 title~"lease"`.',
+)
+_mode_option = click.option(
+    "--mode",
+    type=click.Choice(["hybrid", "dense", "lexical"]),
+    help="By meaning and words (default), by meaning alone, or by words alone.",
+)
+_rerank_option = click.option(
+    "--rerank",
+    metavar="NAME",
+    help="`none` (default), `late-interaction`, `likelihood`, or a cross-encoder's directory or "
+    "hub name.",
+)
+_context_option = click.option(
+    "--context",
+    type=click.Choice(["passage", "window", "section"]),
+    help="What is read of a hit: the passage (default), a few sentences more, or its section.",
 )
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _config_option = click.option(
@@ -224,26 +247,62 @@ def show(document: str, index: str | None, config_file: Path | None, as_json: bo
 @click.argument("question")
 @_index_option
 @_k_option
+@_where_option
+@_mode_option
+@_rerank_option
+@_context_option
+@click.option(
+    "--diversity",
+    type=click.FloatRange(0, 1),
+    metavar="0-1",
+    help="How much variety counts against nearness (default: 0).",
+)
+@click.option("--explain", is_flag=True, help="Show how each hit came to its place.")
 @_embedder_option
+@_generator_option
 @_config_option
 @_json_option
 def search(
     question: str,
     index: str | None,
     k: int | None,
+    where: str,
+    mode: str | None,
+    rerank: str | None,
+    context: str | None,
+    diversity: float | None,
+    explain: bool,
     embedder: str | None,
+    generator: str | None,
     config_file: Path | None,
     as_json: bool,
 ) -> None:
-    """Find the passages nearest to a question, best first."""
+    """Find the passages that suit a question best.
+
+    Passages are found by meaning and by words. What stands in "double quotes" must be in a
+    passage word for word, a word after a minus (`-draft`) must not. The generator is used by
+    `likelihood` and by the expansions that write (see the settings), and not loaded otherwise.
+    """
+    settings = {
+        "embedding.model": embedder,
+        "generation.model": generator,
+        **_by(mode),
+        "retrieval.rerank": rerank,
+        "retrieval.context": context,
+        "retrieval.diversity": diversity,
+    }
     with progress.shown() as show:
-        rag = _open(index, config_file, show, {"embedding.model": embedder})
-        hits = rag.search(question, k)
+        rag = _open(index, config_file, show, settings)
+        found = rag.explain(question, k, where)
     if as_json:
-        output.print_json(hits)
+        output.print_json(found if explain else found.hits)
+    elif explain:
+        output.print_explanation(found)
     else:
-        output.print_hits(hits)
-    if not hits:
+        output.print_hits(found.hits)
+    if found.loosened:
+        click.echo("no passage holds the quoted phrase: its words were looked for", err=True)
+    if not found.hits:
         sys.exit(EXIT_NO_ANSWER)
 
 
@@ -257,6 +316,10 @@ def search(
 )
 @_index_option
 @_k_option
+@_where_option
+@_mode_option
+@_rerank_option
+@_context_option
 @_generator_option
 @_embedder_option
 @_config_option
@@ -266,6 +329,10 @@ def ask(
     docs: tuple[str, ...],
     index: str | None,
     k: int | None,
+    where: str,
+    mode: str | None,
+    rerank: str | None,
+    context: str | None,
     generator: str | None,
     embedder: str | None,
     config_file: Path | None,
@@ -275,16 +342,22 @@ def ask(
 
     Exit code 3 says that the documents hold no answer.
     """
-    models = {"embedding.model": embedder, "generation.model": generator}
+    settings = {
+        "embedding.model": embedder,
+        "generation.model": generator,
+        **_by(mode),
+        "retrieval.rerank": rerank,
+        "retrieval.context": context,
+    }
     with progress.shown() as show:
-        rag = _open(index, config_file, show, models)
+        rag = _open(index, config_file, show, settings)
         if docs:
             if not question.strip():
                 _fail("the question is empty")
             report = rag.index(list(docs))
             for problem in report.failed:
                 click.echo(f"not indexed: {problem.source}: {problem.reason}", err=True)
-        stream = rag.stream(question, k)
+        stream = rag.stream(question, k, where)
         pieces = iter(stream)
         # Searching and reading the prompt take their time before the first piece.
         first = next(pieces, "")
@@ -356,6 +429,9 @@ def pull(name: str) -> None:
     click.echo(str(place))
 
 
+cli.add_command(evaluation_command)
+
+
 def main() -> NoReturn:
     """Run the command line; problems end in one line and an exit code."""
     try:
@@ -407,6 +483,12 @@ def _sources(
         "sources.exclude": exclude or None,
         "sources.hidden": hidden,
     }
+
+
+def _by(mode: str | None) -> dict[str, Any]:
+    # Who asks for one side alone wants to see that, and nothing that is built on both.
+    alone = mode in ("dense", "lexical")
+    return {"retrieval.mode": mode, "retrieval.expansion": () if alone else None}
 
 
 def _finish(report: IngestionReport, as_json: bool) -> None:

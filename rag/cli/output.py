@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         Answer,
         Citation,
         Document,
+        Explanation,
         Hit,
         IndexStatus,
         IngestionReport,
@@ -93,9 +94,39 @@ def print_hits(hits: Sequence[Hit]) -> None:
     """Passages in order, each with its place and score."""
     console = _console()
     for hit in hits:
-        console.print(f"[bold][{hit.rank}][/bold] ", end="")
-        console.print(f"{hit.location}  ({hit.score:.3f})", markup=False, style="cyan")
-        console.print(_shortened(hit.chunk.text), markup=False, style="dim")
+        _print_hit(console, hit)
+
+
+def print_explanation(found: Explanation) -> None:
+    """Passages in order, each with its rank and score in every stage, and what the stages took."""
+    console = _console()
+    console.print(f"looked for: {', '.join(found.words) or 'no words'}", markup=False)
+    if found.related:
+        words = ", ".join(
+            f"{word} {weight:.2f}" for word, weight in list(found.related.items())[:12]
+        )
+        console.print(f"and, from the best passages: {words}", markup=False, style="dim")
+    for wording in found.wordings:
+        console.print(f"asked too: {one_line(wording)}", markup=False, style="dim")
+    for hit in found.hits:
+        _print_hit(console, hit)
+        places = "  ".join(f"{s.name} #{s.rank} {s.score:.3f}" for s in hit.trace)
+        console.print(f"    {places}", markup=False, style="green")
+        if hit.terms:
+            console.print(f"    words: {one_line(', '.join(hit.terms))}", markup=False)
+    taken = ", ".join(f"{stage} {ms:.1f}" for stage, ms in found.timings.items())
+    console.print(f"milliseconds: {taken}", markup=False, style="dim")
+
+
+def _print_hit(console: Console, hit: Hit) -> None:
+    console.print(f"[bold][{hit.rank}][/bold] ", end="")
+    console.print(f"{hit.location}  ({hit.score:.3f})", markup=False, style="cyan")
+    shown = _shortened(hit.text) if hit.window is None else _for_terminal(hit.text.strip())
+    console.print(shown, markup=False, style="dim")
+    if hit.duplicates:
+        more = f" and {len(hit.duplicates) - 3:,} more" if len(hit.duplicates) > 3 else ""
+        same = ", ".join(map(one_line, hit.duplicates[:3]))
+        console.print(f"    the same in {same}{more}", markup=False, style="dim")
 
 
 def print_document(document: Document, span: tuple[int, int] | None) -> None:
