@@ -1,0 +1,83 @@
+"""The name of a configuration, such as `hybrid+rerank` -> settings."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from rag.config import Config, known_keys, load_config
+from rag.errors import ConfigError
+
+CURRENT = "current"
+
+# A mode says how passages are found, and that nothing else is done unless it is added.
+_PLAIN = {"retrieval.rerank": "none", "retrieval.diversity": "0"}
+_MODES = {
+    CURRENT: {},
+    "dense": {"retrieval.mode": "dense", **_PLAIN},
+    "lexical": {"retrieval.mode": "lexical", **_PLAIN},
+    "hybrid": {"retrieval.mode": "hybrid", "retrieval.fusion": "convex", **_PLAIN},
+    "rrf": {"retrieval.mode": "hybrid", "retrieval.fusion": "rrf", **_PLAIN},
+}
+_ADDED = {
+    "rerank": {"retrieval.rerank": "late-interaction"},
+    "mmr": {"retrieval.diversity": "0.3"},
+}
+_EXPANSIONS = ("rm3", "rocchio", "multi-query", "hyde")
+# The index is the same for all, so that nothing may differ that it was built with.
+_SECTIONS = ("retrieval", "generation")
+
+
+def configured(config: Config, name: str) -> Config:
+    """`config` with what `name` says: a mode, then what is added to it, joined by `+`.
+
+    Modes are `current` (the settings as they are), `dense`, `lexical`, `hybrid` and `rrf`. Added
+    may be `rerank`, `rm3`, `rocchio`, `multi-query`, `hyde`, `mmr`, and settings by their key, such
+    as `retrieval.dense_weight=0.7`.
+
+    Raises:
+        ConfigError: if a part of the name is not known, or a setting cannot be used.
+    """
+    mode, *added = name.split("+")
+    if mode not in _MODES:
+        raise ConfigError(f"{name}: {mode!r} is not a way to search{_nearest(mode, [*_MODES])}")
+    settings: dict[str, str] = dict(_MODES[mode])
+    expansion = list(config.retrieval.expansion) if mode == CURRENT else []
+    for part in added:
+        key, equals, value = part.partition("=")
+        if equals:
+            settings[_checked(key, name)] = value
+        elif part in _EXPANSIONS:
+            expansion.append(part)
+        elif part in _ADDED:
+            settings.update(_ADDED[part])
+        else:
+            known = [*_ADDED, *_EXPANSIONS]
+            raise ConfigError(f"{name}: {part!r} cannot be added{_nearest(part, known)}")
+    return _overlaid(config, {"retrieval.expansion": ",".join(expansion), **settings})
+
+
+def _checked(key: str, name: str) -> str:
+    keys = [each for each in known_keys() if each.partition(".")[0] in _SECTIONS]
+    if key not in keys:
+        raise ConfigError(f"{name}: {key!r} cannot be set for a comparison{_nearest(key, keys)}")
+    return key
+
+
+def _overlaid(config: Config, settings: dict[str, str]) -> Config:
+    # From an empty file, so that only these settings are converted and checked.
+    read = load_config(Path(os.devnull), {}, settings)
+    for key in settings:
+        section, field = key.split(".")
+        updated = replace(
+            getattr(config, section), **{field: getattr(getattr(read, section), field)}
+        )
+        config = replace(config, **{section: updated})
+    return config
+
+
+def _nearest(part: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(part, known, n=1, cutoff=0.5)
+    return f"; did you mean `{close[0]}`?" if close else f"; known are {', '.join(known)}"

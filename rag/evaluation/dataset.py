@@ -1,0 +1,153 @@
+"""Files -> Dataset: BEIR's layout, or a CSV of questions and sources."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rag.errors import SourceError
+
+_QRELS = ("qrels.tsv", "qrels/test.tsv")
+_CORPORA = ("corpus.jsonl", "corpus")
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """Questions by id, and their qrels: question id -> name of a document -> relevance (0: none).
+
+    A name is a document's id, its source, or the end of its source from a `/` on; of files in a
+    `corpus` folder, the path below it. `corpus` is None where the set brings no documents.
+    """
+
+    path: Path
+    questions: Mapping[str, str]
+    qrels: Mapping[str, Mapping[str, int]]
+    corpus: Path | None = None
+
+    @property
+    def unanswerable(self) -> tuple[str, ...]:
+        """The questions that no document is relevant to; ranking metrics leave them out."""
+        return tuple(each for each in self.questions if each not in self.relevant)
+
+    @property
+    def relevant(self) -> dict[str, dict[str, int]]:
+        """The qrels above 0 alone, in the order of the questions."""
+        judged = {
+            question: {
+                name: gain for name, gain in self.qrels.get(question, {}).items() if gain > 0
+            }
+            for question in self.questions
+        }
+        return {question: gains for question, gains in judged.items() if gains}
+
+
+def load_dataset(path: str | Path) -> Dataset:
+    """A folder in BEIR's layout, or a CSV file with the columns `question` and `source`.
+
+    BEIR: `queries.jsonl` (`_id`, `text`), `qrels.tsv` or `qrels/test.tsv` (question, document and
+    a whole number, tab-separated), and `corpus.jsonl` or a folder `corpus` if the set has its own
+    documents. CSV: several sources of a question are separated by `;`; a column `id` is optional,
+    and others are passed over.
+
+    Raises:
+        SourceError: if a file is missing or a line cannot be used, naming it.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return _beir(path)
+    if path.is_file():
+        return _table(path)
+    raise SourceError(str(path), "no such file or folder")
+
+
+def _beir(folder: Path) -> Dataset:
+    questions = {}
+    for line, record in _records(folder / "queries.jsonl"):
+        identity, text = str(record.get("_id", "")), str(record.get("text", "")).strip()
+        if not identity or not text:
+            raise SourceError(str(folder / "queries.jsonl"), f"line {line} lacks `_id` or `text`")
+        if identity in questions:
+            raise SourceError(str(folder / "queries.jsonl"), f"line {line}: {identity!r} again")
+        questions[identity] = text
+    file = next((folder / name for name in _QRELS if (folder / name).is_file()), None)
+    if file is None:
+        raise SourceError(str(folder), f"holds neither {' nor '.join(_QRELS)}")
+    qrels = _qrels(file)
+    unknown = next((each for each in qrels if each not in questions), None)
+    if unknown is not None:
+        raise SourceError(str(file), f"judges {unknown!r}, which queries.jsonl does not hold")
+    corpus = next((folder / name for name in _CORPORA if (folder / name).exists()), None)
+    return _checked(Dataset(folder, questions, qrels, corpus))
+
+
+def _records(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, line in enumerate(_text(file).split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise SourceError(str(file), f"line {number} is not JSON: {error}") from None
+        if not isinstance(record, dict):
+            raise SourceError(str(file), f"line {number} is not a JSON object")
+        yield number, record
+
+
+def _qrels(file: Path) -> dict[str, dict[str, int]]:
+    qrels: dict[str, dict[str, int]] = {}
+    for number, line in enumerate(_text(file).split("\n"), start=1):
+        fields = line.rstrip("\r").split("\t")
+        if not line.strip() or (number == 1 and not _is_whole(fields[-1])):
+            continue
+        if len(fields) != 3 or not _is_whole(fields[2]):
+            raise SourceError(
+                str(file),
+                f"line {number} is not question, document and a whole number, tab-separated",
+            )
+        question, document, gain = fields[0], fields[1], int(fields[2])
+        if qrels.setdefault(question, {}).setdefault(document, gain) != gain:
+            raise SourceError(str(file), f"line {number} judges {document!r} again, otherwise")
+    return qrels
+
+
+def _table(file: Path) -> Dataset:
+    rows = csv.DictReader(_text(file).splitlines(keepends=True))
+    missing = {"question", "source"} - set(rows.fieldnames or ())
+    if missing:
+        raise SourceError(str(file), f"has no column {' and no column '.join(sorted(missing))}")
+    questions: dict[str, str] = {}
+    qrels: dict[str, dict[str, int]] = {}
+    for number, row in enumerate(rows, start=1):
+        text = (row["question"] or "").strip()
+        if not text:
+            raise SourceError(str(file), f"row {number} has no question")
+        identity = (row.get("id") or "").strip() or f"q{number}"
+        if identity in questions:
+            raise SourceError(str(file), f"row {number}: the id {identity!r} again")
+        questions[identity] = text
+        sources = [source.strip() for source in (row["source"] or "").split(";")]
+        qrels[identity] = {source: 1 for source in sources if source}
+    return _checked(Dataset(file, questions, qrels))
+
+
+def _checked(dataset: Dataset) -> Dataset:
+    if not dataset.relevant:
+        raise SourceError(str(dataset.path), "names no relevant document for any question")
+    return dataset
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise SourceError(str(file), "no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SourceError(str(file), f"cannot be read as UTF-8 text: {error}") from error
+
+
+def _is_whole(text: str) -> bool:
+    return text.strip().lstrip("-").isdecimal()

@@ -1,0 +1,109 @@
+"""Reports -> plots, as SVG that goes into a page."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rag.errors import ConfigError
+from rag.evaluation.report import Report
+
+# Okabe & Ito's colours, which the colour-blind tell apart, those alone that show on dark and light.
+_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
+# Lines that lie on each other show each through the gaps of the next.
+_LINES = ("-", "--", "-.", ":")
+# Stands for the colour of the page's text, until it is put there.
+_TEXT = "#010203"
+
+
+def recall_plot(reports: Sequence[Report]) -> str:
+    """Recall over the number of documents, a line for each configuration."""
+    with _figure("recall", 3.8) as (figure, axes):
+        for at, report in enumerate(reports):
+            depths = range(1, report.depth + 1)
+            axes.plot(
+                depths,
+                _recall(report),
+                _LINES[at % len(_LINES)],
+                color=_COLOURS[at % len(_COLOURS)],
+                label=_plain(report.configuration),
+                linewidth=2,
+                # At 1, half of a line would be cut off.
+                clip_on=False,
+            )
+        axes.set_xscale("log")
+        ticks = [k for k in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if k <= report.depth]
+        axes.set_xticks(ticks, [str(tick) for tick in ticks])
+        axes.minorticks_off()
+        axes.set_ylim(top=1)
+        axes.set_xlabel("documents")
+        axes.set_ylabel("recall")
+        axes.grid(alpha=0.25)
+        axes.legend(frameon=False)
+        return _svg(figure, "recall")
+
+
+def gains_plot(reference: Report, other: Report, metric: str = "nDCG@10") -> str:
+    """What each question gains or loses from one configuration to another, sorted."""
+    before = {row.id: row.metrics[metric] for row in reference.rows}
+    gains = sorted((row.metrics[metric] - before[row.id] for row in other.rows), reverse=True)
+    name = f"{reference.configuration} {other.configuration}"
+    with _figure(name, 2.6) as (figure, axes):
+        colours = [_COLOURS[0] if gain > 0 else _COLOURS[1] for gain in gains]
+        axes.bar(range(1, len(gains) + 1), gains, width=1.0, color=colours, antialiased=False)
+        axes.axhline(0, color=_TEXT, linewidth=0.8)
+        axes.set_xlim(0.5, len(gains) + 0.5)
+        axes.set_ylim(-1.05, 1.05)
+        axes.set_xlabel("questions, sorted")
+        axes.set_ylabel(f"difference in {metric}")
+        axes.grid(alpha=0.25, axis="y")
+        return _svg(figure, name)
+
+
+def _recall(report: Report) -> Any:
+    import numpy as np
+
+    found = np.zeros((len(report.rows), report.depth))
+    for row_number, row in enumerate(report.rows):
+        for rank, document in enumerate(row.ranking[: report.depth]):
+            found[row_number, rank] = (document.gain > 0) / len(row.relevant)
+    return found.cumsum(axis=1).mean(axis=0)
+
+
+@contextmanager
+def _figure(name: str, height: float) -> Iterator[tuple[Any, Any]]:
+    try:
+        import matplotlib as mpl
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise ConfigError("plots need matplotlib: pip install 'checkable-rag[eval]'") from None
+    style = {
+        "svg.fonttype": "none",
+        "svg.hashsalt": name,
+        "font.family": "sans-serif",
+        "font.size": 11,
+        **{f"{part}.color": _TEXT for part in ("text", "xtick", "ytick", "grid")},
+        "axes.edgecolor": _TEXT,
+        "axes.labelcolor": _TEXT,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+    }
+    with mpl.rc_context(style):
+        figure = Figure(figsize=(7, height), layout="tight")
+        yield figure, figure.subplots()
+
+
+def _svg(figure: Any, name: str) -> str:
+    text = io.StringIO()
+    metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    figure.savefig(text, format="svg", transparent=True, metadata=metadata)
+    drawing = text.getvalue()
+    # Without the XML declaration, whose place is the beginning of a file.
+    return drawing[drawing.index("<svg") :].replace(_TEXT, "currentColor")
+
+
+def _plain(name: str) -> str:
+    """A name as it is: matplotlib takes what stands between two dollars for mathematics."""
+    return name.replace("$", r"\$")

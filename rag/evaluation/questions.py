@@ -1,0 +1,193 @@
+"""An index and a generator -> questions with their sources, for whoever has no judgements."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+
+from rag.engine import RAG
+from rag.errors import ConfigError, StoreError
+from rag.evaluation.report import write
+from rag.index import Index
+from rag.sentences import content_words
+from rag.types import Chunk, Generator, Message, Progress, ProgressCallback, Prompt, no_progress
+
+# A small model goes by the examples; without two of them it writes on instead of asking.
+_EXAMPLES = (
+    (
+        "The Eiffel Tower was built for the World's Fair of 1889 and is 330 metres high.",
+        "How high is the Eiffel Tower?",
+    ),
+    (
+        "Honey bees live in colonies of up to 80,000 workers; only the queen lays eggs.",
+        "How many workers live in a colony of honey bees?",
+    ),
+)
+_POINTS_AT_TEXT = re.compile(
+    r"\b(?:(?:the|this|that|these|given|above|following) "
+    r"(?:text|passage|paragraph|excerpt|article|document|section|sentence|author|table|code)s?"
+    r"|mentioned (?:above|in))\b",
+    re.IGNORECASE,
+)
+_LABEL = re.compile(r"^\s*(?:\W*\bquestion\b\s*\d*\s*[:.\-]|\d+[.)]|[-*•])\s*", re.IGNORECASE)
+_FEWEST_PASSAGE_WORDS = 25
+_FEWEST_WORDS, _MOST_WORDS = 4, 40
+_FEWEST_CONTENT_WORDS = 2
+# So many words in a row that stand in the passage are copied from it.
+_MOST_COPIED = 10
+_TRIES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class MadeQuestion:
+    """A question that a generator wrote for the passage `text[start:end]` of a source."""
+
+    question: str
+    source: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class QuestionSet:
+    """What was made, and how many were dropped, by reason."""
+
+    questions: tuple[MadeQuestion, ...]
+    dropped: Mapping[str, int]
+
+
+def make_questions(
+    rag: RAG, count: int = 50, *, seed: int = 0, progress: ProgressCallback = no_progress
+) -> QuestionSet:
+    """Let the generator write a question for each of `count` passages.
+
+    Passages are drawn at random, one of each document before a second of any; the same index,
+    seed and generator give the same questions. Of five tries for each question wanted, those are
+    dropped that are too short or too long, point at their text, copy it, share no word with it or
+    are there already. None is dropped for not being found: that would keep what today's retrieval
+    finds already (as round-trip filters do; Dai et al., Promptagator, ICLR 2023, section 3.2), and
+    measure every other configuration against it.
+
+    Raises:
+        ConfigError: if the generator cannot write.
+        StoreError: if the index holds no passage that is long enough.
+        GenerationError: if the generator fails.
+    """
+    if rag.generator.name == "extractive":
+        raise ConfigError(
+            "`extractive` quotes and cannot write questions: name another with --generator, such "
+            "as smollm2-135m-instruct or the URL of a server"
+        )
+    made: dict[str, MadeQuestion] = {}
+    dropped: Counter[str] = Counter()
+    for tried, (source, chunk) in enumerate(_drawn(rag, seed)):
+        progress(Progress("writing questions", len(made), count, "questions", source))
+        if len(made) == count or tried == _TRIES * count:
+            break
+        question = _repaired(_written(rag.generator, chunk.text))
+        fault = "the same again" if question.casefold() in made else _fault(question, chunk.text)
+        if fault:
+            dropped[fault] += 1
+        else:
+            made[question.casefold()] = MadeQuestion(question, source, chunk.start, chunk.end)
+    if not made and not dropped:
+        raise StoreError(f"{rag.path}: holds no passage of {_FEWEST_PASSAGE_WORDS} words or more")
+    return QuestionSet(tuple(made.values()), dict(dropped))
+
+
+def write_questions(file: str | Path, questions: QuestionSet) -> None:
+    """Write questions as a CSV that `load_dataset` reads.
+
+    Raises:
+        SourceError: if the file cannot be written.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(field.name for field in fields(MadeQuestion))
+    writer.writerows(astuple(each) for each in questions.questions)
+    write(Path(file), text.getvalue())
+
+
+def _drawn(rag: RAG, seed: int) -> Iterator[tuple[str, Chunk]]:
+    """Passages with their sources in random order, as evenly over documents as can be."""
+    import numpy as np
+
+    index = Index(rag.path)
+    documents = [(document.id, document.source) for document in rag.documents()]
+    order = np.random.default_rng(seed).permutation(len(documents)).tolist()
+    turn = 0
+    while order:
+        left = []
+        for at in order:
+            document_id, source = documents[at]
+            chunks = [
+                chunk
+                for chunk in index.chunks(document_id)
+                if len(chunk.text.split()) >= _FEWEST_PASSAGE_WORDS
+            ]
+            shuffled = np.random.default_rng((seed, at)).permutation(len(chunks))
+            if turn < len(chunks):
+                yield source, chunks[shuffled[turn]]
+            if turn + 1 < len(chunks):
+                left.append(at)
+        order = left
+        turn += 1
+
+
+def _written(generator: Generator, passage: str) -> str:
+    messages = [Message("system", "You write questions that can be understood by themselves.")]
+    for example, question in _EXAMPLES:
+        messages += [Message("user", _asked(example)), Message("assistant", question)]
+    messages.append(Message("user", _asked(passage)))
+    prompt = Prompt("", tuple(messages), (), generator.count_tokens(messages))
+    text = ""
+    for piece in generator.stream(prompt):
+        text += piece
+        # One question is wanted, and what is written after it is waited for in vain.
+        if "?" in text or "\n" in text.strip() or len(text.split()) > _MOST_WORDS:
+            break
+    return text
+
+
+def _asked(passage: str) -> str:
+    return f"Text: {passage}\n\nAsk a question about the text."
+
+
+def _repaired(text: str) -> str:
+    """The first line up to its question mark, without a label, a number or quotes."""
+    line = next((line for line in text.splitlines() if line.strip()), "")
+    line = _LABEL.sub("", line).strip().strip("\"'“”*")
+    question, mark, _ = line.partition("?")
+    return " ".join(question.split()) + mark
+
+
+def _fault(question: str, passage: str) -> str:
+    """Why a question is of no use, or nothing."""
+    words = question.split()
+    content = content_words(question)
+    if not question.endswith("?"):
+        return "no question"
+    if not _FEWEST_WORDS <= len(words) <= _MOST_WORDS or len(content) < _FEWEST_CONTENT_WORDS:
+        return "too short or too long"
+    if _POINTS_AT_TEXT.search(question):
+        return "points at its text"
+    if not content & content_words(passage):
+        return "shares no word with its passage"
+    if _copied(question, passage):
+        return "copies its passage"
+    return ""
+
+
+def _copied(question: str, passage: str) -> bool:
+    words, text = _words(question), f" {' '.join(_words(passage))} "
+    runs = (words[at : at + _MOST_COPIED] for at in range(len(words) - _MOST_COPIED + 1))
+    return any(f" {' '.join(run)} " in text for run in runs)
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+", text.casefold())
