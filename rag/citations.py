@@ -69,7 +69,7 @@ class CitedText:
             for piece in self._pieces:
                 raw, numbers = _take_markers(raw + piece, sent)
                 hinted += numbers
-                while (end := _first_sentence_end(raw)) is not None:
+                while (end := _first_sentence_end(raw, sent)) is not None:
                     if not sent and self._said(raw[:end]):
                         # A model that repeats itself goes on doing so up to its limit.
                         return
@@ -256,15 +256,16 @@ def _take_markers(raw: str, sent: int) -> tuple[str, list[int]]:
     return raw[:sent] + _MARKER.sub(note, raw[sent:]), numbers
 
 
-def _first_sentence_end(raw: str) -> int | None:
-    """Where the first sentence ends, once there is text after it."""
+def _first_sentence_end(raw: str, sent: int) -> int | None:
+    """Where the first sentence ends, once there is text after it.
+
+    More text can move a boundary to before what was given out: such a one comes too late.
+    """
     spans = split_sentences(raw)
-    if len(spans) < 2:
-        return None
     # A lone list number ("1.") or mark belongs to what follows it.
-    if not content_words(raw[slice(*spans[0])]) or raw[slice(*spans[0])].rstrip(".)").isdigit():
-        return spans[1][1] if len(spans) > 2 else None
-    return spans[0][1]
+    first = raw[slice(*spans[0])] if spans else ""
+    joined = not content_words(first) or first.rstrip(".)").isdigit()
+    return next((end for _, end in spans[joined:-1] if end >= sent), None)
 
 
 def _held_from(raw: str) -> int:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rag import Answer, GenerationError, StoreError
@@ -175,6 +175,7 @@ PARTS = st.lists(
 
 
 @given(text=PARTS, cuts=st.lists(st.integers(0, 200), max_size=12))
+@example(text="e.g. [1]The zoo in Basel keeps 12 flamingos", cuts=[9])
 def test_however_the_text_arrives(text: str, cuts: list[int]) -> None:
     edges = sorted({0, len(text), *(cut for cut in cuts if cut < len(text))})
     pieces = [text[a:b] for a, b in itertools.pairwise(edges)]

@@ -45,7 +45,7 @@ def test_the_command_line_page_is_what_help_says() -> None:
 @pytest.mark.parametrize(
     "snippet",
     [*blocks(ROOT / "docs" / "python.md", "python"), *blocks(ROOT / "README.md", "python")],
-    ids=["python-1", "python-2", "readme"],
+    ids=["python-1", "python-2", "python-3", "readme"],
 )
 def test_python_snippets_run(
     snippet: str,

@@ -37,6 +37,7 @@ ENTRY = CatalogueEntry(
     size=40_000,
     licence="Apache-2.0",
     description="a test",
+    languages=("en",),
 )
 
 

@@ -413,7 +413,7 @@ def models(context: click.Context) -> None:
         state = "here" if is_pulled(entry.name) else "not fetched"
         click.echo(
             f"{entry.name:<24}{entry.kind:<11}{entry.size / 1e6:>5.0f} MB  {entry.licence:<12}"
-            f"{state:<13}{entry.description}"
+            f"{','.join(entry.languages):<4}{state:<13}{entry.description}"
         )
     click.echo(f"cache: {cache_dir()}", err=True)
 

@@ -120,7 +120,10 @@ def print_explanation(found: Explanation) -> None:
 
 def _print_hit(console: Console, hit: Hit) -> None:
     console.print(f"[bold][{hit.rank}][/bold] ", end="")
-    console.print(f"{hit.location}  ({hit.score:.3f})", markup=False, style="cyan")
+    # The best of a fused ranking has 1 however far it is: the cosine tells.
+    cosines = [f", cosine {stage.score:.2f}" for stage in hit.trace if stage.name == "dense"]
+    near = "".join(cosines) if len(hit.trace) > 1 else ""
+    console.print(f"{hit.location}  ({hit.score:.3f}{near})", markup=False, style="cyan")
     shown = _shortened(hit.text) if hit.window is None else _for_terminal(hit.text.strip())
     console.print(shown, markup=False, style="dim")
     if hit.duplicates:
