@@ -261,7 +261,9 @@ class RAG:
             StoreError: if there is no index.
         """
         manifest = self._index.manifest()
-        size = sum(file.stat().st_size for file in self.path.iterdir() if file.is_file())
+        files = [file.stat() for file in self.path.rglob("*") if file.is_file()]
+        # Generations of a cache share what has not changed.
+        size = sum({(file.st_dev, file.st_ino): file.st_size for file in files}.values())
         return {
             "path": str(self.path),
             **self._index.counts(),

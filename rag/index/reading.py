@@ -180,19 +180,18 @@ class Reading:
         """The ids of the chunks that hold a query's phrases, and nothing that it excludes."""
         import numpy as np
 
-        every = "SELECT id FROM chunks ORDER BY id"
-        ids = np.array([row[0] for row in self._connection.execute(every)], dtype=np.int64)
-        if within is not None:
-            ids = np.intersect1d(ids, within)
         row = rows.cache_row(self._connection, "terms")
         if row is None:
-            return ids
+            return np.empty(0, dtype=np.int64)
         opened = self._caches.terms(self._connection, row)
         for phrase in query.phrases:
-            ids = np.intersect1d(ids, opened.holding(phrase))
+            held = opened.holding(phrase)
+            within = held if within is None else np.intersect1d(within, held)
+        if within is None:
+            within = rows.chunk_ids(self._connection)
         for phrase in query.excluded:
-            ids = np.setdiff1d(ids, opened.holding(phrase))
-        return ids
+            within = np.setdiff1d(within, opened.holding(phrase))
+        return within
 
     def vectors(self, ids: Sequence[int]) -> Vectors:
         """float32 `[len(ids), dim]`, as they are stored."""

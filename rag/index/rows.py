@@ -188,6 +188,15 @@ def chunk_count(connection: sqlite3.Connection, newest: int) -> int:
     return int(row[0])
 
 
+def chunk_ids(connection: sqlite3.Connection) -> Ids:
+    """The ids of all chunks, in order."""
+    import numpy as np
+
+    # One long text is fetched several times faster than as many rows.
+    (joined,) = connection.execute("SELECT group_concat(id) FROM chunks").fetchone()
+    return np.sort(np.fromstring(joined or "", dtype=np.int64, sep=","))
+
+
 def file_state(connection: sqlite3.Connection, row: Sequence[Any]) -> FileState:
     """A row of FILE_COLUMNS with its problems."""
     problems = connection.execute(

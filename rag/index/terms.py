@@ -39,6 +39,8 @@ _HEAP_BYTES = 64_000_000
 _LOCKS = frozenset({".tantivy-writer.lock", ".tantivy-meta.lock"})
 # Up to here the ids of a filter are looked up; of more, most hits pass anyway.
 _LOOKED_UP = 20_000
+# A set of ids is a walk through all of them, which a few ids are faster without.
+_ASKED_ONE_BY_ONE = 500
 _MOST_VARIANTS = 16
 
 
@@ -233,7 +235,7 @@ def _query(asked: LexicalQuery, related: Mapping[str, float]) -> Any | None:
     )
 
 
-def _term(field: str, term: str) -> Any:
+def _term(field: str, term: str | int) -> Any:
     from tantivy import Query
 
     return Query.term_query(_schema(), field, term, "freq")
@@ -269,7 +271,11 @@ def _any(queries: list[Any]) -> Any:
 def _restricted(query: Any, within: Ids) -> Any:
     from tantivy import Occur, Query
 
-    allowed = Query.term_set_query(_schema(), _ID, within.tolist())
+    ids = within.tolist()
+    if len(ids) <= _ASKED_ONE_BY_ONE:
+        allowed = Query.boolean_query([(Occur.Should, _term(_ID, each)) for each in ids])
+    else:
+        allowed = Query.term_set_query(_schema(), _ID, ids)
     return Query.boolean_query(
         [(Occur.Must, query), (Occur.Must, Query.const_score_query(allowed, 0.0))]
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from rag.lexical.stopwords import STOP_WORDS
 from rag.lexical.terms import stems
 from rag.lexical.tokens import tokens
@@ -10,10 +12,15 @@ from rag.normalization import searchable
 
 def content_terms(text: str, language: str = "en") -> list[str]:
     """The stems of the words of `text` in order, without stop words and single characters."""
+    return [term for stretch in searchable(text).split() for term in _content(stretch, language)]
+
+
+@lru_cache(maxsize=2**14)
+def _content(stretch: str, language: str) -> tuple[str, ...]:
     stop_words = STOP_WORDS.get(language, frozenset())
-    return [
+    return tuple(
         stems(word, language)[0]
-        for token in tokens(searchable(text))
+        for token in tokens(stretch)
         for word in token.words
         if len(word) > 1 and word not in stop_words
-    ]
+    )

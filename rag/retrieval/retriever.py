@@ -72,9 +72,10 @@ class PassageRetriever:
         search.rank()
         if "multi-query" in self._config.expansion:
             search.reword(self._generator())
-        search.feed_back()
         reranker = self._reranker()
-        hits = search.hits(k if reranker is None else max(k, self._config.rerank_depth))
+        count = k if reranker is None else max(k, self._config.rerank_depth)
+        search.feed_back(count)
+        hits = search.hits(count)
         if reranker is not None:
             with search.timed("rerank"):
                 hits = reranker.rerank(search.asked.text, hits, len(hits))

@@ -38,6 +38,9 @@ RM3_WEIGHT = 0.3
 # So many passages more than are wanted are looked at, since some may be each other's duplicates.
 _SPARE = 5
 
+# So many candidates are scored again at least.
+_SCORED_AGAIN = 50
+
 Scores = dict[int, float]
 """Chunk ids with their scores, best first."""
 
@@ -54,7 +57,7 @@ class Search:
         self.wordings: tuple[str, ...] = ()
         self.loosened = False
         self.timings: dict[str, float] = {}
-        self.stages: dict[str, Scores] = {}
+        self.stages: dict[str, Scores] = {"dense": {}, "lexical": {}}
         self._reading = reading
         self._embedder = embedder
         self._config = config
@@ -143,25 +146,32 @@ class Search:
             self._ranking = rrf([list(ranking) for ranking in rankings])
             self._note("multi-query", self._ranking)
 
-    def feed_back(self) -> None:
-        """Score the candidates again, by the question and what the best of them say."""
+    def feed_back(self, count: int) -> None:
+        """Score the best candidates again, by the question and what the first of them say.
+
+        Of so many that the `count` best will be among them; the others are dropped.
+        """
         wanted = set(self._config.expansion) & {"rm3", "rocchio"}
-        best = list(self._ranking)[:FEEDBACK_PASSAGES]
+        again = list(self._ranking)[: max(_SCORED_AGAIN, 2 * (count + _SPARE))]
+        best = again[:FEEDBACK_PASSAGES]
         if not wanted or not best:
             return
         with self.timed("feedback"):
             weights = [self._ranking[each] for each in best]
-            dense, lexical = self.stages.get("dense", {}), self.stages.get("lexical", {})
+            dense, lexical = (
+                {each: self.stages[side][each] for each in again if each in self.stages[side]}
+                for side in ("dense", "lexical")
+            )
             if "rocchio" in wanted and self._vector is not None:
                 passages = self._stored_vectors(best)
                 moved = rocchio(self._vector, passages, weights, weight=ROCCHIO_WEIGHT)
-                dense = self._similarities(moved, list(self._ranking))
+                dense = self._similarities(moved, again)
                 self._note("rocchio", dense)
             if "rm3" in wanted and self._config.mode != "dense" and self.asked.words:
                 self.related = self._related(best, weights)
-                lexical = self._matches(self.asked, list(self._ranking), self.related)
+                lexical = self._with_related(again, lexical)
                 self._note("rm3", lexical)
-            self._ranking = self._fused(dense, lexical)
+            self._ranking = self._fused(_best_first(dense), _best_first(lexical))
             self._note("feedback", self._ranking)
 
     def hits(self, count: int) -> list[Hit]:
@@ -228,12 +238,14 @@ class Search:
                 lexical = dict(self._reading.matching(asked, count, self._within))
         if self._config.mode != "hybrid" or vector is None:
             return dense, lexical
-        candidates = list(dict.fromkeys((*dense, *lexical)))
+        # Each side is asked for what only the other one found.
         with self.timed("dense"):
-            dense = self._similarities(vector, candidates)
+            missing = [each for each in lexical if each not in dense]
+            found_dense = {**dense, **self._similarities(vector, missing)}
         with self.timed("lexical"):
-            lexical = self._matches(asked, candidates)
-        return dense, lexical
+            missing = [each for each in dense if each not in lexical]
+            found_lexical = {**lexical, **self._matches(asked, missing)}
+        return _best_first(found_dense), _best_first(found_lexical)
 
     def _fused(self, dense: Scores, lexical: Scores) -> Scores:
         if self._config.mode == "dense":
@@ -259,6 +271,16 @@ class Search:
 
         within = np.sort(np.array(candidates, dtype=np.int64))
         return dict(self._reading.matching(asked, len(candidates), within, related))
+
+    def _with_related(self, candidates: Sequence[int], lexical: Scores) -> Scores:
+        """Their scores by the question's words and the related ones.
+
+        BM25 is a sum over words: those of the question are counted already.
+        """
+        nothing = LexicalQuery((), (), (), (), "")
+        added = self._matches(nothing, candidates, self.related)
+        both = dict.fromkeys((*lexical, *added))
+        return _best_first({e: lexical.get(e, 0.0) + added.get(e, 0.0) for e in both})
 
     def _related(self, best: Sequence[int], weights: Sequence[float]) -> dict[str, float]:
         """Words of the best passages with their weights, where one of the question weighs 1."""
