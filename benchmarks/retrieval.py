@@ -14,6 +14,7 @@ BM25 in SQLite's FTS5 with the index of terms over the same passages. All print 
 from __future__ import annotations
 
 import argparse
+import gc
 import sqlite3
 import tempfile
 import time
@@ -119,6 +120,9 @@ def print_speed(folders: Sequence[Path], passages: int, indexes: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         embedder = RAG(folder).embedder
         make_index(Index(Path(folder)), embedder, folders, passages, indexes)
+        # What making it left behind is not to be looked through by the garbage collector.
+        gc.collect()
+        gc.freeze()
         for settings in (
             {"retrieval.mode": "dense", "retrieval.expansion": ()},
             {"retrieval.mode": "lexical", "retrieval.expansion": ()},

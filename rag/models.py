@@ -194,9 +194,9 @@ def resolve(spec: str, *, kind: Kind, progress: ProgressCallback | None = None) 
     close = difflib.get_close_matches(spec, known, n=1, cutoff=0.4)
     meant = f"; did you mean `{close[0]}`? Give" if close else ": give"
     catalogued = f"a catalogued name ({', '.join(known)}), " if known else ""
+    file = "a GGUF file, " if kind == "generator" else ""
     raise ModelError(
-        f"{spec}: no such {kind}{meant} {catalogued}a directory, a GGUF file, or a hub name "
-        "`owner/name`"
+        f"{spec}: no such {kind}{meant} {catalogued}a directory, {file}or a hub name `owner/name`"
     )
 
 

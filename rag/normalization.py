@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
+
+# About 25 tokens of English; no tokenizer makes more tokens than bytes.
+PREFIX_BYTES = 100
 
 # Soft hyphens, zero-width characters and bidirectional controls: seen by nobody, typed by nobody.
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]+")
@@ -28,3 +32,19 @@ def searchable(text: str) -> str:
     parts = _NUMBERS.split(text)
     parts[::2] = [unicodedata.normalize("NFKC", part) for part in parts[::2]]
     return "".join(parts)
+
+
+def prefix(titles: Sequence[str]) -> str:
+    """The innermost titles that fit into `PREFIX_BYTES`, a line each, and a blank line."""
+    kept: list[str] = []
+    room = PREFIX_BYTES
+    for title in reversed(titles):
+        shown = searchable(" ".join(title.split()))
+        room -= len(shown.encode()) + 1
+        if room < 1:
+            break
+        kept.insert(0, shown)
+    if titles and not kept:
+        shown = searchable(titles[-1]).encode()[: PREFIX_BYTES - 2].decode(errors="ignore")
+        kept = [shown]
+    return "\n".join(kept) + "\n\n" if kept else ""

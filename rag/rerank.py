@@ -12,11 +12,10 @@ from importlib.metadata import entry_points
 from itertools import accumulate
 from typing import Any
 
-from rag.chunking.outline import prefix
 from rag.config import Config
 from rag.errors import ConfigError, ModelError, first_line
 from rag.models import LocalModel, resolve, without_progress_bars
-from rag.normalization import searchable
+from rag.normalization import prefix, searchable
 from rag.types import (
     Embedder,
     Generator,

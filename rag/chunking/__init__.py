@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
 from rag.chunking.blocks import find_blocks
-from rag.chunking.outline import Outline, prefix
+from rag.chunking.outline import Outline
 from rag.chunking.packing import Packer
 from rag.chunking.ruler import Ruler, TokenOffsets
 from rag.config import ChunkingConfig
 from rag.errors import ConfigError
-from rag.normalization import searchable
+from rag.normalization import prefix, searchable
 from rag.types import Chunk, Document, Embedder
 
 # What the tokens of a heading path and of a passage may add up to beyond their sum: a tokenizer

@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from rag.normalization import searchable
 from rag.types import Document, Heading
-
-# About 25 tokens of English; no tokenizer makes more tokens than bytes.
-PREFIX_BYTES = 100
 
 
 class Outline:
@@ -46,22 +40,6 @@ class Outline:
             self._path.append(heading)
             self._next += 1
         return self._path
-
-
-def prefix(titles: Sequence[str]) -> str:
-    """The innermost titles that fit into `PREFIX_BYTES`, a line each, and a blank line."""
-    kept: list[str] = []
-    room = PREFIX_BYTES
-    for title in reversed(titles):
-        shown = searchable(" ".join(title.split()))
-        room -= len(shown.encode()) + 1
-        if room < 1:
-            break
-        kept.insert(0, shown)
-    if titles and not kept:
-        shown = searchable(titles[-1]).encode()[: PREFIX_BYTES - 2].decode(errors="ignore")
-        kept = [shown]
-    return "\n".join(kept) + "\n\n" if kept else ""
 
 
 def _title_level(document: Document) -> int | None:
