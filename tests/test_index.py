@@ -133,6 +133,16 @@ def test_hits_carry_what_was_stored(tmp_path: Path) -> None:
     assert index.chunks("a")[1] == hit.chunk
 
 
+def test_as_many_are_found_as_are_asked_for(tmp_path: Path) -> None:
+    """More than SQLite takes values in one statement."""
+    index = Index(tmp_path)
+    write(index, {"a": unit(np.random.default_rng(1), 33_000)})
+    with index.reading() as reading:
+        scored = reading.nearest(np.eye(1, DIM, dtype=np.float32)[0], 40_000)
+        ids = [each for each, _ in scored]
+        assert len(reading.passages(ids)) == len(reading.vectors(ids)) == 33_000
+
+
 def test_chunk_ids_are_never_used_again(tmp_path: Path) -> None:
     index = Index(tmp_path)
     vectors = unit(np.random.default_rng(0), 3)

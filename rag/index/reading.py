@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     Ids = NDArray[np.int64]
 
 T = TypeVar("T")
+
+# SQLite takes 32,766 values in one statement.
+_MOST_VALUES = 10_000
 
 Scored = list[tuple[int, float]]
 """Chunk ids with their scores, best first; equal scores in the order of ids."""
@@ -197,36 +200,31 @@ class Reading:
         """float32 `[len(ids), dim]`, as they are stored."""
         import numpy as np
 
-        found = dict(
-            self._connection.execute(
-                f"SELECT id, vector FROM chunks WHERE id IN ({_marks(ids)})", list(ids)
-            )
-        )
+        found = dict(self._rows("SELECT id, vector FROM chunks WHERE id IN", ids))
         halves = np.frombuffer(b"".join(found[each] for each in ids), dtype="<f2")
         return halves.reshape(len(ids), self.manifest.dim).astype(np.float32)
 
-    def passages(self, ids: Collection[int]) -> dict[int, Passage]:
+    def passages(self, ids: Sequence[int]) -> dict[int, Passage]:
         """Chunks by id; one that is not there any more is left out."""
-        found = self._connection.execute(
-            f"SELECT {rows.CHUNK_COLUMNS}, source, title, metadata "
-            "FROM chunks JOIN documents ON documents.id = document_id "
-            f"WHERE chunks.id IN ({_marks(ids)})",
-            list(ids),
-        )
-        return {
-            row[0]: Passage(
-                rows.chunk(row[:-3]), row[-3], row[-2], rows.language_of(json.loads(row[-1]))
-            )
-            for row in found
-        }
+        spans = list(self._rows(f"SELECT {rows.SPAN_COLUMNS} FROM chunks WHERE id IN", ids))
+        # Each document once: its text may be long, and hold many of the chunks.
+        names = list({span[1] for span in spans})
+        select = "SELECT id, text, source, title, metadata FROM documents WHERE id IN"
+        documents = {row[0]: row[1:] for row in self._rows(select, names)}
+        found = {}
+        for span in spans:
+            text, source, title, metadata = documents[span[1]]
+            language = rows.language_of(json.loads(metadata))
+            found[span[0]] = Passage(rows.chunk(span, text), source, title, language)
+        return found
 
     def documents(self, ids: Collection[str]) -> dict[str, Document]:
         """Documents by id."""
-        found = self._connection.execute(
-            f"SELECT {rows.DOCUMENT_COLUMNS} FROM documents WHERE id IN ({_marks(ids)})", list(ids)
-        )
+        found = self._rows(f"SELECT {rows.DOCUMENT_COLUMNS} FROM documents WHERE id IN", list(ids))
         return {row[0]: rows.document(row) for row in found}
 
-
-def _marks(values: Collection[Any]) -> str:
-    return ",".join("?" * len(values))
+    def _rows(self, select: str, values: Sequence[Any]) -> Iterator[Any]:
+        """The rows of a SELECT that ends in IN, for as many values as there are."""
+        for at in range(0, len(values), _MOST_VALUES):
+            part = values[at : at + _MOST_VALUES]
+            yield from self._connection.execute(f"{select} ({','.join('?' * len(part))})", part)

@@ -7,6 +7,8 @@ import json
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from rag.index.caches import CacheRow
@@ -84,7 +86,7 @@ DOCUMENT_COLUMNS = (
     "id, source, title, text, media_type, content_hash, modified, metadata, pages, headings, "
     "verbatim, markup"
 )
-CHUNK_COLUMNS = 'chunks.id, document_id, text, start, "end", ordinal, heading, page, line'
+SPAN_COLUMNS = 'id, document_id, start, "end", ordinal, heading, page, line'
 
 
 def document(row: Sequence[Any]) -> Document:
@@ -105,18 +107,18 @@ def document(row: Sequence[Any]) -> Document:
     )
 
 
-def chunk(row: Sequence[Any]) -> Chunk:
-    """A row of CHUNK_COLUMNS."""
+def chunk(row: Sequence[Any], text: str) -> Chunk:
+    """A row of SPAN_COLUMNS, and the text of its document."""
     return Chunk(
         id=row[0],
         document_id=row[1],
-        text=row[2][row[3] : row[4]],
-        start=row[3],
-        end=row[4],
-        ordinal=row[5],
-        heading=tuple(json.loads(row[6])),
-        page=row[7],
-        line=row[8],
+        text=text[row[2] : row[3]],
+        start=row[2],
+        end=row[3],
+        ordinal=row[4],
+        heading=tuple(json.loads(row[5])),
+        page=row[6],
+        line=row[7],
     )
 
 
@@ -156,15 +158,20 @@ def language_of(metadata: Mapping[str, Any]) -> str:
 
 
 def passages(
-    connection: sqlite3.Connection, where: str, values: Sequence[int]
+    connection: sqlite3.Connection, where: str, values: Sequence[int | str]
 ) -> Iterator[tuple[Chunk, str, str]]:
-    """Chunks by document, each with its document's title and language."""
-    for row in connection.execute(
-        f"SELECT {CHUNK_COLUMNS}, title, metadata FROM chunks "
-        f"JOIN documents ON documents.id = document_id WHERE {where} ORDER BY chunks.id",
-        tuple(values),
-    ):
-        yield chunk(row[:-2]), row[-2], language_of(json.loads(row[-1]))
+    """Chunks by id, each with its document's title and language."""
+    spans = connection.execute(
+        f"SELECT {SPAN_COLUMNS} FROM chunks WHERE {where} ORDER BY id", tuple(values)
+    )
+    # The chunks of a document follow one another: its text, which may be long, is fetched once.
+    for name, own in groupby(spans, key=itemgetter(1)):
+        text, title, metadata = connection.execute(
+            "SELECT text, title, metadata FROM documents WHERE id = ?", (name,)
+        ).fetchone()
+        language = language_of(json.loads(metadata))
+        for span in own:
+            yield chunk(span, text), title, language
 
 
 def vector_blocks(

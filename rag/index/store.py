@@ -76,14 +76,8 @@ class Index:
     def chunks(self, document_id: str) -> list[Chunk]:
         """The chunks of one document in order."""
         with self._reading() as connection:
-            return [
-                rows.chunk(row)
-                for row in connection.execute(
-                    f"SELECT {rows.CHUNK_COLUMNS} FROM chunks JOIN documents "
-                    "ON documents.id = document_id WHERE document_id = ? ORDER BY ordinal",
-                    (document_id,),
-                )
-            ]
+            found = rows.passages(connection, "document_id = ?", (document_id,))
+            return [chunk for chunk, _, _ in found]
 
     def roots(self) -> list[StoredRoot]:
         """The folders and files that the index keeps to."""
