@@ -29,7 +29,9 @@ def page() -> str:
     sections = [HEAD]
     context = click.Context(cli, info_name="rag")
     for path, command in _commands(cli, "rag"):
-        shown = click.Context(command, info_name=path, parent=None, max_content_width=80)
+        shown = click.Context(
+            command, info_name=path, max_content_width=80, help_option_names=["-h", "--help"]
+        )
         sections.append(f"## {path}\n\n```text\n{command.get_help(shown)}\n```\n")
     context.close()
     return "\n".join(sections)
