@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rag.filters.algebra import And, Field, Filter, Not, Test, field_of
 from rag.filters.comparison import page_bounds, predicate, value_at
+from rag.index import rows
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,21 +39,18 @@ def chunk_ids(connection: sqlite3.Connection, filter: Filter) -> NDArray[np.int6
     A test of documents is decided once for each of them: by SQL, or, where that has no word for it
     (globs, accents, dates), by a Python function.
     """
-    import numpy as np
-
     parts = filter.parts if isinstance(filter, And) else (filter,)
     flags: list[_Condition] = []
     document = _joined("AND", [_condition(connection, p) for p in parts if not _reads_chunks(p)])
     chunk = _joined("AND", [_condition(connection, p, flags) for p in parts if _reads_chunks(p)])
     columns = "".join(f", {flag.sql} AS flag_{at}" for at, flag in enumerate(flags))
-    # One long text is fetched several times faster than as many rows.
     (found,) = connection.execute(
         f"WITH passing AS MATERIALIZED (SELECT id{columns} FROM documents WHERE {document.sql}) "
         "SELECT group_concat(chunks.id) FROM passing "
         f"CROSS JOIN chunks ON chunks.document_id = passing.id WHERE {chunk.sql}",
         [value for condition in (*flags, document, chunk) for value in condition.values],
     ).fetchone()
-    return np.sort(np.fromstring(found or "", dtype=np.int64, sep=","))
+    return rows.sorted_ids(found)
 
 
 def _reads_chunks(part: Filter) -> bool:

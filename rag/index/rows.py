@@ -197,10 +197,14 @@ def chunk_count(connection: sqlite3.Connection, newest: int) -> int:
 
 def chunk_ids(connection: sqlite3.Connection) -> Ids:
     """The ids of all chunks, in order."""
+    (joined,) = connection.execute("SELECT group_concat(id) FROM chunks").fetchone()
+    return sorted_ids(joined)
+
+
+def sorted_ids(joined: str | None) -> Ids:
+    """Ids out of SQLite's group_concat, in order: a long text is fetched faster than many rows."""
     import numpy as np
 
-    # One long text is fetched several times faster than as many rows.
-    (joined,) = connection.execute("SELECT group_concat(id) FROM chunks").fetchone()
     return np.sort(np.fromstring(joined or "", dtype=np.int64, sep=","))
 
 
