@@ -209,6 +209,32 @@ def test_a_damaged_cache_is_noticed_and_mended(tmp_path: Path, damage: str) -> N
     assert texts(Index(tmp_path), "gamma") == ["gamma"]
 
 
+@pytest.mark.parametrize("damage", ["gone", "changed"])
+def test_a_change_does_not_build_upon_a_damaged_cache(tmp_path: Path, damage: str) -> None:
+    """What is linked into the next generation would be believed from then on."""
+    index = Index(tmp_path)
+    with writing(index) as writer:
+        put(writer, "a", ["alpha beta", "gamma"])
+    damaged = b"no part of an index"
+    if damage == "gone":
+        shutil.rmtree(folder(index))
+    else:
+        for path in folder(index).glob("*.idx"):
+            path.write_bytes(damaged)
+    with writing(index) as writer:
+        put(writer, "b", ["alpha delta"])
+        writer.commit()
+        put(writer, "c", ["gamma delta"])
+    assert texts(Index(tmp_path), "alpha") == ["alpha beta", "alpha delta"]
+    assert texts(Index(tmp_path), "gamma") == ["gamma", "gamma delta"]
+    with index.reading() as reading:
+        row = terms_room.CacheRow(*_row(reading))
+    opened = terms_room.load(tmp_path, row)
+    assert opened is not None
+    assert opened.count == row.count == 4
+    assert not any(path.read_bytes() == damaged for path in folder(index).iterdir())
+
+
 def _row(reading: object) -> tuple[int, str, str, int, int]:
     return reading._connection.execute(  # type: ignore[attr-defined, no-any-return]
         "SELECT generation, name, sha256, max_id, count FROM caches WHERE kind = 'terms'"

@@ -30,6 +30,8 @@ class Writer:
     def __init__(self, connection: sqlite3.Connection, directory: Path) -> None:
         self._connection = connection
         self._directory = directory
+        # The generation of terms that this writer wrote or looked through: one look is enough.
+        self._trusted_terms: CacheRow | None = None
         # What came of each file while it is being put, out of memory: a file may hold millions.
         connection.execute(
             "CREATE TEMP TABLE seen (file_id INTEGER, document_id TEXT, "
@@ -257,7 +259,9 @@ class Writer:
         manifest = self.manifest()
         if manifest is None:
             return
-        self._mend_terms()
+        # A commit of nothing mends the terms' cache.
+        self._begin()
+        self.commit()
         row = rows.cache_row(self._connection, "vectors")
         newest = self._newest()
         if row is not None:
@@ -282,43 +286,31 @@ class Writer:
     def _refresh_terms(self) -> set[str]:
         """Bring the terms' cache to what this transaction commits; returns the folders to keep.
 
-        It is named in the same transaction: readers never see one without the other.
+        It is named in the same transaction: readers never see one without the other. A missing or
+        damaged one is written anew: what is linked into the next would be believed from then on.
         """
         row = rows.cache_row(self._connection, "terms")
+        if row is not None and row != self._trusted_terms:
+            self._trusted_terms = row = row if terms.is_intact(self._directory, row) else None
         after = row.max_id if row else 0
         newest = self._newest()
         gone = [each for (each,) in self._connection.execute("SELECT chunk_id FROM gone")]
         self._connection.execute("DELETE FROM gone")
         if row is not None and newest == after and not gone:
             return {row.name}
-        # What is put and taken out again within one transaction was never in the cache.
-        removed = [each for each in gone if each <= after]
-        current = self._write_terms(row, "chunks.id > ?", (after,), removed, newest)
+        added = rows.passages(self._connection, "id > ?", (after,))
+        self._trusted_terms = terms.write(
+            self._directory,
+            self._next_generation(),
+            row,
+            (terms.entry(*passage) for passage in added),
+            # What is put and taken out again within one transaction was never in the cache.
+            [each for each in gone if each <= after],
+            newest,
+        )
+        self._point("terms", self._trusted_terms)
         # A reader that has just begun may still be about to open the one before.
-        return {each.name for each in (row, current) if each}
-
-    def _mend_terms(self) -> None:
-        row = rows.cache_row(self._connection, "terms")
-        if row is not None and terms.is_intact(self._directory, row):
-            return
-        self._begin()
-        self._write_terms(None, "true", (), (), self._newest())
-        self.commit()
-
-    def _write_terms(
-        self,
-        before: CacheRow | None,
-        where: str,
-        values: Sequence[int],
-        removed: Sequence[int],
-        newest: int,
-    ) -> CacheRow:
-        found = rows.passages(self._connection, where, values)
-        entries = (terms.entry(*passage) for passage in found)
-        generation = self._next_generation()
-        written = terms.write(self._directory, generation, before, entries, removed, newest)
-        self._point("terms", written)
-        return written
+        return {each.name for each in (row, self._trusted_terms) if each}
 
     def _newest(self) -> int:
         row = self._connection.execute("SELECT coalesce(max(id), 0) FROM chunks").fetchone()
