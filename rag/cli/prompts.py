@@ -1,0 +1,49 @@
+"""`rag prompts`: the templates that prompts are made of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from rag.types import Chunk, Hit
+
+_QUESTION = "When was the bridge built?"
+_TEXT = "The bridge was built in 1921."
+_HIT = Hit(Chunk(0, "", _TEXT, 0, len(_TEXT), 0), 1.0, 1, "bridge.md", "The bridge")
+
+
+@click.command("prompts")
+@click.option(
+    "--copy",
+    "target",
+    metavar="DIR",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Write the built-in templates into DIR, to change them there.",
+)
+@click.option(
+    "--config",
+    "config_file",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Settings to read (default: rag.toml here, if there is one).",
+)
+def prompts(target: Path | None, config_file: Path | None) -> None:
+    """Show the templates in use and a prompt made of them, or copy the built-in ones."""
+    from rag.config import GenerationConfig, load_config
+    from rag.generation import load_generator
+    from rag.prompt import build_prompt, copy_templates, load_templates
+
+    if target is not None:
+        for path in copy_templates(target):
+            click.echo(f"written: {path}")
+        click.echo(f'set `prompt.templates = "{target}"` to use them')
+        return
+    templates = load_templates(load_config(config_file).prompt.templates)
+    for template in (templates.system, templates.question, templates.passage):
+        click.echo(template.file)
+    # Any generator will do that has room enough.
+    generator = load_generator(GenerationConfig(model="extractive"))
+    prompt = build_prompt(_QUESTION, [_HIT], generator, templates=templates)
+    for message in prompt.messages:
+        click.echo(f"\n[{message.role}]\n{message.content}")
