@@ -1,29 +1,25 @@
-"""`rag eval`: how good retrieval is, on a set of questions."""
+"""`rag eval`: how good retrieval is, or the answers are, on a set of questions."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from rag.cli import output, progress
+from rag.cli import evaluation_tables, output, progress
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from rag.config import Config
     from rag.engine import RAG
-    from rag.evaluation import Comparison, Dataset, Report
+    from rag.evaluation import AnswerReport, Dataset, Report
     from rag.types import ProgressCallback
 
+R = TypeVar("R", "Report", "AnswerReport")
+
 _CURRENT = "current"
-_SHOWN_METRICS = ("nDCG@10", "recall@5", "recall@10", "MRR@10", "MAP")
-_SHOWN_DOCUMENTS = 3
-# A table that is piped or filed is not to be broken for a terminal that there is none of.
-_PIPED_WIDTH = 160
 
 _file = click.Path(dir_okay=False, path_type=Path)
 
@@ -36,13 +32,22 @@ _file = click.Path(dir_okay=False, path_type=Path)
     help="The index to measure (default: one of the dataset's own corpus, which is brought up to "
     "date first; without a corpus, indexes/default).",
 )
+@click.option("--answers", is_flag=True, help="Measure answers in place of retrieval.")
+@click.option(
+    "--every",
+    type=click.IntRange(min=1),
+    default=1,
+    metavar="N",
+    help="With --answers: ask only every Nth question.",
+)
 @click.option(
     "--compare",
     "configurations",
     default=_CURRENT,
     metavar="NAMES",
-    help="Configurations, separated by commas: current, dense, lexical, hybrid, rrf; each with any "
-    "of +rerank, +rm3, +rocchio, +multi-query, +hyde, +mmr, and +KEY=VALUE.",
+    help="Configurations, separated by commas: current, dense, lexical, hybrid, rrf, and with "
+    "--answers auto, generate, extract; each with any of +rerank, +rm3, +rocchio, +multi-query, "
+    "+hyde, +mmr, and +KEY=VALUE.",
 )
 @click.option("--against", type=_file, metavar="FILE", help="Compare with a saved report.")
 @click.option("--save", type=_file, metavar="FILE", help="Save the report as JSON.")
@@ -99,6 +104,8 @@ _file = click.Path(dir_okay=False, path_type=Path)
 def evaluation_command(
     dataset: Path | None,
     index: str | None,
+    answers: bool,
+    every: int,
     configurations: str,
     against: Path | None,
     save: Path | None,
@@ -115,10 +122,12 @@ def evaluation_command(
     config_file: Path | None,
     as_json: bool,
 ) -> None:
-    """Measure retrieval on questions whose documents are known.
+    """Measure retrieval, or answers, on questions whose documents are known.
 
     DATASET is a folder with queries.jsonl, qrels.tsv and a corpus (BEIR's layout), or a CSV file
     with the columns question and source. `--make FILE` writes such a CSV about an index.
+
+    `--answers` asks the questions for which the set gives answers.
     """
     from rag import evaluation
     from rag.config import load_config
@@ -135,18 +144,36 @@ def evaluation_command(
     if make is not None or dataset is None:
         raise click.UsageError("give either a DATASET or --make FILE")
     asked = evaluation.load_dataset(dataset)
+    names = [name.strip() for name in configurations.split(",") if name.strip()]
+    if answers:
+        if run or from_run:
+            raise click.UsageError("--answers ranks nothing: leave out --run and --from-run")
+        _measure_answers(
+            config,
+            asked,
+            names,
+            every,
+            own_corpus=index is None,
+            against=against,
+            save=save,
+            html=html,
+            failures=failures,
+            as_json=as_json,
+        )
+        return
+    if every > 1:
+        raise click.UsageError("--every goes with --answers")
     # What cannot be read is found out before the searches are made.
-    before = [_saved(against)] if against else []
+    before = [_named_after(against, evaluation.Report.load(against))] if against else []
     reports = [_of_run(asked, from_run)] if from_run else []
     if not from_run or configurations != _CURRENT:
-        names = [name.strip() for name in configurations.split(",") if name.strip()]
         reports += _measured(config, asked, names, depth, own_corpus=index is None)
     comparison = evaluation.compare(before + reports)
     if as_json:
         output.print_json(comparison)
     else:
-        _print_comparison(comparison, against=bool(before))
-        _print_failures(max(reports, key=_ndcg), failures)
+        evaluation_tables.print_retrieval(comparison, against=bool(before))
+        evaluation_tables.print_failures(max(reports, key=_ndcg), failures)
     for report in reports:
         name = report.configuration if len(reports) > 1 else ""
         if save:
@@ -173,11 +200,53 @@ def _make(config: Config, file: Path, count: int, seed: int) -> None:
         click.echo(f"no more than {len(made.questions)} of {count} could be made", err=True)
 
 
-def _saved(file: Path) -> Report:
-    from rag.evaluation import Report
+def _measure_answers(
+    config: Config,
+    dataset: Dataset,
+    names: Sequence[str],
+    every: int,
+    *,
+    own_corpus: bool,
+    against: Path | None,
+    save: Path | None,
+    html: Path | None,
+    failures: int,
+    as_json: bool,
+) -> None:
+    from rag.evaluation import AnswerReport, compare, evaluate_answers, write_answer_page
 
-    saved = Report.load(file)
+    before = [_named_after(against, AnswerReport.load(against))] if against else []
+    _check(config, names)
+    with progress.shown() as show:
+        rag = _indexed(config, dataset, show, own_corpus=own_corpus)
+        reports = [
+            evaluate_answers(rag, dataset, name, every=every, progress=show) for name in names
+        ]
+    comparison = compare(before + reports)
+    if as_json:
+        output.print_json(comparison)
+    else:
+        evaluation_tables.print_answers(comparison, against=bool(before))
+        best = max(reports, key=lambda report: report.metrics.get("F1", 0.0))
+        evaluation_tables.print_answer_failures(best, failures)
+    if save:
+        for report in reports:
+            report.save(_named(save, report.configuration if len(reports) > 1 else ""))
+    if html:
+        write_answer_page(html, comparison)
+
+
+def _named_after(file: Path, saved: R) -> R:
     return replace(saved, configuration=f"{file.name}: {saved.configuration}")
+
+
+def _check(config: Config, names: Sequence[str]) -> None:
+    from rag.evaluation import configured
+
+    if not names:
+        raise click.UsageError("--compare names no configuration")
+    for name in names:
+        configured(config, name)
 
 
 def _of_run(dataset: Dataset, file: Path) -> Report:
@@ -189,12 +258,9 @@ def _of_run(dataset: Dataset, file: Path) -> Report:
 def _measured(
     config: Config, dataset: Dataset, names: Sequence[str], depth: int, *, own_corpus: bool
 ) -> list[Report]:
-    from rag.evaluation import configured, evaluate
+    from rag.evaluation import evaluate
 
-    if not names:
-        raise click.UsageError("--compare names no configuration")
-    for name in names:
-        configured(config, name)
+    _check(config, names)
     with progress.shown() as show:
         rag = _indexed(config, dataset, show, own_corpus=own_corpus)
         return [evaluate(rag, dataset, name, depth=depth, progress=show) for name in names]
@@ -215,94 +281,6 @@ def _indexed(config: Config, dataset: Dataset, show: ProgressCallback, *, own_co
     return rag
 
 
-def _print_comparison(comparison: Comparison, *, against: bool) -> None:
-    from rich.table import Table
-
-    console = _console()
-    _print_heading(console, comparison.reports[-1])
-    best = {
-        metric: max(report.metrics[metric] for report in comparison.reports)
-        for metric in _SHOWN_METRICS
-    }
-    alone = len(comparison.reports) == 1
-    table = Table("configuration", box=None, pad_edge=False, header_style="dim")
-    for name in (*_SHOWN_METRICS, "ms median", "p95"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for at, report in enumerate(comparison.reports):
-        values = []
-        for metric in _SHOWN_METRICS:
-            value = report.metrics[metric]
-            mark = "*" if at and comparison.difference(at, metric).significant else " "
-            style = "bold green" if not alone and value == best[metric] else ""
-            values.append(_text(f"{value:.3f}{'' if alone else mark}", style))
-        times = [f"{each:.0f}" for each in report.timings.values()]
-        table.add_row(_text(report.configuration), *values, *times)
-    console.print(table)
-    if not alone:
-        reference = output.one_line(comparison.reports[0].configuration)
-        _say(
-            console,
-            f"* differs from {reference} (paired randomisation test, p < 0.05 by Holm's "
-            "correction over the configurations, each metric by itself)",
-        )
-    if against:
-        _print_differences(console, comparison)
-
-
-def _print_heading(console: Console, report: Report) -> None:
-    index = report.index
-    if index:
-        _say(
-            console,
-            f"{index['path']}: {index['documents']:,} documents in {index['chunks']:,} passages, "
-            f"{report.embedder}",
-        )
-    left_out = len(report.unanswerable)
-    others = f"; {left_out:,} without a relevant document left out" if left_out else ""
-    _say(console, f"{report.dataset}: {len(report.rows):,} questions{others}")
-    if report.missing:
-        named = ", ".join(map(output.one_line, report.missing[:3]))
-        more = f" and {len(report.missing) - 3:,} more" if len(report.missing) > 3 else ""
-        console.print(
-            f"not in the index, and so not found, of the relevant documents: {named}{more}",
-            markup=False,
-            style="yellow",
-        )
-
-
-def _print_differences(console: Console, comparison: Comparison) -> None:
-    for at, report in enumerate(comparison.reports[1:], start=1):
-        for metric in _SHOWN_METRICS:
-            each = comparison.difference(at, metric)
-            console.print(
-                f"{output.one_line(report.configuration)}: {metric} {each.mean:+.3f} "
-                f"({each.low:+.3f} to {each.high:+.3f}), p {each.corrected:.4f}; "
-                f"{each.better} better, {each.worse} worse, {each.equal} equal",
-                markup=False,
-            )
-
-
-def _print_failures(report: Report, count: int) -> None:
-    rows = report.failures(count)
-    if not rows:
-        return
-    console = _console()
-    name = output.one_line(report.configuration)
-    console.print(f"\nWorst questions of {name}:", markup=False)
-    for row in rows:
-        question = output.one_line(row.question)
-        value = row.metrics["nDCG@10"]
-        console.print(f"{row.id}  {question}  (nDCG@10 {value:.3f})", markup=False, style="bold")
-        ranks = {document.name: rank for rank, document in enumerate(row.ranking, start=1)}
-        for document in row.relevant:
-            place = f"at {ranks[document]}" if document in ranks else "not found"
-            console.print(f"    expected {output.one_line(document)}: {place}", markup=False)
-        for rank, found in enumerate(row.ranking[:_SHOWN_DOCUMENTS], start=1):
-            place = output.one_line(found.location or found.name)
-            mark = " ✓" if found.gain else ""
-            console.print(f"    [{rank}] {place}{mark}", markup=False, style="cyan")
-
-
 def _ndcg(report: Report) -> float:
     return report.metrics["nDCG@10"]
 
@@ -312,22 +290,3 @@ def _named(file: Path, configuration: str) -> Path:
     if not configuration:
         return file
     return file.with_name(f"{file.stem}-{configuration.replace('/', '_')}{file.suffix}")
-
-
-def _text(text: str, style: str = "") -> Any:
-    from rich.text import Text
-
-    return Text(output.one_line(text), style=style)
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, markup=False, style="dim")
-
-
-def _console() -> Console:
-    import sys
-
-    from rich.console import Console
-
-    width = None if sys.stdout.isatty() else _PIPED_WIDTH
-    return Console(highlight=False, soft_wrap=True, emoji=False, width=width)

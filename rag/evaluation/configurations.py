@@ -12,6 +12,8 @@ from rag.errors import ConfigError
 
 CURRENT = "current"
 
+# How an answer comes about; passages are found as the settings say.
+WAYS = ("auto", "generate", "extract")
 # A mode says how passages are found, and that nothing else is done unless it is added.
 _PLAIN = {"retrieval.rerank": "none", "retrieval.diversity": "0"}
 _MODES = {
@@ -20,6 +22,7 @@ _MODES = {
     "lexical": {"retrieval.mode": "lexical", **_PLAIN},
     "hybrid": {"retrieval.mode": "hybrid", "retrieval.fusion": "convex", **_PLAIN},
     "rrf": {"retrieval.mode": "hybrid", "retrieval.fusion": "rrf", **_PLAIN},
+    **{way: {"answering.way": way} for way in WAYS},
 }
 _ADDED = {
     "rerank": {"retrieval.rerank": "late-interaction"},
@@ -27,24 +30,27 @@ _ADDED = {
 }
 _EXPANSIONS = ("rm3", "rocchio", "multi-query", "hyde")
 # The index is the same for all, so that nothing may differ that it was built with.
-_SECTIONS = ("retrieval", "generation")
+_SECTIONS = ("retrieval", "generation", "prompt", "answering")
 
 
 def configured(config: Config, name: str) -> Config:
     """`config` with what `name` says: a mode, then what is added to it, joined by `+`.
 
-    Modes are `current` (the settings as they are), `dense`, `lexical`, `hybrid` and `rrf`. Added
-    may be `rerank`, `rm3`, `rocchio`, `multi-query`, `hyde`, `mmr`, and settings by their key, such
-    as `retrieval.dense_weight=0.7`.
+    Modes are `current` (the settings as they are), the ways to search `dense`, `lexical`, `hybrid`
+    and `rrf`, and the ways to answer `auto`, `generate` and `extract`. Added may be `rerank`,
+    `rm3`, `rocchio`, `multi-query`, `hyde`, `mmr`, and settings by their key, such as
+    `retrieval.dense_weight=0.7`.
 
     Raises:
         ConfigError: if a part of the name is not known, or a setting cannot be used.
     """
     mode, *added = name.split("+")
     if mode not in _MODES:
-        raise ConfigError(f"{name}: {mode!r} is not a way to search{_nearest(mode, [*_MODES])}")
+        raise ConfigError(
+            f"{name}: {mode!r} is not a way to search or to answer{_nearest(mode, [*_MODES])}"
+        )
     settings: dict[str, str] = dict(_MODES[mode])
-    expansion = list(config.retrieval.expansion) if mode == CURRENT else []
+    expansion = list(config.retrieval.expansion) if mode in (CURRENT, *WAYS) else []
     for part in added:
         key, equals, value = part.partition("=")
         if equals:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,16 @@ class Dataset:
 
     A name is a document's id, its source, or the end of its source from a `/` on; of files in a
     `corpus` folder, the path below it. `corpus` is None where the set brings no documents.
+
+    `answers` are the gold answers by question; an empty tuple says that the documents hold none.
+    A question that the set says nothing of is not among them.
     """
 
     path: Path
     questions: Mapping[str, str]
     qrels: Mapping[str, Mapping[str, int]]
     corpus: Path | None = None
+    answers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def unanswerable(self) -> tuple[str, ...]:
@@ -53,6 +57,9 @@ def load_dataset(path: str | Path) -> Dataset:
     documents. CSV: several sources of a question are separated by `;`; a column `id` is optional,
     and others are passed over.
 
+    Gold answers are optional: `answers` (a list) and `answerable` (true or false) in
+    `queries.jsonl`, columns `answer` (several separated by `;`) and `answerable` in a CSV.
+
     Raises:
         SourceError: if a file is missing or a line cannot be used, naming it.
     """
@@ -65,14 +72,20 @@ def load_dataset(path: str | Path) -> Dataset:
 
 
 def _beir(folder: Path) -> Dataset:
-    questions = {}
-    for line, record in _records(folder / "queries.jsonl"):
+    questions: dict[str, str] = {}
+    answers: dict[str, tuple[str, ...]] = {}
+    queries = folder / "queries.jsonl"
+    for line, record in _records(queries):
         identity, text = str(record.get("_id", "")), str(record.get("text", "")).strip()
         if not identity or not text:
-            raise SourceError(str(folder / "queries.jsonl"), f"line {line} lacks `_id` or `text`")
+            raise SourceError(str(queries), f"line {line} lacks `_id` or `text`")
         if identity in questions:
-            raise SourceError(str(folder / "queries.jsonl"), f"line {line}: {identity!r} again")
+            raise SourceError(str(queries), f"line {line}: {identity!r} again")
         questions[identity] = text
+        gold, answerable = record.get("answers", []), record.get("answerable", True)
+        if not isinstance(gold, list) or not all(isinstance(each, str) for each in gold):
+            raise SourceError(str(queries), f"line {line}: `answers` is not a list of texts")
+        answers |= _answers(identity, gold, answerable, queries, f"line {line}")
     file = next((folder / name for name in _QRELS if (folder / name).is_file()), None)
     if file is None:
         raise SourceError(str(folder), f"holds neither {' nor '.join(_QRELS)}")
@@ -81,7 +94,7 @@ def _beir(folder: Path) -> Dataset:
     if unknown is not None:
         raise SourceError(str(file), f"judges {unknown!r}, which queries.jsonl does not hold")
     corpus = next((folder / name for name in _CORPORA if (folder / name).exists()), None)
-    return _checked(Dataset(folder, questions, qrels, corpus))
+    return _checked(Dataset(folder, questions, qrels, corpus, answers))
 
 
 def _records(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -121,6 +134,7 @@ def _table(file: Path) -> Dataset:
         raise SourceError(str(file), f"has no column {' and no column '.join(sorted(missing))}")
     questions: dict[str, str] = {}
     qrels: dict[str, dict[str, int]] = {}
+    answers: dict[str, tuple[str, ...]] = {}
     for number, row in enumerate(rows, start=1):
         text = (row["question"] or "").strip()
         if not text:
@@ -131,7 +145,23 @@ def _table(file: Path) -> Dataset:
         questions[identity] = text
         sources = [source.strip() for source in (row["source"] or "").split(";")]
         qrels[identity] = {source: 1 for source in sources if source}
-    return _checked(Dataset(file, questions, qrels))
+        gold = (row.get("answer") or "").split(";")
+        answerable = (row.get("answerable") or "").strip() or "true"
+        answers |= _answers(identity, gold, answerable, file, f"row {number}")
+    return _checked(Dataset(file, questions, qrels, None, answers))
+
+
+def _answers(
+    question: str, gold: Sequence[str], answerable: object, file: Path, place: str
+) -> dict[str, tuple[str, ...]]:
+    """The entry of one question among the answers; none, if the set says nothing of it."""
+    said = str(answerable).lower()
+    if said not in {"true", "false"}:
+        raise SourceError(str(file), f"{place}: `answerable` is {answerable!r}, not true or false")
+    if said == "false":
+        return {question: ()}
+    given = tuple(answer.strip() for answer in gold if answer.strip())
+    return {question: given} if given else {}
 
 
 def _checked(dataset: Dataset) -> Dataset:

@@ -12,8 +12,8 @@ from typing import Any
 
 from rag.config import Config
 from rag.engine import RAG
-from rag.errors import QuestionError, SourceError
-from rag.evaluation.configurations import CURRENT, configured
+from rag.errors import ConfigError, QuestionError, SourceError
+from rag.evaluation.configurations import CURRENT, WAYS, configured
 from rag.evaluation.dataset import Dataset
 from rag.evaluation.matching import Matched, match_qrels, own_name
 from rag.evaluation.metrics import METRICS, ranx_metrics, score
@@ -43,12 +43,15 @@ def evaluate(
         QuestionError: if a question cannot be searched for.
         StoreError: if there is no index, or it was built with another embedder.
     """
+    if configuration.partition("+")[0] in WAYS:
+        raise ConfigError(f"{configuration}: is a way to answer: measure answers (--answers)")
     # Before the searches, which would be made for nothing.
     ranx_metrics()
     config = configured(rag.config, configuration)
     # Copies are judged like other documents, and are not to be hidden behind one of them.
     config = replace(config, retrieval=replace(config.retrieval, collapse=0.0, context="passage"))
-    searched = rag if config == rag.config else _sharing_models(rag, config)
+    writes = _WRITTEN & set(config.retrieval.expansion) or config.retrieval.rerank == "likelihood"
+    searched = sharing_models(rag, config, generator=bool(writes))
     matched = match_qrels(dataset, rag.documents())
     run: dict[str, list[RankedDocument]] = {}
     milliseconds: dict[str, float] = {}
@@ -66,11 +69,11 @@ def evaluate(
         milliseconds,
         missing=matched.missing,
         depth=depth,
-        settings=_flat(config),
+        settings=flat(config),
         embedder=searched.embedder.name,
         fingerprint=searched.embedder.fingerprint,
         index={name: info[name] for name in ("path", "files", "documents", "chunks")},
-        timings=_timings(list(milliseconds.values())),
+        timings=median_and_p95(list(milliseconds.values())),
     )
 
 
@@ -172,18 +175,24 @@ def _ranked(hit: Hit, matched: Matched, dataset: Dataset) -> RankedDocument:
     return RankedDocument(name, hit.score, 0, hit.location)
 
 
-def _sharing_models(rag: RAG, config: Config) -> RAG:
-    writes = _WRITTEN & set(config.retrieval.expansion) or config.retrieval.rerank == "likelihood"
+def sharing_models(rag: RAG, config: Config, *, generator: bool) -> RAG:
+    """The same index under other settings, with the models of `rag` as far as they are the same.
+
+    The generator, which is slow to load, only where it is wanted.
+    """
+    if config == rag.config:
+        return rag
     same = config.generation == rag.config.generation
     return RAG(
         rag.path,
         config=config,
         embedder=rag.embedder,
-        generator=rag.generator if writes and same else None,
+        generator=rag.generator if generator and same else None,
     )
 
 
-def _flat(config: Config) -> dict[str, Any]:
+def flat(config: Config) -> dict[str, Any]:
+    """All settings by `section.key`, as JSON holds them."""
     return {
         f"{section}.{key}": list(value) if isinstance(value, tuple) else value
         for section, values in asdict(config).items()
@@ -191,7 +200,8 @@ def _flat(config: Config) -> dict[str, Any]:
     }
 
 
-def _timings(milliseconds: list[float]) -> dict[str, float]:
+def median_and_p95(milliseconds: Sequence[float]) -> dict[str, float]:
+    """The median and the 95th percentile."""
     import numpy as np
 
     median, p95 = np.percentile(milliseconds, (50, 95))

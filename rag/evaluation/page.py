@@ -3,57 +3,104 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from rag.errors import ConfigError
+from rag.evaluation.answer_metrics import F1
+from rag.evaluation.answer_report import AnswerReport
 from rag.evaluation.metrics import METRICS
-from rag.evaluation.plots import gains_plot, recall_plot
-from rag.evaluation.report import Report, Row, write
-from rag.evaluation.significance import Comparison
+from rag.evaluation.plots import confidence_plot, gains_plot, recall_plot
+from rag.evaluation.report import Report, write
+from rag.evaluation.significance import Comparison, R
 
-_TEMPLATE = Path(__file__).with_name("page.html")
 _SHOWN_DOCUMENTS = 5
 
 
-def write_page(file: str | Path, comparison: Comparison) -> None:
-    """Write reports and their differences as a page with tables and plots.
+def write_page(file: str | Path, comparison: Comparison[Report]) -> None:
+    """Write reports on retrieval and their differences as a page with tables and plots.
 
     Raises:
         ConfigError: if Jinja2 or matplotlib is not installed.
         SourceError: if the file cannot be written.
     """
-    write(Path(file), page(comparison))
+    text = _page(
+        "retrieval.html",
+        comparison,
+        title=f"Retrieval on {comparison.reports[0].dataset}",
+        metrics=METRICS,
+        main="nDCG@10",
+        scored="nDCG@10",
+        recall=recall_plot(comparison.reports),
+        shown=_SHOWN_DOCUMENTS,
+    )
+    write(Path(file), text)
 
 
-def page(comparison: Comparison) -> str:
+def write_answer_page(file: str | Path, comparison: Comparison[AnswerReport]) -> None:
+    """Write reports on answers and their differences as a page with tables and plots.
+
+    Raises:
+        ConfigError: if Jinja2 or matplotlib is not installed.
+        SourceError: if the file cannot be written.
+    """
+    reports = comparison.reports
+    text = _page(
+        "answers.html",
+        comparison,
+        title=f"Answers on {reports[0].dataset}",
+        metrics=tuple(dict.fromkeys(metric for report in reports for metric in report.metrics)),
+        main=F1,
+        scored="F1 (without an answer: 1 if the reply says so)",
+        confidence=[(report, confidence_plot(report)) for report in reports],
+    )
+    write(Path(file), text)
+
+
+def _page(
+    template: str,
+    comparison: Comparison[R],
+    *,
+    metrics: tuple[str, ...],
+    main: str,
+    **values: Any,
+) -> str:
     """The text of the page; every text in it is escaped."""
     try:
-        from jinja2 import Environment, StrictUndefined
-        from markupsafe import Markup
+        from jinja2 import Environment, FileSystemLoader, StrictUndefined
     except ImportError:
         raise ConfigError("a page needs Jinja2: pip install 'checkable-rag[eval]'") from None
-    reference, *others = comparison.reports
+    reference, others = comparison.reports[0], comparison.reports[1:]
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(Path(__file__).parent, encoding="utf-8"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     # The plots are matplotlib's SVG, which escapes the names in it.
-    return environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
+    return environment.get_template(template).render(
         reports=comparison.reports,
         reference=reference,
         comparison=comparison,
-        metrics=METRICS,
-        best={each: max(report.metrics[each] for report in comparison.reports) for each in METRICS},
-        recall=Markup(recall_plot(comparison.reports)),  # noqa: S704
-        gains=[(other, Markup(gains_plot(reference, other))) for other in others],  # noqa: S704
+        metrics=metrics,
+        best={
+            metric: max(each.metrics.get(metric, 0.0) for each in comparison.reports)
+            for metric in metrics
+        },
+        main=main,
+        gains=[(other, gains_plot(reference, other, main)) for other in others]
+        if main in comparison.metrics
+        else [],
         questions=_questions(comparison.reports),
-        shown=_SHOWN_DOCUMENTS,
+        **values,
     )
 
 
-def _questions(reports: tuple[Report, ...]) -> list[list[tuple[str, Row]]]:
+def _questions(reports: tuple[R, ...]) -> list[list[tuple[str, Any]]]:
     """For each question its row in every report, the worst on average first."""
     by_id = [{row.id: row for row in report.rows} for report in reports]
     questions = [
         [(report.configuration, rows[row.id]) for report, rows in zip(reports, by_id, strict=True)]
         for row in reports[0].rows
     ]
-    return sorted(questions, key=lambda rows: sum(row.metrics["nDCG@10"] for _, row in rows))
+    return sorted(questions, key=lambda rows: sum(row.score for _, row in rows))

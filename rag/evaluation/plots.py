@@ -8,12 +8,15 @@ from contextlib import contextmanager
 from typing import Any
 
 from rag.errors import ConfigError
+from rag.evaluation.answer_report import AnswerReport
 from rag.evaluation.report import Report
+from rag.evaluation.significance import R, paired
 
 # Okabe & Ito's colours, which the colour-blind tell apart, those alone that show on dark and light.
 _COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
 # Lines that lie on each other show each through the gaps of the next.
 _LINES = ("-", "--", "-.", ":")
+_BINS = 20
 # Stands for the colour of the page's text, until it is put there.
 _TEXT = "#010203"
 
@@ -45,10 +48,10 @@ def recall_plot(reports: Sequence[Report]) -> str:
         return _svg(figure, "recall")
 
 
-def gains_plot(reference: Report, other: Report, metric: str = "nDCG@10") -> str:
+def gains_plot(reference: R, other: R, metric: str) -> str:
     """What each question gains or loses from one configuration to another, sorted."""
-    before = {row.id: row.metrics[metric] for row in reference.rows}
-    gains = sorted((row.metrics[metric] - before[row.id] for row in other.rows), reverse=True)
+    pairs = paired(reference, other, metric)
+    gains = sorted((after - before for before, after in pairs), reverse=True)
     name = f"{reference.configuration} {other.configuration}"
     with _figure(name, 2.6) as (figure, axes):
         colours = [_COLOURS[0] if gain > 0 else _COLOURS[1] for gain in gains]
@@ -60,6 +63,35 @@ def gains_plot(reference: Report, other: Report, metric: str = "nDCG@10") -> str
         axes.set_ylabel(f"difference in {metric}")
         axes.grid(alpha=0.25, axis="y")
         return _svg(figure, name)
+
+
+def confidence_plot(report: AnswerReport) -> str:
+    """How sure the answers are, of questions with an answer and of those without."""
+    kinds = {
+        "with an answer": [row.confidence for row in report.rows if row.answerable],
+        "without": [row.confidence for row in report.rows if not row.answerable],
+    }
+    by_kind = {label: confidences for label, confidences in kinds.items() if confidences}
+    with _figure(f"confidence {report.configuration}", 2.8) as (figure, axes):
+        axes.hist(
+            list(by_kind.values()),
+            bins=_BINS,
+            range=(0, 1),
+            # Shares, since one kind is often much rarer than the other.
+            weights=[[1 / len(each)] * len(each) for each in by_kind.values()],
+            color=_COLOURS[: len(by_kind)],
+            label=list(by_kind),
+        )
+        threshold = report.settings.get("answering.threshold")
+        if threshold is not None:
+            axes.axvline(threshold, color=_TEXT, linewidth=1, linestyle="--", label="threshold")
+        axes.set_xlim(0, 1)
+        axes.set_xlabel("confidence")
+        axes.set_ylabel("share of questions")
+        axes.grid(alpha=0.25, axis="y")
+        # Above the bars, which may stand anywhere.
+        axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3)
+        return _svg(figure, report.configuration)
 
 
 def _recall(report: Report) -> Any:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rag.errors import SourceError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,16 @@ class Row:
     ranking: tuple[RankedDocument, ...]
     metrics: Mapping[str, float]
     milliseconds: float = 0.0
+
+    @property
+    def score(self) -> float:
+        """What questions are sorted by: nDCG@10."""
+        return self.metrics["nDCG@10"]
+
+    @property
+    def judgement(self) -> tuple[str, dict[str, int]]:
+        """What must be the same of two rows that are compared."""
+        return self.question, dict(self.relevant)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +93,8 @@ class Report:
 
     def failures(self, count: int) -> list[Row]:
         """The `count` questions with the lowest nDCG@10, those without a fault left out."""
-        worst = sorted(self.rows, key=lambda row: row.metrics["nDCG@10"])
-        return [row for row in worst[:count] if row.metrics["nDCG@10"] < 1]
+        worst = sorted(self.rows, key=lambda row: row.score)
+        return [row for row in worst[:count] if row.score < 1]
 
     def save(self, file: str | Path) -> None:
         """Write the report as JSON.
@@ -87,7 +102,7 @@ class Report:
         Raises:
             SourceError: if the file cannot be written.
         """
-        write(Path(file), json.dumps(asdict(self), ensure_ascii=False, indent=1) + "\n")
+        save(file, self)
 
     @classmethod
     def load(cls, file: str | Path) -> Report:
@@ -96,13 +111,31 @@ class Report:
         Raises:
             SourceError: if the file cannot be read, or is no report.
         """
-        try:
-            return _from_json(json.loads(Path(file).read_text(encoding="utf-8")))
-        except FileNotFoundError:
-            raise SourceError(str(file), "no such file") from None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            reason = f"is not a report that `rag eval --save` wrote: {error}"
-            raise SourceError(str(file), reason) from error
+        return load(file, _from_json)
+
+
+def save(file: str | Path, report: DataclassInstance) -> None:
+    """Write a report as JSON.
+
+    Raises:
+        SourceError: if the file cannot be written.
+    """
+    write(Path(file), json.dumps(asdict(report), ensure_ascii=False, indent=1) + "\n")
+
+
+def load(file: str | Path, from_json: Callable[[dict[str, Any]], R]) -> R:
+    """Read a report that `save` wrote.
+
+    Raises:
+        SourceError: if the file cannot be read, or is no such report.
+    """
+    try:
+        return from_json(json.loads(Path(file).read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise SourceError(str(file), "no such file") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = f"is not a report that `rag eval --save` wrote: {error}"
+        raise SourceError(str(file), reason) from error
 
 
 def write(file: Path, text: str) -> None:

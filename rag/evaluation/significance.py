@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from rag.errors import SourceError
-from rag.evaluation.metrics import METRICS
+from rag.evaluation.answer_report import AnswerReport
 from rag.evaluation.report import Report
+
+R = TypeVar("R", Report, AnswerReport)
 
 _EXCHANGES = _RESAMPLES = 9999
 _BATCH = 500
@@ -19,10 +21,10 @@ _SEED = 0
 class Difference:
     """How one configuration differs from the reference in one metric.
 
-    `mean` is the mean over the questions of its value less the reference's; `low` and `high` bound
-    that by 95 % (bootstrap). `p` is the two-sided p-value, `corrected` the same after Holm's
-    correction for all configurations that were compared. `better`, `worse` and `equal` count
-    questions.
+    `mean` is the mean of its value less the reference's, over the questions that have a value in
+    both; `low` and `high` bound that by 95 % (bootstrap). `p` is the two-sided p-value,
+    `corrected` the same after Holm's correction for all configurations that were compared.
+    `better`, `worse` and `equal` count questions.
     """
 
     configuration: str
@@ -43,18 +45,23 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class Comparison(Generic[R]):
     """Reports with their differences to the first, the reference."""
 
-    reports: tuple[Report, ...]
+    reports: tuple[R, ...]
     differences: tuple[Difference, ...] = ()
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """What is compared: every metric of single questions that all reports have."""
+        return tuple(dict.fromkeys(each.metric for each in self.differences))
 
     def difference(self, at: int, metric: str) -> Difference:
         """How `reports[at]` differs from the reference, which is `reports[0]`, in a metric."""
-        return self.differences[(at - 1) * len(METRICS) + METRICS.index(metric)]
+        return self.differences[(at - 1) * len(self.metrics) + self.metrics.index(metric)]
 
 
-def compare(reports: Sequence[Report]) -> Comparison:
+def compare(reports: Sequence[R]) -> Comparison[R]:
     """Compare each report with the first, metric by metric, paired by question.
 
     The test is Fisher's randomisation test with 9,999 random exchanges (Smucker, Allan &
@@ -65,15 +72,29 @@ def compare(reports: Sequence[Report]) -> Comparison:
     Raises:
         SourceError: if the reports are not of the same questions and judgements.
     """
-    reference, *others = reports
+    reference, others = reports[0], reports[1:]
     for other in others:
         _check_same_questions(reference, other)
-    by_metric = [_differences(reference, others, metric) for metric in METRICS]
+    by_metric = [
+        _differences(reference, others, metric)
+        for metric in reference.metrics
+        if all(paired(reference, other, metric) for other in others)
+    ]
     by_report = [difference for each in zip(*by_metric, strict=True) for difference in each]
     return Comparison(tuple(reports), tuple(by_report))
 
 
-def _differences(reference: Report, others: Sequence[Report], metric: str) -> list[Difference]:
+def paired(reference: R, other: R, metric: str) -> list[tuple[float, float]]:
+    """The values of a metric in both reports, of the questions that have one in both."""
+    after = {row.id: row.metrics for row in other.rows}
+    return [
+        (row.metrics[metric], after[row.id][metric])
+        for row in reference.rows
+        if metric in row.metrics and metric in after[row.id]
+    ]
+
+
+def _differences(reference: R, others: Sequence[R], metric: str) -> list[Difference]:
     gains = [_gains(reference, other, metric) for other in others]
     p_values = [_p_value(each) for each in gains]
     return [
@@ -106,11 +127,10 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def _gains(reference: Report, other: Report, metric: str) -> Any:
+def _gains(reference: R, other: R, metric: str) -> Any:
     import numpy as np
 
-    after = {row.id: row.metrics[metric] for row in other.rows}
-    gains = np.array([after[row.id] - row.metrics[metric] for row in reference.rows])
+    gains = np.array([after - before for before, after in paired(reference, other, metric)])
     # What differs by rounding alone is equal.
     return np.where(np.abs(gains) < 1e-12, 0.0, gains)
 
@@ -147,9 +167,8 @@ def _interval(gains: Any) -> tuple[float, float]:
     return float(found.low), float(found.high)
 
 
-def _check_same_questions(reference: Report, other: Report) -> None:
-    before = {row.id: (row.question, dict(row.relevant)) for row in reference.rows}
-    after = {row.id: (row.question, dict(row.relevant)) for row in other.rows}
+def _check_same_questions(reference: Report | AnswerReport, other: Report | AnswerReport) -> None:
+    before, after = _judgements(reference), _judgements(other)
     for question in (*before, *after):
         if before.get(question) != after.get(question):
             raise SourceError(
@@ -157,3 +176,7 @@ def _check_same_questions(reference: Report, other: Report) -> None:
                 f"{question!r} is not asked and judged as in {reference.configuration} "
                 f"({reference.dataset}, {reference.created}): measure both again",
             )
+
+
+def _judgements(report: Report | AnswerReport) -> dict[str, object]:
+    return {row.id: row.judgement for row in report.rows}

@@ -1,0 +1,220 @@
+"""What `rag eval` prints: a line for each configuration, what differs, the worst questions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from rag.cli import output
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from rag.evaluation import AnswerReport, AnswerRow, Comparison, Report, Row
+    from rag.evaluation.significance import R
+
+# A table that is piped or filed is not to be broken for a terminal that there is none of.
+_PIPED_WIDTH = 160
+# The heading of each column with its metric.
+_SHOWN = {metric: metric for metric in ("nDCG@10", "recall@5", "recall@10", "MRR@10", "MAP")}
+_SHOWN_OF_ANSWERS = {
+    "EM": "EM",
+    "F1": "F1",
+    "contains": "contains",
+    "cited": "citation recall",
+    "precise": "citation precision",
+    "gold cited": "gold cited",
+    "abstention": "abstention F1",
+    "AUROC": "AUROC",
+}
+_SHOWN_DOCUMENTS = 3
+_TEXT_CHARACTERS = 240
+
+
+def print_retrieval(comparison: Comparison[Report], *, against: bool) -> None:
+    """Reports on retrieval; `against` says that the first is one from before."""
+    console, report = _console(), comparison.reports[-1]
+    _print_index(console, report)
+    left_out = len(report.unanswerable)
+    others = f"; {left_out:,} without a relevant document left out" if left_out else ""
+    _say(console, f"{report.dataset}: {len(report.rows):,} questions{others}")
+    if report.missing:
+        named = ", ".join(map(output.one_line, report.missing[:3]))
+        more = f" and {len(report.missing) - 3:,} more" if len(report.missing) > 3 else ""
+        console.print(
+            f"not in the index, and so not found, of the relevant documents: {named}{more}",
+            markup=False,
+            style="yellow",
+        )
+    timings = {"ms": [each.timings for each in comparison.reports]}
+    _print_comparison(console, comparison, _SHOWN, timings, against=against)
+
+
+def print_answers(comparison: Comparison[AnswerReport], *, against: bool) -> None:
+    """Reports on answers; `against` says that the first is one from before."""
+    console, report = _console(), comparison.reports[-1]
+    _print_index(console, report)
+    facts = [f"{len(report.rows):,} questions", f"{len(report.unanswerable):,} without an answer"]
+    if report.every > 1:
+        facts.append(f"one in {report.every:,} asked")
+    if report.left_out:
+        facts.append(f"{len(report.left_out):,} whose answers are not known left out")
+    _say(console, f"{report.dataset}: {', '.join(facts)}")
+    timings = {
+        heading: [each.timings.get(name, {}) for each in comparison.reports]
+        for heading, name in (("first token ms", "first_token"), ("total ms", "total"))
+    }
+    _print_comparison(console, comparison, _SHOWN_OF_ANSWERS, timings, against=against)
+    _say(
+        console,
+        "cited, precise: citation recall and precision; abstention: its F1; both times: median, "
+        "95th percentile",
+    )
+    for each in comparison.reports:
+        if each.false_quotes:
+            console.print(
+                f"{output.one_line(each.configuration)}: {each.false_quotes:,} quotes are not in "
+                "their documents",
+                markup=False,
+                style="bold red",
+            )
+
+
+def print_failures(report: Report, count: int) -> None:
+    """The questions with the worst rankings: what was expected, and what came instead."""
+    console, rows = _console(), report.failures(count)
+    _print_failures_heading(console, report, rows)
+    for row in rows:
+        _print_question(console, row, f"nDCG@10 {row.score:.3f}")
+        ranks = {document.name: rank for rank, document in enumerate(row.ranking, start=1)}
+        for document in row.relevant:
+            place = f"at {ranks[document]}" if document in ranks else "not found"
+            console.print(f"    expected {output.one_line(document)}: {place}", markup=False)
+        for rank, found in enumerate(row.ranking[:_SHOWN_DOCUMENTS], start=1):
+            place = output.one_line(found.location or found.name)
+            mark = " ✓" if found.gain else ""
+            console.print(f"    [{rank}] {place}{mark}", markup=False, style="cyan")
+
+
+def print_answer_failures(report: AnswerReport, count: int) -> None:
+    """The questions with the worst answers: what was expected, what came, and its quotes."""
+    console, rows = _console(), report.failures(count)
+    _print_failures_heading(console, report, rows)
+    for row in rows:
+        _print_question(console, row, f"F1 {row.score:.3f}" if row.gold else "has no answer")
+        if row.gold:
+            console.print(f"    expected {_shortened(' / '.join(row.gold))}", markup=False)
+        console.print(f"    {row.way}: {_shortened(row.text)}", markup=False)
+        for quote in () if row.abstained else row.citations:
+            place = f"    [{quote.number}] {output.one_line(quote.location)}"
+            console.print(place, markup=False, style="cyan")
+            console.print(f"        “{_shortened(quote.quote)}”", markup=False, style="dim")
+
+
+def _print_index(console: Console, report: Report | AnswerReport) -> None:
+    if report.index:
+        held = "{documents:,} documents in {chunks:,} passages".format(**report.index)
+        _say(console, f"{report.index['path']}: {held}, {report.embedder}")
+
+
+def _print_comparison(
+    console: Console,
+    comparison: Comparison[R],
+    shown: Mapping[str, str],
+    timings: Mapping[str, list[Mapping[str, float]]],
+    *,
+    against: bool,
+) -> None:
+    from rich.table import Table
+
+    reports = comparison.reports
+    alone = len(reports) == 1
+    table = Table("configuration", box=None, pad_edge=False, header_style="dim")
+    for heading in shown:
+        table.add_column(heading, justify="right", no_wrap=True)
+    for heading in timings:
+        table.add_column(f"{heading} median", justify="right", no_wrap=True)
+        table.add_column("p95", justify="right", no_wrap=True)
+    best = {
+        metric: max(report.metrics.get(metric, 0.0) for report in reports)
+        for metric in shown.values()
+    }
+    for at, report in enumerate(reports):
+        values = []
+        for metric in shown.values():
+            value = report.metrics.get(metric)
+            style = "bold green" if not alone and value == best[metric] else ""
+            mark = "" if alone else "*" if at and _differs(comparison, at, metric) else " "
+            values.append(_text("–" if value is None else f"{value:.3f}{mark}", style))
+        for each in timings.values():
+            values += [f"{taken:.0f}" for taken in each[at].values()] or ["–", "–"]
+        table.add_row(_text(report.configuration), *values)
+    console.print(table)
+    if not alone:
+        reference = output.one_line(reports[0].configuration)
+        _say(
+            console,
+            f"* differs from {reference} (paired randomisation test, p < 0.05 by Holm's "
+            "correction over the configurations, each metric by itself)",
+        )
+    if against:
+        _print_differences(console, comparison, shown)
+
+
+def _differs(comparison: Comparison[R], at: int, metric: str) -> bool:
+    return metric in comparison.metrics and comparison.difference(at, metric).significant
+
+
+def _print_differences(
+    console: Console,
+    comparison: Comparison[R],
+    shown: Mapping[str, str],
+) -> None:
+    for at, report in enumerate(comparison.reports[1:], start=1):
+        for metric in shown.values():
+            if metric not in comparison.metrics:
+                continue
+            each = comparison.difference(at, metric)
+            console.print(
+                f"{output.one_line(report.configuration)}: {metric} {each.mean:+.3f} "
+                f"({each.low:+.3f} to {each.high:+.3f}), p {each.corrected:.4f}; "
+                f"{each.better} better, {each.worse} worse, {each.equal} equal",
+                markup=False,
+            )
+
+
+def _print_failures_heading(
+    console: Console, report: Report | AnswerReport, rows: list[Row] | list[AnswerRow]
+) -> None:
+    if rows:
+        name = output.one_line(report.configuration)
+        console.print(f"\nWorst questions of {name}:", markup=False)
+
+
+def _print_question(console: Console, row: Row | AnswerRow, verdict: str) -> None:
+    question = output.one_line(row.question)
+    console.print(f"{row.id}  {question}  ({verdict})", markup=False, style="bold")
+
+
+def _text(text: str, style: str = "") -> Any:
+    from rich.text import Text
+
+    return Text(output.one_line(text), style=style)
+
+
+def _shortened(text: str) -> str:
+    joined = output.one_line(" ".join(text.split()))
+    return joined if len(joined) <= _TEXT_CHARACTERS else joined[: _TEXT_CHARACTERS - 1] + "…"
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, markup=False, style="dim")
+
+
+def _console() -> Console:
+    import sys
+
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() else _PIPED_WIDTH
+    return Console(highlight=False, soft_wrap=True, emoji=False, width=width)

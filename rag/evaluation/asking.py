@@ -1,0 +1,279 @@
+"""An index, or any system that answers, and a dataset -> AnswerReport."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from statistics import fmean
+from typing import Any
+
+from rag.engine import RAG
+from rag.errors import QuestionError, SourceError, StoreError
+from rag.evaluation.answer_metrics import (
+    CONTAINS,
+    EXACT_MATCH,
+    F1,
+    GOLD_CITED,
+    NLI,
+    PRECISION,
+    RECALL,
+    ROW_METRICS,
+    Verifier,
+    abstention,
+    auroc,
+    contains,
+    exact_match,
+    judge_citations,
+    token_f1,
+    without_marks,
+)
+from rag.evaluation.answer_report import AnswerReport, AnswerRow, JudgedSentence, Quote
+from rag.evaluation.configurations import CURRENT, configured
+from rag.evaluation.dataset import Dataset
+from rag.evaluation.measuring import flat, median_and_p95, sharing_models
+from rag.grounding import bears_out
+from rag.types import (
+    Answer,
+    Citation,
+    EntailmentModel,
+    Message,
+    Progress,
+    ProgressCallback,
+    no_progress,
+)
+
+Ask = Callable[[str], Answer]
+
+_OURS = "bears_out"
+
+
+def evaluate_answers(
+    rag: RAG,
+    dataset: Dataset,
+    configuration: str = CURRENT,
+    *,
+    ask: Ask | None = None,
+    every: int = 1,
+    progress: ProgressCallback = no_progress,
+) -> AnswerReport:
+    """Ask the questions whose answers are known, and measure what is answered.
+
+    `configuration` is a name that `configured` knows. `ask` measures another system in place of
+    `rag.ask`, which then gives its index alone, and `configuration` is what to call it. Of the
+    questions every `every`th is asked.
+
+    Raises:
+        ConfigError: if the configuration cannot be used.
+        SourceError: if the dataset holds no answers.
+        QuestionError: if a question cannot be asked.
+        StoreError: if there is no index, or it was built with another embedder.
+        GenerationError: if the generator cannot be reached.
+    """
+    config = rag.config if ask else configured(rag.config, configuration)
+    asked = rag if ask else sharing_models(rag, config, generator=True)
+    questions = _known(dataset)[::every]
+    # Of all configurations the same model judges, whatever model they answer with.
+    entailment: EntailmentModel | None = getattr(rag, "entailment", None)
+    verifiers: dict[str, Verifier] = {_OURS: bears_out}
+    if entailment is not None:
+        verifiers[entailment.name] = _entails(entailment)
+    rows = []
+    for question, answer, total in _answered(ask or asked.ask, dataset, questions):
+        quotes = tuple(_quote(asked, citation) for citation in answer.citations)
+        tokens = {"prompt": answer.prompt.tokens, "written": _written(asked, answer)}
+        rows.append(
+            _row(
+                question,
+                dataset,
+                answer,
+                quotes,
+                list(verifiers.values()),
+                tokens=tokens,
+                timings={**answer.timings, "total": total},
+            )
+        )
+        progress(Progress(f"answering {configuration}", len(rows), len(questions), "questions"))
+    return AnswerReport(
+        configuration=configuration,
+        dataset=str(dataset.path),
+        metrics=_metrics(rows),
+        rows=tuple(rows),
+        false_quotes=sum(not quote.verbatim for row in rows for quote in row.citations),
+        left_out=tuple(each for each in dataset.questions if each not in dataset.answers),
+        every=every,
+        tokens={name: fmean(row.tokens[name] for row in rows) for name in ("prompt", "written")},
+        timings=_timings(rows),
+        generator=", ".join(dict.fromkeys(row.model for row in rows if row.model)),
+        verifiers=tuple(verifiers),
+        version=version("checkable-rag"),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        settings=flat(config),
+        embedder=asked.embedder.name,
+        fingerprint=asked.embedder.fingerprint,
+        index=_index(asked),
+    )
+
+
+def _known(dataset: Dataset) -> list[str]:
+    if not dataset.answers:
+        raise SourceError(
+            str(dataset.path),
+            "no question has `answers` (in a CSV: `answer`), or is said not to be `answerable`",
+        )
+    return [question for question in dataset.questions if question in dataset.answers]
+
+
+def _answered(
+    ask: Ask, dataset: Dataset, questions: Sequence[str]
+) -> Iterator[tuple[str, Answer, float]]:
+    """For each question the answer, and the milliseconds that it took."""
+    for number, question in enumerate(questions):
+        try:
+            if number == 0:
+                # The first answer loads models, which is no part of what an answer takes.
+                ask(dataset.questions[question])
+            started = time.perf_counter()
+            answer = ask(dataset.questions[question])
+        except QuestionError as error:
+            raise QuestionError(f"{dataset.path}: {question}: {error}") from error
+        yield question, answer, (time.perf_counter() - started) * 1000
+
+
+def _row(
+    question: str,
+    dataset: Dataset,
+    answer: Answer,
+    quotes: tuple[Quote, ...],
+    verifiers: Sequence[Verifier],
+    *,
+    tokens: Mapping[str, int],
+    timings: Mapping[str, float],
+) -> AnswerRow:
+    gold = dataset.answers[question]
+    judged = [_judged(answer, quotes, verify) for verify in verifiers]
+    metrics = _answer_metrics(answer, gold)
+    if not answer.abstained:
+        for suffix, sentences in zip(("", NLI), judged, strict=False):
+            metrics |= _citation_metrics(sentences, suffix)
+        if gold:
+            metrics[GOLD_CITED] = max((contains(each.quote, gold) for each in quotes), default=0.0)
+    return AnswerRow(
+        id=question,
+        question=dataset.questions[question],
+        gold=gold,
+        text=answer.text,
+        abstained=answer.abstained,
+        confidence=answer.confidence,
+        way=answer.way,
+        model=answer.model,
+        sentences=judged[0],
+        citations=quotes,
+        metrics=metrics,
+        tokens=tokens,
+        timings=timings,
+        interrupted=answer.interrupted,
+    )
+
+
+def _answer_metrics(answer: Answer, gold: Sequence[str]) -> dict[str, float]:
+    if not gold:
+        return {}
+    if answer.abstained:
+        return dict.fromkeys((EXACT_MATCH, F1, CONTAINS), 0.0)
+    text = _unmarked(answer)
+    return {
+        EXACT_MATCH: exact_match(text, gold),
+        F1: token_f1(text, gold),
+        CONTAINS: contains(text, gold),
+    }
+
+
+def _judged(
+    answer: Answer, quotes: Sequence[Quote], verify: Verifier
+) -> tuple[JudgedSentence, ...]:
+    judged = []
+    for sentence in answer.sentences:
+        # One mark may lead to several spans of its passage: together they are what it cites.
+        cited = [
+            "\n".join(quote.quote for quote in quotes if quote.number == number)
+            for number in sentence.citations
+        ]
+        supported, precise = judge_citations(sentence.text, cited, verify)
+        judged.append(JudgedSentence(sentence.text, sentence.citations, supported, precise))
+    return tuple(judged)
+
+
+def _citation_metrics(sentences: Sequence[JudgedSentence], suffix: str) -> dict[str, float]:
+    """As ALCE counts: an answer that cites nothing has a precision of 0."""
+    if not sentences:
+        return {}
+    precise = [each for sentence in sentences for each in sentence.precise]
+    return {
+        RECALL + suffix: fmean(sentence.supported for sentence in sentences),
+        PRECISION + suffix: fmean(precise) if precise else 0.0,
+    }
+
+
+def _metrics(rows: Sequence[AnswerRow]) -> dict[str, float]:
+    values = {
+        name: [row.metrics[name] for row in rows if name in row.metrics] for name in ROW_METRICS
+    }
+    metrics = {name: fmean(each) for name, each in values.items() if each}
+    unanswerable = [not row.answerable for row in rows]
+    metrics |= abstention([row.abstained for row in rows], unanswerable)
+    area = auroc([-row.confidence for row in rows], unanswerable)
+    return metrics if area is None else {**metrics, "AUROC": area}
+
+
+def _timings(rows: Sequence[AnswerRow]) -> dict[str, dict[str, float]]:
+    taken = {
+        name: [row.timings[name] for row in rows if name in row.timings]
+        for name in ("first_token", "total")
+    }
+    return {name: median_and_p95(values) for name, values in taken.items() if values}
+
+
+def _quote(rag: RAG, citation: Citation) -> Quote:
+    try:
+        text = rag.document(citation.document_id).text
+        verbatim = text[citation.start : citation.end] == citation.quote
+    except StoreError:
+        verbatim = False
+    return Quote(
+        number=citation.number,
+        location=citation.location,
+        document_id=citation.document_id,
+        start=citation.start,
+        end=citation.end,
+        quote=citation.quote,
+        verbatim=verbatim,
+    )
+
+
+def _written(rag: RAG, answer: Answer) -> int:
+    """The tokens of what a generator wrote, without those of the template around it."""
+    if answer.way != "generate":
+        return 0
+    texts = ("", _unmarked(answer))
+    empty, full = (rag.generator.count_tokens([Message("user", each)]) for each in texts)
+    return full - empty
+
+
+def _unmarked(answer: Answer) -> str:
+    return without_marks(answer.text, {citation.number for citation in answer.citations})
+
+
+def _entails(model: EntailmentModel) -> Verifier:
+    return lambda premise, sentence: bool(model.entail([(premise, sentence)])[0, 0] > 0.5)
+
+
+def _index(rag: RAG) -> dict[str, Any]:
+    info = rag.info()
+    digest = hashlib.sha256()
+    for document in rag.documents():
+        digest.update(f"{document.id} {document.content_hash}\n".encode())
+    counts = {name: info[name] for name in ("path", "files", "documents", "chunks")}
+    return {**counts, "fingerprint": digest.hexdigest()[:16]}

@@ -1,0 +1,503 @@
+"""What `rag eval --answers` measures, against numbers worked out by hand and brute force."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+
+import click
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from conftest import ROOT
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rag import RAG
+from rag.cli.evaluation import evaluation_command
+from rag.config import Config
+from rag.errors import ConfigError, SourceError
+from rag.evaluation import (
+    AnswerReport,
+    Report,
+    compare,
+    configured,
+    evaluate,
+    evaluate_answers,
+    load_dataset,
+    write_answer_page,
+)
+from rag.evaluation.answer_metrics import (
+    ROW_METRICS,
+    abstention,
+    auroc,
+    contains,
+    exact_match,
+    judge_citations,
+    normalised,
+    token_f1,
+    without_marks,
+)
+from rag.types import Answer, Citation, Prompt, Sentence
+
+DATA = ROOT / "data"
+
+
+@pytest.fixture(scope="module")
+def measured(sample: RAG) -> AnswerReport:
+    return evaluate_answers(sample, load_dataset(DATA), every=5)
+
+
+def test_squad_s_normalisation_by_hand() -> None:
+    assert normalised("  The  U.S.A.'s an-swer, a\n theme!") == ["usas", "answer", "theme"]
+    # Not of ASCII, and so kept.
+    assert normalised("“An” answer") == ["“", "”", "answer"]
+
+
+def test_exact_match_by_hand() -> None:
+    assert exact_match("The 175 billion.", ["GPT", "175 Billion"]) == 1
+    assert exact_match("175 billion parameters", ["175 billion"]) == 0
+    assert exact_match("", ["the"]) == 1
+
+
+def test_token_f1_by_hand() -> None:
+    # Precision 2/4, recall 2/2 of the first; 1/4 and 1/3 of the second.
+    assert token_f1("it has 175 billion", ["175 billion", "a billion or so"]) == pytest.approx(
+        2 / 3
+    )
+    # A token counts as often as both have it: precision 2/3, recall 2/4.
+    assert token_f1("no no no", ["no no yes yes"]) == pytest.approx(4 / 7)
+    assert token_f1("none of it", ["all"]) == 0
+    assert token_f1("", ["all"]) == 0
+    assert token_f1("the", ["an"]) == 1
+
+
+words = st.lists(st.sampled_from(["a", "one", "two", "Two", "three.", "!"]), max_size=6)
+
+
+@given(words, st.lists(words, min_size=1, max_size=3))
+def test_the_text_metrics_are_what_brute_force_says(said: list[str], gold: list[list[str]]) -> None:
+    def plain(text: list[str]) -> list[str]:
+        bare = [word.lower().strip(".!") for word in text]
+        return [word for word in bare if word not in {"", "a"}]
+
+    def f1(a: list[str], b: list[str]) -> float:
+        left, shared = list(b), 0
+        for word in a:
+            if word in left:
+                left.remove(word)
+                shared += 1
+        if not a or not b:
+            return float(a == b)
+        precision, recall = shared / len(a), shared / len(b)
+        return 2 * precision * recall / (precision + recall) if shared else 0.0
+
+    text, texts = " ".join(said), [" ".join(each) for each in gold]
+    answer, golds = plain(said), [plain(each) for each in gold]
+    assert exact_match(text, texts) == (answer in golds)
+    assert token_f1(text, texts) == pytest.approx(max(f1(answer, each) for each in golds))
+    starts = range(len(answer) + 1)
+    assert contains(text, texts) == any(
+        each and answer[at : at + len(each)] == each for at, each in product(starts, golds)
+    )
+
+
+def test_only_whole_tokens_are_contained() -> None:
+    assert contains("Of GPT-3's 175 billion.", ["75 billion", "175 billion"]) == 1
+    assert contains("Of 175 billion.", ["75 billion"]) == 0
+    assert contains("Of 175 and a billion.", ["175 billion"]) == 0
+    assert contains("anything", ["the"]) == 0
+
+
+def test_marks_are_taken_out_and_other_brackets_stay() -> None:
+    text = "First [1]. Second [2][3], third [1, 3] and x[4] or [1, 4]."
+    assert without_marks(text, {1, 2, 3}) == "First. Second, third and x[4] or [1, 4]."
+
+
+def holds(premise: str, sentence: str) -> bool:
+    """A verifier by which the letters of a sentence have to stand in the premise."""
+    return set(sentence) <= set(premise)
+
+
+@pytest.mark.parametrize(
+    ("quotes", "supported", "precise"),
+    [
+        ([], False, []),
+        (["a"], False, [False]),
+        (["ab"], True, [True]),
+        # Each is needed.
+        (["a", "b"], True, [True, True]),
+        # The second is neither enough nor needed.
+        (["ab", "x"], True, [True, False]),
+        # Each is enough, though neither is needed.
+        (["ab", "abx"], True, [True, True]),
+        # The third is enough: without it the others are enough, too.
+        (["a", "b", "ab"], True, [False, False, True]),
+        (["a", "x"], False, [False, False]),
+    ],
+)
+def test_alce_by_hand(quotes: list[str], supported: bool, precise: list[bool]) -> None:
+    assert judge_citations("ab", quotes, holds) == (supported, tuple(precise))
+
+
+@given(
+    st.text(alphabet="abc", min_size=1, max_size=3),
+    st.lists(st.text(alphabet="abcd", max_size=3), max_size=5),
+)
+def test_alce_is_what_its_definition_says(sentence: str, quotes: list[str]) -> None:
+    def together(chosen: Sequence[int]) -> bool:
+        return set(sentence) <= {letter for at in chosen for letter in quotes[at]}
+
+    every = range(len(quotes))
+    recall = bool(quotes) and together(every)
+    irrelevant = [not together([at]) and together([e for e in every if e != at]) for at in every]
+    expected = [recall and not each for each in irrelevant]
+    assert judge_citations(sentence, quotes, holds) == (recall, tuple(expected))
+
+
+def test_abstention_by_hand() -> None:
+    # Abstained four times, three of them rightly; five questions have no answer.
+    abstained = [True, True, True, True, False, False, False]
+    unanswerable = [True, True, True, False, True, True, False]
+    assert abstention(abstained, unanswerable) == pytest.approx(
+        {"abstention precision": 3 / 4, "abstention recall": 3 / 5, "abstention F1": 2 / 3}
+    )
+    never = abstention([False, False], [True, False])
+    assert never == {"abstention recall": 0, "abstention F1": 0}
+    assert abstention([True, False], [False, False]) == {}
+
+
+def test_auroc_by_hand() -> None:
+    # Of 2 * 3 pairs: 0.8 beats 0.3, 0.4 and 0.1; 0.4 beats 0.3 and 0.1 and ties with 0.4.
+    scores, positive = [0.8, 0.4, 0.3, 0.4, 0.1], [True, True, False, False, False]
+    assert auroc(scores, positive) == pytest.approx(5.5 / 6)
+    assert auroc([1.0, 1.0, 1.0], [True, False, True]) == 0.5
+    assert auroc([0.1, 0.2], [True, True]) is None
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), max_size=30))
+def test_auroc_is_what_all_pairs_say(given_scores: list[tuple[int, bool]]) -> None:
+    positives = [score for score, positive in given_scores if positive]
+    negatives = [score for score, positive in given_scores if not positive]
+    found = auroc([score for score, _ in given_scores], [each for _, each in given_scores])
+    if not positives or not negatives:
+        assert found is None
+        return
+    pairs = [(p > n) + (p == n) / 2 for p, n in product(positives, negatives)]
+    assert found == pytest.approx(sum(pairs) / len(pairs))
+
+
+def dataset_of(folder: Path, *queries: dict) -> Path:
+    folder.mkdir(exist_ok=True)
+    lines = [json.dumps({"_id": f"q{n}", **query}) for n, query in enumerate(queries, start=1)]
+    (folder / "queries.jsonl").write_text("\n".join(lines))
+    (folder / "qrels.tsv").write_text("q1\ta\t1\n")
+    return folder
+
+
+def test_answers_are_read_with_the_questions(tmp_path: Path) -> None:
+    folder = dataset_of(
+        tmp_path / "set",
+        {"text": "One?", "answers": ["1", " one "], "answerable": True},
+        {"text": "Two?", "answers": ["2"]},
+        {"text": "None?", "answers": ["3"], "answerable": False},
+        {"text": "Unknown?", "answers": []},
+        {"text": "Unknown?"},
+    )
+    assert load_dataset(folder).answers == {"q1": ("1", "one"), "q2": ("2",), "q3": ()}
+    file = tmp_path / "questions.csv"
+    file.write_text(
+        "question,source,answer,answerable\n"
+        "One?,a.md,1; one,\nTwo?,a.md,2,True\nNone?,,,false\nUnknown?,a.md,,\n"
+    )
+    assert load_dataset(file).answers == {"q1": ("1", "one"), "q2": ("2",), "q3": ()}
+
+
+@pytest.mark.parametrize(
+    ("query", "reason"),
+    [
+        ({"answers": "one"}, "line 1: `answers` is not a list of texts"),
+        ({"answers": [1]}, "line 1: `answers` is not a list of texts"),
+        ({"answerable": "perhaps"}, "line 1: `answerable` is 'perhaps', not true or false"),
+    ],
+)
+def test_answers_that_cannot_be_used_are_named(tmp_path: Path, query: dict, reason: str) -> None:
+    with pytest.raises(SourceError, match=reason):
+        load_dataset(dataset_of(tmp_path / "set", {"text": "One?", **query}))
+
+
+def test_a_dataset_without_answers_is_refused(sample: RAG, tmp_path: Path) -> None:
+    dataset = load_dataset(dataset_of(tmp_path / "set", {"text": "One?"}))
+    with pytest.raises(SourceError, match="no question has `answers`"):
+        evaluate_answers(sample, dataset)
+
+
+def test_the_sample_s_answers_are_measured(sample: RAG, measured: AnswerReport) -> None:
+    dataset = load_dataset(DATA)
+    assert [row.id for row in measured.rows] == list(dataset.questions)[::5]
+    assert measured.every == 5
+    assert not measured.false_quotes
+    assert not measured.left_out
+    assert measured.unanswerable == tuple(
+        question for question in list(dataset.questions)[::5] if not dataset.answers[question]
+    )
+    assert measured.metrics["gold cited"] > 0.7
+    assert measured.fingerprint == sample.embedder.fingerprint
+    assert measured.index["documents"] == 16
+    assert 0 < measured.timings["total"]["median"] <= measured.timings["total"]["p95"]
+    for row in measured.rows:
+        assert row.answerable == bool(row.gold) == (dataset.answers[row.id] != ())
+        for quote in row.citations:
+            text = sample.document(quote.document_id).text
+            assert text[quote.start : quote.end] == quote.quote
+            assert quote.verbatim
+    answerable = [row for row in measured.rows if row.answerable]
+    for metric in ("EM", "F1", "contains"):
+        values = [row.metrics[metric] for row in answerable]
+        assert measured.metrics[metric] == pytest.approx(sum(values) / len(values))
+        assert all(metric not in row.metrics for row in measured.rows if not row.answerable)
+    given_answers = [row for row in measured.rows if not row.abstained]
+    for metric in ("citation recall", "citation precision"):
+        values = [row.metrics[metric] for row in given_answers]
+        assert measured.metrics[metric] == pytest.approx(sum(values) / len(values))
+        assert all(metric not in row.metrics for row in measured.rows if row.abstained)
+
+
+def test_a_saved_report_loads_equal_and_equals_itself(
+    measured: AnswerReport, tmp_path: Path
+) -> None:
+    measured.save(tmp_path / "report.json")
+    saved = AnswerReport.load(tmp_path / "report.json")
+    assert saved == measured
+    comparison = compare([measured, saved])
+    assert comparison.metrics == tuple(each for each in ROW_METRICS if each in measured.metrics)
+    for each in comparison.differences:
+        assert (each.mean, each.p, each.better, each.worse) == (0, 1, 0, 0)
+    assert comparison.difference(1, "F1").equal == sum(row.answerable for row in measured.rows)
+    with pytest.raises(SourceError, match="is not a report"):
+        Report.load(tmp_path / "report.json")
+    (tmp_path / "report.json").write_text("{}")
+    with pytest.raises(SourceError, match="is not a report"):
+        AnswerReport.load(tmp_path / "report.json")
+
+
+def test_only_questions_with_a_value_in_both_are_compared(measured: AnswerReport) -> None:
+    answered = [row for row in measured.rows if row.answerable and not row.abstained]
+    changed = {
+        answered[0].id: {"EM": 1.0, "F1": 1.0, "contains": 1.0},
+        answered[1].id: {**answered[1].metrics, "citation precision": 0.0},
+    }
+    rows = tuple(replace(r, metrics=changed.get(r.id, r.metrics)) for r in measured.rows)
+    comparison = compare([measured, replace(measured, rows=rows)])
+    cited = sum("citation precision" in row.metrics for row in measured.rows)
+    precision = comparison.difference(1, "citation precision")
+    assert (precision.better, precision.worse, precision.equal) == (0, 1, cited - 2)
+    assert precision.mean == pytest.approx(-answered[1].metrics["citation precision"] / (cited - 1))
+    assert comparison.difference(1, "F1").better == 1
+    other = replace(measured.rows[0], gold=("something else",))
+    with pytest.raises(SourceError, match="is not asked and judged as in"):
+        compare([measured, replace(measured, rows=(other, *measured.rows[1:]))])
+
+
+def citation(sample: RAG, quote: str, number: int, at: int = 0) -> Citation:
+    """A citation of a quote from the sample; `at` moves it away from its place."""
+    for document in sample.documents():
+        if quote in document.text:
+            start = document.text.index(quote) + at
+            end = start + len(quote)
+            return Citation(number, document.id, document.source, None, None, (), start, end, quote)
+    raise LookupError(quote)
+
+
+def test_another_system_is_measured_by_what_it_says(sample: RAG, tmp_path: Path) -> None:
+    dataset = load_dataset(
+        dataset_of(
+            tmp_path / "set",
+            {"text": "Who introduced adapters?", "answers": ["Houlsby"]},
+            {"text": "How tall is it?", "answerable": False},
+            {"text": "Of what?", "answers": ["nothing"]},
+            {"text": "How large is GPT-3?", "answers": ["175 billion"]},
+            {"text": "Not known?"},
+        )
+    )
+    text = next(sample.documents()).text
+    first, second = text[:40], text[50:80]
+    known = "Nobody knows the height of Kilimanjaro."
+
+    def answer(question: str) -> Answer:
+        prompt = Prompt(question, (), (), 10)
+        said, sentences, citations, abstained, confidence = {
+            # The second citation of the sentence is not to the point.
+            "Who introduced adapters?": (
+                f"{first} [1] [2]",
+                (Sentence(first, 0, 40, 1.0, (1, 2)),),
+                (citation(sample, first, 1), citation(sample, second, 2, at=1)),
+                False,
+                0.9,
+            ),
+            "How tall is it?": (known, (Sentence(known, 0, len(known), 0.0),), (), False, 0.3),
+            "Of what?": ("The documents do not say.", (), (), True, 0.3),
+            "How large is GPT-3?": ("175 billion [9]", (), (), False, 0.8),
+        }[question]
+        return Answer(
+            question, said, citations, sentences, (), abstained, prompt, "theirs",
+            way="extract", confidence=confidence,
+        )  # fmt: skip
+
+    report = evaluate_answers(sample, dataset, "theirs", ask=answer)
+    cited, unknown, silent, marked = report.rows
+    assert report.generator == "theirs"
+    assert report.left_out == ("q5",)
+    # The second quote is not what stands at its place.
+    assert report.false_quotes == 1
+    assert [quote.verbatim for quote in cited.citations] == [True, False]
+    assert cited.metrics["citation recall"] == 1
+    assert cited.metrics["citation precision"] == 0.5
+    assert cited.metrics["gold cited"] == 0
+    # An answer that cites nothing is not borne out, and is no quote of an answer either.
+    assert unknown.metrics == {"citation recall": 0, "citation precision": 0}
+    assert (unknown.score, silent.score) == (0, 0)
+    assert silent.metrics == {"EM": 0, "F1": 0, "contains": 0}
+    # `[9]` cites nothing, and is left for what it is: precision 2/3, recall 2/2.
+    assert marked.metrics == {
+        "EM": 0, "F1": pytest.approx(4 / 5), "contains": 1, "gold cited": 0,
+    }  # fmt: skip
+    # Of the three pairs one is a tie, and the one without an answer is less sure in two.
+    assert report.metrics["AUROC"] == pytest.approx(2.5 / 3)
+    assert report.metrics["abstention precision"] == report.metrics["abstention recall"] == 0
+    assert report.tokens == {"prompt": 10, "written": 0}
+    assert set(report.timings) == {"total"}
+
+
+class Letters:
+    """An NLI model of one rule: a text entails what it holds word for word."""
+
+    name = "letters"
+
+    def entail(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
+        rows = [(1, 0, 0) if sentence in premise else (0, 1, 0) for premise, sentence in pairs]
+        return np.array(rows, dtype=np.float32)
+
+
+def test_an_nli_model_judges_beside_our_own_verifier(
+    sample: RAG, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = load_dataset(DATA)
+    answers = {question: sample.ask(question) for question in list(dataset.questions.values())[::9]}
+    before = evaluate_answers(sample, dataset, every=9, ask=answers.__getitem__)
+    monkeypatch.setitem(vars(sample), "entailment", Letters())
+    report = evaluate_answers(sample, dataset, every=9, ask=answers.__getitem__)
+    assert report.verifiers == ("bears_out", "letters")
+    for row in report.rows:
+        if row.abstained:
+            assert not [metric for metric in row.metrics if "NLI" in metric]
+            continue
+        held = [
+            any(sentence.text in q.quote for q in row.citations if q.number in sentence.citations)
+            for sentence in row.sentences
+        ]
+        assert row.metrics["citation recall (NLI)"] == pytest.approx(sum(held) / len(held))
+    ours = {name: value for name, value in report.metrics.items() if "NLI" not in name}
+    assert ours == before.metrics
+    assert report.metrics.keys() - ours.keys() == {
+        "citation recall (NLI)",
+        "citation precision (NLI)",
+    }
+
+
+def test_a_way_to_answer_is_a_configuration(sample: RAG) -> None:
+    config = Config()
+    assert configured(config, "extract").answering.way == "extract"
+    assert configured(config, "extract").retrieval == config.retrieval
+    assert configured(config, "generate+answering.threshold=0.7").answering.threshold == 0.7
+    assert configured(config, "auto+hyde").retrieval.expansion == ("rm3", "rocchio", "hyde")
+    with pytest.raises(ConfigError, match="is a way to answer"):
+        evaluate(sample, load_dataset(DATA), "extract")
+
+
+def test_the_page_of_answers_is_one_file_and_escapes_what_it_shows(
+    measured: AnswerReport, tmp_path: Path
+) -> None:
+    hostile = "<script>alert('$x$')</script>"
+    at = next(n for n, row in enumerate(measured.rows) if row.citations and row.answerable)
+    row = measured.rows[at]
+    quote = replace(row.citations[0], quote=hostile, location=hostile, verbatim=False)
+    row = replace(row, text=hostile, citations=(quote,), interrupted=hostile)
+    rows = (*measured.rows[:at], row, *measured.rows[at + 1 :])
+    other = replace(measured, configuration=hostile, rows=rows, false_quotes=1)
+    write_answer_page(tmp_path / "page.html", compare([measured, other]))
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "<script>alert" not in page
+    assert page.count("&lt;script&gt;alert") >= 6
+    assert "✗ not in the document" in page
+    # The confidence of both, and the gains.
+    assert page.count("<svg") == 3
+    outside = set(re.findall(r"""\b(?:https?:)?//[\w.]+[^\s"'<]*""", page))
+    assert outside <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
+    assert f"{measured.metrics['F1']:.3f}" in page
+
+
+def test_a_page_of_questions_without_answers_alone(measured: AnswerReport, tmp_path: Path) -> None:
+    rows = tuple(row for row in measured.rows if not row.answerable)
+    few = replace(measured, rows=rows, metrics={"abstention recall": 1.0}, timings={})
+    write_answer_page(tmp_path / "page.html", compare([few, few]))
+    assert (tmp_path / "page.html").read_text(encoding="utf-8").count("<svg") == 2
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(evaluation_command, [str(each) for each in arguments])
+
+
+def test_the_command_measures_answers(
+    sample: RAG, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    common = (DATA, "--answers", "--index", sample.path, "--generator", "extractive")
+    result = run(
+        *common,
+        "--every",
+        8,
+        "--compare",
+        "extract,current",
+        "--save",
+        "a.json",
+        "--html",
+        "a.html",
+    )
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert "16 documents" in lines[0]
+    assert "11 questions, 2 without an answer, one in 8 asked" in lines[1]
+    report = AnswerReport.load("a-extract.json")
+    (shown,) = [line.split() for line in lines if line.startswith("extract ")]
+    assert shown[2] == f"{report.metrics['F1']:.3f}"
+    assert "quotes are not in" not in result.stdout
+    worst = report.failures(1)[0]
+    assert worst.question in result.stdout
+    assert Path("a.html").read_text(encoding="utf-8").count("<svg") == 3
+    result = run(*common, "--every", 8, "--against", "a-extract.json", "--compare", "extract")
+    assert result.exit_code == 0, result.output
+    assert "extract: F1 +0.000 (+0.000 to +0.000), p 1.0000" in result.stdout
+    result = run(*common, "--every", 20, "--json")
+    (printed,) = json.loads(result.stdout)["reports"]
+    assert [row["id"] for row in printed["rows"]] == ["q01", "q21", "q41", "q61", "q81"]
+
+
+def test_what_is_shown_leaves_the_terminal_alone(sample: RAG, tmp_path: Path) -> None:
+    query = {"text": "Who\x1b[31m introduced\nadapters?", "answers": ["\x1b[2Jnobody"]}
+    folder = dataset_of(tmp_path / "set", query)
+    result = run(folder, "--answers", "--index", sample.path, "--generator", "extractive")
+    assert result.exit_code == 0, result.output
+    assert "adapters?" in result.stdout
+    assert "\x1b" not in result.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--every", 2), ("--answers", "--run", "a"), ("--answers", "--compare", ",")]
+)
+def test_the_command_refuses_what_makes_no_sense(arguments: tuple[object, ...]) -> None:
+    assert run(DATA, *arguments).exit_code == click.UsageError.exit_code
