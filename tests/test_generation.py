@@ -1,216 +1,45 @@
-"""One suite over all generators: llama.cpp, transformers, a real HTTP server, extraction."""
+"""What is peculiar to one generator; the suite holds what all of them have to do."""
 
 from __future__ import annotations
 
 import http.server
 import json
-import subprocess
-import sys
+import math
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
-
-from rag import GenerationError, Generator, Message, ModelError, Prompt
-from rag.config import GenerationConfig
-from rag.generation import from_callable, load_generator
-from rag.types import NO_ANSWER, Chunk, Hit
-
-TEXT = (
-    "The lighthouse was built in 1871 by Ada Stone. Its lamp burns whale oil. "
-    "Visitors climb 210 steps to the gallery."
+from checkpoints import (
+    HIT,
+    MESSAGES,
+    NO_SYSTEM,
+    PROMPT,
+    TEMPLATE,
+    TEXT,
+    make_causal,
+    make_reader,
 )
-HIT = Hit(Chunk(1, "d", TEXT, 0, len(TEXT), 0), 0.9, 1, "d.txt", "The lighthouse")
-MESSAGES = (
-    Message("system", "Answer in one sentence."),
-    Message("user", f"{TEXT}\n\nQuestion: When was the lighthouse built?"),
-)
-PROMPT = Prompt("When was the lighthouse built?", MESSAGES, (HIT,), 60)
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-SERVER = """
-import sys, time, xllamacpp
-params = xllamacpp.CommonParams()
-params.model.path = sys.argv[1]
-params.verbosity = -1
-params.n_ctx = 4096
-params.n_parallel = 2
-params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 2
-server = xllamacpp.Server(params)
-print(server.listening_address, flush=True)
-time.sleep(600)
-"""
+from rag import GenerationError, Generator, Message, ModelError, Prompt, QuestionError
+from rag.config import AnsweringConfig, GenerationConfig
+from rag.generation import load_generator
+from rag.generation.reader import ReaderGenerator, load_reader
+from rag.types import NO_ANSWER
 
 
-def start_server(model: Path) -> tuple[subprocess.Popen[str], str]:
-    process = subprocess.Popen(
-        [sys.executable, "-c", SERVER, str(model)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert process.stdout is not None
-    return process, process.stdout.readline().strip()
-
-
-@pytest.fixture(scope="session")
-def server(generator_path: Path) -> Iterator[str]:
-    """llama.cpp's own OpenAI-compatible server on loopback."""
-    process, url = start_server(generator_path)
-    yield url
-    process.kill()
-    process.wait()
-
-
-TEMPLATE = "{% for m in messages %}<{{ m.role }}>{{ m.content }}\n{% endfor %}<assistant>"
-
-
-def make_checkpoint(folder: Path, kind: str) -> Path:
-    """A tiny model of random weights with a tokenizer trained on a few lines."""
-    import torch
-    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
-    from tokenizers.decoders import ByteLevel
-    from transformers import (
-        LlamaConfig,
-        LlamaForCausalLM,
-        PreTrainedTokenizerFast,
-        T5Config,
-        T5ForConditionalGeneration,
-    )
-
-    trained = Tokenizer(models.BPE())
-    trained.pre_tokenizer = pre_tokenizers.ByteLevel()
-    trained.decoder = ByteLevel()
-    trained.train_from_iterator(
-        [TEXT] * 4,
-        trainers.BpeTrainer(
-            vocab_size=400,
-            special_tokens=["<pad>", "</s>"],
-            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        ),
-    )
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=trained, pad_token="<pad>", eos_token="</s>", model_max_length=2048
-    )
-    torch.manual_seed(0)
-    size = len(tokenizer)
-    if kind == "causal":
-        tokenizer.chat_template = TEMPLATE
-        shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
-        heads = {"num_attention_heads": 2, "num_key_value_heads": 2}
-        ends = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 1}
-        model = LlamaForCausalLM(
-            LlamaConfig(vocab_size=size, **shape, **heads, **ends, max_position_embeddings=2048)
-        )
-    else:
-        shape = {"d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 2, "num_heads": 2}
-        ends = {"pad_token_id": 0, "eos_token_id": 1, "decoder_start_token_id": 0}
-        model = T5ForConditionalGeneration(T5Config(vocab_size=size, **shape, **ends))
-        # Random weights like nothing better than to end at once.
-        model.generation_config.suppress_tokens = [0, 1]
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
-
-
-BACKENDS = ["llama.cpp", "causal", "seq2seq", "http", "extractive", "callable"]
-
-
-@pytest.fixture(scope="session")
-def make(
-    generator_path: Path, server: str, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[..., Generator]:
-    folder = tmp_path_factory.mktemp("checkpoints")
-    places = {"llama.cpp": str(generator_path), "http": server, "extractive": "extractive"}
-    for kind in ("causal", "seq2seq"):
-        places[kind] = str(make_checkpoint(folder / kind, kind))
-
-    def build(backend: str, max_tokens: int = 12) -> Generator:
-        if backend == "callable":
-            return from_callable("mine", lambda prompt: prompt.question.split()[:max_tokens])
-        return load_generator(GenerationConfig(model=places[backend], max_tokens=max_tokens))
-
-    return build
-
-
-@pytest.fixture(scope="session", params=BACKENDS)
-def generator(request: pytest.FixtureRequest, make: Callable[..., Generator]) -> Generator:
-    return make(request.param)
-
-
-def test_it_streams_text_and_repeats_itself(
-    generator: Generator, request: pytest.FixtureRequest
-) -> None:
-    first = "".join(generator.stream(PROMPT))
-    assert first.strip()
-    # A prompt with the same beginning in between must leave no trace.
-    other = Prompt("Who built it?", (MESSAGES[0], Message("user", f"{TEXT} Who?")), (HIT,), 0)
-    assert "".join(generator.stream(other)).strip()
-    if "http" not in request.node.name:
-        assert "".join(generator.stream(PROMPT)) == first
-
-
-@pytest.mark.parametrize("backend", ["llama.cpp", "causal", "seq2seq", "http"])
-def test_it_writes_no_more_than_it_may(make: Callable[..., Generator], backend: str) -> None:
-    short = "".join(make(backend, 3).stream(PROMPT))
-    longer = "".join(make(backend, 12).stream(PROMPT))
-    assert longer.startswith(short.rstrip("\ufffd"))
-    assert len(short) < len(longer)
-
-
-def test_a_reader_that_leaves_stops_it_and_it_can_be_asked_again(generator: Generator) -> None:
-    stream = generator.stream(PROMPT)
-    next(stream)
-    started = time.monotonic()
-    stream.close()
-    assert time.monotonic() - started < 5
-    assert "".join(generator.stream(PROMPT)).strip()
-
-
-def test_threads_may_ask_at_once(generator: Generator) -> None:
-    expected = "".join(generator.stream(PROMPT))
-    found: list[str] = []
-    threads = [
-        threading.Thread(target=lambda: found.append("".join(generator.stream(PROMPT))))
-        for _ in range(2)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(found) == 2
-    # Batched beside another request, float sums differ in the last bits: text may, a little.
-    assert all(text.strip()[:5] == expected.strip()[:5] for text in found)
-
-
-def test_tokens_are_counted(generator: Generator) -> None:
-    short = generator.count_tokens(MESSAGES[:1])
-    assert 0 < short < generator.count_tokens(MESSAGES) < generator.context_tokens
-
-
-def test_llama_counts_as_its_server_does(
-    make: Callable[..., Generator], server: str, generator_path: Path
-) -> None:
-    import httpx
-
-    body = {"messages": [{"role": m.role, "content": m.content} for m in MESSAGES]}
-    reply = httpx.post(f"{server}/v1/chat/completions", json={**body, "max_tokens": 1}, timeout=60)
-    counted = make("llama.cpp").count_tokens(MESSAGES)
-    assert counted == reply.json()["usage"]["prompt_tokens"]
-    assert make("http").count_tokens(MESSAGES) >= counted
-
-
-def test_a_prompt_longer_than_the_window_is_an_error(make: Callable[..., Generator]) -> None:
-    long = Prompt("q", (Message("user", "word " * 5000),), (), 0)
-    with pytest.raises(GenerationError, match="exceeds the available context"):
-        list(make("llama.cpp").stream(long))
-
-
-def test_extraction_quotes_word_for_word(make: Callable[..., Generator]) -> None:
-    extractive = make("extractive", 100)
-    text = "".join(extractive.stream(PROMPT))
-    assert text == "The lighthouse was built in 1871 by Ada Stone. [1]"
+def test_extraction_quotes_word_for_word() -> None:
+    extractive = load_generator(GenerationConfig(model="extractive", max_tokens=100))
+    quote, _, mark = "".join(extractive.stream(PROMPT)).rpartition(" ")
+    assert quote in TEXT
+    assert "1871" in quote
+    assert mark == "[1]"
     other = Prompt("How do penguins sleep?", (), (HIT,), 0)
     assert "".join(extractive.stream(other)) == NO_ANSWER
 
@@ -232,6 +61,154 @@ def test_a_directory_without_a_model_is_named(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
+def causal(folder: Path, template: str) -> Generator:
+    place = make_causal(folder, template)
+    return load_generator(GenerationConfig(model=str(place), max_tokens=4))
+
+
+def test_without_a_system_role_the_user_says_it(tmp_path: Path) -> None:
+    plain, refusing = causal(tmp_path / "plain", TEMPLATE), causal(tmp_path / "ref", NO_SYSTEM)
+    later = (Message("assistant", "In 1871."), Message("user", "By whom?"))
+    both = Message("user", f"{MESSAGES[0].content}\n\n{MESSAGES[1].content}")
+    for messages, folded in [
+        ((*MESSAGES, *later), (both, *later)),
+        (MESSAGES[:1], (Message("user", MESSAGES[0].content),)),
+        (MESSAGES[1:], MESSAGES[1:]),
+        ((MESSAGES[0], *later), (Message("user", MESSAGES[0].content), *later)),
+    ]:
+        written = ["".join(refusing.stream(replace(PROMPT, messages=messages)))]
+        written.append("".join(plain.stream(replace(PROMPT, messages=folded))))
+        assert written[0] == written[1] != ""
+        assert refusing.count_tokens(messages) == plain.count_tokens(folded)
+
+
+def test_a_template_that_refuses_everything_is_named(tmp_path: Path) -> None:
+    generator = causal(tmp_path / "mute", "{{ raise_exception('not today') }}")
+    with pytest.raises(GenerationError, match=r"mute: its chat template refuses .*: not today"):
+        list(generator.stream(PROMPT))
+
+
+QUESTION = "When was it built ?"
+WORDS = ["a", "b", "c", "d", "e", "f", "g", "h", ".", "Ada", "Stone", "1871", "oil", "unknown"]
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> ReaderGenerator:
+    folder = make_reader(tmp_path_factory.mktemp("reader"))
+    return load_reader(AnsweringConfig(reader=str(folder)), "cpu")
+
+
+@pytest.fixture(scope="module")
+def raw(reader: ReaderGenerator) -> tuple[Any, Any]:
+    """The checkpoint of the reader, opened without our code."""
+    from transformers import AutoModelForQuestionAnswering, AutoTokenizer
+
+    place = reader._model.location
+    model = AutoModelForQuestionAnswering.from_pretrained(place).eval()
+    return model, AutoTokenizer.from_pretrained(place)
+
+
+def spans_by_brute_force(
+    raw: tuple[Any, Any], passages: list[str], longest: int
+) -> list[tuple[float, int, str]]:
+    """(margin over no answer, passage, words) of every span of every window."""
+    import torch
+
+    model, tokenizer = raw
+    asked = tokenizer(QUESTION, add_special_tokens=False)["input_ids"]
+    room = 96 - len(asked) - 3
+    found = []
+    for number, passage in enumerate(passages, start=1):
+        words = passage.split()
+        tokens = tokenizer.convert_tokens_to_ids(words)
+        begin = 0
+        while begin == 0 or begin + room // 2 < len(words):
+            held = tokens[begin : begin + room]
+            ids = [2, *asked, 3, *held, 3]
+            kinds = [0] * (len(asked) + 2) + [1] * (len(held) + 1)
+            with torch.inference_mode():
+                output = model(torch.tensor([ids]), token_type_ids=torch.tensor([kinds]))
+            starts, ends = output.start_logits[0].tolist(), output.end_logits[0].tolist()
+            first = len(asked) + 2
+            for i, j in product(range(len(held)), repeat=2):
+                if i <= j < i + longest:
+                    margin = starts[first + i] + ends[first + j] - starts[0] - ends[0]
+                    found.append((margin, number, " ".join(words[begin:][i : j + 1])))
+            begin += room - room // 2
+    return found
+
+
+@settings(max_examples=25)
+@given(
+    passages=st.lists(
+        st.one_of(
+            st.lists(st.sampled_from(WORDS), max_size=12),
+            st.lists(st.sampled_from(WORDS), min_size=80, max_size=200),
+        ).map(" ".join),
+        max_size=3,
+    ),
+    longest=st.integers(1, 40),
+)
+def test_a_reader_finds_the_best_of_all_spans(
+    reader: ReaderGenerator, raw: tuple[Any, Any], passages: list[str], longest: int
+) -> None:
+    short = ReaderGenerator(reader._model, "cpu", longest)
+    short._loaded = reader._loaded
+    spans = spans_by_brute_force(raw, passages, min(longest, 30))
+    found = short.best_span(QUESTION, passages)
+    best = max(spans, default=(-1.0, 0, ""))[0]
+    if found is None:
+        assert best < 1e-3
+        return
+    number, start, end, score = found
+    assert score == pytest.approx(1 / (1 + math.exp(-best)), abs=1e-4)
+    quote = passages[number - 1][start:end]
+    margins = [m for m, n, words in spans if (n, words) == (number, quote)]
+    assert max(margins) == pytest.approx(best, abs=1e-3)
+
+
+def test_a_reader_quotes_with_the_passage_number(reader: ReaderGenerator) -> None:
+    other = "a b c . d e f"
+    chunk = replace(HIT.chunk, text=other, end=len(other))
+    prompt = Prompt(QUESTION, MESSAGES, (replace(HIT, chunk=chunk), HIT), 0)
+    found = reader.best_span(QUESTION, [other, TEXT])
+    assert found is not None
+    assert 0.5 < found.score <= 1
+    quote = [other, TEXT][found.number - 1][found.start : found.end]
+    assert quote == quote.strip() != ""
+    assert "".join(reader.stream(prompt)) == f"{quote} [{found.number}]"
+
+
+def test_a_reader_says_when_there_is_no_answer(tmp_path: Path, reader: ReaderGenerator) -> None:
+    silent = load_reader(AnsweringConfig(reader=str(make_reader(tmp_path, silent=True))))
+    assert silent.best_span(QUESTION, [TEXT, f"{TEXT} " * 5]) is None
+    assert "".join(silent.stream(PROMPT)) == NO_ANSWER
+    for passages in ([], [""], [" \n"]):
+        assert reader.best_span(QUESTION, passages) is None
+
+
+def test_a_question_longer_than_a_reader_reads(reader: ReaderGenerator) -> None:
+    with pytest.raises(QuestionError, match=r"the question has 200 tokens, .* reads 96"):
+        reader.best_span("a " * 200, [TEXT])
+
+
+def test_a_checkpoint_that_cannot_read_is_named(tmp_path: Path) -> None:
+    from transformers import BertConfig, BertModel
+
+    headless = make_reader(tmp_path / "headless")
+    config = BertConfig.from_pretrained(headless)
+    BertModel(config).save_pretrained(headless)
+    for place, reason in [
+        (headless, "headless: is no model for question answering"),
+        (tmp_path, "transformers cannot load it"),
+    ]:
+        with pytest.raises(ModelError, match=reason) as caught:
+            load_reader(AnsweringConfig(reader=str(place))).best_span(QUESTION, [TEXT])
+        assert "\n" not in str(caught.value)
+    with pytest.raises(ModelError, match="no such reader"):
+        load_reader(AnsweringConfig(reader="nowhere"))
+
+
 def http_generator(url: str, **settings: object) -> Generator:
     return load_generator(GenerationConfig(model=url, **settings))
 
@@ -243,30 +220,18 @@ def test_an_absent_server_is_named_after_its_retries() -> None:
     assert 0.4 < time.monotonic() - started < 10
 
 
-def test_a_server_killed_in_the_middle(generator_path: Path) -> None:
-    process, url = start_server(generator_path)
-    pieces = []
-    story = Prompt("q", (Message("user", "Tell a long story about the sea."),), (), 0)
-    with pytest.raises(GenerationError, match=r"in the middle of the answer|before its end"):
-        for piece in http_generator(url, max_tokens=2000).stream(story):
-            pieces.append(piece)
-            if len(pieces) == 3:
-                process.kill()
-    process.wait()
-    assert len(pieces) >= 3
-
-
 class Script(http.server.BaseHTTPRequestHandler):
     """Injects faults: each request takes the next (status, headers, body) of the script."""
 
     replies: list[tuple[int, dict[str, str], str]]
     seen: list[dict[str, str]]
+    asked: list[dict[str, Any]]
 
     def do_GET(self) -> None:
         self.reply(200, {}, json.dumps({"data": [{"id": "served"}]}))
 
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
+        self.asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
         self.seen.append(dict(self.headers))
         self.reply(*self.replies.pop(0))
 
@@ -284,7 +249,7 @@ class Script(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def faulty() -> Iterator[tuple[str, type[Script]]]:
-    script = type("Faulty", (Script,), {"replies": [], "seen": []})
+    script = type("Faulty", (Script,), {"replies": [], "seen": [], "asked": []})
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), script)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}", script
@@ -335,3 +300,35 @@ def test_a_stream_that_breaks_off_is_told(
     script.replies = [reply]
     with pytest.raises(GenerationError, match=message):
         list(http_generator(url, retries=0).stream(PROMPT))
+
+
+SCHEMA = {"type": "object", "properties": {"year": {"type": "integer"}}}
+
+
+def test_a_schema_goes_to_the_server(faulty: tuple[str, type[Script]]) -> None:
+    url, script = faulty
+    script.replies = [sse("{}"), sse("{}")]
+    generator = http_generator(url)
+    assert list(generator.stream(replace(PROMPT, schema=SCHEMA))) == ["{}"]
+    assert list(generator.stream(PROMPT)) == ["{}"]
+    assert script.asked[0].pop("response_format") == {
+        "type": "json_schema",
+        "json_schema": {"name": "answer", "schema": SCHEMA, "strict": True},
+    }
+    assert script.asked[0] == script.asked[1]
+
+
+@pytest.mark.parametrize("status", [400, 422])
+def test_a_server_that_knows_no_schema_is_asked_without(
+    faulty: tuple[str, type[Script]], status: int
+) -> None:
+    url, script = faulty
+    refused = (status, {}, '{"error": {"message": "response_format: not supported"}}')
+    script.replies = [(503, {"Retry-After": "0"}, ""), refused, sse("{}")]
+    generator = http_generator(url, retries=1)
+    assert list(generator.stream(replace(PROMPT, schema=SCHEMA))) == ["{}"]
+    assert ["response_format" in asked for asked in script.asked] == [True, True, False]
+    # What is wrong with the rest of the request is told.
+    script.replies = [refused, (status, {}, '{"error": {"message": "too long"}}')]
+    with pytest.raises(GenerationError, match=f"replied {status}: too long"):
+        list(generator.stream(replace(PROMPT, schema=SCHEMA)))

@@ -7,6 +7,7 @@ from dataclasses import replace
 from importlib.metadata import entry_points
 
 from rag.config import GenerationConfig
+from rag.errors import GenerationError, RagError, first_line
 from rag.types import Generator, Message, ProgressCallback, Prompt
 
 __all__ = ["from_callable", "load_generator"]
@@ -88,4 +89,10 @@ class _CallableGenerator:
         return estimate_tokens(messages)
 
     def stream(self, prompt: Prompt) -> Iterator[str]:
-        yield from self._write(prompt)
+        try:
+            yield from self._write(prompt)
+        except RagError:
+            raise
+        # A user's function may fail in any way.
+        except Exception as error:
+            raise GenerationError(f"{self.name} failed: {first_line(error)}") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
@@ -17,7 +18,9 @@ from rag.types import Message, Prompt
 class TransformersGenerator:
     """A model that transformers loads, in the precision its device works best in.
 
-    bfloat16 (or float16 where the GPU lacks it) on CUDA, float16 on MPS, float32 on a CPU.
+    A conversation is written as the model's chat template says; a system message goes before the
+    first one of the user where the template refuses that role, and where there is no template
+    the messages follow one another.
     """
 
     def __init__(self, model: LocalModel, config: GenerationConfig) -> None:
@@ -47,10 +50,17 @@ class TransformersGenerator:
         """Pieces of the answer as they are written.
 
         Raises:
-            GenerationError: if the model fails, for instance for want of memory.
+            GenerationError: if the prompt does not fit, or the model fails, for instance for want
+                of memory.
         """
         model, tokenizer = self._load()
         inputs = self._encode(tokenizer, prompt.messages).to(model.device)
+        length, room = inputs["input_ids"].shape[1], self.context_tokens - self.max_tokens
+        if length > room:
+            raise GenerationError(
+                f"{self.name}: the prompt takes {length} tokens, there is room for {room} beside "
+                f"an answer of {self.max_tokens}: shorten it, or raise `generation.context_tokens`"
+            )
 
         def write(give: Callable[[str], bool]) -> None:
             import torch
@@ -110,17 +120,24 @@ class TransformersGenerator:
             raise GenerationError(f"{self.name} failed: {first_line(error)}") from error
 
     def _encode(self, tokenizer: Any, messages: Sequence[Message]) -> Any:
-        if tokenizer.chat_template:
-            return tokenizer.apply_chat_template(
-                [asdict(message) for message in messages],
-                add_generation_prompt=True,
-                return_tensors="pt",
-                return_dict=True,
-            )
-        text = "\n\n".join(message.content for message in messages)
-        encoded = tokenizer(text, return_tensors="pt")
-        encoded.pop("token_type_ids", None)
-        return encoded
+        if not tokenizer.chat_template:
+            text = "\n\n".join(message.content for message in messages)
+            encoded = tokenizer(text, return_tensors="pt")
+            encoded.pop("token_type_ids", None)
+            return encoded
+        from jinja2 import TemplateError
+
+        try:
+            return _templated(tokenizer, messages)
+        except TemplateError:
+            # Some models were taught no system role, and their templates refuse it.
+            pass
+        try:
+            return _templated(tokenizer, _without_system(messages))
+        except TemplateError as error:
+            raise GenerationError(
+                f"{self.name}: its chat template refuses the conversation: {first_line(error)}"
+            ) from error
 
     def _load(self) -> tuple[Any, Any]:
         with self._lock:
@@ -129,7 +146,6 @@ class TransformersGenerator:
         return self._loaded
 
     def _open(self) -> tuple[Any, Any]:
-        import torch
         from transformers import (
             AutoConfig,
             AutoModelForCausalLM,
@@ -137,38 +153,74 @@ class TransformersGenerator:
             AutoTokenizer,
         )
 
-        device = self._device(torch)
-        options = {
-            "revision": self._model.revision,
-            "local_files_only": self._model.origin != "hub",
-        }
-        try:
-            with without_progress_bars():
-                config = AutoConfig.from_pretrained(self._model.location, **options)
-                kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-                tokenizer = AutoTokenizer.from_pretrained(self._model.location, **options)
-                model = kind.from_pretrained(
-                    self._model.location, dtype=_dtype(torch, device), **options
-                )
+        place, options = self._model.location, hub_options(self._model)
+        device = chosen_device(self._config.device)
+        with loading(self._model):
+            config = AutoConfig.from_pretrained(place, **options)
+            kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+            tokenizer = AutoTokenizer.from_pretrained(place, **options)
+            model = kind.from_pretrained(place, dtype=precision(device), **options)
             return model.to(device).eval(), tokenizer
-        except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
-            raise ModelError(
-                f"{self._model.location}: transformers cannot load it: {first_line(error)} "
-                "(give a model directory, or a hub name while the hub can be reached)"
-            ) from error
-
-    def _device(self, torch: Any) -> str:
-        if self._config.device != "auto":
-            return self._config.device
-        if torch.cuda.is_available():
-            return "cuda"
-        return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def _dtype(torch: Any, device: str) -> Any:
+def hub_options(model: LocalModel) -> dict[str, Any]:
+    """What `from_pretrained` is told of a model's revision, and whether it may ask the hub."""
+    return {"revision": model.revision, "local_files_only": model.origin != "hub"}
+
+
+@contextmanager
+def loading(model: LocalModel) -> Iterator[None]:
+    """Load a model without bars, and name it if transformers cannot.
+
+    Raises:
+        ModelError: if what is done meanwhile fails as loading a model does.
+    """
+    try:
+        with without_progress_bars():
+            yield
+    except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
+        raise ModelError(
+            f"{model.location}: transformers cannot load it: {first_line(error)} "
+            "(give a model directory, or a hub name while the hub can be reached)"
+        ) from error
+
+
+def chosen_device(asked: str) -> str:
+    """The device itself, or for `auto` CUDA, MPS or the CPU: the first that there is."""
+    import torch
+
+    if asked != "auto":
+        return asked
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def precision(device: str) -> Any:
+    """bfloat16 (or float16 where the GPU lacks it) on CUDA, float16 on MPS, float32 on a CPU."""
+    import torch
+
     if device.startswith("cuda"):
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
     return torch.float16 if device == "mps" else torch.float32
+
+
+def _templated(tokenizer: Any, messages: Sequence[Message]) -> Any:
+    return tokenizer.apply_chat_template(
+        [asdict(message) for message in messages],
+        add_generation_prompt=True,
+        return_tensors="pt",
+        return_dict=True,
+    )
+
+
+def _without_system(messages: Sequence[Message]) -> list[Message]:
+    """The same conversation with what the system says before what the user says first."""
+    told = [message.content for message in messages if message.role == "system"]
+    others = [message for message in messages if message.role != "system"]
+    if others and others[0].role == "user":
+        told.append(others.pop(0).content)
+    return [Message("user", "\n\n".join(told)), *others]
 
 
 def _logits_after(model: Any, before: list[int], after: list[int]) -> Any:

@@ -46,11 +46,14 @@ class LlamaCppGenerator:
     def stream(self, prompt: Prompt) -> Iterator[str]:
         """Pieces of the answer as they are written.
 
+        A schema is enforced: llama.cpp makes a grammar of it, and writes nothing outside.
+
         Raises:
-            GenerationError: if the prompt does not fit, or llama.cpp reports an error.
+            GenerationError: if the prompt does not fit, the schema cannot be made a grammar, or
+                llama.cpp reports an error.
         """
         server = self._load()
-        request = {
+        request: dict[str, Any] = {
             "messages": [asdict(message) for message in prompt.messages],
             "max_tokens": self.max_tokens,
             "temperature": self._config.temperature,
@@ -60,6 +63,9 @@ class LlamaCppGenerator:
             "cache_prompt": False,
             "stream": True,
         }
+        if prompt.schema is not None:
+            wanted = {"name": "answer", "schema": dict(prompt.schema), "strict": True}
+            request["response_format"] = {"type": "json_schema", "json_schema": wanted}
 
         def write(give: Callable[[str], bool]) -> None:
             problems: list[str] = []
@@ -75,7 +81,15 @@ class LlamaCppGenerator:
                             return True
                 return False
 
-            receive(server.handle_chat_completions(request, receive))
+            try:
+                receive(server.handle_chat_completions(request, receive))
+            except ValueError as error:
+                if prompt.schema is None:
+                    raise
+                raise GenerationError(
+                    f"{self.name}: llama.cpp can make no grammar of the JSON schema: "
+                    f"{first_line(error).rpartition('failed: ')[2]}"
+                ) from error
             if problems:
                 raise GenerationError(f"{self.name}: {problems[0]}")
 

@@ -39,6 +39,10 @@ class _PassingError(Exception):
         self.wait = wait
 
 
+class _RefusedError(GenerationError):
+    """The server does not take a request as it is."""
+
+
 class OpenAIGenerator:
     """A chat model behind a URL. The key is RAG_API_KEY or OPENAI_API_KEY of the environment."""
 
@@ -66,6 +70,8 @@ class OpenAIGenerator:
 
         Connecting, and failures that pass by themselves, are tried again with growing pauses
         until the first piece has come; after that a failure ends the stream.
+
+        A schema is sent along for the server to enforce; one that refuses it is asked without.
 
         Raises:
             GenerationError: if the server cannot be reached, refuses, or stops in the middle.
@@ -144,8 +150,27 @@ class OpenAIGenerator:
             ) from error
 
     def _begin(self, client: httpx.Client, prompt: Prompt) -> tuple[Iterator[str], list[str]]:
-        self._model(client)
-        pieces = self._pieces(client, prompt)
+        body = {
+            "model": self._model(client),
+            "messages": [asdict(message) for message in prompt.messages],
+            "max_tokens": self.max_tokens,
+            "temperature": self._config.temperature,
+            "seed": self._config.seed,
+            "stream": True,
+        }
+        if prompt.schema is not None:
+            wanted = {"name": "answer", "schema": dict(prompt.schema), "strict": True}
+            enforced = {"type": "json_schema", "json_schema": wanted}
+            try:
+                return self._first_piece(client, {**body, "response_format": enforced})
+            except _RefusedError:
+                pass
+        return self._first_piece(client, body)
+
+    def _first_piece(
+        self, client: httpx.Client, body: dict[str, Any]
+    ) -> tuple[Iterator[str], list[str]]:
+        pieces = self._pieces(client, body)
         first = next(pieces, None)
         return pieces, [] if first is None else [first]
 
@@ -165,17 +190,9 @@ class OpenAIGenerator:
                     f"{self._url}: lists no model: set `generation.served_model`"
                 ) from error
 
-    def _pieces(self, client: httpx.Client, prompt: Prompt) -> Iterator[str]:
+    def _pieces(self, client: httpx.Client, body: dict[str, Any]) -> Iterator[str]:
         from httpx_sse import EventSource
 
-        body = {
-            "model": self._served_model,
-            "messages": [asdict(message) for message in prompt.messages],
-            "max_tokens": self.max_tokens,
-            "temperature": self._config.temperature,
-            "seed": self._config.seed,
-            "stream": True,
-        }
         began = finished = False
         request = client.build_request("POST", f"{self._url}/chat/completions", json=body)
         with _failures_named(self._url, began=False):
@@ -257,6 +274,8 @@ def _check(response: httpx.Response, url: str) -> None:
         raise _PassingError(reason, float(after) if after.isdigit() else None)
     if response.status_code in (401, 403):
         reason += ": set RAG_API_KEY to a valid key"
+    if response.status_code in (400, 422):
+        raise _RefusedError(f"{url}: {reason}")
     raise GenerationError(f"{url}: {reason}")
 
 
