@@ -1,67 +1,186 @@
-"""Share of right answers by generator: `python benchmarks/answers.py DATASET... [--every N]`.
+"""Answers by system: `python benchmarks/answers.py DATASET... [--every N] [--systems NAMES]`.
 
-DATASET is a folder with `queries.jsonl` and either `corpus/` or `corpus.jsonl`. An answer counts as
-right when it holds one of the gold answers, whatever the case. Prints a Markdown table.
+DATASET is a folder with `queries.jsonl` (`answers`, `answerable`), `qrels.tsv` and a corpus; the
+whole corpus is searched, and every system reads the same passages. Systems:
+
+- `default`: as installed;
+- `extract`: quoted from the passages;
+- `auto`: the small default model writes, what is not borne out is replaced by the extract;
+- `generate`: the small default model writes, and what is not borne out is marked;
+- `framework`: a plain prompt as frameworks for this task come with, the same model and passages;
+  what it writes in brackets is taken for citations of whole passages, as it stands;
+- `closed`: the same model without passages.
+
+Prints a Markdown table for each data set.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import re
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
-from statistics import median
 
-from rag import RAG
+from rag import RAG, Answer, Citation, Generator, Hit, Message, Prompt, Sentence
+from rag.config import GenerationConfig
+from rag.evaluation import AnswerReport, evaluate_answers, index_corpus, load_dataset
+from rag.generation import load_generator
+from rag.sentences import split_sentences
 
-GENERATORS = ("extractive", "smollm2-135m-instruct")
+SYSTEMS = ("default", "extract", "auto", "generate", "framework", "closed")
+MODEL = "smollm2-135m-instruct"
+# The plain prompt takes more than the small model reads with profit; it is given the room.
+ROOM = 2048
+_SILENT = re.compile(r"\b(?:don't|do not|does not|doesn't|cannot|can't)\b.{0,30}\b(?:know|answer)")
+_NUMBERS = re.compile(r"\[(\d+)\]")
+METRICS = {
+    "EM": "EM",
+    "F1": "F1",
+    "holds gold": "contains",
+    "citation precision": "citation precision",
+    "citation recall": "citation recall",
+    "gold cited": "gold cited",
+    "abstention AUROC": "AUROC",
+}
+
+
+def framework(rag: RAG, generator: Generator) -> Callable[[str], Answer]:
+    """The usual chain: retrieve, put the passages into one prompt, take what comes back."""
+
+    def ask(question: str) -> Answer:
+        hits = rag.search(question)
+        passages = "\n\n".join(f"[{hit.rank}] {hit.text}" for hit in hits)
+        content = (
+            "You help to answer questions. Answer the question by the context below. Say that you "
+            "don't know if you don't know the answer. Use three sentences at most, keep it short, "
+            f"and name the passages that you use, as in [1].\n\nContext:\n{passages}\n\n"
+            f"Question: {question}\n\nAnswer:"
+        )
+        return _written(rag, generator, question, hits, content)
+
+    return ask
+
+
+def closed_book(rag: RAG, generator: Generator) -> Callable[[str], Answer]:
+    """The model alone."""
+
+    def ask(question: str) -> Answer:
+        content = f"Answer the question in a few words.\n\nQuestion: {question}"
+        return _written(rag, generator, question, [], content)
+
+    return ask
+
+
+def _written(
+    rag: RAG, generator: Generator, question: str, hits: list[Hit], content: str
+) -> Answer:
+    messages = (Message("user", content),)
+    prompt = Prompt(question, messages, tuple(hits), generator.count_tokens(messages))
+    started = time.perf_counter()
+    text = ""
+    timings: dict[str, float] = {}
+    for piece in generator.stream(prompt):
+        timings.setdefault("first_token", (time.perf_counter() - started) * 1000)
+        text += piece
+    timings["generation"] = (time.perf_counter() - started) * 1000
+    sentences = []
+    for start, end in split_sentences(text):
+        numbers = {int(each) for each in _NUMBERS.findall(text[start:end])}
+        cited = tuple(sorted(numbers & set(range(1, len(hits) + 1))))
+        sentences.append(Sentence(text[start:end], start, end, 0.0, cited))
+    used = {number for sentence in sentences for number in sentence.citations}
+    silent = _SILENT.search(text.lower()) is not None
+    return Answer(
+        question=question,
+        text=text,
+        citations=tuple(_whole(number, hits[number - 1]) for number in sorted(used)),
+        sentences=tuple(sentences),
+        unsupported=(),
+        abstained=silent,
+        prompt=prompt,
+        model=generator.name,
+        timings=timings,
+        confidence=0.0 if silent else 1.0,
+    )
+
+
+def _whole(number: int, hit: Hit) -> Citation:
+    chunk = hit.chunk
+    return Citation(
+        number=number,
+        document_id=chunk.document_id,
+        source=hit.source,
+        page=chunk.page,
+        line=chunk.line,
+        heading=chunk.heading,
+        start=hit.start,
+        end=hit.end,
+        quote=hit.text,
+    )
+
+
+def measured(folder: Path, systems: list[str], every: int) -> list[AnswerReport]:
+    """One report for each system."""
+    dataset = load_dataset(folder)
+    reports = []
+    with tempfile.TemporaryDirectory() as index:
+        rag = RAG(index)
+        index_corpus(rag, dataset)
+        small = load_generator(GenerationConfig(model=MODEL))
+        roomy = load_generator(GenerationConfig(model=MODEL, context_tokens=ROOM))
+        for system in systems:
+            if system in ("framework", "closed"):
+                asked, generator = rag, roomy
+                ask = (framework if system == "framework" else closed_book)(asked, generator)
+            else:
+                way = {"default": "auto"}.get(system, system)
+                # A generator that is given is used by `auto`, whatever is known of it.
+                given = None if system == "default" else small
+                asked = RAG(
+                    index,
+                    embedder=rag.embedder,
+                    generator=given,
+                    settings={"answering.way": way},
+                )
+                ask = asked.ask
+            reports.append(evaluate_answers(asked, dataset, system, ask=ask, every=every))
+    return reports
+
+
+def print_table(reports: list[AnswerReport]) -> None:
+    """One row for each system."""
+    first = reports[0]
+    answerable = sum(bool(row.gold) for row in first.rows)
+    others = len(first.rows) - answerable
+    print(f"\n{Path(first.dataset).name}: {answerable} + {others} questions\n")
+    names = [*METRICS, "answered, no answer there", "abstained, answer there", "false quotes"]
+    print(f"| system | {' | '.join(names)} | first token | total |")
+    print("| --- " * (len(names) + 3) + "|")
+    for report in reports:
+        values = [_shown(report.metrics.get(metric)) for metric in METRICS.values()]
+        wrong = [not row.abstained for row in report.rows if not row.gold]
+        silent = [row.abstained for row in report.rows if row.gold]
+        values += [f"{sum(wrong)}", f"{sum(silent)}", f"{report.false_quotes}"]
+        times = [report.timings.get(name, {}) for name in ("first_token", "total")]
+        values += [f"{t['median'] / 1000:.2f} s" if t else "" for t in times]
+        print(f"| {report.configuration} | {' | '.join(values)} |", flush=True)
+
+
+def _shown(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
 
 
 def main() -> None:
-    """Measure every generator on every data set."""
+    """Measure every system on every data set."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("datasets", nargs="+", type=Path, metavar="DATASET")
     parser.add_argument("--every", type=int, default=1, help="take every Nth question")
+    parser.add_argument("--systems", default=",".join(SYSTEMS), help="separated by commas")
     arguments = parser.parse_args()
-    print(
-        "| data | generator | questions | right | abstained | abstained, no answer there | median |"
-    )
-    print("| --- | --- | --- | --- | --- | --- | --- |")
-    for dataset in arguments.datasets:
-        lines = (dataset / "queries.jsonl").read_text(encoding="utf-8").splitlines()
-        questions = [json.loads(line) for line in lines]
-        with tempfile.TemporaryDirectory() as folder:
-            for generator in GENERATORS:
-                rag = RAG(folder, settings={"generation.model": generator})
-                corpus = dataset / "corpus"
-                rag.index(corpus if corpus.is_dir() else dataset / "corpus.jsonl")
-                print(measure(rag, dataset.name, generator, questions, arguments.every), flush=True)
-
-
-def measure(
-    rag: RAG, data: str, generator: str, questions: list[dict[str, object]], every: int
-) -> str:
-    """One row of the table."""
-    right = abstained = silent = 0
-    seconds = []
-    answerable = [q for q in questions if q["answerable"]][::every]
-    others = [q for q in questions if not q["answerable"]][::every]
-    for question in answerable:
-        started = time.perf_counter()
-        answer = rag.ask(str(question["text"]))
-        seconds.append(time.perf_counter() - started)
-        gold = question["answers"]
-        assert isinstance(gold, list)
-        right += any(text.lower() in answer.text.lower() for text in gold)
-        abstained += answer.abstained
-    for question in others:
-        silent += rag.ask(str(question["text"])).abstained
-    return (
-        f"| {data} | {generator} | {len(answerable)} + {len(others)} "
-        f"| {right / len(answerable):.0%} | {abstained / len(answerable):.0%} "
-        f"| {silent / max(1, len(others)):.0%} | {median(seconds):.2f} s |"
-    )
+    for folder in arguments.datasets:
+        print_table(measured(folder, arguments.systems.split(","), arguments.every))
 
 
 if __name__ == "__main__":

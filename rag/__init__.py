@@ -16,8 +16,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rag.answering import AnswerStream
     from rag.config import Config, load_config
-    from rag.engine import RAG, AnswerStream
+    from rag.conversation import Conversation
+    from rag.engine import RAG
     from rag.errors import (
         ConfigError,
         EmbeddingError,
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
         Citation,
         Document,
         Embedder,
+        EntailmentModel,
+        Evidence,
         Explanation,
         FileOutcome,
         Generator,
@@ -55,13 +59,16 @@ if TYPE_CHECKING:
         Sentence,
         Stage,
         TokenEmbedder,
+        Verdict,
         Window,
         Work,
     )
 
 _HOMES = {
+    "rag.answering": ("AnswerStream",),
     "rag.config": ("Config", "load_config"),
-    "rag.engine": ("RAG", "AnswerStream"),
+    "rag.conversation": ("Conversation",),
+    "rag.engine": ("RAG",),
     "rag.errors": (
         "ConfigError",
         "EmbeddingError",
@@ -80,6 +87,8 @@ _HOMES = {
         "Citation",
         "Document",
         "Embedder",
+        "EntailmentModel",
+        "Evidence",
         "Explanation",
         "FileOutcome",
         "Generator",
@@ -99,6 +108,7 @@ _HOMES = {
         "Sentence",
         "Stage",
         "TokenEmbedder",
+        "Verdict",
         "Window",
         "Work",
     ),
@@ -116,9 +126,12 @@ __all__ = [
     "Citation",
     "Config",
     "ConfigError",
+    "Conversation",
     "Document",
     "Embedder",
     "EmbeddingError",
+    "EntailmentModel",
+    "Evidence",
     "Explanation",
     "FileOutcome",
     "GenerationError",
@@ -145,6 +158,7 @@ __all__ = [
     "Stage",
     "StoreError",
     "TokenEmbedder",
+    "Verdict",
     "Window",
     "Work",
     "load_config",

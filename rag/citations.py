@@ -1,22 +1,23 @@
 """Generated text + Prompt -> Answer: which sentence rests on which span.
 
 The numbers that a model writes in brackets are taken for hints. What is shown as a citation is
-decided by evidence: the words of the sentence against the words of the passages.
+decided by evidence: what the passages say (see rag.grounding).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from rag.errors import GenerationError, StoreError
+from rag.grounding import Ground, Grounding
 from rag.sentences import content_words, split_sentences
 from rag.types import NO_ANSWER, Answer, Citation, Document, Hit, Prompt, Sentence
 
-# A sentence rests on a passage whose best span holds this share of its content words.
-SUPPORTED = 0.5
+if TYPE_CHECKING:
+    from rag.extraction import Extract
 
 _MARKER = re.compile(r"[ \t]*\[\s*\d+(?:\s*[,;–-]\s*\d+)*\s*\]")
 # What may still become a marker when more text arrives.
@@ -28,22 +29,6 @@ _REFUSAL = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 
-# Words that frame an answer and are borne out by nothing.
-_FRAMING = content_words("answer answers question questions passage passages document documents")
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """The span of a passage that bears out a sentence best, and how well (0 to 1).
-
-    `start` and `end` count from the beginning of the passage.
-    """
-
-    number: int
-    start: int
-    end: int
-    support: float
-
 
 class CitedText:
     """Turns a generator's pieces into text whose citation marks are all borne out.
@@ -51,16 +36,36 @@ class CitedText:
     Iterating gives the text as it comes, marks included; the joined pieces are the answer's text.
     Marks that the model wrote are taken out, and a sentence that passages bear out gets theirs
     when it ends. Afterwards `answer` makes the Answer.
+
+    With `strict`, a sentence is given out when it has ended and is borne out, with all its names
+    and numbers, and left out otherwise; with `first` too, nothing is read on after a first
+    sentence that is not.
     """
 
-    def __init__(self, pieces: Iterable[str], prompt: Prompt) -> None:
+    def __init__(
+        self,
+        pieces: Iterable[str],
+        prompt: Prompt,
+        grounding: Grounding | None = None,
+        *,
+        strict: bool = False,
+        first: bool = False,
+    ) -> None:
         self._pieces = pieces
         self._prompt = prompt
-        self._passages = [_Passage.of(hit.text) for hit in prompt.hits]
+        self._grounding = grounding or Grounding(prompt.question, prompt.hits)
+        self._strict = strict
+        self._first = first
         self._shown = ""
         self._sentences: list[Sentence] = []
-        self._evidence: list[Evidence] = []
+        self._dropped: list[Sentence] = []
+        self._evidence: list[Ground] = []
         self.interrupted: str | None = None
+
+    @property
+    def supported(self) -> bool:
+        """Whether any sentence so far is borne out."""
+        return any(sentence.citations for sentence in self._sentences)
 
     def __iter__(self) -> Iterator[str]:
         # `raw` is the sentence at hand: everything of it that precedes `sent` has been given out.
@@ -73,10 +78,11 @@ class CitedText:
                     if not sent and self._said(raw[:end]):
                         # A model that repeats itself goes on doing so up to its limit.
                         return
-                    yield self._show(raw[sent:end])
-                    yield self._close(raw[:end], hinted)
+                    yield self._ended(raw[:end], sent, hinted)
+                    if self._first and not self.supported:
+                        return
                     raw, sent, hinted = raw[end:], 0, []
-                held = _held_from(raw)
+                held = 0 if self._strict else _held_from(raw)
                 if held > sent and not (sent == 0 and self._said(raw)):
                     yield self._show(raw[sent:held])
                     sent = held
@@ -89,14 +95,20 @@ class CitedText:
                 self._pieces.close()
         raw = raw.rstrip()
         if raw.strip() and not (sent == 0 and self._said(raw)):
-            yield self._show(raw[sent:])
-            yield self._close(raw, hinted)
+            yield self._ended(raw, sent, hinted)
+
+    def refuse(self) -> str:
+        """Say that there is no answer, where nothing was left of what was written."""
+        self._sentences.append(_REFUSING)
+        return self._show(NO_ANSWER)
 
     def answer(
         self,
         document: Callable[[str], Document],
         model: str,
         timings: Mapping[str, float],
+        *,
+        answerability: float = 1.0,
     ) -> Answer:
         """The Answer, each quote checked against its document.
 
@@ -105,26 +117,30 @@ class CitedText:
         """
         # A refusal beside supported sentences is a caveat; without any it is the reply, and an
         # answer that no passage bears out is no better than one.
-        supported = any(sentence.citations for sentence in self._sentences)
+        support = max((s.support for s in self._sentences if s.citations), default=0.0)
         return Answer(
             question=self._prompt.question,
             text=self._shown,
-            citations=self._citations(document),
+            citations=_citations(self._evidence, self._prompt, document),
             sentences=tuple(self._sentences),
             unsupported=tuple(
                 s for s in self._sentences if not s.citations and not is_refusal(s.text)
             ),
-            abstained=not supported and self.interrupted is None,
+            abstained=not self.supported and self.interrupted is None,
             prompt=self._prompt,
             model=model,
             timings=timings,
             interrupted=self.interrupted,
+            way="generate",
+            answerability=answerability,
+            confidence=answerability * support,
         )
 
     def _said(self, raw: str) -> bool:
         """Whether a sentence that was given already begins like this."""
         begun = raw.strip()
-        return bool(begun) and any(s.text.startswith(begun) for s in self._sentences)
+        said = (*self._sentences, *self._dropped)
+        return bool(begun) and any(s.text.startswith(begun) for s in said)
 
     def _show(self, text: str) -> str:
         if not self._shown:
@@ -132,45 +148,45 @@ class CitedText:
         self._shown += text
         return text
 
+    def _ended(self, raw: str, sent: int, hinted: Sequence[int]) -> str:
+        """What is left to be given out of a sentence when it has ended."""
+        if self._strict:
+            return self._show_if_borne_out(raw, hinted)
+        return self._show(raw[sent:]) + self._close(raw, hinted)
+
     def _close(self, raw: str, hinted: Sequence[int]) -> str:
         text = raw.strip()
         if not text:
             return ""
-        start = len(self._shown.rstrip()) - len(text)
-        found = [] if is_refusal(text) else self._supporting(text, hinted)
-        numbers = tuple(sorted({evidence.number for evidence in found}))
-        support = max((evidence.support for evidence in found), default=0.0)
-        self._sentences.append(Sentence(text, start, start + len(text), support, numbers))
+        sentence, found = self._judged(text, hinted)
+        return self._mark(sentence, found)
+
+    def _show_if_borne_out(self, raw: str, hinted: Sequence[int]) -> str:
+        text = raw.strip()
+        if not text:
+            return ""
+        sentence, found = self._judged(text, hinted)
+        if not found or sentence.flagged:
+            self._dropped.append(sentence)
+            return ""
+        gap = " " if self._shown and not raw[0].isspace() else ""
+        return self._show(gap + raw.rstrip()) + self._mark(sentence, found)
+
+    def _judged(self, text: str, hinted: Sequence[int]) -> tuple[Sentence, list[Ground]]:
+        refuses = is_refusal(text)
+        found = [] if refuses else self._grounding.grounds(text, hinted)
+        numbers = tuple(sorted({ground.number for ground in found}))
+        support = max((ground.support for ground in found), default=0.0)
+        flagged = () if refuses else self._grounding.flags(text)
+        return Sentence(text, 0, len(text), support, numbers, flagged), found
+
+    def _mark(self, sentence: Sentence, found: Sequence[Ground]) -> str:
+        start = len(self._shown.rstrip()) - len(sentence.text)
+        self._sentences.append(replace(sentence, start=start, end=start + len(sentence.text)))
         self._evidence += found
-        marks = "".join(f" [{number}]" for number in numbers)
+        marks = "".join(f" [{number}]" for number in sentence.citations)
         self._shown += marks
         return marks
-
-    def _supporting(self, sentence: str, hinted: Sequence[int]) -> list[Evidence]:
-        words = content_words(sentence) - _FRAMING
-        if not words:
-            return []
-        best = [
-            evidence
-            for number, passage in enumerate(self._passages, start=1)
-            if (evidence := passage.evidence(words, number)) and evidence.support >= SUPPORTED
-        ]
-        chosen = [evidence for evidence in best if evidence.number in hinted]
-        if not chosen and best:
-            chosen = [max(best, key=lambda evidence: (evidence.support, -evidence.number))]
-        return chosen
-
-    def _citations(self, document: Callable[[str], Document]) -> tuple[Citation, ...]:
-        citations = {}
-        documents: dict[str, Document] = {}
-        for evidence in self._evidence:
-            hit = self._prompt.hits[evidence.number - 1]
-            name = hit.chunk.document_id
-            if name not in documents:
-                documents[name] = document(name)
-            citation = _citation(hit, evidence, documents[name])
-            citations[citation.number, citation.start, citation.end] = citation
-        return tuple(citations[key] for key in sorted(citations))
 
 
 def is_refusal(text: str) -> bool:
@@ -178,53 +194,139 @@ def is_refusal(text: str) -> bool:
     return NO_ANSWER.rstrip(".").lower() in text.lower() or bool(_REFUSAL.search(text))
 
 
-def refusal(prompt: Prompt, timings: Mapping[str, float]) -> Answer:
-    """The Answer when nothing was found that a generator could be asked about."""
+def refusal(prompt: Prompt, timings: Mapping[str, float], *, answerability: float = 0.0) -> Answer:
+    """The Answer when nothing was found that could answer."""
     return Answer(
         question=prompt.question,
         text=NO_ANSWER,
         citations=(),
-        sentences=(Sentence(NO_ANSWER, 0, len(NO_ANSWER), 0.0),),
+        sentences=(_REFUSING,),
         unsupported=(),
         abstained=True,
         prompt=prompt,
         model="",
         timings=timings,
+        way="none",
+        answerability=answerability,
+        confidence=answerability,
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Passage:
-    spans: list[tuple[int, int]]
-    words: list[frozenset[str]]
+def quotation(
+    extract: Extract,
+    prompt: Prompt,
+    document: Callable[[str], Document],
+    timings: Mapping[str, float],
+    *,
+    model: str,
+    answerability: float,
+) -> Answer:
+    """The Answer that an extract is; its citation quotes the sentence around it.
 
-    @classmethod
-    def of(cls, text: str) -> _Passage:
-        # A heading names what follows it and bears nothing out.
-        spans = [span for span in split_sentences(text) if text[span[0]] != "#"]
-        # Windows of one or two sentences: a claim often joins a pronoun to what it stands for.
-        windows = spans + [(a[0], b[1]) for a, b in pairwise(spans)]
-        return cls(windows, [content_words(text[start:end]) for start, end in windows])
-
-    def evidence(self, words: frozenset[str], number: int) -> Evidence | None:
-        """The window that holds the largest share of `words`; of equal ones the shortest.
-
-        A number in the sentence that the window lacks leaves no support: it is what a reader
-        would act upon.
-        """
-        best = None
-        for (start, end), held in zip(self.spans, self.words, strict=True):
-            if any(word[0].isdigit() and word not in held for word in words):
-                continue
-            support = len(words & held) / len(words)
-            if support and (
-                best is None or (support, best.end - best.start) > (best.support, end - start)
-            ):
-                best = Evidence(number, start, end, support)
-        return best
+    Raises:
+        StoreError: if a passage is not what its document holds at its place.
+    """
+    text = " ".join(extract.text.split())
+    ground = Ground(extract.number, extract.sentence_start, extract.sentence_end, 1.0)
+    return Answer(
+        question=prompt.question,
+        text=f"{text} [{extract.number}]",
+        citations=_citations([ground], prompt, document),
+        sentences=(Sentence(text, 0, len(text), 1.0, (extract.number,)),),
+        unsupported=(),
+        abstained=False,
+        prompt=prompt,
+        model=model,
+        timings=timings,
+        way="extract",
+        answerability=answerability,
+        confidence=answerability,
+    )
 
 
-def _citation(hit: Hit, evidence: Evidence, document: Document) -> Citation:
+def structured(
+    text: str,
+    data: Any,
+    prompt: Prompt,
+    grounding: Grounding,
+    document: Callable[[str], Document],
+    timings: Mapping[str, float],
+    *,
+    model: str,
+    answerability: float,
+) -> Answer:
+    """The Answer that JSON is: each value in it is held against the passages like a sentence.
+
+    Values that are neither text nor a number say nothing that a passage could bear out.
+
+    Raises:
+        StoreError: if a passage is not what its document holds at its place.
+    """
+    sentences, evidence, end = [], [], 0
+    for value in _leaves(data):
+        found = grounding.grounds(value)
+        evidence += found
+        # As it is written in JSON, which may escape some of it.
+        start = max(text.find(value, end), end)
+        end = min(start + len(value), len(text))
+        sentences.append(
+            Sentence(
+                text=text[start:end],
+                start=start,
+                end=end,
+                support=max((ground.support for ground in found), default=0.0),
+                citations=tuple(sorted({ground.number for ground in found})),
+                flagged=grounding.flags(value),
+            )
+        )
+    support = max((sentence.support for sentence in sentences), default=0.0)
+    return Answer(
+        question=prompt.question,
+        text=text,
+        citations=_citations(evidence, prompt, document),
+        sentences=tuple(sentences),
+        unsupported=tuple(sentence for sentence in sentences if not sentence.citations),
+        abstained=bool(sentences) and not evidence,
+        prompt=prompt,
+        model=model,
+        timings=timings,
+        way="generate",
+        answerability=answerability,
+        confidence=answerability * support,
+        data=data,
+    )
+
+
+_REFUSING = Sentence(NO_ANSWER, 0, len(NO_ANSWER), 0.0)
+
+
+def _leaves(data: Any) -> Iterator[str]:
+    if isinstance(data, Mapping):
+        for value in data.values():
+            yield from _leaves(value)
+    elif isinstance(data, list):
+        for value in data:
+            yield from _leaves(value)
+    elif isinstance(data, str | int | float) and not isinstance(data, bool) and str(data).strip():
+        yield str(data)
+
+
+def _citations(
+    evidence: Sequence[Ground], prompt: Prompt, document: Callable[[str], Document]
+) -> tuple[Citation, ...]:
+    citations = {}
+    documents: dict[str, Document] = {}
+    for ground in evidence:
+        hit = prompt.hits[ground.number - 1]
+        name = hit.chunk.document_id
+        if name not in documents:
+            documents[name] = document(name)
+        citation = _citation(hit, ground, documents[name])
+        citations[citation.number, citation.start, citation.end] = citation
+    return tuple(citations[key] for key in sorted(citations))
+
+
+def _citation(hit: Hit, evidence: Ground, document: Document) -> Citation:
     start, end = hit.start + evidence.start, hit.start + evidence.end
     quote = document.text[start:end]
     if quote != hit.text[evidence.start : evidence.end]:

@@ -23,6 +23,7 @@ _CHOICES = {
     "retrieval.fusion": ("convex", "rrf"),
     "retrieval.expansion": ("rm3", "rocchio", "multi-query", "hyde"),
     "retrieval.context": ("passage", "window", "section"),
+    "answering.way": ("auto", "generate", "extract"),
 }
 RESERVED_VARIABLES = frozenset({"RAG_CACHE", "RAG_API_KEY"})
 
@@ -102,10 +103,9 @@ class EmbeddingConfig:
 class RetrievalConfig:
     """How passages are found, ordered and shown.
 
-    `top_k` is how many; `min_score` is the cosine below which nothing counts as found. `mode` is
-    `hybrid`, `dense` or `lexical`. `fusion` of a hybrid search is `convex` (of normalised scores,
-    the dense ones weighing `dense_weight`, 0 to 1) or `rrf` (by ranks). Each side gives
-    `candidates` passages.
+    `top_k` is how many. `mode` is `hybrid`, `dense` or `lexical`. `fusion` of a hybrid search is
+    `convex` (of normalised scores, the dense ones weighing `dense_weight`, 0 to 1) or `rrf` (by
+    ranks). Each side gives `candidates` passages.
 
     `expansion` is what is searched with besides the question, in any number: `rm3` (words of the
     best passages), `rocchio` (their vectors), `multi-query` and `hyde` (by the generator).
@@ -119,7 +119,6 @@ class RetrievalConfig:
     """
 
     top_k: int = 5
-    min_score: float = 0.2
     mode: str = "hybrid"
     fusion: str = "convex"
     dense_weight: float = 0.5
@@ -156,6 +155,38 @@ class GenerationConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class PromptConfig:
+    """What a generator is told.
+
+    `templates` is a folder with templates in place of the built-in ones (empty: those). `examples`
+    is a file of your own questions with their answers, of which the `shots` most similar ones are
+    shown to the generator.
+    """
+
+    templates: str = ""
+    examples: str = ""
+    shots: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class AnsweringConfig:
+    """How an answer comes about, and when there is none.
+
+    `way` is `generate`, `extract` (word for word out of the passages) or `auto` (generated, and
+    extracted where what was generated is not borne out). `reader` is a model for question answering
+    that extracts, `entailment` one for natural language inference that verifies, each a hub name
+    or a directory (empty: none). `strict` leaves out sentences that no passage bears out. Below the
+    probability `threshold` that the documents hold the answer, the reply is that they do not say.
+    """
+
+    way: str = "auto"
+    reader: str = ""
+    entailment: str = ""
+    strict: bool = False
+    threshold: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """All settings, one section a field."""
 
@@ -166,6 +197,8 @@ class Config:
     embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
     retrieval: RetrievalConfig = field(default_factory=RetrievalConfig)
     generation: GenerationConfig = field(default_factory=GenerationConfig)
+    prompt: PromptConfig = field(default_factory=PromptConfig)
+    answering: AnsweringConfig = field(default_factory=AnsweringConfig)
 
 
 def load_config(
@@ -315,13 +348,16 @@ def _check_ranges(config: Config) -> None:
         "generation.temperature": 0,
         "generation.timeout": 0,
         "generation.retries": 0,
+        "prompt.shots": 0,
+        "answering.threshold": 0,
     }
     for key, least in at_least.items():
         section, name = key.split(".")
         value = getattr(getattr(config, section), name)
         if value < least:
             raise ConfigError(f"`{key}` must be at least {least}, not {value}")
-    for key in ("retrieval.dense_weight", "retrieval.collapse", "retrieval.diversity"):
+    shares = ("retrieval.dense_weight", "retrieval.collapse", "retrieval.diversity")
+    for key in (*shares, "answering.threshold"):
         section, name = key.split(".")
         value = getattr(getattr(config, section), name)
         if value > 1:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,22 +13,31 @@ from typing import TYPE_CHECKING, Any
 from rag.config import Config, load_config
 from rag.errors import ConfigError, QuestionError, StoreError
 from rag.index import Index
-from rag.types import Prompt
 
 if TYPE_CHECKING:
+    from rag.answering import AnswerStream, ExtractiveReader
+    from rag.conversation import Conversation
+    from rag.prompt import Example, Templates
     from rag.types import (
         Answer,
         Document,
         Embedder,
+        EntailmentModel,
         Explanation,
         Generator,
         Hit,
         IndexStatus,
         IngestionReport,
+        Message,
         ProgressCallback,
         Reranker,
         Retriever,
+        Verdict,
     )
+
+
+# How many passages are searched for what speaks for and against a claim.
+_EVIDENCE = 10
 
 
 class RAG:
@@ -203,27 +213,82 @@ class RAG:
         return question.strip(), wanted
 
     def ask(
-        self, question: str, k: int | None = None, where: str | Mapping[str, Any] = ""
+        self,
+        question: str,
+        k: int | None = None,
+        where: str | Mapping[str, Any] = "",
+        *,
+        history: Sequence[Message] = (),
+        schema: Mapping[str, Any] | None = None,
     ) -> Answer:
         """Answer a question from the documents, with citations.
 
         A generator that stops in the middle leaves `answer.interrupted` set and the text so far.
+        `history` is what was said before; the question itself has to stand alone. With a JSON
+        `schema` the text is JSON that follows it.
 
         Raises:
             QuestionError: if the question is empty or too long.
             StoreError: if there is no index, or it was built with another embedder.
             GenerationError: if the generator cannot be reached at all.
         """
-        stream = self.stream(question, k, where)
+        stream = self.stream(question, k, where, history=history, schema=schema)
         for _ in stream:
             pass
         return stream.answer
 
     def stream(
-        self, question: str, k: int | None = None, where: str | Mapping[str, Any] = ""
+        self,
+        question: str,
+        k: int | None = None,
+        where: str | Mapping[str, Any] = "",
+        *,
+        history: Sequence[Message] = (),
+        schema: Mapping[str, Any] | None = None,
     ) -> AnswerStream:
         """Like `ask`, piece by piece: iterate for the text, then read `.answer`."""
-        return AnswerStream(self, question, k, where)
+        from rag.answering import AnswerStream
+
+        return AnswerStream(self, question, k, where, history=history, schema=schema)
+
+    def chat(self) -> Conversation:
+        """A conversation: follow-up questions are understood from what was asked before."""
+        from rag.conversation import Conversation
+
+        return Conversation(self)
+
+    def check(
+        self,
+        claim: str,
+        k: int | None = None,
+        where: str | Mapping[str, Any] = "",
+        *,
+        by_generator: bool = False,
+    ) -> Verdict:
+        """Whether the documents support a claim, refute it, or do not say enough.
+
+        Judged by the generator if that is asked for, else by the model of `answering.entailment`,
+        and without one by the features that `rag.checking` names. `k` passages are searched for
+        evidence, 10 by default.
+
+        Raises:
+            QuestionError: if the claim is empty or too long.
+            StoreError: if there is no index, or it was built with another embedder.
+        """
+        from rag.checking import as_question, check
+
+        started = time.perf_counter()
+        hits = self.search(as_question(claim), _EVIDENCE if k is None else k, where)
+        timings = {"retrieval": (time.perf_counter() - started) * 1000}
+        verdict = check(
+            claim.strip(),
+            hits,
+            self.document,
+            entailment=None if by_generator else self.entailment,
+            generator=self.generator if by_generator else None,
+            embedder=self.embedder,
+        )
+        return replace(verdict, timings={**timings, **verdict.timings})
 
     def document(self, document_id: str) -> Document:
         """A stored document, whose text citations point into.
@@ -299,6 +364,70 @@ class RAG:
             return load_generator(self.config.generation, progress=self._progress)
 
     @cached_property
+    def writes(self) -> bool:
+        """Whether answers are written by the generator, rather than quoted.
+
+        `auto` quotes with a model of the catalogue of which that is known to be better.
+        """
+        way, model = self.config.answering.way, self.config.generation.model
+        if self._given_generator is not None:
+            return way != "extract"
+        if way == "auto":
+            from rag.models import CATALOGUE
+
+            return model != "extractive" and (model not in CATALOGUE or CATALOGUE[model].answers)
+        return way == "generate" and model != "extractive"
+
+    @cached_property
+    def entailment(self) -> EntailmentModel | None:
+        """The model for natural language inference in use, if there is one."""
+        with self._lock:
+            if not self.config.answering.entailment:
+                return None
+            from rag.entailment import load_entailment
+
+            return load_entailment(
+                self.config.answering.entailment,
+                device=self.config.generation.device,
+                progress=self._progress,
+            )
+
+    @cached_property
+    def reader(self) -> ExtractiveReader | None:
+        """The model for question answering in use, if there is one."""
+        with self._lock:
+            if not self.config.answering.reader:
+                return None
+            from rag.generation.reader import load_reader
+
+            return load_reader(
+                self.config.answering,
+                device=self.config.generation.device,
+                progress=self._progress,
+            )
+
+    @cached_property
+    def templates(self) -> Templates:
+        """The templates of prompts in use."""
+        from rag.prompt import load_templates
+
+        return load_templates(self.config.prompt.templates)
+
+    def examples(self, question: str) -> Sequence[Example]:
+        """The examples that a generator is shown with a question, the nearest one last."""
+        if not self.config.prompt.examples or not self.config.prompt.shots:
+            return ()
+        from rag.prompt import nearest_examples
+
+        return nearest_examples(question, self._examples, self.embedder, self.config.prompt.shots)
+
+    @cached_property
+    def _examples(self) -> tuple[Example, ...]:
+        from rag.prompt import load_examples
+
+        return load_examples(self.config.prompt.examples)
+
+    @cached_property
     def reranker(self) -> Reranker | None:
         """The reranker in use, if there is one."""
         with self._lock:
@@ -323,68 +452,6 @@ class RAG:
                 reranker=lambda: self.reranker,
                 generator=lambda: self.generator,
             )
-
-
-class AnswerStream:
-    """An answer as it is written. Iterate once; the joined pieces are `answer.text`."""
-
-    def __init__(
-        self, rag: RAG, question: str, k: int | None, where: str | Mapping[str, Any]
-    ) -> None:
-        self._rag = rag
-        self._question = question
-        self._k = k
-        self._where = where
-        self._answer: Answer | None = None
-        self._pieces = self._write()
-
-    def __iter__(self) -> Iterator[str]:
-        return self._pieces
-
-    @property
-    def answer(self) -> Answer:
-        """The answer with its citations; what is left of the stream is read first."""
-        for _ in self._pieces:
-            pass
-        if self._answer is None:
-            raise QuestionError("the stream was closed before its end, or failed: ask again")
-        return self._answer
-
-    def _write(self) -> Iterator[str]:
-        from rag.citations import CitedText, refusal
-        from rag.prompt import build_prompt
-
-        timings: dict[str, float] = {}
-        started = time.perf_counter()
-        hits = self._rag.search(self._question, self._k, self._where)
-        timings["retrieval"] = _milliseconds(started)
-        question = self._question.strip()
-        if not _nearest(hits, self._rag.config.retrieval.min_score):
-            self._answer = refusal(Prompt(question, (), tuple(hits), 0), timings)
-            yield self._answer.text
-            return
-        started = time.perf_counter()
-        generator = self._rag.generator
-        prompt = build_prompt(question, hits, generator)
-        timings["prompt"] = _milliseconds(started)
-        started = time.perf_counter()
-        cited = CitedText(generator.stream(prompt), prompt)
-        for piece in cited:
-            if piece:
-                timings.setdefault("first_token", _milliseconds(started))
-                yield piece
-        timings["generation"] = _milliseconds(started)
-        self._answer = cited.answer(self._rag.document, generator.name, timings)
-
-
-def _nearest(hits: Sequence[Hit], least: float) -> bool:
-    """Whether any hit is as near as `least`, by the cosine, where one was taken."""
-    cosines = [stage.score for hit in hits for stage in hit.trace if stage.name == "dense"]
-    return bool(hits) and max(cosines, default=1.0) >= least
-
-
-def _milliseconds(since: float) -> float:
-    return (time.perf_counter() - since) * 1000
 
 
 def _listed(paths: str | Path | Sequence[str | Path]) -> list[str | Path]:

@@ -59,10 +59,11 @@ def content_words(text: str) -> frozenset[str]:
     Numbers are kept whole, with their points and commas.
     """
     words = _WORD.findall(text.casefold())
-    return frozenset(_stem(word) for word in words if word not in _STOP_WORDS)
+    return frozenset(stem(word) for word in words if word not in _STOP_WORDS)
 
 
-def _stem(word: str) -> str:
+def stem(word: str) -> str:
+    """`word`, in lower case, without a common English ending."""
     for ending in _ENDINGS:
         if word.endswith(ending) and len(word) - len(ending) >= 3 and not word[0].isdigit():
             return word[: -len(ending)]

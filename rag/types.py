@@ -220,7 +220,8 @@ class Prompt:
     """What a generator reads. Passage `[i]` in the text is `hits[i - 1]`.
 
     `tokens` is the length of `messages` in the generator's own tokens; `left_out` are the hits
-    that did not fit into its budget, best first.
+    that did not fit into its budget, best first. `schema` is the JSON schema that the text has to
+    follow, if any.
     """
 
     question: str
@@ -228,6 +229,7 @@ class Prompt:
     hits: tuple[Hit, ...]
     tokens: int
     left_out: tuple[Hit, ...] = ()
+    schema: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,13 +257,17 @@ class Citation:
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """`answer.text[start:end] == text`, with its support in the passages (0 to 1)."""
+    """`answer.text[start:end] == text`, with its support in the passages (0 to 1).
+
+    `flagged` are its names, numbers and dates that no passage holds.
+    """
 
     text: str
     start: int
     end: int
     support: float
     citations: tuple[int, ...] = ()
+    flagged: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,6 +277,11 @@ class Answer:
     `unsupported` are the sentences that no passage bears out. `abstained` says that the documents
     hold no answer. `interrupted` is None, or why the generator stopped before its end: `text` is
     then the part that had arrived. `timings` are in milliseconds.
+
+    `way` is how the text came about. `answerability` is the probability, before anything was
+    written, that the passages hold an answer; `confidence` is the same with the answer at hand:
+    below the threshold of the settings the answer abstains. `data` is the text as JSON, where a
+    schema was given.
     """
 
     question: str
@@ -283,6 +294,10 @@ class Answer:
     model: str
     timings: Mapping[str, float] = field(default_factory=dict)
     interrupted: str | None = None
+    way: Literal["generate", "extract", "none"] = "generate"
+    answerability: float = 1.0
+    confidence: float = 1.0
+    data: Any = None
 
     def _repr_html_(self) -> str:
         """The answer and its sources for a notebook; every text is escaped."""
@@ -296,6 +311,47 @@ class Answer:
         )
         sources = f"<ol>{rows}</ol>" if rows else ""
         return f"<div><p><b>{html.escape(self.question)}</b></p><p>{body}</p>{sources}</div>"
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """A span of a document that speaks for or against a claim, and how strongly (0 to 1).
+
+    `quote == document.text[start:end]`, checked when made.
+    """
+
+    relation: Literal["for", "against"]
+    score: float
+    document_id: str
+    source: str
+    page: int | None
+    line: int | None
+    heading: tuple[str, ...]
+    start: int
+    end: int
+    quote: str
+
+    @property
+    def location(self) -> str:
+        """`path:page or line › heading`, as the command line shows it."""
+        return location(self.source, self.page, self.line, self.heading)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the documents say about a claim.
+
+    `score` is the probability of `label`, `probabilities` those of all three. `evidence` is the
+    strongest first, for and against. `judge` names what decided. `timings` are in milliseconds.
+    """
+
+    claim: str
+    label: Literal["supported", "refuted", "not enough information"]
+    score: float
+    probabilities: Mapping[str, float]
+    evidence: tuple[Evidence, ...]
+    judge: str
+    timings: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -463,6 +519,21 @@ class Reranker(Protocol):
 
     def rerank(self, question: str, hits: Sequence[Hit], k: int) -> list[Hit]:
         """The `k` best, best first, scored and ranked anew, each trace longer by one stage."""
+        ...
+
+
+@runtime_checkable
+class EntailmentModel(Protocol):
+    """Natural language inference: whether a hypothesis follows from a premise."""
+
+    @property
+    def name(self) -> str: ...
+
+    def entail(self, pairs: Sequence[tuple[str, str]]) -> Vectors:
+        """For each (premise, hypothesis) a row of probabilities: float32 `[len(pairs), 3]`.
+
+        Of entailment, neutral and contradiction, in this order; each row sums to 1.
+        """
         ...
 
 

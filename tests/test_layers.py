@@ -16,7 +16,7 @@ PACKAGE = Path(rag.__file__).parent
 # Each room with what it may import of this package, besides rooms of its own folder.
 FOUNDATION = {"errors", "types"}
 ALLOWED = {
-    "__init__": {"config", "engine", "errors", "types"},
+    "__init__": {"answering", "config", "conversation", "engine", "errors", "types"},
     "__main__": {"cli"},
     "errors": set(),
     "types": set(),
@@ -35,18 +35,29 @@ ALLOWED = {
     "chunking": FOUNDATION | {"config", "sentences", "normalization"},
     "embedding": FOUNDATION | {"config", "models"},
     "index": FOUNDATION | {"lexical", "filters"},
-    "prompt": FOUNDATION,
-    "generation": FOUNDATION | {"config", "models", "sentences"},
-    "citations": FOUNDATION | {"sentences"},
+    "injection": {"sentences"},
+    "extraction": {"types", "sentences", "injection"},
+    "grounding": {"types", "sentences", "injection"},
+    "entailment": FOUNDATION | {"config", "models"},
+    "structure": {"errors"},
+    "prompt": FOUNDATION | {"injection", "normalization"},
+    "generation": FOUNDATION | {"config", "models", "extraction"},
+    "citations": FOUNDATION | {"sentences", "grounding", "extraction"},
+    "checking": FOUNDATION | {"sentences", "injection", "prompt"},
+    "answering": FOUNDATION
+    | {"config", "sentences", "extraction", "grounding", "prompt", "citations", "structure"},
+    "conversation": FOUNDATION | {"config", "expansion"},
     "retrieval": FOUNDATION
     | {"config", "index", "filters", "lexical", "normalization"}
     | {"fusion", "expansion", "diversity", "context"},
     "ingestion": FOUNDATION | {"config", "sources", "chunking", "index"},
     "engine": FOUNDATION
-    | {"config", "index", "embedding", "ingestion", "retrieval", "prompt", "citations"}
-    | {"generation", "rerank"},
-    "evaluation": FOUNDATION | {"config", "engine", "sentences", "index"},
-    "cli": FOUNDATION | {"config", "engine", "models", "evaluation"},
+    | {"config", "index", "embedding", "ingestion", "retrieval", "generation", "rerank"}
+    | {"answering", "checking", "conversation", "entailment", "models", "prompt"},
+    "evaluation": FOUNDATION | {"config", "engine", "sentences", "index", "grounding"},
+    "cli": FOUNDATION
+    | {"config", "engine", "models", "evaluation", "conversation", "prompt", "structure"}
+    | {"checking", "entailment", "generation"},
 }
 
 

@@ -1,0 +1,267 @@
+"""Fit what tells answers: `python benchmarks/calibration.py XQUAD [DATASET...] [--write]`.
+
+XQUAD is a folder with `corpus.jsonl`, `queries.jsonl` and `qrels.tsv`. Everything is fitted on the
+questions about its articles with even numbers (and every other question that has no answer there)
+and measured on the others, and on each further DATASET whole. Prints Markdown tables and the
+coefficients; `--write` writes the weights of spans into the package.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+
+import rag.extraction
+from rag import RAG, Embedder
+from rag.config import EmbeddingConfig
+from rag.embedding import load_embedder
+from rag.evaluation.answer_metrics import exact_match, token_f1
+from rag.extraction import extract, features, read
+from rag.extraction.answerability import answerability, measures
+from rag.grounding import Grounding, support
+
+WEIGHTS = Path(rag.extraction.__file__).with_name("weights.json")
+QUESTION_WORD = re.compile(
+    r"^(?:(?:in|at|on|by|to|of|for|from)\s+)?(?:what|which|who|whom|whose|when|where|why|how)\b"
+    r"(?:\s+(?:is|are|was|were|did|does|do|many|much|year))*\s*",
+    re.IGNORECASE,
+)
+KEPT = 60
+L2 = 1e-2
+
+
+@dataclass(frozen=True)
+class Case:
+    """A question with what was found and read for it."""
+
+    text: str
+    answers: list[str]
+    answerable: bool
+    fitted: bool
+    hits: Any
+    question: Any
+    sentences: Any
+
+
+def cases(folder: Path, *, split: bool) -> list[Case]:
+    """All questions of a set, searched in its whole corpus."""
+    corpus = next(folder / name for name in ("corpus.jsonl", "corpus") if (folder / name).exists())
+    articles = {}
+    for line in (folder / "qrels.tsv").read_text(encoding="utf-8").splitlines()[1:]:
+        identity, document, _ = line.split("\t")
+        articles[identity] = document
+    found = []
+    with tempfile.TemporaryDirectory() as index:
+        searcher = RAG(index)
+        searcher.index(corpus)
+        lines = (folder / "queries.jsonl").read_text(encoding="utf-8").splitlines()
+        for number, query in enumerate(map(json.loads, lines)):
+            hits = searcher.search(query["text"])
+            question, sentences = read(query["text"], hits, searcher.embedder)
+            article = articles.get(query["_id"], "")
+            part = int(article[1:].split("p")[0]) if split and article else number
+            found.append(
+                Case(
+                    query["text"],
+                    query["answers"],
+                    query["answerable"],
+                    split and part % 2 == 0,
+                    hits,
+                    question,
+                    sentences,
+                )
+            )
+    return found
+
+
+def fit_spans(fitting: Sequence[Case]) -> dict[str, float]:
+    """Weights that make the spans likely which overlap with a gold answer."""
+    names: dict[str, int] = {}
+    rows: list[torch.Tensor] = []
+    targets: list[torch.Tensor] = []
+    groups: list[int] = []
+    every = []
+    for case in fitting:
+        if case.answerable:
+            spans = features(case.question, case.sentences)
+            every.append((spans, [token_f1(text, case.answers) for text, _ in spans]))
+            for _, facts in spans:
+                for name in facts:
+                    names.setdefault(name, len(names))
+    for group, (spans, overlaps) in enumerate(every):
+        table = torch.zeros(len(spans), len(names))
+        for row, (_, facts) in enumerate(spans):
+            for name, value in facts.items():
+                table[row, names[name]] = value
+        rows.append(table)
+        targets.append(torch.tensor(overlaps))
+        groups += [group] * len(spans)
+    table, target, group_of = torch.cat(rows), torch.cat(targets) ** 2 + 1e-4, torch.tensor(groups)
+    spread = table.std(0) + 1e-6
+    table = table / spread
+    weights = _minimised(table, target, group_of, torch.ones(len(names)))
+    # The features that do least are left out, and the others fitted again.
+    kept = torch.zeros(len(names))
+    kept[torch.argsort(-weights.abs())[:KEPT]] = 1.0
+    weights = _minimised(table, target, group_of, kept) / spread
+    return {
+        name: round(float(weights[at]), 4)
+        for name, at in sorted(names.items())
+        if kept[at] and abs(float(weights[at])) >= 5e-5
+    }
+
+
+def _minimised(
+    table: torch.Tensor, target: torch.Tensor, group: torch.Tensor, kept: torch.Tensor
+) -> torch.Tensor:
+    weights = torch.zeros(table.shape[1], requires_grad=True)
+    count = int(group.max()) + 1
+    optimizer = torch.optim.LBFGS([weights], max_iter=300, line_search_fn="strong_wolfe")
+
+    def log_sum(scores: torch.Tensor) -> torch.Tensor:
+        highest = torch.full((count,), -1e9).scatter_reduce(0, group, scores, "amax")
+        parts = torch.exp(scores - highest[group])
+        return highest + torch.log(torch.zeros(count).index_add(0, group, parts))
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        scores = table @ (weights * kept)
+        gained = log_sum(scores + torch.log(target)) - log_sum(scores)
+        loss = -gained.mean() + L2 * (weights**2).sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    optimizer.step(closure)  # type: ignore[no-untyped-call]
+    return weights.detach() * kept
+
+
+def fit_answerability(fitting: Sequence[Case]) -> tuple[float, dict[str, float]]:
+    """Intercept and weights of the logistic regression."""
+    table = [measures(c.question, c.hits, c.sentences) for c in fitting]
+    names = list(table[0])
+    model = LogisticRegression(C=10, class_weight="balanced", max_iter=1000)
+    model.fit([[row[name] for name in names] for row in table], [c.answerable for c in fitting])
+    return float(model.intercept_[0]), dict(zip(names, map(float, model.coef_[0]), strict=True))
+
+
+def statements(
+    part: Sequence[Case], embedder: Embedder
+) -> list[tuple[list[dict[str, float]], bool]]:
+    """What grounding goes by for statements that are true, and for ones that are not.
+
+    A question without its question word, and a gold answer, state what the passages bear out; with
+    the span that scores best of those that are wrong, or the answer to another question, they
+    state what the passages do not.
+    """
+    answered = [case for case in part if case.answerable]
+    found = []
+    for number, case in enumerate(answered):
+        grounding = Grounding(case.text, case.hits, embedder)
+        spans = [text for text, _ in features(case.question, case.sentences)]
+        wrong = next((t for t in spans[number:] if token_f1(t, case.answers) == 0), None)
+        other = answered[(number + 7) % len(answered)].answers[0]
+        stated = QUESTION_WORD.sub("", case.text).rstrip("? ")
+        for text, true in ((case.answers[0], True), (wrong, False), (other, False)):
+            values = grounding.measures(f"{stated} {text}.") if text else []
+            if text and values:
+                found.append((values, true))
+    return found
+
+
+def fit_support(
+    found: Sequence[tuple[list[dict[str, float]], bool]],
+) -> tuple[float, dict[str, float]]:
+    """Intercept and weights of the logistic regression over the best windows."""
+    names = ("share", "cosine", "facts")
+    best = [max(values, key=lambda row: (row["share"], row["cosine"])) for values, _ in found]
+    model = LogisticRegression(C=10, class_weight="balanced", max_iter=1000)
+    model.fit([[row[name] for name in names] for row in best], [true for _, true in found])
+    return float(model.intercept_[0]), dict(zip(names, map(float, model.coef_[0]), strict=True))
+
+
+def print_support(parts: dict[str, list[Case]], embedder: Embedder) -> None:
+    """How well statements that are borne out are told from others."""
+    print("\n| statements | n | AUROC | true kept | false told | support 0.5 to 0.8: mean, true |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for name, part in parts.items():
+        found = statements(part, embedder)
+        truth = np.array([true for _, true in found])
+        p = np.array([max(map(support, values)) for values, _ in found])
+        middle = (p >= 0.5) & (p < 0.8)
+        print(
+            f"| {name} | {len(found)} | {roc_auc_score(truth, p):.3f} "
+            f"| {(p[truth] >= 0.5).mean():.3f} | {(p[~truth] < 0.5).mean():.3f} "
+            f"| {p[middle].mean():.2f}, {truth[middle].mean():.2f} |"
+        )
+
+
+def print_spans(parts: dict[str, list[Case]]) -> None:
+    """How good the extracts are, and their spans by probability."""
+    print("\n| questions | n | EM | token F1 | F1, sentence alone | spans shown | F1 of these |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    for name, part in parts.items():
+        answered = [c for c in part if c.answerable and c.sentences]
+        made = [(c, extract(c.question, c.sentences)) for c in answered]
+        texts = [(c, e.text if e else "") for c, e in made]
+        f1 = [token_f1(text, c.answers) for c, text in texts]
+        em = fmean(exact_match(text, c.answers) for c, text in texts)
+        whole = fmean(token_f1(c.sentences[0].text, c.answers) for c in answered)
+        shown = [value for value, (_, e) in zip(f1, made, strict=True) if e and e.probability]
+        print(
+            f"| {name} | {len(answered)} | {em:.3f} | {fmean(f1):.3f} | {whole:.3f} "
+            f"| {len(shown) / len(answered):.0%} | {fmean(shown):.3f} |"
+        )
+
+
+def print_answerability(parts: dict[str, list[Case]]) -> None:
+    """How well the questions without an answer are told from the others."""
+    print("\n| questions | n | AUROC | answerable kept | unanswerable told | Brier |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for name, part in parts.items():
+        truth = np.array([c.answerable for c in part])
+        p = np.array([answerability(c.question, c.hits, c.sentences) for c in part])
+        print(
+            f"| {name} | {len(part)} | {roc_auc_score(truth, p):.3f} "
+            f"| {(p[truth] >= 0.5).mean():.3f} | {(p[~truth] < 0.5).mean():.3f} "
+            f"| {((p - truth) ** 2).mean():.3f} |"
+        )
+
+
+def main() -> None:
+    """Fit, and measure on what was not fitted to."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("xquad", type=Path)
+    parser.add_argument("others", nargs="*", type=Path)
+    parser.add_argument("--write", action="store_true", help="write the weights of spans")
+    arguments = parser.parse_args()
+    xquad = cases(arguments.xquad, split=True)
+    fitting = [c for c in xquad if c.fitted]
+    if arguments.write:
+        weights = fit_spans(fitting)
+        WEIGHTS.write_text(json.dumps(weights, indent=2) + "\n", encoding="utf-8")
+    intercept, coefficients = fit_answerability(fitting)
+    print("answerability:", round(intercept, 2), {k: round(v, 2) for k, v in coefficients.items()})
+    parts = {"XQuAD, fitted": fitting, "XQuAD, held out": [c for c in xquad if not c.fitted]}
+    parts |= {folder.name: cases(folder, split=False) for folder in arguments.others}
+    embedder = load_embedder(EmbeddingConfig())
+    intercept, coefficients = fit_support(statements(fitting, embedder))
+    print("support:", round(intercept, 2), {k: round(v, 2) for k, v in coefficients.items()})
+    print_spans(parts)
+    print_answerability(parts)
+    print_support(parts, embedder)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""question, hits -> what of the passages answers it, word for word, without a model that reads.
+
+The answer is the shortest span where that is clear enough, and the sentence otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rag.extraction.answerability import answerability
+from rag.extraction.candidates import Candidate, candidates
+from rag.extraction.question import Question, read_question
+from rag.extraction.spans import Span, best_span, features
+
+if TYPE_CHECKING:
+    from rag.types import Embedder, Hit
+
+__all__ = [
+    "Candidate",
+    "Extract",
+    "Question",
+    "Span",
+    "answerability",
+    "extract",
+    "features",
+    "read",
+    "read_question",
+]
+
+# Below this probability a span is wrong more often than not, and its sentence says more.
+CLEAR = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Extract:
+    """An answer word for word: `hits[number - 1].text[start:end] == text`.
+
+    It stands in the sentence `[sentence_start:sentence_end]` of the same text. `probability` is
+    that of the span; 0 where the sentence itself is the answer.
+    """
+
+    number: int
+    start: int
+    end: int
+    text: str
+    sentence_start: int
+    sentence_end: int
+    probability: float
+
+
+def read(
+    question: str, hits: Sequence[Hit], embedder: Embedder | None = None
+) -> tuple[Question, list[Candidate]]:
+    """The question taken apart, and the sentences that may answer it, best first."""
+    asked = read_question(question)
+    return asked, candidates(asked, hits, embedder)
+
+
+def extract(question: Question, sentences: Sequence[Candidate]) -> Extract | None:
+    """The span that answers, or the best sentence where none is clear; None without any."""
+    if not sentences or not (sentences[0].direct or sentences[0].around):
+        return None
+    # No span says yes or no.
+    span = best_span(question, sentences) if question.asked != "whether" else None
+    if span is None or span.probability < CLEAR:
+        best = sentences[0]
+        return Extract(best.number, best.start, best.end, best.text, best.start, best.end, 0.0)
+    home = span.candidate
+    return Extract(
+        number=home.number,
+        start=home.start + span.start,
+        end=home.start + span.end,
+        text=span.text,
+        sentence_start=home.start,
+        sentence_end=home.end,
+        probability=span.probability,
+    )
