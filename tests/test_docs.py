@@ -42,11 +42,17 @@ def test_the_command_line_page_is_what_help_says() -> None:
             assert option.help
 
 
-@pytest.mark.parametrize(
-    "snippet",
-    [*blocks(ROOT / "docs" / "python.md", "python"), *blocks(ROOT / "README.md", "python")],
-    ids=["python-1", "python-2", "python-3", "readme"],
-)
+SNIPPETS = [
+    pytest.param(snippet, id=f"{page.stem}-{number}")
+    for page in [
+        ROOT / "README.md",
+        *(ROOT / "docs" / f"{name}.md" for name in ("python", "chat", "checking", "prompts")),
+    ]
+    for number, snippet in enumerate(blocks(page, "python"), start=1)
+]
+
+
+@pytest.mark.parametrize("snippet", SNIPPETS)
 def test_python_snippets_run(
     snippet: str,
     tmp_path_factory: pytest.TempPathFactory,

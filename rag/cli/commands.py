@@ -9,14 +9,17 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from rag.cli import output, progress
+from rag.cli.chat import chat_command
+from rag.cli.checking import check_command
 from rag.cli.evaluation import evaluation_command
+from rag.cli.prompts import prompts as prompts_command
 from rag.errors import RagError
 
 if TYPE_CHECKING:
@@ -65,6 +68,12 @@ _context_option = click.option(
     "--context",
     type=click.Choice(["passage", "window", "section"]),
     help="What is read of a hit: the passage (default), a few sentences more, or its section.",
+)
+_way_option = click.option(
+    "--way",
+    type=click.Choice(["auto", "generate", "extract"]),
+    help="Answers written by the generator, quoted from the passages, or (default) written where "
+    "the passages bear it out and quoted otherwise.",
 )
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _config_option = click.option(
@@ -321,6 +330,14 @@ def search(
 @_rerank_option
 @_context_option
 @_generator_option
+@_way_option
+@click.option("--strict", is_flag=True, default=None, help="Leave out what no passage bears out.")
+@click.option(
+    "--schema",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Answer with JSON that follows this JSON schema.",
+)
 @_embedder_option
 @_config_option
 @_json_option
@@ -334,6 +351,9 @@ def ask(
     rerank: str | None,
     context: str | None,
     generator: str | None,
+    way: str | None,
+    strict: bool | None,
+    schema: Path | None,
     embedder: str | None,
     config_file: Path | None,
     as_json: bool,
@@ -348,6 +368,8 @@ def ask(
         **_by(mode),
         "retrieval.rerank": rerank,
         "retrieval.context": context,
+        "answering.way": way,
+        "answering.strict": strict,
     }
     with progress.shown() as show:
         rag = _open(index, config_file, show, settings)
@@ -357,7 +379,7 @@ def ask(
             report = rag.index(list(docs))
             for problem in report.failed:
                 click.echo(f"not indexed: {problem.source}: {problem.reason}", err=True)
-        stream = rag.stream(question, k, where)
+        stream = rag.stream(question, k, where, schema=_schema(schema))
         pieces = iter(stream)
         # Searching and reading the prompt take their time before the first piece.
         first = next(pieces, "")
@@ -429,11 +451,17 @@ def pull(name: str) -> None:
     click.echo(str(place))
 
 
+cli.add_command(chat_command)
+cli.add_command(check_command)
 cli.add_command(evaluation_command)
+cli.add_command(prompts_command)
 
 
 def main() -> NoReturn:
     """Run the command line; problems end in one line and an exit code."""
+    # Threads that wait by spinning are in one another's way where other work is going on: five
+    # times slower was seen. Read when the first library with OpenMP is loaded.
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     try:
         result = cli.main(standalone_mode=False)
     except click.exceptions.Exit as error:
@@ -489,6 +517,14 @@ def _by(mode: str | None) -> dict[str, Any]:
     # Who asks for one side alone wants to see that, and nothing that is built on both.
     alone = mode in ("dense", "lexical")
     return {"retrieval.mode": mode, "retrieval.expansion": () if alone else None}
+
+
+def _schema(file: Path | None) -> Mapping[str, Any] | None:
+    if file is None:
+        return None
+    from rag.structure import load_schema
+
+    return load_schema(file)
 
 
 def _finish(report: IngestionReport, as_json: bool) -> None:

@@ -168,8 +168,13 @@ def print_sources(answer: Answer) -> None:
         )
     if answer.abstained and answer.unsupported:
         console.print("No passage bears this out.", style="yellow")
+    flagged = dict.fromkeys(word for sentence in answer.sentences for word in sentence.flagged)
+    if flagged:
+        console.print(f"in no passage: {', '.join(flagged)}", markup=False, style="yellow")
     if answer.abstained and answer.prompt.hits:
-        console.print(f"\nNearest: {answer.prompt.hits[0].location}", markup=False, style="cyan")
+        nearest = answer.prompt.hits[0]
+        console.print(f"\nNearest: {nearest.location}", markup=False, style="cyan")
+        console.print(f"    “{_shortened(nearest.text)}”", markup=False, style="dim")
     if answer.prompt.left_out:
         console.print(
             f"{len(answer.prompt.left_out)} passages did not fit into the prompt", style="dim"
