@@ -204,7 +204,7 @@ class AnswerStream:
             text=text[start:end],
             sentence_start=min(start, around[0][0]),
             sentence_end=max(end, around[-1][1]),
-            probability=probability,
+            expected=probability,
         )
 
     def _quoted(self, found: Extract, hits: Sequence[Hit]) -> Iterator[str]:

@@ -94,7 +94,8 @@ class CitedText:
             if isinstance(self._pieces, Generator):
                 self._pieces.close()
         raw = raw.rstrip()
-        if raw.strip() and not (sent == 0 and self._said(raw)):
+        again = sent == 0 and content_words(raw) and self._said(raw)
+        if raw.strip() and not again:
             yield self._ended(raw, sent, hinted)
 
     def refuse(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from pathlib import Path
 
@@ -17,6 +18,9 @@ from rag.types import Embedder
 
 # A shell that starts the tests in the background lets them ignore Ctrl-C, and all that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Threads that wait by spinning slow one another down, and what runs beside the tests.
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 # A busy machine must not fail a test.
 settings.register_profile("patient", deadline=None)

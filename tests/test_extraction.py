@@ -47,7 +47,7 @@ def test_yes_or_no_is_answered_by_the_sentence() -> None:
     found = extract(*read("Does the zoo in Basel keep flamingos?", HITS))
     assert found is not None
     assert found.text == "The zoo in Basel keeps 12 flamingos."
-    assert found.probability == 0
+    assert found.expected == 0
 
 
 def test_what_gives_orders_is_never_extracted() -> None:
@@ -137,4 +137,4 @@ def test_whatever_is_read_the_span_is_in_its_passage(texts: list[str], question:
         assert text[found.start : found.end] == found.text != ""
         assert 0 <= found.sentence_start <= found.start
         assert found.end <= found.sentence_end <= len(text)
-        assert 0 <= found.probability <= 1
+        assert 0 <= found.expected <= 1

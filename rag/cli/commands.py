@@ -384,10 +384,10 @@ def ask(
         # Searching and reading the prompt take their time before the first piece.
         first = next(pieces, "")
     if not as_json:
-        click.echo(first, nl=False)
+        click.echo(output.for_terminal(first), nl=False)
     for piece in pieces:
         if not as_json:
-            click.echo(piece, nl=False)
+            click.echo(output.for_terminal(piece), nl=False)
     answer = stream.answer
     if as_json:
         output.print_json(answer)

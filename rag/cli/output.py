@@ -124,7 +124,7 @@ def _print_hit(console: Console, hit: Hit) -> None:
     cosines = [f", cosine {stage.score:.2f}" for stage in hit.trace if stage.name == "dense"]
     near = "".join(cosines) if len(hit.trace) > 1 else ""
     console.print(f"{hit.location}  ({hit.score:.3f}{near})", markup=False, style="cyan")
-    shown = _shortened(hit.text) if hit.window is None else _for_terminal(hit.text.strip())
+    shown = _shortened(hit.text) if hit.window is None else for_terminal(hit.text.strip())
     console.print(shown, markup=False, style="dim")
     if hit.duplicates:
         more = f" and {len(hit.duplicates) - 3:,} more" if len(hit.duplicates) > 3 else ""
@@ -142,7 +142,7 @@ def print_document(document: Document, span: tuple[int, int] | None) -> None:
     console.print()
     if span is None:
         # Not by rich, which turns tabs into spaces.
-        click.echo(_for_terminal(document.text))
+        click.echo(for_terminal(document.text))
         return
     start, end = span
     above, below = document.section_at(start)
@@ -150,9 +150,9 @@ def print_document(document: Document, span: tuple[int, int] | None) -> None:
         console.print(" › ".join(document.heading_at(start)), markup=False, style="dim")
     first = max(above, start - _CONTEXT_CHARACTERS)
     last = max(end, min(below, end + _CONTEXT_CHARACTERS))
-    click.secho(_for_terminal(document.text[first:start]), dim=True, nl=False)
-    click.secho(f"▶{_for_terminal(document.text[start:end])}◀", bold=True, nl=False)
-    click.secho(_for_terminal(document.text[end:last]), dim=True)
+    click.secho(for_terminal(document.text[first:start]), dim=True, nl=False)
+    click.secho(f"▶{for_terminal(document.text[start:end])}◀", bold=True, nl=False)
+    click.secho(for_terminal(document.text[end:last]), dim=True)
 
 
 def print_sources(answer: Answer) -> None:
@@ -186,7 +186,7 @@ def one_line(name: str) -> str:
     return "".join(each if each.isprintable() else "\ufffd" for each in name)
 
 
-def _for_terminal(text: str) -> str:
+def for_terminal(text: str) -> str:
     """Text of a document: exact where it is piped, without escape sequences on a terminal."""
     if not sys.stdout.isatty():
         return text

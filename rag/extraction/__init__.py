@@ -29,16 +29,16 @@ __all__ = [
     "read_question",
 ]
 
-# Below this probability a span is wrong more often than not, and its sentence says more.
-CLEAR = 0.2
+# Below this expected overlap a span is wrong more often than not, and its sentence says more.
+CLEAR = 0.3
 
 
 @dataclass(frozen=True, slots=True)
 class Extract:
     """An answer word for word: `hits[number - 1].text[start:end] == text`.
 
-    It stands in the sentence `[sentence_start:sentence_end]` of the same text. `probability` is
-    that of the span; 0 where the sentence itself is the answer.
+    It stands in the sentence `[sentence_start:sentence_end]` of the same text. `expected` is its
+    expected token F1 with the answer; 0 where the sentence itself is what is given.
     """
 
     number: int
@@ -47,7 +47,7 @@ class Extract:
     text: str
     sentence_start: int
     sentence_end: int
-    probability: float
+    expected: float
 
 
 def read(
@@ -64,7 +64,7 @@ def extract(question: Question, sentences: Sequence[Candidate]) -> Extract | Non
         return None
     # No span says yes or no.
     span = best_span(question, sentences) if question.asked != "whether" else None
-    if span is None or span.probability < CLEAR:
+    if span is None or span.agreement < CLEAR:
         best = sentences[0]
         return Extract(best.number, best.start, best.end, best.text, best.start, best.end, 0.0)
     home = span.candidate
@@ -75,5 +75,5 @@ def extract(question: Question, sentences: Sequence[Candidate]) -> Extract | Non
         text=span.text,
         sentence_start=home.start,
         sentence_end=home.end,
-        probability=span.probability,
+        expected=span.agreement,
     )

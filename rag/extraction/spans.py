@@ -211,9 +211,9 @@ class _Surroundings:
         left = words[i - 1] if i else None
         right = words[j + 1] if j + 1 < len(words) else None
         before = self._before(i)
-        left_name = left is not None and i > 1 and left.is_name and not left.is_function
+        left_name = left is not None and left.is_name and not left.is_function
         right_name = right is not None and right.is_name
-        left_number = left is not None and left.is_number
+        left_number = left is not None and (left.is_number or left.is_month)
         right_number = right is not None and right.is_number
         return {
             "start": left is None,
@@ -229,7 +229,8 @@ class _Surroundings:
             "nextof": right is not None and right.low == "of",
             "nextaux": right is not None and right.low in AUXILIARIES,
             "splitcap": (first.is_name and left_name) or (last.is_name and right_name),
-            "splitnum": (first.is_number and left_number) or (last.is_number and right_number),
+            "splitnum": (first.is_number and left_number)
+            or ((last.is_number or last.is_month) and right_number),
             "ly": first.low.endswith("ly"),
             "edstart": first.low.endswith(("ed", "ing")),
             "edend": last.low.endswith(("ed", "ing")),

@@ -1,0 +1,183 @@
+"""`rag check`: whether the documents support a claim, or many of them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from rag.cli import output, progress
+from rag.errors import QuestionError, first_line
+
+if TYPE_CHECKING:
+    from rag.config import Config
+    from rag.types import Verdict
+
+_EXIT_CODES = {"supported": 0, "not enough information": 3, "refuted": 4}
+_STYLES = {"supported": "green", "not enough information": "yellow", "refuted": "red"}
+_QUOTE_CHARACTERS = 240
+
+_file = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.command("check")
+@click.argument("claim", required=False)
+@click.option(
+    "--file",
+    "claims_file",
+    type=click.Path(dir_okay=False, path_type=Path, allow_dash=True),
+    metavar="FILE",
+    help="Check many claims: one a line, or JSON lines with `text` or `claim`, and `_id` if they "
+    "have one; - reads them from standard input.",
+)
+@click.option("--index", metavar="DIR", help="The index folder (default: indexes/default).")
+@click.option("-k", type=click.IntRange(min=1), help="How many passages to retrieve (default: 10).")
+@click.option(
+    "--where",
+    metavar="FILTER",
+    default="",
+    help='Of documents that are so only: `path:docs/** type:pdf after:2024-01 title~"lease"`.',
+)
+@click.option(
+    "--entailment",
+    metavar="NAME",
+    help="A model for natural language inference that judges: a directory or a hub name.",
+)
+@click.option(
+    "--generator",
+    metavar="NAME",
+    help="A generator that judges, named as for `rag ask`; without it none is asked.",
+)
+@click.option("--embedder", metavar="NAME", help="A catalogued model, a directory, or a hub name.")
+@click.option(
+    "--config",
+    "config_file",
+    metavar="FILE",
+    type=_file,
+    help="Settings to read (default: rag.toml here, if there is one).",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON; of a file, JSON lines.")
+def check_command(
+    claim: str | None,
+    claims_file: Path | None,
+    index: str | None,
+    k: int | None,
+    where: str,
+    entailment: str | None,
+    generator: str | None,
+    embedder: str | None,
+    config_file: Path | None,
+    as_json: bool,
+) -> None:
+    """Say whether the documents support a claim, with what speaks for and against it.
+
+    The exit code is 0 for a supported claim, 3 where the documents do not tell, and 4 for a
+    refuted one; for a file it is 0.
+    """
+    from rag.config import load_config
+
+    if (claim is None) == (claims_file is None):
+        raise click.UsageError("give either a CLAIM or --file FILE")
+    if entailment and generator:
+        raise click.UsageError("give either --entailment or --generator: one of them judges")
+    settings = {
+        "index.path": index,
+        "embedding.model": embedder,
+        "generation.model": generator,
+        "answering.entailment": entailment,
+    }
+    config = load_config(config_file, arguments=settings)
+    claims = _read(claims_file) if claims_file is not None else [("", claim or "")]
+    verdicts = _verdicts(config, claims, k, where, by_generator=generator is not None)
+    if claims_file is None:
+        (verdict,) = verdicts
+        if as_json:
+            output.print_json(verdict)
+        else:
+            _print(verdict)
+        sys.exit(_EXIT_CODES[verdict.label])
+    for (name, _), verdict in zip(claims, verdicts, strict=True):
+        if as_json:
+            named = {"_id": name} if name else {}
+            line = {**named, **output.as_json(verdict)}
+            click.echo(json.dumps(line, ensure_ascii=False))
+        else:
+            click.echo(output.one_line(f"{name}  {verdict.claim}" if name else verdict.claim))
+            _print(verdict)
+            click.echo()
+
+
+def _read(file: Path) -> list[tuple[str, str]]:
+    """The claims of a file, each with its id or an empty one; blank lines are passed over.
+
+    Raises:
+        QuestionError: if it cannot be read, or a line of JSON holds no claim.
+    """
+    try:
+        with click.open_file(str(file), encoding="utf-8-sig") as opened:
+            lines = opened.read().split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise QuestionError(f"{file}: cannot be read: {first_line(error)}") from error
+    numbered = [(at, line) for at, line in enumerate(lines, start=1) if line.strip()]
+    if not numbered:
+        raise QuestionError(f"{file}: holds no claim")
+    return [
+        _entry(line, f"{file}:{at}") if line.lstrip().startswith("{") else ("", line.strip())
+        for at, line in numbered
+    ]
+
+
+def _entry(line: str, place: str) -> tuple[str, str]:
+    try:
+        entry = json.loads(line)
+    except ValueError as error:
+        raise QuestionError(f"{place}: is no JSON: {first_line(error)}") from error
+    text = entry.get("text", entry.get("claim"))
+    if not isinstance(text, str) or not text.strip():
+        raise QuestionError(f"{place}: holds no claim under `text` or `claim`")
+    return str(entry.get("_id", "")), text
+
+
+def _verdicts(
+    config: Config,
+    claims: Sequence[tuple[str, str]],
+    k: int | None,
+    where: str,
+    *,
+    by_generator: bool,
+) -> Iterator[Verdict]:
+    """A verdict for each claim, as it is reached."""
+    from rag.engine import RAG
+
+    # Models are fetched and loaded for the first one.
+    with progress.shown() as show:
+        rag = RAG(config=config, progress=show)
+        first = rag.check(claims[0][1], k, where, by_generator=by_generator)
+    yield first
+    for _, claim in claims[1:]:
+        yield rag.check(claim, k, where, by_generator=by_generator)
+
+
+def _print(verdict: Verdict) -> None:
+    """A verdict with its probability, then what speaks for and against it."""
+    from rich.console import Console
+
+    # Paths and quotes are to be copied: no highlighting, no wrapping of what is piped, no emoji.
+    console = Console(highlight=False, soft_wrap=True, emoji=False)
+    console.print(verdict.label, style=_STYLES[verdict.label], end="")
+    console.print(f" ({verdict.score:.2f}, by {output.one_line(verdict.judge)})", markup=False)
+    for relation in ("for", "against"):
+        for evidence in verdict.evidence:
+            if evidence.relation == relation:
+                place = f"{relation} ({evidence.score:.2f})  {output.one_line(evidence.location)}"
+                console.print(place, markup=False, style="cyan")
+                console.print(f"    “{_shortened(evidence.quote)}”", markup=False, style="dim")
+
+
+def _shortened(quote: str) -> str:
+    joined = output.one_line(" ".join(quote.split()))
+    return joined if len(joined) <= _QUOTE_CHARACTERS else joined[: _QUOTE_CHARACTERS - 1] + "…"
