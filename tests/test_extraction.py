@@ -29,8 +29,10 @@ HITS = [hit(BRIDGE), hit(ZOO, 2, 0.3)]
 @pytest.mark.parametrize(
     ("question", "answer"),
     [
-        ("Who designed the Royal Albert Bridge?", "Isambard Kingdom Brunel"),
-        ("When was the Royal Albert Bridge opened?", "May 1859"),
+        ("Who designed the bridge?", "Isambard Kingdom Brunel"),
+        ("Who opened the bridge?", "Prince Albert"),
+        ("How much did the bridge cost?", "225,000"),
+        ("Which river does the Royal Albert Bridge span?", "River Tamar"),
         ("How many flamingos does the zoo in Basel keep?", "12"),
     ],
 )
