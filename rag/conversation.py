@@ -312,10 +312,9 @@ def _messages(turn: Turn) -> list[Message]:
 def _turns_from(value: Any) -> tuple[Turn, ...]:
     if not isinstance(value, dict) or value.get("format") != _FORMAT:
         raise ValueError("it was not written by `Conversation.save` or `rag chat`")
-    if value.get("version") != _VERSION:
-        raise ValueError(
-            f"it has version {value.get('version')!r}, and this program reads {_VERSION}"
-        )
+    version = value.get("version")
+    if type(version) is not int or version != _VERSION:
+        raise ValueError(f"it has version {version!r}, and this program reads {_VERSION}")
     return tuple(map(_turn_from, _fields(value, {"turns": (list,)}, "the conversation")["turns"]))
 
 

@@ -46,7 +46,7 @@ class Listening:
     """The sample's own RAG, with the history that each question came with."""
 
     def __init__(self, rag: RAG) -> None:
-        self.config = rag.config
+        self.writes = rag.writes
         self.generator = rag.generator
         self.document = rag.document
         self._rag = rag

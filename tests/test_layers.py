@@ -57,7 +57,7 @@ ALLOWED = {
     "evaluation": FOUNDATION | {"config", "engine", "sentences", "index", "grounding"},
     "cli": FOUNDATION
     | {"config", "engine", "models", "evaluation", "conversation", "prompt", "structure"}
-    | {"checking", "entailment", "generation"},
+    | {"generation"},
 }
 
 

@@ -153,9 +153,9 @@ def _verdicts(
     """A verdict for each claim, as it is reached."""
     from rag.engine import RAG
 
-    # Models are fetched and loaded for the first one.
     with progress.shown() as show:
         rag = RAG(config=config, progress=show)
+        # Models are fetched and loaded for the first one.
         first = rag.check(claims[0][1], k, where, by_generator=by_generator)
     yield first
     for _, claim in claims[1:]:

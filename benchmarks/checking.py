@@ -1,0 +1,304 @@
+"""How good `rag check` is, by judge.
+
+    python benchmarks/checking.py DATASET [-k 10] [--every 8] [--entailment NAME] [--fit]
+
+DATASET is a folder in BEIR's layout whose queries.jsonl has claims with a `label`: SUPPORTS,
+REFUTES or NOT_ENOUGH_INFO, as Climate-FEVER's (Diggelmann et al., 2020). Passages come from its
+whole corpus. One half of the claims, by a hash of the id, is for fitting and the other for testing:
+all that is printed is of the test half. The generator is asked about every Nth claim only.
+
+Printed is a Markdown table of macro-F1, one of the confusions of the baseline, and one of made
+claims: sentences of the corpus as they are, negated, with another number, or turned around, and
+sentences about other things. `--fit` first writes the coefficients of the baseline anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import re
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rag import RAG, Hit
+from rag.checking import LABELS, as_question, check, lexicon
+from rag.checking.baseline import features
+from rag.checking.windows import find_windows
+from rag.evaluation import index_corpus, load_dataset
+from rag.sentences import content_words, split_sentences
+
+ROOT = Path(__file__).parent.parent
+COEFFICIENTS = ROOT / "rag" / "checking" / "coefficients.py"
+NAMES = {"SUPPORTS": LABELS[0], "REFUTES": LABELS[1], "NOT_ENOUGH_INFO": LABELS[2]}
+
+# By cross-validation on the fitting half.
+STRENGTH = 0.03
+MADE_WEIGHT = 0.5
+MADE = 40
+
+_AUXILIARY = re.compile(r"\b(?:is|are|was|were|has|have|had|can|could|will|would|does|do|did)\b")
+_NUMBER = re.compile(r"\b\d+(?=[ %.,°])")
+_TURNS = "increase decrease, increased decreased, increasing decreasing, higher lower, rise fall, \
+rising falling, warmer colder, warming cooling, more less, gain loss, larger smaller, \
+faster slower, warmest coldest, highest lowest, growth decline"
+_PAIRS = [pair.split() for pair in _TURNS.split(", ")]
+_OPPOSITE = {a: b for pair in _PAIRS for a, b in (pair, pair[::-1])}
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim with its label, and of what kind it is (`real`, or how it was made)."""
+
+    text: str
+    label: str
+    hits: list[Hit]
+    kind: str = "real"
+
+
+def main() -> None:
+    """Measure the judges, after fitting the baseline where that is asked for."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("dataset", type=Path, metavar="DATASET")
+    parser.add_argument("-k", type=int, default=10, help="passages for a claim")
+    parser.add_argument("--every", type=int, default=8, help="the generator's claims; 0 for none")
+    parser.add_argument("--entailment", default="", help="a model to measure too")
+    parser.add_argument("--fit", action="store_true", help="write the coefficients anew")
+    parser.add_argument("--indexes", type=Path, default=Path("indexes"), help="kept between runs")
+    arguments = parser.parse_args()
+    rag = RAG(
+        arguments.indexes / f"benchmark-{arguments.dataset.name}",
+        settings={"retrieval.top_k": arguments.k},
+    )
+    index_corpus(rag, load_dataset(arguments.dataset))
+    claims = list(read_claims(rag, arguments.dataset, fitting=arguments.fit))
+    made = list(make_claims(rag, fitting=arguments.fit))
+    if arguments.fit:
+        write_coefficients(rag, claims, made)
+        # The new ones are read where nothing has been imported yet.
+        options = [each for each in sys.argv if each != "--fit"]
+        sys.exit(subprocess.run([sys.executable, *options], check=False).returncode)
+    fitting = list(read_claims(rag, arguments.dataset, fitting=True))
+    print_judges(rag, fitting, claims, arguments.every, arguments.entailment)
+    print_made(rag, made)
+
+
+def is_fitting(name: str) -> bool:
+    """Whether something is in the half for fitting, by its id or text."""
+    return hashlib.sha256(name.encode()).digest()[0] % 2 == 0
+
+
+def read_claims(rag: RAG, dataset: Path, *, fitting: bool) -> Iterator[Claim]:
+    """The claims of one half, with the passages for each."""
+    for line in (dataset / "queries.jsonl").read_text(encoding="utf-8").splitlines():
+        entry = json.loads(line)
+        if is_fitting(entry["_id"]) == fitting:
+            yield Claim(
+                entry["text"], NAMES[entry["label"]], rag.search(as_question(entry["text"]))
+            )
+
+
+def make_claims(rag: RAG, *, fitting: bool) -> Iterator[Claim]:
+    """Claims whose verdict is plain, out of sentences of one half."""
+    draw = np.random.default_rng(0)
+    own = sorted(sentences(document.text for document in rag.documents()))
+    files = (ROOT / "data" / "corpus").rglob("*.md")
+    foreign = sorted(sentences(path.read_text(encoding="utf-8") for path in files))
+    for kind, label, source, change in (
+        ("as it is", LABELS[0], own, str),
+        ("negated", LABELS[1], own, negated),
+        ("another number", LABELS[1], own, renumbered),
+        ("turned around", LABELS[1], own, turned),
+        ("about other things", LABELS[2], foreign, str),
+    ):
+        chosen = [sentence for sentence in source if is_fitting(sentence) == fitting]
+        drawn = (chosen[at] for at in draw.permutation(len(chosen)))
+        changed = filter(None, map(change, drawn))
+        for text in islice(changed, MADE):
+            yield Claim(text, label, rag.search(as_question(text)), kind)
+
+
+def sentences(texts: Iterator[str]) -> set[str]:
+    """Sentences of 8 to 28 words."""
+    found = {text[start:end] for text in texts for start, end in split_sentences(text)}
+    return {each for each in found if 8 <= len(each.split()) <= 28 and each.endswith(".")}
+
+
+def negated(sentence: str) -> str | None:
+    """The sentence with `not` after its first auxiliary; None if it has none, or negates."""
+    found = _AUXILIARY.search(sentence)
+    if found is None or lexicon.negated(lexicon.words(sentence)):
+        return None
+    return f"{sentence[: found.end()]} not{sentence[found.end() :]}"
+
+
+def renumbered(sentence: str) -> str | None:
+    """The sentence with another first number."""
+    found = _NUMBER.search(sentence)
+    if found is None:
+        return None
+    return f"{sentence[: found.start()]}{int(found[0]) + 7}{sentence[found.end() :]}"
+
+
+def turned(sentence: str) -> str | None:
+    """The sentence with the opposite of its first word that has one."""
+    for found in re.finditer(r"\w+", sentence):
+        if found[0] in _OPPOSITE:
+            return sentence[: found.start()] + _OPPOSITE[found[0]] + sentence[found.end() :]
+    return None
+
+
+def write_coefficients(rag: RAG, claims: Sequence[Claim], made: Sequence[Claim]) -> None:
+    """Fit the regression, with and without an embedder, and write its coefficients as Python."""
+    tables = {
+        "BY_MEANING": fitted(claims, made, rag),
+        "BY_WORDS": fitted(claims, made, None),
+    }
+    lines = [
+        '"""Coefficients of the baseline, of each verdict: `benchmarks/checking.py --fit`."""',
+        "",
+    ]
+    for name, table in tables.items():
+        lines.append(f"{name} = {{")
+        lines += [
+            f'    "{feature}": ({", ".join(f"{value:.3f}" for value in values)}),'
+            for feature, values in table.items()
+        ]
+        lines += ["}", ""]
+    COEFFICIENTS.write_text("\n".join(lines[:-1]) + "\n", encoding="utf-8")
+    print(f"written: {COEFFICIENTS}", file=sys.stderr)
+
+
+def fitted(
+    claims: Sequence[Claim], made: Sequence[Claim], rag: RAG | None
+) -> dict[str, list[float]]:
+    """Coefficients for features as they are, though the fit is on standardised ones."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
+
+    embedder = rag.embedder if rag else None
+    rows, labels, weights = [], [], []
+    for group, weight in ((claims, 1.0), (made, MADE_WEIGHT)):
+        counts = Counter(claim.label for claim in group)
+        for claim in group:
+            rows.append(features(claim.text, find_windows(claim.text, claim.hits, embedder)))
+            labels.append(LABELS.index(claim.label))
+            # Each verdict weighs the same, and so do all made claims as that share of the real.
+            weights.append(weight * len(claims) / 3 / counts[claim.label])
+    names = list(rows[0])
+    values = np.array([[row[name] for name in names] for row in rows])
+    scaler = StandardScaler().fit(values)
+    model = LogisticRegression(C=STRENGTH, max_iter=5000)
+    model.fit(scaler.transform(values), labels, sample_weight=weights)
+    slopes = model.coef_ / scaler.scale_
+    constants = model.intercept_ - slopes @ scaler.mean_
+    return {"": list(constants), **{name: list(slopes[:, at]) for at, name in enumerate(names)}}
+
+
+def print_judges(
+    rag: RAG, fitting: Sequence[Claim], claims: Sequence[Claim], every: int, entailment: str
+) -> None:
+    """Macro-F1 by judge, and the confusions of the baseline."""
+
+    def verdict(claim: Claim, **judges: Any) -> str:
+        return check(claim.text, claim.hits, rag.document, **judges).label
+
+    def by_baseline(claim: Claim) -> str:
+        return verdict(claim, embedder=rag.embedder)
+
+    most = Counter(claim.label for claim in fitting).most_common(1)[0][0]
+    threshold = best_threshold(fitting)
+    print("| judge | claims | macro-F1 | supported | refuted | not enough | accuracy | ms |")
+    print("| --- " * 8 + "|")
+    print_row("majority", claims, lambda _: most)
+    print_row("word overlap and negation", claims, lambda claim: by_overlap(claim, threshold))
+    print_row("baseline, by words", claims, verdict)
+    told = print_row("baseline", claims, by_baseline)
+    if entailment:
+        from rag.entailment import load_entailment
+
+        model = load_entailment(entailment)
+        print_row(model.name, claims, lambda each: verdict(each, entailment=model,
+                                                           embedder=rag.embedder))  # fmt: skip
+    if every:
+        sample = claims[::every]
+        print_row("baseline", sample, by_baseline)
+        print_row(rag.generator.name, sample, lambda each: verdict(
+            each, generator=rag.generator, embedder=rag.embedder))  # fmt: skip
+    print("\n| is | " + " | ".join(f"told {label}" for label in LABELS) + " |")
+    print("| --- " * 4 + "|")
+    pairs = Counter((claim.label, label) for claim, label in zip(claims, told, strict=True))
+    for label in LABELS:
+        print(f"| {label} | " + " | ".join(str(pairs[label, other]) for other in LABELS) + " |")
+
+
+def print_row(name: str, claims: Sequence[Claim], judge: Callable[[Claim], str]) -> list[str]:
+    """A row of the table of judges; gives what was told."""
+    started = time.perf_counter()
+    told = [judge(claim) for claim in claims]
+    taken = (time.perf_counter() - started) * 1000 / len(claims)
+    scores = f1_scores([claim.label for claim in claims], told)
+    right = np.mean([claim.label == label for claim, label in zip(claims, told, strict=True)])
+    shown = [f"{np.mean(scores):.3f}", *(f"{score:.3f}" for score in scores), f"{right:.3f}"]
+    print(f"| {name} | {len(claims)} | {' | '.join(shown)} | {taken:.0f} |", flush=True)
+    return told
+
+
+def f1_scores(labels: Sequence[str], told: Sequence[str]) -> list[float]:
+    """F1 of each verdict."""
+    pairs = Counter(zip(labels, told, strict=True))
+    right = {label: pairs[label, label] for label in LABELS}
+    sizes = Counter(labels) + Counter(told)
+    return [2 * right[label] / max(1, sizes[label]) for label in LABELS]
+
+
+def by_overlap(claim: Claim, threshold: float) -> str:
+    """Supported if a passage holds enough of the claim's words, refuted if it negates otherwise."""
+    words = content_words(claim.text)
+    share, text = max(
+        (len(words & content_words(hit.text)) / max(1, len(words)), hit.text) for hit in claim.hits
+    )
+    if share < threshold:
+        return LABELS[2]
+    one, other = (lexicon.negated(lexicon.words(each)) for each in (claim.text, text))
+    return LABELS[one != other]
+
+
+def best_threshold(claims: Sequence[Claim]) -> float:
+    """The share of words that gives the best macro-F1."""
+    labels = [claim.label for claim in claims]
+
+    def quality(threshold: float) -> float:
+        return float(np.mean(f1_scores(labels, [by_overlap(each, threshold) for each in claims])))
+
+    return max((at / 20 for at in range(21)), key=quality)
+
+
+def print_made(rag: RAG, made: Sequence[Claim]) -> None:
+    """The share of right verdicts by kind of made claim."""
+    print("\n| a sentence | claims | is | told so | told otherwise |")
+    print("| --- " * 5 + "|")
+    for kind in dict.fromkeys(claim.kind for claim in made):
+        group = [claim for claim in made if claim.kind == kind]
+        told: Counter[str] = Counter(
+            check(claim.text, claim.hits, rag.document, embedder=rag.embedder).label
+            for claim in group
+        )
+        label = group[0].label
+        others = ", ".join(f"{each} {count}" for each, count in told.items() if each != label)
+        print(f"| {kind} | {len(group)} | {label} | {told[label]} | {others} |")
+
+
+if __name__ == "__main__":
+    main()
