@@ -60,7 +60,9 @@ def test_quotes_of_the_small_model_are_exact_too(sample: RAG, embedder: Embedder
     settings = {"generation.max_tokens": 40, "answering.way": "generate"}
     rag = RAG(sample.path, embedder=embedder, settings=settings)
     answers = [rag.ask(q["text"]) for q in QUESTIONS[:12:2]]
-    for answer in answers:
+    written = [answer for answer in answers if answer.way == "generate"]
+    assert len(written) >= 4
+    for answer in written:
         assert_quotes_are_exact(rag, answer)
         assert answer.model == "smollm2-135m-instruct"
         assert answer.timings["first_token"] > 0

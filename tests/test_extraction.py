@@ -75,6 +75,9 @@ def test_without_passages_there_is_nothing() -> None:
         ("Why did it fail?", "why", ""),
         ("How does it work?", "how", ""),
         ("Is it exact?", "whether", ""),
+        ("What is reward hacking?", "definition", ""),
+        ("What is the key-value cache?", "definition", ""),
+        ("What is the capital of France?", "what", ""),
         ("Which type of theatre was the best?", "what", "theatre"),
     ],
 )

@@ -62,8 +62,9 @@ def extract(question: Question, sentences: Sequence[Candidate]) -> Extract | Non
     """The span that answers, or the best sentence where none is clear; None without any."""
     if not sentences or not (sentences[0].direct or sentences[0].around):
         return None
-    # No span says yes or no.
-    span = best_span(question, sentences) if question.asked != "whether" else None
+    # No span says yes or no, or what something is.
+    whole = question.asked in ("whether", "definition")
+    span = None if whole else best_span(question, sentences)
     if span is None or span.agreement < CLEAR:
         best = sentences[0]
         return Extract(best.number, best.start, best.end, best.text, best.start, best.end, 0.0)

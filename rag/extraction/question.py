@@ -9,7 +9,7 @@ from typing import Literal
 from rag.extraction.words import tokens
 from rag.sentences import content_words, stem
 
-Asked = Literal["number", "date", "person", "place", "why", "how", "whether", "what"]
+Asked = Literal["number", "date", "person", "place", "why", "how", "whether", "definition", "what"]
 
 _WHAT = r"\b(?:what|which) (?:{})\b"
 _KINDS: tuple[tuple[Asked, str], ...] = (
@@ -36,6 +36,10 @@ _KINDS: tuple[tuple[Asked, str], ...] = (
     ("why", r"\bwhy\b"),
     ("how", r"\bhow\b"),
     ("whether", r"^(?:is|are|was|were|do|does|did|can|could|has|have|had|will|would|may|must)\b"),
+)
+# "What is reward hacking?": a name, and nothing that is asked of it.
+_DEFINITION = re.compile(
+    r"what(?: is|'s| are| was| were) (?:an? |the )?([\w'’-]+(?: [\w'’-]+){0,3}) ?\?*"
 )
 # "which ancient city was", "what type of theatre did": the noun after the question word.
 _HEAD = re.compile(
@@ -67,6 +71,9 @@ def read_question(text: str) -> Question:
     low = text.lower().strip()
     asked: Asked = next((asked for asked, pattern in _KINDS if re.search(pattern, low)), "what")
     found = tokens(text)
+    named = _DEFINITION.fullmatch(low)
+    if named and not any(token.is_function for token in tokens(named[1])):
+        asked = "definition"
     match = _HEAD.search(text)
     nouns = (
         [stem(word.lower()) for word in match[1].split() if content_words(word)] if match else []
