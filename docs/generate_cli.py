@@ -29,6 +29,8 @@ def page() -> str:
     sections = [HEAD]
     context = click.Context(cli, info_name="rag")
     for path, command in _commands(cli, "rag"):
+        # A command keeps the help option of the first context that it was shown in.
+        command._help_option = None
         shown = click.Context(
             command, info_name=path, max_content_width=80, help_option_names=["-h", "--help"]
         )
