@@ -11,8 +11,9 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from rag.errors import GenerationError, StoreError
+from rag.errors import GenerationError
 from rag.grounding import Ground, Grounding
+from rag.quoting import checked_quote
 from rag.sentences import content_words, split_sentences
 from rag.types import NO_ANSWER, Answer, Citation, Document, Hit, Prompt, Sentence
 
@@ -329,12 +330,6 @@ def _citations(
 
 def _citation(hit: Hit, evidence: Ground, document: Document) -> Citation:
     start, end = hit.start + evidence.start, hit.start + evidence.end
-    quote = document.text[start:end]
-    if quote != hit.text[evidence.start : evidence.end]:
-        raise StoreError(
-            f"{hit.source}: its passage at {hit.start}-{hit.end} is not what the stored "
-            "document holds there: index it again with `rag index --rebuild`"
-        )
     return Citation(
         number=evidence.number,
         document_id=document.id,
@@ -344,7 +339,7 @@ def _citation(hit: Hit, evidence: Ground, document: Document) -> Citation:
         heading=document.heading_at(start),
         start=start,
         end=end,
-        quote=quote,
+        quote=checked_quote(hit, evidence.start, evidence.end, document),
     )
 
 

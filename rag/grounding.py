@@ -7,12 +7,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from rag.injection import orders
-from rag.sentences import content_words, split_sentences
+from rag.injection import orders, telling_windows
+from rag.sentences import content_words
 
 if TYPE_CHECKING:
     from rag.types import Embedder, EntailmentModel, Hit
@@ -120,23 +119,15 @@ class Grounding:
         return frozenset().union(*(_same(word) for text in texts for word in _WORD.findall(text)))
 
     @cached_property
+    def _orders(self) -> list[list[tuple[int, int]]]:
+        return [orders(hit.text) for hit in self._hits]
+
+    @cached_property
     def _windows(self) -> list[_Window]:
         found = []
         for number, hit in enumerate(self._hits, start=1):
-            barred = orders(hit.text)
-            # A heading names what follows it and bears nothing out.
-            spans = [
-                (start, end)
-                for start, end in split_sentences(hit.text)
-                if hit.text[start] != "#" and not any(a < end and start < b for a, b in barred)
-            ]
             # A claim often joins a pronoun to what it stands for in the sentence before.
-            joined = [
-                (a[0], b[1])
-                for a, b in pairwise(spans)
-                if not any(start < b[1] and a[0] < end for start, end in barred)
-            ]
-            for start, end in spans + joined:
+            for start, end in telling_windows(hit.text):
                 text = hit.text[start:end]
                 facts = frozenset().union(*(_same(word) for word in _WORD.findall(text)))
                 found.append(_Window(number, start, end, text, content_words(text), facts))
@@ -150,8 +141,8 @@ class Grounding:
         pattern = re.compile(r"\s+".join(map(re.escape, words)) + r"\.?")
         found = []
         for number, hit in enumerate(self._hits, start=1):
-            barred = orders(hit.text)
             for match in pattern.finditer(hit.text):
+                barred = self._orders[number - 1]
                 if not any(a < match.end() and match.start() < b for a, b in barred):
                     found.append(Ground(number, match.start(), match.end(), 1.0))
                     break
@@ -166,7 +157,7 @@ class Grounding:
             rows = self._entailment.entail([(window.text, claim) for _, window in likely])
             supports = [float(row[0]) for row in rows]
         else:
-            supports = [support(values) for values in self.measures(sentence)]
+            supports = [support(each) for each in self._measured(sentence, words, likely)]
         return [
             Ground(window.number, window.start, window.end, support)
             for (_, window), support in zip(likely, supports, strict=True)
@@ -179,7 +170,11 @@ class Grounding:
         window holds, and the `cosine` of the two. Without an embedder there are none.
         """
         words = content_words(sentence) - _FRAMING
-        likely = self._likely(words)
+        return self._measured(sentence, words, self._likely(words))
+
+    def _measured(
+        self, sentence: str, words: frozenset[str], likely: Sequence[tuple[float, _Window]]
+    ) -> list[dict[str, float]]:
         if self._embedder is None or not likely:
             return []
         texts = [self._in_context(sentence, words), *(window.text for _, window in likely)]

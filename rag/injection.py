@@ -14,6 +14,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 from rag.sentences import split_sentences
 
@@ -272,6 +273,23 @@ def orders(text: str) -> list[tuple[int, int]]:
     for left, unit, right in zip(units, units[1:], units[2:], strict=False):
         unit.order |= left.order and right.order and left.paragraph == right.paragraph
     return [(unit.start, unit.end) for unit in units if unit.order]
+
+
+def telling_sentences(text: str) -> list[tuple[int, int]]:
+    """Spans of the sentences of `text` that may be evidence: no headings, nothing in `orders`."""
+    barred = orders(text)
+    return [
+        (start, end)
+        for start, end in split_sentences(text)
+        if text[start] != "#" and not any(a < end and start < b for a, b in barred)
+    ]
+
+
+def telling_windows(text: str) -> list[tuple[int, int]]:
+    """The `telling_sentences`, then each two that follow one another in `text` as one span."""
+    spans = telling_sentences(text)
+    joined = [(a[0], b[1]) for a, b in pairwise(spans) if not text[a[1] : b[0]].strip()]
+    return spans + joined
 
 
 def _paragraphs(text: str) -> Iterator[tuple[int, int]]:

@@ -279,9 +279,9 @@ class Answer:
     then the part that had arrived. `timings` are in milliseconds.
 
     `way` is how the text came about. `answerability` is the probability, before anything was
-    written, that the passages hold an answer; `confidence` is the same with the answer at hand:
-    below the threshold of the settings the answer abstains. `data` is the text as JSON, where a
-    schema was given.
+    written, that the passages hold an answer: below the threshold of the settings the answer
+    abstains. `confidence` is that times the support of what was written. `data` is the text as
+    JSON, where a schema was given.
     """
 
     question: str

@@ -42,8 +42,9 @@ ALLOWED = {
     "structure": {"errors"},
     "prompt": FOUNDATION | {"injection", "normalization"},
     "generation": FOUNDATION | {"config", "models", "extraction"},
-    "citations": FOUNDATION | {"sentences", "grounding", "extraction"},
-    "checking": FOUNDATION | {"sentences", "injection", "prompt"},
+    "citations": FOUNDATION | {"sentences", "grounding", "extraction", "quoting"},
+    "quoting": FOUNDATION,
+    "checking": FOUNDATION | {"sentences", "injection", "prompt", "quoting"},
     "answering": FOUNDATION
     | {"config", "sentences", "extraction", "grounding", "prompt", "citations", "structure"},
     "conversation": FOUNDATION | {"config", "expansion"},

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
-from rag.errors import StoreError
-from rag.injection import orders
-from rag.sentences import content_words, split_sentences
+from rag.injection import telling_windows
+from rag.quoting import checked_quote
+from rag.sentences import content_words
 from rag.types import Document, Embedder, Evidence, Hit
 
 _MOST = 24
@@ -59,7 +58,7 @@ def find_windows(claim: str, hits: Sequence[Hit], embedder: Embedder | None = No
 
     Headings, and sentences that give orders to a model, are in no window.
     """
-    spans = [(hit, start, end) for hit in hits for start, end in _spans(hit.text)]
+    spans = [(hit, start, end) for hit in hits for start, end in telling_windows(hit.text)]
     texts = [hit.text[start:end] for hit, start, end in spans]
     words = content_words(claim)
     held = [content_words(text) for text in texts]
@@ -84,12 +83,6 @@ def as_evidence(window: Window, supports: bool, score: float, document: Document
         StoreError: if the hit is not what its document holds at its place.
     """
     start, end = window.hit.start + window.start, window.hit.start + window.end
-    quote = document.text[start:end]
-    if quote != window.text:
-        raise StoreError(
-            f"{window.hit.source}: its passage at {window.hit.start}-{window.hit.end} is not what "
-            "the stored document holds there: index it again with `rag index --rebuild`"
-        )
     return Evidence(
         relation="for" if supports else "against",
         score=score,
@@ -100,20 +93,8 @@ def as_evidence(window: Window, supports: bool, score: float, document: Document
         heading=document.heading_at(start),
         start=start,
         end=end,
-        quote=quote,
+        quote=checked_quote(window.hit, window.start, window.end, document),
     )
-
-
-def _spans(text: str) -> Iterator[tuple[int, int]]:
-    ordered = orders(text)
-    kept = [
-        None
-        if text[start] == "#" or any(start < last and first < end for first, last in ordered)
-        else (start, end)
-        for start, end in split_sentences(text)
-    ]
-    yield from (span for span in kept if span)
-    yield from ((one[0], other[1]) for one, other in pairwise(kept) if one and other)
 
 
 def _coverages(words: frozenset[str], held: Sequence[frozenset[str]]) -> list[float]:

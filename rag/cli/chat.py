@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rag.cli import output, progress
+from rag.cli.options import config_option, embedder_option, index_option, k_option
 from rag.errors import QuestionError, RagError
 
 if TYPE_CHECKING:
@@ -44,8 +45,8 @@ class _Chat:
 
 
 @click.command("chat")
-@click.option("--index", metavar="DIR", help="The index folder (default: indexes/default).")
-@click.option("-k", type=click.IntRange(min=1), help="How many passages to retrieve (default: 5).")
+@index_option
+@k_option
 @click.option(
     "--where",
     metavar="FILTER",
@@ -59,14 +60,8 @@ class _Chat:
     "is not borne out (auto).",
 )
 @click.option("--generator", metavar="NAME", help="What writes the answers; as for `rag ask`.")
-@click.option("--embedder", metavar="NAME", help="A catalogued model, a directory, or a hub name.")
-@click.option(
-    "--config",
-    "config_file",
-    metavar="FILE",
-    type=_file,
-    help="Settings to read (default: rag.toml here, if there is one).",
-)
+@embedder_option
+@config_option
 @click.option(
     "--session",
     type=_file,
@@ -194,7 +189,7 @@ def _ask(chat: _Chat, question: str) -> bool:
             _tell_asked_as(stream.question, stream.standalone)
         for piece in stream:
             if not chat.as_json:
-                click.echo(_shown(piece), nl=False)
+                click.echo(output.for_terminal(piece), nl=False)
     answer = stream.answer
     chat.asked_with = (chat.k, chat.where)
     if chat.as_json:
@@ -272,9 +267,9 @@ def _history(chat: _Chat, _: str) -> None:
         return
     stale = chat.conversation.stale()
     for number, turn in enumerate(turns, start=1):
-        click.secho(f"{number}. {_shown(turn.question)}", bold=True)
+        click.secho(f"{number}. {output.for_terminal(turn.question)}", bold=True)
         _tell_asked_as(turn.question, turn.standalone)
-        click.echo(_shown(turn.text))
+        click.echo(output.for_terminal(turn.text))
         for each in stale:
             if each.turn is turn:
                 _print_stale(each)
@@ -365,7 +360,7 @@ def _tell_asked_as(question: str, standalone: str) -> None:
 def _print_support(answer: Answer) -> None:
     for sentence in answer.sentences:
         marks = "".join(f"[{number}]" for number in sentence.citations) or "-"
-        click.echo(f"{sentence.support:.2f} {marks:<8} {_shown(sentence.text)}")
+        click.echo(f"{sentence.support:.2f} {marks:<8} {output.for_terminal(sentence.text)}")
         if sentence.flagged:
             flagged = ", ".join(map(output.one_line, sentence.flagged))
             click.secho(f"     in no passage: {flagged}", fg="yellow")
@@ -393,7 +388,3 @@ def _note(text: str) -> None:
 
 def _complain(reason: str) -> None:
     click.echo("rag: " + output.one_line(" ".join(reason.split())), err=True)
-
-
-def _shown(text: str) -> str:
-    return output.for_terminal(text)

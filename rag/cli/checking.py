@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from rag.cli import output, progress
+from rag.cli.options import config_option, embedder_option, index_option, where_option
 from rag.errors import QuestionError, first_line
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 _EXIT_CODES = {"supported": 0, "not enough information": 3, "refuted": 4}
 _STYLES = {"supported": "green", "not enough information": "yellow", "refuted": "red"}
-_QUOTE_CHARACTERS = 240
 
 _file = click.Path(dir_okay=False, path_type=Path)
 
@@ -34,14 +34,9 @@ _file = click.Path(dir_okay=False, path_type=Path)
     help="Check many claims: one a line, or JSON lines with `text` or `claim`, and `_id` if they "
     "have one; - reads them from standard input.",
 )
-@click.option("--index", metavar="DIR", help="The index folder (default: indexes/default).")
+@index_option
 @click.option("-k", type=click.IntRange(min=1), help="How many passages to retrieve (default: 10).")
-@click.option(
-    "--where",
-    metavar="FILTER",
-    default="",
-    help='Of documents that are so only: `path:docs/** type:pdf after:2024-01 title~"lease"`.',
-)
+@where_option
 @click.option(
     "--entailment",
     metavar="NAME",
@@ -52,14 +47,8 @@ _file = click.Path(dir_okay=False, path_type=Path)
     metavar="NAME",
     help="A generator that judges, named as for `rag ask`; without it none is asked.",
 )
-@click.option("--embedder", metavar="NAME", help="A catalogued model, a directory, or a hub name.")
-@click.option(
-    "--config",
-    "config_file",
-    metavar="FILE",
-    type=_file,
-    help="Settings to read (default: rag.toml here, if there is one).",
-)
+@embedder_option
+@config_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; of a file, JSON lines.")
 def check_command(
     claim: str | None,
@@ -164,10 +153,7 @@ def _verdicts(
 
 def _print(verdict: Verdict) -> None:
     """A verdict with its probability, then what speaks for and against it."""
-    from rich.console import Console
-
-    # Paths and quotes are to be copied: no highlighting, no wrapping of what is piped, no emoji.
-    console = Console(highlight=False, soft_wrap=True, emoji=False)
+    console = output.text_console()
     console.print(verdict.label, style=_STYLES[verdict.label], end="")
     console.print(f" ({verdict.score:.2f}, by {output.one_line(verdict.judge)})", markup=False)
     for relation in ("for", "against"):
@@ -175,9 +161,6 @@ def _print(verdict: Verdict) -> None:
             if evidence.relation == relation:
                 place = f"{relation} ({evidence.score:.2f})  {output.one_line(evidence.location)}"
                 console.print(place, markup=False, style="cyan")
-                console.print(f"    “{_shortened(evidence.quote)}”", markup=False, style="dim")
-
-
-def _shortened(quote: str) -> str:
-    joined = output.one_line(" ".join(quote.split()))
-    return joined if len(joined) <= _QUOTE_CHARACTERS else joined[: _QUOTE_CHARACTERS - 1] + "…"
+                console.print(
+                    f"    “{output.shortened(evidence.quote)}”", markup=False, style="dim"
+                )

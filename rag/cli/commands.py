@@ -19,6 +19,14 @@ from rag.cli import output, progress
 from rag.cli.chat import chat_command
 from rag.cli.checking import check_command
 from rag.cli.evaluation import evaluation_command
+from rag.cli.options import (
+    config_option,
+    embedder_option,
+    index_option,
+    json_option,
+    k_option,
+    where_option,
+)
 from rag.cli.prompts import prompts as prompts_command
 from rag.errors import RagError
 
@@ -32,26 +40,11 @@ _INTERRUPTED = 130
 _SPAN = re.compile(r"(.+):(\d+)-(\d+)", re.DOTALL)
 
 
-_index_option = click.option(
-    "--index", metavar="DIR", help="The index folder (default: indexes/default)."
-)
-_embedder_option = click.option(
-    "--embedder", metavar="NAME", help="A catalogued model, a directory, or a hub name."
-)
 _generator_option = click.option(
     "--generator",
     metavar="NAME",
     help="`extractive`, a catalogued model, a GGUF file, a directory, a hub name, "
     "or the URL of an OpenAI-compatible server.",
-)
-_k_option = click.option(
-    "-k", type=click.IntRange(min=1), help="How many passages to retrieve (default: 5)."
-)
-_where_option = click.option(
-    "--where",
-    metavar="FILTER",
-    default="",
-    help='Of documents that are so only: `path:docs/** type:pdf after:2024-01 title~"lease"`.',
 )
 _mode_option = click.option(
     "--mode",
@@ -74,14 +67,6 @@ _way_option = click.option(
     type=click.Choice(["auto", "generate", "extract"]),
     help="Answers written by the generator, quoted from the passages, or (default) written where "
     "the passages bear it out and quoted otherwise.",
-)
-_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-_config_option = click.option(
-    "--config",
-    "config_file",
-    metavar="FILE",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Settings to read (default: rag.toml here, if there is one).",
 )
 
 
@@ -119,9 +104,9 @@ def _choosing(command: Callable[..., None]) -> Callable[..., None]:
 
 @cli.command()
 @click.argument("paths", nargs=-1, metavar="[PATH]...")
-@_index_option
-@_embedder_option
-@_config_option
+@index_option
+@embedder_option
+@config_option
 @click.option("--rebuild", is_flag=True, help="Forget everything first; takes on new settings.")
 @click.option("--watch", is_flag=True, help="Then go on, and index again whenever a file changes.")
 @_choosing
@@ -166,9 +151,9 @@ def index(
 
 @cli.command()
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
-@_index_option
-@_embedder_option
-@_config_option
+@index_option
+@embedder_option
+@config_option
 @_choosing
 def add(
     paths: tuple[str, ...],
@@ -194,9 +179,9 @@ def add(
 
 @cli.command()
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
-@_index_option
-@_config_option
-@_json_option
+@index_option
+@config_option
+@json_option
 def remove(
     paths: tuple[str, ...], index: str | None, config_file: Path | None, as_json: bool
 ) -> None:
@@ -214,9 +199,9 @@ def remove(
 
 @cli.command()
 @click.argument("paths", nargs=-1, metavar="[PATH]...")
-@_index_option
-@_config_option
-@_json_option
+@index_option
+@config_option
+@json_option
 def status(
     paths: tuple[str, ...], index: str | None, config_file: Path | None, as_json: bool
 ) -> None:
@@ -230,9 +215,9 @@ def status(
 
 @cli.command()
 @click.argument("document", metavar="DOC[:START-END]")
-@_index_option
-@_config_option
-@_json_option
+@index_option
+@config_option
+@json_option
 def show(document: str, index: str | None, config_file: Path | None, as_json: bool) -> None:
     """Print a stored document, or a passage of it in its section.
 
@@ -254,9 +239,9 @@ def show(document: str, index: str | None, config_file: Path | None, as_json: bo
 
 @cli.command()
 @click.argument("question")
-@_index_option
-@_k_option
-@_where_option
+@index_option
+@k_option
+@where_option
 @_mode_option
 @_rerank_option
 @_context_option
@@ -267,10 +252,10 @@ def show(document: str, index: str | None, config_file: Path | None, as_json: bo
     help="How much variety counts against nearness (default: 0).",
 )
 @click.option("--explain", is_flag=True, help="Show how each hit came to its place.")
-@_embedder_option
+@embedder_option
 @_generator_option
-@_config_option
-@_json_option
+@config_option
+@json_option
 def search(
     question: str,
     index: str | None,
@@ -323,9 +308,9 @@ def search(
     metavar="PATH",
     help="Bring the index to the state of PATH first; may be given more than once.",
 )
-@_index_option
-@_k_option
-@_where_option
+@index_option
+@k_option
+@where_option
 @_mode_option
 @_rerank_option
 @_context_option
@@ -338,9 +323,9 @@ def search(
     type=click.Path(dir_okay=False, path_type=Path),
     help="Answer with JSON that follows this JSON schema.",
 )
-@_embedder_option
-@_config_option
-@_json_option
+@embedder_option
+@config_option
+@json_option
 def ask(
     question: str,
     docs: tuple[str, ...],
@@ -401,9 +386,9 @@ def ask(
 
 
 @cli.command()
-@_index_option
-@_config_option
-@_json_option
+@index_option
+@config_option
+@json_option
 def info(index: str | None, config_file: Path | None, as_json: bool) -> None:
     """Say what the index holds and with what it was built."""
     facts = _open(index, config_file, None, {}).info()

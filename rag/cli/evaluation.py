@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from rag.cli import evaluation_tables, output, progress
+from rag.cli.options import config_option, embedder_option, json_option
 
 if TYPE_CHECKING:
     from rag.config import Config
@@ -92,15 +93,9 @@ _file = click.Path(dir_okay=False, path_type=Path)
     help="Which passages questions are made for.",
 )
 @click.option("--generator", metavar="NAME", help="What writes the questions; as for `rag ask`.")
-@click.option("--embedder", metavar="NAME", help="A catalogued model, a directory, or a hub name.")
-@click.option(
-    "--config",
-    "config_file",
-    metavar="FILE",
-    type=_file,
-    help="Settings to read (default: rag.toml here, if there is one).",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@embedder_option
+@config_option
+@json_option
 def evaluation_command(
     dataset: Path | None,
     index: str | None,

@@ -92,14 +92,14 @@ def print_status(status: IndexStatus) -> None:
 
 def print_hits(hits: Sequence[Hit]) -> None:
     """Passages in order, each with its place and score."""
-    console = _console()
+    console = text_console()
     for hit in hits:
         _print_hit(console, hit)
 
 
 def print_explanation(found: Explanation) -> None:
     """Passages in order, each with its rank and score in every stage, and what the stages took."""
-    console = _console()
+    console = text_console()
     console.print(f"looked for: {', '.join(found.words) or 'no words'}", markup=False)
     if found.related:
         words = ", ".join(
@@ -124,7 +124,7 @@ def _print_hit(console: Console, hit: Hit) -> None:
     cosines = [f", cosine {stage.score:.2f}" for stage in hit.trace if stage.name == "dense"]
     near = "".join(cosines) if len(hit.trace) > 1 else ""
     console.print(f"{hit.location}  ({hit.score:.3f}{near})", markup=False, style="cyan")
-    shown = _shortened(hit.text) if hit.window is None else for_terminal(hit.text.strip())
+    shown = shortened(hit.text) if hit.window is None else for_terminal(hit.text.strip())
     console.print(shown, markup=False, style="dim")
     if hit.duplicates:
         more = f" and {len(hit.duplicates) - 3:,} more" if len(hit.duplicates) > 3 else ""
@@ -134,7 +134,7 @@ def _print_hit(console: Console, hit: Hit) -> None:
 
 def print_document(document: Document, span: tuple[int, int] | None) -> None:
     """A document, or the passage at `span` in its section."""
-    console = _console()
+    console = text_console()
     console.print(document.source, markup=False, style="cyan")
     facts = {"title": document.title, "type": document.media_type, **document.metadata}
     for name, value in facts.items():
@@ -157,7 +157,7 @@ def print_document(document: Document, span: tuple[int, int] | None) -> None:
 
 def print_sources(answer: Answer) -> None:
     """What an answer rests on, and what of it rests on nothing."""
-    console = _console()
+    console = text_console()
     if answer.citations:
         console.print()
     for citation in answer.citations:
@@ -174,7 +174,7 @@ def print_sources(answer: Answer) -> None:
     if answer.abstained and answer.prompt.hits:
         nearest = answer.prompt.hits[0]
         console.print(f"\nNearest: {nearest.location}", markup=False, style="cyan")
-        console.print(f"    “{_shortened(nearest.text)}”", markup=False, style="dim")
+        console.print(f"    “{shortened(nearest.text)}”", markup=False, style="dim")
     if answer.prompt.left_out:
         console.print(
             f"{len(answer.prompt.left_out)} passages did not fit into the prompt", style="dim"
@@ -212,15 +212,17 @@ def _print_failed(problems: Sequence[Problem]) -> None:
 
 def _print_citation(console: Console, citation: Citation) -> None:
     console.print(f"[{citation.number}] {citation.location}", markup=False, style="cyan")
-    console.print(f"    “{_shortened(citation.quote)}”", markup=False, style="dim")
+    console.print(f"    “{shortened(citation.quote)}”", markup=False, style="dim")
 
 
-def _shortened(text: str) -> str:
+def shortened(text: str) -> str:
+    """A quote on one line, cut where it is long."""
     joined = one_line(" ".join(text.split()))
     return joined if len(joined) <= _QUOTE_CHARACTERS else joined[: _QUOTE_CHARACTERS - 1] + "…"
 
 
-def _console() -> Console:
+def text_console() -> Console:
+    """A console for text that is to be copied."""
     from rich.console import Console
 
     # Paths and quotes are to be copied: no highlighting, no wrapping of what is piped, no emoji.

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from rag.cli.options import config_option
 from rag.types import Chunk, Hit
 
 _QUESTION = "When was the bridge built?"
@@ -21,13 +22,7 @@ _HIT = Hit(Chunk(0, "", _TEXT, 0, len(_TEXT), 0), 1.0, 1, "bridge.md", "The brid
     type=click.Path(file_okay=False, path_type=Path),
     help="Write the built-in templates into DIR, to change them there.",
 )
-@click.option(
-    "--config",
-    "config_file",
-    metavar="FILE",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Settings to read (default: rag.toml here, if there is one).",
-)
+@config_option
 def prompts(target: Path | None, config_file: Path | None) -> None:
     """Show the templates in use and a prompt made of them, or copy the built-in ones."""
     from rag.config import GenerationConfig, load_config

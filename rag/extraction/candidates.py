@@ -10,8 +10,8 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from rag.extraction.question import Question
-from rag.injection import orders
-from rag.sentences import content_words, split_sentences
+from rag.injection import telling_sentences
+from rag.sentences import content_words
 
 if TYPE_CHECKING:
     from rag.types import Embedder, Hit
@@ -89,12 +89,7 @@ def candidates(
 
 def _sentences(number: int, hit: Hit) -> list[Candidate]:
     text = hit.text
-    barred = orders(text)
-    spans = [
-        (start, end)
-        for start, end in split_sentences(text)
-        if text[start] != "#" and not any(a < end and start < b for a, b in barred)
-    ]
+    spans = telling_sentences(text)
     words = [content_words(text[start:end]) for start, end in spans]
     context = content_words(" ".join((text, hit.title, *hit.chunk.heading)))
     beside = [frozenset[str]() for _ in spans]
