@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 
 from rag.errors import FilterError, QuestionError
 from rag.filters import And, Filter, Not, Or, algebra, matches, parse_filter
-from rag.index import FileRecord, Index, Manifest
+from rag.index import FileRecord, Index, Manifest, database
 from rag.index.filtering import chunk_ids
-from rag.index.schema import connect
 from rag.types import Chunk, Document
 
 DIM = 4
@@ -55,7 +54,7 @@ def build(directory: Path, documents: list[tuple[Document, list[Chunk]]]) -> Ind
 
 
 def by_sql(index: Index, *filters: Filter) -> list[list[int]]:
-    with closing(connect(index.directory)) as connection:
+    with database.reading(index.directory) as connection:
         found = [chunk_ids(connection, each) for each in filters]
     assert all(ids.dtype == np.int64 for ids in found)
     return [ids.tolist() for ids in found]
@@ -610,7 +609,7 @@ def test_what_was_removed_is_not_found(tmp_path: Path) -> None:
 def test_a_statement_may_be_at_work_on_the_connection(large: Index) -> None:
     wanted = parse_filter("path:docs/**")
     assert wanted is not None
-    with closing(connect(large.directory)) as connection:
+    with database.reading(large.directory) as connection:
         running = connection.execute("SELECT id FROM chunks")
         for row, _ in zip(running, range(3), strict=False):
             assert len(chunk_ids(connection, wanted)) == 200, row
@@ -618,7 +617,7 @@ def test_a_statement_may_be_at_work_on_the_connection(large: Index) -> None:
 
 def test_metadata_that_is_no_strict_json_is_read(tmp_path: Path) -> None:
     index = build(tmp_path, [(each, [chunk(each)]) for each in [document("a")]])
-    with closing(connect(tmp_path)) as connection:
+    with closing(database.open_to_write(tmp_path)) as connection:
         odd = '{"n": NaN, "big": 1000000000000000000000000, "limit": -Infinity, "year": 2020}'
         connection.execute("UPDATE documents SET metadata = ?", (odd,))
     passing = ["meta.year:2020", "meta.big>=1e23", "meta.limit<0", "meta.n!=1", "-after:1000"]

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
-import sqlite3
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rag import StoreError
-from rag.index import FileRecord, Index, Manifest, StoredRoot, Writer
+from rag.index import FileRecord, Index, Manifest, StoredRoot, Writer, database
 from rag.index.writer import _STALE_ROWS
 from rag.types import Chunk, Document, Problem
 
@@ -331,16 +331,17 @@ def test_a_full_disk_leaves_the_old_caches(
     generator = np.random.default_rng(8)
     expected = {"a": unit(generator, 300)}
     write(Index(tmp_path), expected)
-    monkeypatch.setattr(f"rag.index.{room}.sync_directory", _no_space)
+
+    def no_space(when: str, step: str, path: Path) -> None:
+        if (when, step) == ("before", "sync") and path.name.startswith(room):
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("rag.index.files.fault", no_space)
     with pytest.raises(StoreError, match="No space left"):
         write(Index(tmp_path), {"b": unit(generator, 300)})
     monkeypatch.undo()
     assert len(found(Index(tmp_path), unit(generator, 1)[0], 1000)) == taken
     assert Index(tmp_path).counts()["chunks"] == taken
-
-
-def _no_space(_: Path) -> None:
-    raise OSError(28, "No space left on device")
 
 
 def test_threads_read_while_one_writes(tmp_path: Path) -> None:
@@ -374,11 +375,11 @@ def test_what_is_no_index_is_named(tmp_path: Path) -> None:
         Index(tmp_path / "none").counts()
     assert not (tmp_path / "none").exists()
     (tmp_path / "index.sqlite").write_bytes(b"not a database at all" * 100)
-    with pytest.raises(StoreError, match=r"index\.sqlite: cannot be opened as an index"):
+    with pytest.raises(StoreError, match=r"index\.sqlite: cannot be read: it is not a database"):
         Index(tmp_path).counts()
     (tmp_path / "index.sqlite").unlink()
     write(Index(tmp_path), {"a": unit(np.random.default_rng(7), 1)})
-    with sqlite3.connect(tmp_path / "index.sqlite") as connection:
+    with closing(database.open_to_write(tmp_path)) as connection:
         connection.execute("UPDATE manifest SET value = '99' WHERE key = 'format'")
     with pytest.raises(StoreError, match="format 99"):
         Index(tmp_path).counts()

@@ -7,7 +7,6 @@ import os
 import random
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
@@ -20,7 +19,7 @@ import numpy as np
 import pytest
 
 from rag import RAG
-from rag.index import Index
+from rag.index import Index, database
 from rag.lexical import parse_question
 from rag.types import Embedder
 
@@ -89,23 +88,23 @@ def change_tree(folder: Path) -> None:
 
 def contents(index: Path) -> dict[str, Any]:
     """Everything that an index holds, but for ids that count up."""
-    with sqlite3.connect(index / "index.sqlite") as database:
-        files = database.execute("SELECT path, size, sha256, complete FROM files").fetchall()
+    with database.reading(index) as connection:
+        files = connection.execute("SELECT path, size, sha256, complete FROM files").fetchall()
         documents = {
             row[0]: row[1:]
-            for row in database.execute(
+            for row in connection.execute(
                 "SELECT documents.id, documents.source, title, text, content_hash, path "
                 "FROM documents JOIN files ON files.id = file_id"
             )
         }
         chunks = {
             (row[0], row[1]): (row[2:-1], np.frombuffer(row[-1], dtype="<f2").astype(np.float32))
-            for row in database.execute(
+            for row in connection.execute(
                 'SELECT document_id, ordinal, start, "end", heading, passage_hash, vector '
                 "FROM chunks"
             )
         }
-        problems = database.execute("SELECT source, reason FROM problems").fetchall()
+        problems = connection.execute("SELECT source, reason FROM problems").fetchall()
     return {"files": sorted(files), "documents": documents, "chunks": chunks, "problems": problems}
 
 

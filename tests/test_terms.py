@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from rag.index import FileRecord, Index, Manifest, Writer
 from rag.index import terms as terms_room
+from rag.index.caches import Digests
 from rag.lexical import analyse, parse_question
 from rag.types import Chunk, Document
 
@@ -205,7 +206,7 @@ def test_a_damaged_cache_is_noticed_and_mended(tmp_path: Path, damage: str) -> N
         writer.refresh_cache()
     with index.reading() as reading:
         row = terms_room.CacheRow(*_row(reading))
-    assert terms_room.is_intact(tmp_path, row)
+    assert terms_room.is_intact(tmp_path, row, Digests())
     assert texts(Index(tmp_path), "gamma") == ["gamma"]
 
 
@@ -229,7 +230,7 @@ def test_a_change_does_not_build_upon_a_damaged_cache(tmp_path: Path, damage: st
     assert texts(Index(tmp_path), "gamma") == ["gamma", "gamma delta"]
     with index.reading() as reading:
         row = terms_room.CacheRow(*_row(reading))
-    opened = terms_room.load(tmp_path, row)
+    opened = terms_room.load(tmp_path, row, Digests())
     assert opened is not None
     assert opened.count == row.count == 4
     assert not any(path.read_bytes() == damaged for path in folder(index).iterdir())

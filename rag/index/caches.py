@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-import shutil
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+from rag.index import files
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +21,7 @@ class CacheRow:
     sha256: str
     max_id: int
     count: int
+    details: Mapping[str, Any] = field(default_factory=dict)
 
 
 def remove_others(directory: Path, pattern: str, keep: Collection[str]) -> None:
@@ -28,18 +32,27 @@ def remove_others(directory: Path, pattern: str, keep: Collection[str]) -> None:
     for path in directory.glob(pattern):
         if path.name in keep:
             continue
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+        files.remove(path)
 
 
-def sync_directory(directory: Path) -> None:
-    """Make a rename in `directory` durable, where the system can open directories."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+class Digests:
+    """The sha256 of files that never change under their name, each read once while it is there.
+
+    A file is the same if its inode, size and time of change are.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, int, int, int], str] = {}
+
+    def of(self, path: Path) -> str:
+        """The sha256 of a file, in hexadecimal digits.
+
+        Raises:
+            OSError: if it cannot be read.
+        """
+        with path.open("rb") as file:
+            status = os.fstat(file.fileno())
+            key = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+            if key not in self._known:
+                self._known[key] = hashlib.file_digest(file, "sha256").hexdigest()
+            return self._known[key]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 import json
-import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
+
+import apsw
 
 from rag.filters.algebra import And, Field, Filter, Not, Test, field_of
 from rag.filters.comparison import page_bounds, predicate, value_at
@@ -33,7 +34,7 @@ class _Condition:
     values: tuple[Any, ...] = ()
 
 
-def chunk_ids(connection: sqlite3.Connection, filter: Filter) -> NDArray[np.int64]:  # noqa: A002
+def chunk_ids(connection: apsw.Connection, filter: Filter) -> NDArray[np.int64]:  # noqa: A002
     """The ids of all chunks for which `rag.filters.matches` is true, in ascending order.
 
     A test of documents is decided once for each of them: by SQL, or, where that has no word for it
@@ -44,12 +45,12 @@ def chunk_ids(connection: sqlite3.Connection, filter: Filter) -> NDArray[np.int6
     document = _joined("AND", [_condition(connection, p) for p in parts if not _reads_chunks(p)])
     chunk = _joined("AND", [_condition(connection, p, flags) for p in parts if _reads_chunks(p)])
     columns = "".join(f", {flag.sql} AS flag_{at}" for at, flag in enumerate(flags))
-    (found,) = connection.execute(
+    found = connection.execute(
         f"WITH passing AS MATERIALIZED (SELECT id{columns} FROM documents WHERE {document.sql}) "
         "SELECT group_concat(chunks.id) FROM passing "
         f"CROSS JOIN chunks ON chunks.document_id = passing.id WHERE {chunk.sql}",
         [value for condition in (*flags, document, chunk) for value in condition.values],
-    ).fetchone()
+    ).get
     return rows.sorted_ids(found)
 
 
@@ -60,7 +61,7 @@ def _reads_chunks(part: Filter) -> bool:
 
 
 def _condition(
-    connection: sqlite3.Connection, part: Filter, flags: list[_Condition] | None = None
+    connection: apsw.Connection, part: Filter, flags: list[_Condition] | None = None
 ) -> _Condition:
     """A filter on documents; with `flags` one on chunks, for which what documents say is a flag."""
     if flags is not None and not _reads_chunks(part):
@@ -82,7 +83,7 @@ def _joined(word: str, conditions: Sequence[_Condition]) -> _Condition:
     return _Condition(f"({sql})", tuple(v for condition in conditions for v in condition.values))
 
 
-def _test(connection: sqlite3.Connection, test: Test) -> _Condition:
+def _test(connection: apsw.Connection, test: Test) -> _Condition:
     field = field_of(test.field)
     few = len(test.values) <= _MOST_VALUES
     if few and field.kind == "page":
@@ -91,7 +92,9 @@ def _test(connection: sqlite3.Connection, test: Test) -> _Condition:
     if few and field.kind == "id":
         return _Condition(f"id IN ({','.join('?' * len(test.values))})", test.values)
     name = f"passes_{next(_numbers)}"
-    connection.create_function(name, -1, _function(field, predicate(test)), deterministic=True)
+    connection.create_scalar_function(
+        name, _function(field, predicate(test)), -1, deterministic=True
+    )
     columns = ", ".join(field.columns)
     if not field.keys:
         return _Condition(f"{name}({columns})")

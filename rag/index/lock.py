@@ -16,18 +16,18 @@ from rag.errors import LockedError, StoreError
 
 
 @contextmanager
-def writing(directory: Path) -> Iterator[None]:
-    """Hold the writer's lock of an index.
+def writing(directory: Path, *, wait: float = 0.0) -> Iterator[None]:
+    """Hold the writer's lock of an index; another writer is waited for up to `wait` seconds.
 
     Raises:
-        LockedError: at once, if another writer holds it, naming who and since when.
+        LockedError: if another writer holds it still, naming who and since when.
         StoreError: if the folder cannot be written.
     """
     holder = directory / "writer.json"
     try:
         directory.mkdir(parents=True, exist_ok=True)
         lock = FileLock(directory / "writer.lock")
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=wait)
     except Timeout:
         raise LockedError(
             f"{directory}: is being written by {_described(holder)}: try again when it is done"

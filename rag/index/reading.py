@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,9 +10,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import apsw
+
 from rag.errors import StoreError
 from rag.index import filtering, rows, terms, vectors
-from rag.index.caches import CacheRow
+from rag.index.caches import CacheRow, Digests
 from rag.index.rows import Manifest
 from rag.types import Chunk, Document
 
@@ -57,12 +58,13 @@ class OpenCaches:
     One that is lost or damaged is built in memory from the truth: that costs time, nothing else.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, digests: Digests) -> None:
         self._directory = directory
+        self._digests = digests
         self._locks = {"vectors": threading.Lock(), "terms": threading.Lock()}
         self._opened: dict[str, tuple[str, Any]] = {}
 
-    def vectors(self, connection: sqlite3.Connection, row: CacheRow, dim: int) -> Any:
+    def vectors(self, connection: apsw.Connection, row: CacheRow, dim: int) -> Any:
         """The FAISS index that a row points to."""
 
         def build() -> Any:
@@ -72,7 +74,7 @@ class OpenCaches:
 
         return self._open("vectors", row, vectors.load, build)
 
-    def terms(self, connection: sqlite3.Connection, row: CacheRow) -> terms.TermsIndex:
+    def terms(self, connection: apsw.Connection, row: CacheRow) -> terms.TermsIndex:
         """The index of terms that a row points to."""
 
         def build() -> terms.TermsIndex:
@@ -85,13 +87,13 @@ class OpenCaches:
         self,
         kind: str,
         row: CacheRow,
-        load: Callable[[Path, CacheRow], T | None],
+        load: Callable[[Path, CacheRow, Digests], T | None],
         build: Callable[[], T],
     ) -> T:
         with self._locks[kind]:
             known = self._opened.get(kind)
             if known is None or known[0] != row.sha256:
-                opened = load(self._directory, row)
+                opened = load(self._directory, row, self._digests)
                 known = (row.sha256, build() if opened is None else opened)
                 self._opened[kind] = known
             found: T = known[1]
@@ -101,7 +103,7 @@ class OpenCaches:
 class Reading:
     """A look at one state of an index; whatever is written meanwhile is not seen."""
 
-    def __init__(self, directory: Path, connection: sqlite3.Connection, caches: OpenCaches) -> None:
+    def __init__(self, directory: Path, connection: apsw.Connection, caches: OpenCaches) -> None:
         self.directory = directory
         self._connection = connection
         self._caches = caches

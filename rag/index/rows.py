@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, islice
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
+
+import apsw
 
 from rag.index.caches import CacheRow
 from rag.types import Chunk, Document, Heading, Page, Problem
@@ -122,7 +123,7 @@ def chunk(row: Sequence[Any], text: str) -> Chunk:
     )
 
 
-def manifest(connection: sqlite3.Connection) -> Manifest | None:
+def manifest(connection: apsw.Connection) -> Manifest | None:
     """With what the index was built; None before the first commit."""
     values: Mapping[str, str] = dict(connection.execute("SELECT key, value FROM manifest"))
     kinds: dict[str, Callable[[str], Any]] = {
@@ -137,15 +138,25 @@ def manifest(connection: sqlite3.Connection) -> Manifest | None:
     return Manifest(**{key: kind(values[key]) for key, kind in kinds.items()})
 
 
-def cache_row(connection: sqlite3.Connection, kind: str) -> CacheRow | None:
+def commits(connection: apsw.Connection) -> int:
+    """How many commits the index has seen."""
+    row = connection.execute("SELECT value FROM manifest WHERE key = 'commits'").fetchone()
+    return int(row[0]) if row else 0
+
+
+def cache_row(connection: apsw.Connection, kind: str) -> CacheRow | None:
     """The row that points to the cache of a kind (`vectors` or `terms`), if there is one."""
     row = connection.execute(
-        "SELECT generation, name, sha256, max_id, count FROM caches WHERE kind = ?", (kind,)
+        "SELECT generation, name, sha256, max_id, count, details FROM caches WHERE kind = ?",
+        (kind,),
     ).fetchone()
-    return CacheRow(*row) if row else None
+    if row is None:
+        return None
+    generation, name, sha256, max_id, count, details = row
+    return CacheRow(generation, name, sha256, max_id, count, json.loads(details))
 
 
-def languages(connection: sqlite3.Connection) -> tuple[str, ...]:
+def languages(connection: apsw.Connection) -> tuple[str, ...]:
     """The languages (ISO 639-1) that documents are or were in."""
     found = connection.execute("SELECT language FROM languages ORDER BY language")
     return tuple(row[0] for row in found)
@@ -158,7 +169,7 @@ def language_of(metadata: Mapping[str, Any]) -> str:
 
 
 def passages(
-    connection: sqlite3.Connection, where: str, values: Sequence[int | str]
+    connection: apsw.Connection, where: str, values: Sequence[int | str]
 ) -> Iterator[tuple[Chunk, str, str]]:
     """Chunks by id, each with its document's title and language."""
     spans = connection.execute(
@@ -168,14 +179,14 @@ def passages(
     for name, own in groupby(spans, key=itemgetter(1)):
         text, title, metadata = connection.execute(
             "SELECT text, title, metadata FROM documents WHERE id = ?", (name,)
-        ).fetchone()
+        ).get
         language = language_of(json.loads(metadata))
         for span in own:
             yield chunk(span, text), title, language
 
 
 def vector_blocks(
-    connection: sqlite3.Connection, dim: int, where: str, values: Sequence[int]
+    connection: apsw.Connection, dim: int, where: str, values: Sequence[int]
 ) -> Iterator[tuple[Ids, Vectors]]:
     """Ids and float32 vectors of chunks by id, a few thousand at a time."""
     import numpy as np
@@ -183,22 +194,20 @@ def vector_blocks(
     cursor = connection.execute(
         f"SELECT id, vector FROM chunks WHERE {where} ORDER BY id", tuple(values)
     )
-    while rows := cursor.fetchmany(_BLOCK_ROWS):
+    while rows := list(islice(cursor, _BLOCK_ROWS)):
         ids = np.fromiter((row[0] for row in rows), dtype=np.int64, count=len(rows))
         halves = np.frombuffer(b"".join(row[1] for row in rows), dtype="<f2")
         yield ids, halves.reshape(len(rows), dim).astype(np.float32)
 
 
-def chunk_count(connection: sqlite3.Connection, newest: int) -> int:
+def chunk_count(connection: apsw.Connection, newest: int) -> int:
     """How many chunks there are up to an id."""
-    row = connection.execute("SELECT count(*) FROM chunks WHERE id <= ?", (newest,)).fetchone()
-    return int(row[0])
+    return int(connection.execute("SELECT count(*) FROM chunks WHERE id <= ?", (newest,)).get)
 
 
-def chunk_ids(connection: sqlite3.Connection) -> Ids:
+def chunk_ids(connection: apsw.Connection) -> Ids:
     """The ids of all chunks, in order."""
-    (joined,) = connection.execute("SELECT group_concat(id) FROM chunks").fetchone()
-    return sorted_ids(joined)
+    return sorted_ids(connection.execute("SELECT group_concat(id) FROM chunks").get)
 
 
 def sorted_ids(joined: str | None) -> Ids:
@@ -208,7 +217,7 @@ def sorted_ids(joined: str | None) -> Ids:
     return np.sort(np.fromstring(joined or "", dtype=np.int64, sep=","))
 
 
-def file_state(connection: sqlite3.Connection, row: Sequence[Any]) -> FileState:
+def file_state(connection: apsw.Connection, row: Sequence[Any]) -> FileState:
     """A row of FILE_COLUMNS with its problems."""
     problems = connection.execute(
         "SELECT source, reason, kind, lasting FROM problems WHERE file_id = ? ORDER BY rowid",
@@ -222,7 +231,7 @@ def file_state(connection: sqlite3.Connection, row: Sequence[Any]) -> FileState:
     )
 
 
-def stored_roots(connection: sqlite3.Connection) -> list[StoredRoot]:
+def stored_roots(connection: apsw.Connection) -> list[StoredRoot]:
     """The folders and files that the index keeps to, by path."""
     return [
         StoredRoot(

@@ -1,21 +1,26 @@
-"""The tables of the store, and opening connections to them."""
+"""The tables of the store, and bringing those of an older format up to this one."""
 
 from __future__ import annotations
 
-import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
-from rag.errors import StoreError
+import apsw
 
-FORMAT = 3
-DATABASE = "index.sqlite"
+from rag.errors import StoreError
+from rag.index import database, files
+
+FORMAT = 4
+_OLDEST_FORMAT = 3
 
 # A file's row is complete once all of it is in: what an interrupted run left is read again. A
 # file that cannot be read has a row too, with its problem. `passage_hash` is that of what was
 # embedded for a chunk. A chunk's text is a slice of its document's text and is not stored twice.
 # Chunk ids are AUTOINCREMENT, so that an id in an old FAISS file can never mean another chunk, and
 # so are generations of caches. A document's text is its last column: what comes after long text
-# is slow to reach. Tombstones are what the vectors' cache still holds of chunks that are gone.
+# is slow to reach. Tombstones are what the caches of vectors still hold of chunks that are gone.
+# The manifest counts commits, which is held against what is noted outside.
 SCHEMA = """
 CREATE TABLE manifest (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE files (
@@ -84,56 +89,77 @@ CREATE TABLE caches (
     name TEXT NOT NULL,
     sha256 TEXT NOT NULL,
     max_id INTEGER NOT NULL,
-    count INTEGER NOT NULL
+    count INTEGER NOT NULL,
+    details TEXT NOT NULL DEFAULT '{}'
 );
 """
 
 
-def connect(directory: Path, *, create: bool = False) -> sqlite3.Connection:
-    """A connection in autocommit mode: transactions are begun and ended by name.
+def format_of(connection: apsw.Connection) -> int | None:
+    """The format of an index; None where none was made yet."""
+    if not connection.table_exists("main", "manifest"):
+        return None
+    row = connection.execute("SELECT value FROM manifest WHERE key = 'format'").fetchone()
+    return int(row[0]) if row and str(row[0]).isdigit() else 0
+
+
+def check_format(found: int | None, directory: Path) -> None:
+    """Nothing, if this version reads the format, or can bring it up to its own.
 
     Raises:
-        StoreError: if there is no index, or it is not one of ours, or of a newer format.
+        StoreError: naming the format otherwise.
     """
-    path = directory / DATABASE
-    if not create and not path.is_file():
+    if found is None:
         raise StoreError(f"{directory}: holds no index: build one with `rag index PATH...`")
-    try:
-        if create:
-            directory.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(path, timeout=30, isolation_level=None)
-        connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute("PRAGMA synchronous = FULL")
-        if create:
-            _create_tables(connection)
-        row = connection.execute("SELECT value FROM manifest WHERE key = 'format'").fetchone()
-    except (sqlite3.DatabaseError, OSError) as error:
-        raise StoreError(f"{path}: cannot be opened as an index: {error}") from error
-    if row is None or int(row[0]) != FORMAT:
+    if found > FORMAT:
         raise StoreError(
-            f"{directory}: has index format {row[0] if row else 'unknown'}, this version reads "
-            f"format {FORMAT}: delete the folder and run `rag index` again"
+            f"{directory}: has index format {found}, this version reads up to {FORMAT}: "
+            "use a newer version of rag, or delete the folder and run `rag index` again"
         )
-    return connection
+    if found < _OLDEST_FORMAT:
+        raise StoreError(
+            f"{directory}: has index format {found or 'unknown'}, this version reads format "
+            f"{_OLDEST_FORMAT} to {FORMAT}: delete the folder and run `rag index` again"
+        )
 
 
-def _create_tables(connection: sqlite3.Connection) -> None:
-    connection.execute("PRAGMA journal_mode = WAL")
-    # Taken before the look, so that two first writers cannot both create the tables.
-    connection.execute("BEGIN IMMEDIATE")
-    if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'manifest'").fetchone():
-        for statement in _statements(SCHEMA):
-            connection.execute(statement)
+def create(connection: apsw.Connection, directory: Path) -> None:
+    """Make the tables of a new index."""
+    with _transaction(connection, directory):
+        connection.execute(SCHEMA).fetchall()
         connection.execute("INSERT INTO manifest VALUES ('format', ?)", (str(FORMAT),))
-    connection.execute("COMMIT")
 
 
-def _statements(script: str) -> list[str]:
-    statements = []
-    pending = ""
-    for line in script.splitlines():
-        pending += line + "\n"
-        if sqlite3.complete_statement(pending):
-            statements.append(pending)
-            pending = ""
-    return statements
+def migrate(directory: Path) -> None:
+    """Bring an index of an older format up to this one; the writer's lock is held.
+
+    Each step leaves a whole index, of the format before or of the one after it.
+
+    Raises:
+        StoreError: if its format is not known.
+        apsw.Error: if it cannot be written.
+    """
+    if not database.exists(directory):
+        return
+    with database.reading(directory) as connection:
+        found = format_of(connection)
+    if found is None:
+        return
+    check_format(found, directory)
+    if found == 3:
+        with files.step("checksums", directory / database.NAME):
+            database.add_checksums(directory)
+        with (
+            closing(database.open_to_write(directory)) as connection,
+            _transaction(connection, directory),
+        ):
+            connection.execute("ALTER TABLE caches ADD COLUMN details TEXT NOT NULL DEFAULT '{}'")
+            connection.execute("UPDATE manifest SET value = '4' WHERE key = 'format'")
+
+
+@contextmanager
+def _transaction(connection: apsw.Connection, directory: Path) -> Iterator[None]:
+    connection.execute("BEGIN IMMEDIATE")
+    yield
+    with files.step("commit", directory / database.NAME):
+        connection.execute("COMMIT")

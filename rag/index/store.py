@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+import apsw
+
 from rag.errors import StoreError
-from rag.index import rows
+from rag.index import commits, database, rows
+from rag.index.caches import Digests
 from rag.index.lock import writing
 from rag.index.reading import OpenCaches, Reading
 from rag.index.rows import FileState, Manifest, StoredRoot
-from rag.index.schema import DATABASE, connect
+from rag.index.schema import FORMAT, check_format, create, format_of, migrate
 from rag.index.writer import Writer
 from rag.types import Chunk, Document, Embedder
 
@@ -26,11 +28,13 @@ class Index:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self._caches = OpenCaches(directory)
+        self._digests = Digests()
+        self._migrated = False
+        self._caches = OpenCaches(directory, self._digests)
 
     def exists(self) -> bool:
         """Whether an index was ever committed here."""
-        if not (self.directory / DATABASE).is_file():
+        if not database.exists(self.directory) and not database.remains(self.directory):
             return False
         return self.manifest() is not None
 
@@ -51,11 +55,11 @@ class Index:
     def counts(self) -> dict[str, int]:
         """Numbers of `files` that gave documents, of `documents` and of `chunks`."""
         with self._reading() as connection:
-            row = connection.execute(
+            numbers = connection.execute(
                 "SELECT (SELECT count(DISTINCT file_id) FROM documents), "
                 "(SELECT count(*) FROM documents), (SELECT count(*) FROM chunks)"
-            ).fetchone()
-        return dict(zip(("files", "documents", "chunks"), row, strict=True))
+            ).get
+        return dict(zip(("files", "documents", "chunks"), numbers, strict=True))
 
     def document(self, document_id: str) -> Document | None:
         """A stored document, or None."""
@@ -106,26 +110,17 @@ class Index:
         return [rows.document(row) for row in found]
 
     @contextmanager
-    def write(self) -> Iterator[Writer]:
+    def write(self, *, wait: float = 0.0) -> Iterator[Writer]:
         """The one writer of this index; what it did not commit is undone at the end.
 
+        Where another writer is at work, it is waited for up to `wait` seconds.
+
         Raises:
-            StoreError: if another writer is at work, or the disk is full or read-only.
+            LockedError: if another writer is still at work then, naming it.
+            StoreError: if the disk is full or read-only, or the index is damaged.
         """
-        with writing(self.directory), closing(connect(self.directory, create=True)) as connection:
-            try:
-                yield Writer(connection, self.directory)
-            except BrokenPipeError:
-                # Not of the index: whoever was told of the progress has left.
-                raise
-            except (sqlite3.Error, OSError) as error:
-                raise StoreError(
-                    f"{self.directory}: cannot be written: {error}; what was committed before "
-                    "is unharmed"
-                ) from error
-            finally:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
+        with writing(self.directory, wait=wait), self._written() as connection:
+            yield Writer(connection, self.directory, self._digests)
 
     @contextmanager
     def reading(self) -> Iterator[Reading]:
@@ -134,16 +129,58 @@ class Index:
             yield Reading(self.directory, connection, self._caches)
 
     @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
-        with closing(connect(self.directory)) as connection:
-            try:
+    def _written(self) -> Iterator[apsw.Connection]:
+        if not database.exists(self.directory) and database.remains(self.directory):
+            # It would be started anew, and what is lost forgotten.
+            raise database.missing(self.directory)
+        try:
+            migrate(self.directory)
+            least = commits.noted(self.directory)
+            with closing(database.open_to_write(self.directory)) as connection:
+                if format_of(connection) is None:
+                    create(connection, self.directory)
+                self._check(connection, least)
+                try:
+                    yield connection
+                finally:
+                    if connection.in_transaction:
+                        connection.execute("ROLLBACK")
+        except BrokenPipeError:
+            # Not of the index: whoever was told of the progress has left.
+            raise
+        except (apsw.Error, OSError) as error:
+            said = database.reason(error) if isinstance(error, apsw.Error) else error
+            raise StoreError(
+                f"{self.directory}: cannot be written: {said}; what was committed before is "
+                "unharmed"
+            ) from error
+
+    @contextmanager
+    def _reading(self) -> Iterator[apsw.Connection]:
+        with database.explained(self.directory):
+            if not self._is_of_this_format():
+                with writing(self.directory):
+                    migrate(self.directory)
+            # Before the look: a commit after it may be noted already and not be seen.
+            least = commits.noted(self.directory)
+            with database.reading(self.directory) as connection:
                 connection.execute("BEGIN")
+                self._check(connection, least)
                 yield connection
-            except sqlite3.Error as error:
-                raise StoreError(
-                    f"{self.directory / DATABASE}: cannot be read: {error}: "
-                    "delete the folder and index again, or bring back a copy"
-                ) from error
+
+    def _check(self, connection: apsw.Connection, least: int) -> None:
+        check_format(format_of(connection), self.directory)
+        database.check_pages(connection, self.directory)
+        commits.check(self.directory, rows.commits(connection), least)
+
+    def _is_of_this_format(self) -> bool:
+        """Looked at once: nothing brings an index back to an older format."""
+        if not self._migrated:
+            with database.reading(self.directory) as connection:
+                found = format_of(connection)
+            check_format(found, self.directory)
+            self._migrated = found == FORMAT
+        return self._migrated
 
 
 def check_embedder(manifest: Manifest, embedder: Embedder, directory: Path) -> None:

@@ -7,17 +7,17 @@ and the folder gets a name of its own. So it costs what has changed, and readers
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain, islice, pairwise, product
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from rag.errors import StoreError, first_line
-from rag.index.caches import CacheRow, sync_directory
+from rag.index import files
+from rag.index.caches import CacheRow, Digests
 from rag.lexical import LexicalQuery, analyse
 
 if TYPE_CHECKING:
@@ -122,6 +122,7 @@ class TermsIndex:
 
 def write(
     directory: Path,
+    digests: Digests,
     generation: int,
     before: CacheRow | None,
     added: Iterable[Entry],
@@ -137,9 +138,8 @@ def write(
 
     name = f"terms-{generation}"
     folder = directory / name
-    # What a process left that was killed before it named this generation.
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
+    # A process may have been killed before it named this generation.
+    files.make_directory(folder)
     try:
         if before is not None:
             _link(directory / before.name, folder)
@@ -148,35 +148,41 @@ def write(
         for chunk_id in removed:
             writer.delete_documents_by_term(_ID, chunk_id)
         _add(writer, added)
-        writer.commit()
-        writer.wait_merging_threads()
+        with files.step("write", folder):
+            writer.commit()
+            writer.wait_merging_threads()
         count = TermsIndex(tantivy.Index.open(str(folder))).count
     except ValueError as error:
         raise StoreError(f"{folder}: cannot be written: {first_line(error)}") from error
     for path in _files(folder):
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-    sync_directory(folder)
-    sync_directory(directory)
-    return CacheRow(generation, name, _sha256(folder), newest, count)
+        files.sync_path(path)
+    files.sync_directory(folder)
+    files.sync_directory(directory)
+    return CacheRow(generation, name, _sha256(folder, digests), newest, count)
 
 
-def load(directory: Path, row: CacheRow) -> TermsIndex | None:
-    """The cache that `row` points to, or None if it is missing or not what was written."""
+def load(directory: Path, row: CacheRow, digests: Digests) -> TermsIndex | None:
+    """The cache that `row` points to, or None if it is missing or not what was written.
+
+    It is opened by way of links, since tantivy wants to write a lock beside what it opens.
+    """
     import tantivy
 
-    if not is_intact(directory, row):
+    if not is_intact(directory, row, digests):
         return None
     try:
-        return TermsIndex(tantivy.Index.open(str(directory / row.name)))
-    except ValueError:
+        with TemporaryDirectory(prefix="rag-terms-") as links:
+            for path in _files(directory / row.name):
+                Path(links, path.name).symlink_to(path.absolute())
+            return TermsIndex(tantivy.Index.open(links))
+    except (ValueError, OSError):
         return None
 
 
-def is_intact(directory: Path, row: CacheRow) -> bool:
+def is_intact(directory: Path, row: CacheRow, digests: Digests) -> bool:
     """Whether the cache that `row` points to is there, and what was written."""
     try:
-        return _sha256(directory / row.name) == row.sha256
+        return _sha256(directory / row.name, digests) == row.sha256
     except OSError:
         return False
 
@@ -284,22 +290,15 @@ def _restricted(query: Any, within: Ids) -> Any:
 def _link(source: Path, target: Path) -> None:
     """The files of one generation in the folder of the next; they are never changed in place."""
     for path in _files(source):
-        try:
-            os.link(path, target / path.name)
-        except OSError:
-            # Not every file system has links.
-            shutil.copy2(path, target / path.name)
+        files.link(path, target / path.name)
 
 
 def _files(folder: Path) -> Iterator[Path]:
     return (path for path in sorted(folder.iterdir()) if path.name not in _LOCKS)
 
 
-def _sha256(folder: Path) -> str:
+def _sha256(folder: Path, digests: Digests) -> str:
     total = hashlib.sha256()
     for path in _files(folder):
-        with path.open("rb") as file:
-            total.update(
-                f"{path.name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode()
-            )
+        total.update(f"{path.name}\0{digests.of(path)}\n".encode())
     return total.hexdigest()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rag.index.caches import CacheRow, sync_directory
+from rag.index import files
+from rag.index.caches import CacheRow, Digests
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,22 +51,20 @@ def write(directory: Path, generation: int, faiss_index: Any, newest: int) -> Ca
 
     digest = hashlib.sha256()
     name = f"vectors-{generation}.faiss"
-    temporary = directory / f"{name}.tmp"
-    with temporary.open("wb") as file:
 
+    def fill(write_piece: Callable[[bytes], object]) -> None:
         def take(data: bytes) -> None:
             digest.update(data)
-            file.write(data)
+            write_piece(data)
 
-        faiss.write_index(faiss_index, faiss.PyCallbackIOWriter(take, _WRITE_BYTES))  # type: ignore[attr-defined]
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(directory / name)
-    sync_directory(directory)
+        writer = faiss.PyCallbackIOWriter(take, _WRITE_BYTES)  # type: ignore[attr-defined]
+        faiss.write_index(faiss_index, writer)
+
+    files.write(directory / name, fill)
     return CacheRow(generation, name, digest.hexdigest(), newest, faiss_index.ntotal)
 
 
-def load(directory: Path, row: CacheRow) -> Any | None:
+def load(directory: Path, row: CacheRow, digests: Digests) -> Any | None:
     """The cache that `row` points to, or None if it is missing or not what was written.
 
     FAISS itself has no checksum: a flipped byte would load without a word.
@@ -83,11 +81,10 @@ def load(directory: Path, row: CacheRow) -> Any | None:
     return faiss.deserialize_index(np.frombuffer(data, dtype=np.uint8))
 
 
-def is_intact(directory: Path, row: CacheRow) -> bool:
+def is_intact(directory: Path, row: CacheRow, digests: Digests) -> bool:
     """Whether the cache that `row` points to is there, and what was written."""
     try:
-        with (directory / row.name).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() == row.sha256
+        return digests.of(directory / row.name) == row.sha256
     except OSError:
         return False
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import apsw
+
 from rag.errors import StoreError
-from rag.index import rows, terms, vectors
-from rag.index.caches import CacheRow, remove_others
+from rag.index import commits, database, files, rows, terms, vectors
+from rag.index.caches import CacheRow, Digests, remove_others
 from rag.index.rows import FileRecord, FileState, Manifest, StoredRoot
 from rag.types import Chunk, Document, Problem
 
@@ -27,9 +28,10 @@ _STALE_SHARE = 0.05
 class Writer:
     """Changes to an index, visible to readers at `commit` and not before."""
 
-    def __init__(self, connection: sqlite3.Connection, directory: Path) -> None:
+    def __init__(self, connection: apsw.Connection, directory: Path, digests: Digests) -> None:
         self._connection = connection
         self._directory = directory
+        self._digests = digests
         # The generation of terms that this writer wrote or looked through: one look is enough.
         self._trusted_terms: CacheRow | None = None
         # What came of each file while it is being put, out of memory: a file may hold millions.
@@ -59,7 +61,7 @@ class Writer:
     def clear(self) -> None:
         """Forget all: manifest, files, roots, languages, and the pointers to the caches."""
         self._begin()
-        self._connection.execute("DELETE FROM manifest WHERE key != 'format'")
+        self._connection.execute("DELETE FROM manifest WHERE key NOT IN ('format', 'commits')")
         self._connection.execute("DELETE FROM files")
         self._connection.execute("DELETE FROM roots")
         self._connection.execute("DELETE FROM languages")
@@ -124,8 +126,7 @@ class Writer:
 
     def last_file_id(self) -> int:
         """The highest id of a file so far."""
-        row = self._connection.execute("SELECT coalesce(max(id), 0) FROM files").fetchone()
-        return int(row[0])
+        return int(self._connection.execute("SELECT coalesce(max(id), 0) FROM files").get)
 
     def same_content(self, record: FileRecord, after: int) -> str | None:
         """The source of another file with the same bytes whose id is above `after`, if any."""
@@ -141,13 +142,13 @@ class Writer:
         Returns the file's id.
         """
         self._begin()
-        row = self._connection.execute(
+        added = self._connection.execute(
             "INSERT INTO files (path, source, size, mtime_ns, sha256, complete) "
             "VALUES (?, ?, ?, ?, ?, 0) ON CONFLICT (path) DO UPDATE SET "
             "source = excluded.source, complete = 0 RETURNING id",
             (record.path, record.source, record.size, record.mtime_ns, record.sha256),
-        ).fetchone()
-        return int(row[0])
+        )
+        return int(added.get)
 
     def put_document(
         self,
@@ -251,7 +252,13 @@ class Writer:
         if not self._connection.in_transaction:
             return
         kept = self._refresh_terms()
-        self._connection.execute("COMMIT")
+        count = rows.commits(self._connection) + 1
+        self._connection.execute(
+            "INSERT OR REPLACE INTO manifest VALUES ('commits', ?)", (str(count),)
+        )
+        with files.step("commit", self._directory / database.NAME):
+            self._connection.execute("COMMIT")
+        commits.note(self._directory, count)
         remove_others(self._directory, "terms-*", kept)
 
     def refresh_cache(self) -> None:
@@ -269,9 +276,9 @@ class Writer:
                 "SELECT (SELECT count(*) FROM chunks WHERE id > ?), "
                 "(SELECT count(*) FROM tombstones)",
                 (row.max_id,),
-            ).fetchone()
+            ).get
             fresh = newer + buried <= max(_STALE_ROWS, _STALE_SHARE * row.count)
-            if fresh and vectors.is_intact(self._directory, row):
+            if fresh and vectors.is_intact(self._directory, row, self._digests):
                 return
         blocks = rows.vector_blocks(self._connection, manifest.dim, "id <= ?", (newest,))
         count = rows.chunk_count(self._connection, newest)
@@ -291,7 +298,8 @@ class Writer:
         """
         row = rows.cache_row(self._connection, "terms")
         if row is not None and row != self._trusted_terms:
-            self._trusted_terms = row = row if terms.is_intact(self._directory, row) else None
+            intact = terms.is_intact(self._directory, row, self._digests)
+            self._trusted_terms = row = row if intact else None
         after = row.max_id if row else 0
         newest = self._newest()
         gone = [each for (each,) in self._connection.execute("SELECT chunk_id FROM gone")]
@@ -301,6 +309,7 @@ class Writer:
         added = rows.passages(self._connection, "id > ?", (after,))
         self._trusted_terms = terms.write(
             self._directory,
+            self._digests,
             self._next_generation(),
             row,
             (terms.entry(*passage) for passage in added),
@@ -313,8 +322,7 @@ class Writer:
         return {each.name for each in (row, self._trusted_terms) if each}
 
     def _newest(self) -> int:
-        row = self._connection.execute("SELECT coalesce(max(id), 0) FROM chunks").fetchone()
-        return int(row[0])
+        return int(self._connection.execute("SELECT coalesce(max(id), 0) FROM chunks").get)
 
     def _next_generation(self) -> int:
         row = self._connection.execute(
@@ -325,8 +333,16 @@ class Writer:
     def _point(self, kind: str, row: CacheRow) -> None:
         self._connection.execute("DELETE FROM caches WHERE kind = ?", (kind,))
         self._connection.execute(
-            "INSERT INTO caches VALUES (?, ?, ?, ?, ?, ?)",
-            (row.generation, kind, row.name, row.sha256, row.max_id, row.count),
+            "INSERT INTO caches VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                row.generation,
+                kind,
+                row.name,
+                row.sha256,
+                row.max_id,
+                row.count,
+                rows.to_json(dict(row.details)),
+            ),
         )
 
     def _begin(self) -> None:
