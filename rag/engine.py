@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rag.config import Config, load_config
 from rag.errors import ConfigError, QuestionError, StoreError
 from rag.index import Index
+from rag.types import Compaction
 
 if TYPE_CHECKING:
     from rag.answering import AnswerStream, ExtractiveReader
@@ -143,6 +144,17 @@ class RAG:
 
         self._index.check()
         return remove(self._index, _listed(paths))
+
+    def compact(self, *, wait: float = 0.0) -> Compaction:
+        """Rewrite the index without what was removed: no byte of its text remains.
+
+        Raises:
+            LockedError: if another writer is at work, for longer than `wait` seconds.
+            StoreError: if there is no index, or it cannot be written.
+        """
+        before = self._index.size()
+        cleared = self._index.compact(wait=wait)
+        return Compaction(before, self._index.size(), cleared)
 
     def status(self, paths: str | Path | Sequence[str | Path] = ()) -> IndexStatus:
         """Which files are new, changed or gone since they were indexed, and which failed.
@@ -326,13 +338,10 @@ class RAG:
             StoreError: if there is no index.
         """
         manifest = self._index.manifest()
-        files = [file.stat() for file in self.path.rglob("*") if file.is_file()]
-        # Generations of a cache share what has not changed.
-        size = sum({(file.st_dev, file.st_ino): file.st_size for file in files}.values())
         return {
             "path": str(self.path),
             **self._index.counts(),
-            "bytes": size,
+            "bytes": self._index.size(),
             "embedder": manifest.embedder if manifest else None,
             "dim": manifest.dim if manifest else None,
             "chunk_size": manifest.chunk_size if manifest else None,

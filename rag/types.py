@@ -426,6 +426,18 @@ class IngestionReport:
 
 
 @dataclass(frozen=True, slots=True)
+class Compaction:
+    """What rewriting an index without removed documents brought; sizes in bytes.
+
+    `cleared` is False if a reader at work all the while still holds a part of what was before.
+    """
+
+    before: int
+    after: int
+    cleared: bool
+
+
+@dataclass(frozen=True, slots=True)
 class IndexStatus:
     """How an index stands to its folders, by source; `failed` and `skipped` as remembered.
 

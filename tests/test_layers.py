@@ -52,9 +52,10 @@ ALLOWED = {
     | {"config", "index", "filters", "lexical", "normalization"}
     | {"fusion", "expansion", "diversity", "context"},
     "ingestion": FOUNDATION | {"config", "sources", "chunking", "index"},
+    "upkeep": FOUNDATION | {"index"},
     "engine": FOUNDATION
     | {"config", "index", "embedding", "ingestion", "retrieval", "generation", "rerank"}
-    | {"answering", "checking", "conversation", "entailment", "models", "prompt"},
+    | {"answering", "checking", "conversation", "entailment", "models", "prompt", "upkeep"},
     "evaluation": FOUNDATION | {"config", "engine", "sentences", "index", "grounding"},
     "cli": FOUNDATION
     | {"config", "engine", "models", "evaluation", "conversation", "prompt", "structure"}

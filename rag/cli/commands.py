@@ -19,6 +19,7 @@ from rag.cli import output, progress
 from rag.cli.chat import chat_command
 from rag.cli.checking import check_command
 from rag.cli.evaluation import evaluation_command
+from rag.cli.opening import open_rag
 from rag.cli.options import (
     config_option,
     embedder_option,
@@ -28,11 +29,11 @@ from rag.cli.options import (
     where_option,
 )
 from rag.cli.prompts import prompts as prompts_command
+from rag.cli.upkeep import compact_command
 from rag.errors import RagError
 
 if TYPE_CHECKING:
-    from rag.engine import RAG
-    from rag.types import IngestionReport, ProgressCallback
+    from rag.types import IngestionReport
 
 EXIT_ERROR = 1
 EXIT_NO_ANSWER = 3
@@ -133,7 +134,7 @@ def index(
         raise click.UsageError("--include, --exclude and --hidden go with a PATH: name it.")
     with progress.as_events() if as_json else progress.shown() as show:
         settings = _sources(embedder, include, exclude, hidden)
-        rag = _open(index, config_file, show, settings)
+        rag = open_rag(index, config_file, show, settings)
         report = rag.index(list(paths), rebuild=rebuild, retry=retry, progress=show)
     _finish(report, as_json)
     if watch:
@@ -169,7 +170,7 @@ def add(
     """Index files and folders like `rag index`, but remove nothing that is gone."""
     with progress.as_events() if as_json else progress.shown() as show:
         settings = _sources(embedder, include, exclude, hidden)
-        report = _open(index, config_file, show, settings).add(
+        report = open_rag(index, config_file, show, settings).add(
             list(paths), retry=retry, progress=show
         )
     _finish(report, as_json)
@@ -190,7 +191,7 @@ def remove(
     A file that still lies in a folder which the index keeps to comes back with the next
     `rag index`: name it in a .ragignore file to leave it out for good.
     """
-    removed = _open(index, config_file, None, {}).remove(list(paths))
+    removed = open_rag(index, config_file).remove(list(paths))
     if as_json:
         output.print_json({"removed": removed})
     else:
@@ -206,7 +207,7 @@ def status(
     paths: tuple[str, ...], index: str | None, config_file: Path | None, as_json: bool
 ) -> None:
     """Name files that are new, changed or gone since they were indexed, and those that failed."""
-    found = _open(index, config_file, None, {}).status(list(paths))
+    found = open_rag(index, config_file).status(list(paths))
     if as_json:
         output.print_json(found)
     else:
@@ -224,7 +225,7 @@ def show(document: str, index: str | None, config_file: Path | None, as_json: bo
     DOC is a document's id or path, or the end of its path. START and END count characters, as in
     the JSON that `search` and `ask` print.
     """
-    rag = _open(index, config_file, None, {})
+    rag = open_rag(index, config_file)
     span = _SPAN.fullmatch(document)
     found = rag.find(span[1] if span else document)
     bounds = (int(span[2]), int(span[3])) if span else None
@@ -286,7 +287,7 @@ def search(
         "retrieval.diversity": diversity,
     }
     with progress.shown() as show:
-        rag = _open(index, config_file, show, settings)
+        rag = open_rag(index, config_file, show, settings)
         found = rag.explain(question, k, where)
     if as_json:
         output.print_json(found if explain else found.hits)
@@ -357,7 +358,7 @@ def ask(
         "answering.strict": strict,
     }
     with progress.shown() as show:
-        rag = _open(index, config_file, show, settings)
+        rag = open_rag(index, config_file, show, settings)
         if docs:
             if not question.strip():
                 _fail("the question is empty")
@@ -391,7 +392,7 @@ def ask(
 @json_option
 def info(index: str | None, config_file: Path | None, as_json: bool) -> None:
     """Say what the index holds and with what it was built."""
-    facts = _open(index, config_file, None, {}).info()
+    facts = open_rag(index, config_file).info()
     if as_json:
         output.print_json(facts)
         return
@@ -440,6 +441,7 @@ cli.add_command(chat_command)
 cli.add_command(check_command)
 cli.add_command(evaluation_command)
 cli.add_command(prompts_command)
+cli.add_command(compact_command)
 
 
 def main() -> NoReturn:
@@ -472,19 +474,6 @@ def main() -> NoReturn:
 def _fail(reason: str) -> NoReturn:
     click.echo("rag: " + " ".join(reason.split()), err=True)
     sys.exit(EXIT_ERROR)
-
-
-def _open(
-    index: str | None,
-    config_file: Path | None,
-    progress: ProgressCallback | None,
-    settings: dict[str, Any],
-) -> RAG:
-    from rag.config import load_config
-    from rag.engine import RAG
-
-    config = load_config(config_file, arguments={**settings, "index.path": index})
-    return RAG(config=config, progress=progress)
 
 
 def _sources(

@@ -115,6 +115,15 @@ def add_checksums(directory: Path) -> None:
         connection.execute("VACUUM")
 
 
+def clear_log(connection: apsw.Connection) -> bool:
+    """Bring the log into the database and empty it; False if a reader needs it still."""
+    try:
+        connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+    except apsw.BusyError:
+        return False
+    return True
+
+
 @contextmanager
 def explained(directory: Path) -> Iterator[None]:
     """Errors of SQLite while reading as ours, with what to do.

@@ -61,6 +61,12 @@ class Index:
             ).get
         return dict(zip(("files", "documents", "chunks"), numbers, strict=True))
 
+    def size(self) -> int:
+        """Bytes on disk."""
+        found = [file.stat() for file in self.directory.rglob("*") if file.is_file()]
+        # Generations of a cache share what has not changed.
+        return sum({(file.st_dev, file.st_ino): file.st_size for file in found}.values())
+
     def document(self, document_id: str) -> Document | None:
         """A stored document, or None."""
         with self._reading() as connection:
@@ -121,6 +127,20 @@ class Index:
         """
         with writing(self.directory, wait=wait), self._written() as connection:
             yield Writer(connection, self.directory, self._digests)
+
+    def compact(self, *, wait: float = 0.0) -> bool:
+        """Rewrite the index without what was removed from it: no byte of that remains.
+
+        Returns False if a reader that was at work all the while keeps a part of the log, which
+        may hold removed text until the next writer or `compact` clears it.
+
+        Raises:
+            LockedError: if another writer is at work, for longer than `wait` seconds.
+            StoreError: if there is no index, or it cannot be written.
+        """
+        self.check()
+        with self.write(wait=wait) as writer:
+            return writer.compact()
 
     @contextmanager
     def reading(self) -> Iterator[Reading]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -34,6 +35,7 @@ class Writer:
         self._digests = digests
         # The generation of terms that this writer wrote or looked through: one look is enough.
         self._trusted_terms: CacheRow | None = None
+        self._terms_anew = False
         # What came of each file while it is being put, out of memory: a file may hold millions.
         connection.execute(
             "CREATE TEMP TABLE seen (file_id INTEGER, document_id TEXT, "
@@ -261,8 +263,11 @@ class Writer:
         commits.note(self._directory, count)
         remove_others(self._directory, "terms-*", kept)
 
-    def refresh_cache(self) -> None:
-        """Write a new FAISS cache if the last one has fallen behind, or is damaged or missing."""
+    def refresh_cache(self, *, anew: bool = False) -> None:
+        """Write a new FAISS cache if the last one has fallen behind, or is damaged or missing.
+
+        `anew` writes one without any removed vector in any case.
+        """
         manifest = self.manifest()
         if manifest is None:
             return
@@ -271,7 +276,7 @@ class Writer:
         self.commit()
         row = rows.cache_row(self._connection, "vectors")
         newest = self._newest()
-        if row is not None:
+        if row is not None and not anew:
             newer, buried = self._connection.execute(
                 "SELECT (SELECT count(*) FROM chunks WHERE id > ?), "
                 "(SELECT count(*) FROM tombstones)",
@@ -290,13 +295,43 @@ class Writer:
         self.commit()
         remove_others(self._directory, "vectors-*.faiss*", {written.name})
 
+    def compact(self) -> bool:
+        """Rewrite everything without what was removed, so that no byte of it remains.
+
+        Returns whether the log could be cleared as well: a reader that stays at one state of the
+        index keeps what that state held.
+        """
+        self._begin()
+        self._note_languages()
+        self._terms_anew = True
+        self.commit()
+        self.refresh_cache(anew=True)
+        # What SQLite frees it does not wipe by itself, and pages may carry what lay in memory.
+        self._connection.pragma("secure_delete", True)
+        with files.step("vacuum", self._directory / database.NAME):
+            self._connection.execute("VACUUM")
+        with files.step("checkpoint", self._directory / database.NAME):
+            return database.clear_log(self._connection)
+
+    def _note_languages(self) -> None:
+        """The languages of the documents that there are."""
+        found = {
+            rows.language_of(json.loads(metadata))
+            for (metadata,) in self._connection.execute("SELECT metadata FROM documents")
+        }
+        self._connection.execute("DELETE FROM languages")
+        self._connection.executemany(
+            "INSERT INTO languages VALUES (?)", [(each,) for each in sorted(found)]
+        )
+
     def _refresh_terms(self) -> set[str]:
         """Bring the terms' cache to what this transaction commits; returns the folders to keep.
 
         It is named in the same transaction: readers never see one without the other. A missing or
         damaged one is written anew: what is linked into the next would be believed from then on.
         """
-        row = rows.cache_row(self._connection, "terms")
+        row = None if self._terms_anew else rows.cache_row(self._connection, "terms")
+        self._terms_anew = False
         if row is not None and row != self._trusted_terms:
             intact = terms.is_intact(self._directory, row, self._digests)
             self._trusted_terms = row = row if intact else None
