@@ -171,7 +171,7 @@ def test_folders_deeper_than_the_stack_of_python(tmp_path: Path) -> None:
 def test_folders_of_tools_are_passed_over(tmp_path: Path) -> None:
     tree(tmp_path, "a.md", ".git/b.md", "x/node_modules/b.md", "x/__pycache__/b.md", "x/.e")
     tree(tmp_path, "env/pyvenv.cfg", "env/lib/b.md", "index/index.sqlite", "index/writer.lock")
-    tree(tmp_path, "half/index.sqlite")
+    tree(tmp_path, "half/index.sqlite", "copy/index.sqlite", "copy/commits")
     assert sources(tmp_path) == ["a.md", "half/index.sqlite"]
     assert sources(tmp_path, hidden=True) == ["a.md", "half/index.sqlite", "x/.e"]
     assert not problems(tmp_path)

@@ -9,7 +9,7 @@ from pathlib import Path
 import apsw
 
 from rag.errors import StoreError
-from rag.index import commits, database, rows
+from rag.index import commits, database, files, rows
 from rag.index.caches import Digests
 from rag.index.lock import writing
 from rag.index.reading import OpenCaches, Reading
@@ -159,6 +159,8 @@ class Index:
             with closing(database.open_to_write(self.directory)) as connection:
                 if format_of(connection) is None:
                     create(connection, self.directory)
+                    files.sync_directory(self.directory)
+                    files.sync_directory(self.directory.absolute().parent)
                 self._check(connection, least)
                 try:
                     yield connection

@@ -19,8 +19,9 @@ from rag.types import Problem
 IGNORE_FILES = (".gitignore", ".ragignore")
 
 _NEVER_TAKEN = frozenset({".git", ".hg", ".svn", "__pycache__", "node_modules"})
-# What the folder of a virtual environment, and that of an index of ours, are known by.
-_MARKS = (("pyvenv.cfg",), ("index.sqlite", "writer.lock"))
+# What the folder of a virtual environment, and that of an index of ours, are known by. A copy of
+# an index has no lock until it is written.
+_MARKS = (("pyvenv.cfg",), ("index.sqlite", "writer.lock"), ("index.sqlite", "commits"))
 _NOT_UTF8 = "has a name that is not valid UTF-8: rename it"
 
 
