@@ -19,6 +19,7 @@ from rag.errors import ConfigError
 CONFIG_FILE = "rag.toml"
 _BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 _CHOICES = {
+    "index.kind": ("auto", "flat", "hnsw", "ivf-sq8", "ivf-pq"),
     "retrieval.mode": ("hybrid", "dense", "lexical"),
     "retrieval.fusion": ("convex", "rrf"),
     "retrieval.expansion": ("rm3", "rocchio", "multi-query", "hyde"),
@@ -30,9 +31,19 @@ RESERVED_VARIABLES = frozenset({"RAG_CACHE", "RAG_API_KEY"})
 
 @dataclass(frozen=True, slots=True)
 class IndexConfig:
-    """Where the index lives."""
+    """Where the index lives, and how its vectors are searched.
+
+    Another writer is waited for up to `wait` seconds (inf: always). `kind` is `flat` (exact),
+    `hnsw`, `ivf-sq8`, `ivf-pq`, or `auto`: exact while that takes a few milliseconds, then the kind
+    that does best within `memory_mb` (0: half of what the machine has). `recall` is the share of
+    the nearest, ten or a hundred, that the approximate kinds are to find, 0 to 1.
+    """
 
     path: str = "indexes/default"
+    wait: float = 0.0
+    kind: str = "auto"
+    memory_mb: int = 0
+    recall: float = 0.95
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,6 +329,9 @@ def _nearest(key: str, known: list[str]) -> str:
 
 def _check_ranges(config: Config) -> None:
     at_least = {
+        "index.wait": 0,
+        "index.memory_mb": 0,
+        "index.recall": 0,
         "sources.max_file_mb": 1,
         "sources.max_container_mb": 1,
         "sources.max_text_mb": 1,
@@ -357,7 +371,7 @@ def _check_ranges(config: Config) -> None:
         if value < least:
             raise ConfigError(f"`{key}` must be at least {least}, not {value}")
     shares = ("retrieval.dense_weight", "retrieval.collapse", "retrieval.diversity")
-    for key in (*shares, "answering.threshold"):
+    for key in (*shares, "index.recall", "answering.threshold"):
         section, name = key.split(".")
         value = getattr(getattr(config, section), name)
         if value > 1:

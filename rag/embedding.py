@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from rag.types import Vectors
 
 _EDGE_BYTES = 1 << 20
+_SAMPLES = 512
+_SAMPLE_BYTES = 4096
 
 
 def load_embedder(config: EmbeddingConfig, progress: ProgressCallback | None = None) -> Embedder:
@@ -54,6 +56,28 @@ class SentenceTransformerEmbedder:
         self._lock = threading.Lock()
         self._loaded: Any = None
         self._tokenizer: Any = None
+
+    @property
+    def revision(self) -> str:
+        """The commit of a hub's model that is here; empty before it is, and for other models."""
+        if self._model.origin != "hub":
+            return ""
+        from huggingface_hub import try_to_load_from_cache
+
+        for file in ("modules.json", "config.json"):
+            found = try_to_load_from_cache(
+                self._model.location, file, revision=self._model.revision
+            )
+            if isinstance(found, str):
+                return Path(found).parent.name
+        return ""
+
+    @property
+    def former_fingerprint(self) -> str:
+        """The fingerprint that these weights have in an index of format 3."""
+        if self._model.origin != "directory":
+            return self.fingerprint
+        return _directory_fingerprint(Path(self._model.location), samples=0)
 
     @property
     def dim(self) -> int:
@@ -208,10 +232,11 @@ def _fingerprint(model: LocalModel) -> str:
     return _directory_fingerprint(Path(model.location))
 
 
-def _directory_fingerprint(directory: Path) -> str:
-    """A hash over names, sizes and the first and last MiB of a model's files.
+def _directory_fingerprint(directory: Path, samples: int = _SAMPLES) -> str:
+    """A hash over names, sizes, the first and last MiB, and samples between them, of all files.
 
-    Weights of many gigabytes are told apart at every start without being read whole.
+    Weights of many gigabytes are told apart at every start without being read whole: whatever
+    trains or merges a model changes whole matrices of it.
     """
     total = hashlib.sha256()
     kept = {".safetensors", ".bin", ".json", ".txt", ".model", ".onnx"}
@@ -224,4 +249,7 @@ def _directory_fingerprint(directory: Path) -> str:
             total.update(file.read(_EDGE_BYTES))
             file.seek(max(0, size - _EDGE_BYTES))
             total.update(file.read(_EDGE_BYTES))
+            for at in range(samples if size > 2 * _EDGE_BYTES else 0):
+                file.seek(_EDGE_BYTES + (size - 2 * _EDGE_BYTES) * at // samples)
+                total.update(file.read(_SAMPLE_BYTES))
     return total.hexdigest()[:16]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from rag import StoreError
 from rag.index import FileRecord, Index, Manifest, StoredRoot, Writer, database
-from rag.index.writer import _STALE_ROWS
+from rag.index.kinds import CacheSettings
 from rag.types import Chunk, Document, Problem
 
 DIM = 8
@@ -183,7 +183,7 @@ def test_a_small_change_writes_no_new_cache_a_large_one_does(tmp_path: Path) -> 
     index, generator = Index(tmp_path), np.random.default_rng(2)
     write(index, {"a": unit(generator, 20)})
     (first,) = tmp_path.glob("*.faiss")
-    write(index, {"b": unit(generator, _STALE_ROWS)})
+    write(index, {"b": unit(generator, CacheSettings().stale_rows)})
     assert list(tmp_path.glob("*.faiss")) == [first]
     write(index, {"c": unit(generator, 1)})
     assert list(tmp_path.glob("*.faiss")) != [first]

@@ -1,17 +1,22 @@
 """The store: SQLite is the truth, FAISS files are checksummed caches of it."""
 
+from rag.index.contents import Contents
+from rag.index.kinds import CacheSettings
 from rag.index.reading import Passage, Reading
-from rag.index.rows import FileRecord, FileState, Manifest, StoredRoot
+from rag.index.rows import FileRecord, FileState, Manifest, StoredChunk, StoredRoot
 from rag.index.store import Index, check_embedder
 from rag.index.writer import Writer
 
 __all__ = [
+    "CacheSettings",
+    "Contents",
     "FileRecord",
     "FileState",
     "Index",
     "Manifest",
     "Passage",
     "Reading",
+    "StoredChunk",
     "StoredRoot",
     "Writer",
     "check_embedder",

@@ -50,9 +50,14 @@ class Digests:
         Raises:
             OSError: if it cannot be read.
         """
+        known = self._known.get(_version(path.stat()))
+        if known is not None:
+            return known
         with path.open("rb") as file:
-            status = os.fstat(file.fileno())
-            key = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
-            if key not in self._known:
-                self._known[key] = hashlib.file_digest(file, "sha256").hexdigest()
-            return self._known[key]
+            version = _version(os.fstat(file.fileno()))
+            self._known[version] = hashlib.file_digest(file, "sha256").hexdigest()
+            return self._known[version]
+
+
+def _version(status: os.stat_result) -> tuple[int, int, int, int]:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns

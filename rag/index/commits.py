@@ -20,11 +20,16 @@ _SLOT = 64
 def note(directory: Path, commits: int) -> None:
     """Note a commit durably, once SQLite has it and before anyone is told.
 
-    Two slots in turn: while one is being written the other still tells of the commit before.
+    Two slots in turn: while one is being written the other still tells of the commit before. The
+    first time both are.
     """
     text = f"{commits:>20}"
     record = f"{text} {zlib.crc32(text.encode()):08x}".ljust(_SLOT - 1) + "\n"
-    files.overwrite(directory / NAME, commits % 2 * _SLOT, record.encode())
+    path = directory / NAME
+    if path.exists():
+        files.overwrite(path, commits % 2 * _SLOT, record.encode())
+    else:
+        files.overwrite(path, 0, 2 * record.encode())
 
 
 def noted(directory: Path) -> int:
@@ -34,6 +39,15 @@ def noted(directory: Path) -> int:
     except OSError:
         return 0
     return max(_number(data[at : at + _SLOT]) for at in (0, _SLOT))
+
+
+def is_whole(directory: Path) -> bool:
+    """Whether both slots can be read."""
+    try:
+        data = (directory / NAME).read_bytes()
+    except OSError:
+        return False
+    return len(data) == 2 * _SLOT and all(_number(slot) for slot in (data[:_SLOT], data[_SLOT:]))
 
 
 def forget(directory: Path) -> None:

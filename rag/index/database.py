@@ -7,8 +7,9 @@ read as it is. Its checksum VFS keeps eight bytes a page and refuses a page that
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from urllib.parse import quote
@@ -19,8 +20,22 @@ import apsw.sqlite_extra
 from rag.errors import StoreError
 
 NAME = "index.sqlite"
+# What a repair has made of a damaged database, until it has taken its place.
+SALVAGED = f"{NAME}-salvaged"
 _CHECKSUM_BYTES = 8
+_PAGE_BYTES = 4096
 _BUSY_MS = 30_000
+_LOOKS = 10
+_SECONDS_BETWEEN_LOOKS = 0.01
+_PAGES_AT_ONCE = 1024
+# Why a log, or what is shared of it, cannot be made on a full disk.
+_NO_ROOM = {
+    apsw.SQLITE_IOERR_SHMOPEN,
+    apsw.SQLITE_IOERR_SHMSIZE,
+    apsw.SQLITE_IOERR_SHMMAP,
+    apsw.SQLITE_FULL,
+    apsw.SQLITE_CANTOPEN,
+}
 # What SQLite reads and writes files by; tests put one in front of it that fails.
 vfs = "cksmvfs"
 
@@ -34,8 +49,10 @@ def open_to_write(directory: Path) -> apsw.Connection:
     """A connection in autocommit mode; a new database gets checksums.
 
     Raises:
+        StoreError: if it is empty and was not, or a repair was interrupted.
         apsw.Error: if it cannot be opened.
     """
+    _check_presence(directory)
     connection = _open(directory / NAME, apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE)
     connection.reserve_bytes("main", _CHECKSUM_BYTES)
     connection.pragma("foreign_keys", True)
@@ -53,30 +70,89 @@ def reading(directory: Path) -> Iterator[apsw.Connection]:
         apsw.Error: if it cannot be opened.
     """
     path = directory / NAME
-    log = path.with_name(f"{NAME}-wal")
+    _check_presence(directory)
     if not path.is_file():
         raise missing(directory)
+    before = _version(path)
     if os.access(path, os.W_OK) and os.access(directory, os.W_OK):
-        # The last one to close it clears the log away.
-        with closing(_open(path, apsw.SQLITE_OPEN_READWRITE)) as connection:
-            connection.pragma("query_only", True)
-            yield connection
-    elif path.with_name(f"{NAME}-shm").exists():
-        # Of another user's index, or copied together with its log.
-        with closing(_open(path, apsw.SQLITE_OPEN_READONLY)) as connection:
-            yield connection
-    elif log.exists() and log.stat().st_size:
-        raise StoreError(
-            f"{log}: holds changes that cannot be read where nothing can be written: copy the "
-            "folder to a disk that can be"
-        )
+        found = _open_with_log(path)
     else:
-        before = path.stat().st_mtime_ns
+        found = _open_by_shared_memory(path)
+    if found is not None:
+        with closing(found) as connection:
+            yield connection
+        return
+    try:
         with closing(_open(path, apsw.SQLITE_OPEN_READONLY, "?immutable=1")) as connection:
             yield connection
-        if log.exists() or path.stat().st_mtime_ns != before:
-            # No locks are held on what does not change.
-            raise StoreError(f"{path}: was changed while it was read: try again")
+    except apsw.Error:
+        if _version(path) == before:
+            raise
+    # No locks are held on what does not change.
+    if _version(path) != before:
+        raise StoreError(f"{path}: was changed while it was read: try again")
+
+
+def _open_with_log(path: Path) -> apsw.Connection | None:
+    """A database that is read and written by many; None if there is no log, and no room for one.
+
+    Raises:
+        apsw.Error: if it cannot be opened.
+    """
+    connection = _open(path, apsw.SQLITE_OPEN_READWRITE)
+    connection.pragma("query_only", True)
+    try:
+        # What readers and writers share of the log is made at the first look.
+        connection.pragma("schema_version")
+    except apsw.Error as error:
+        # The last one to close it clears the log away.
+        connection.close()
+        if _code(error) in _NO_ROOM and _left_over(path) is None:
+            return None
+        raise
+    return connection
+
+
+def _open_by_shared_memory(path: Path) -> apsw.Connection | None:
+    """A database of another user, or one that was copied with its log; None without a log.
+
+    Raises:
+        StoreError: if the log can only be read by writing.
+    """
+    for _ in range(_LOOKS):
+        if path.with_name(f"{NAME}-shm").exists():
+            connection = _open(path, apsw.SQLITE_OPEN_READONLY)
+            try:
+                # Opened at the first look only, and kept from then on.
+                connection.pragma("schema_version")
+            except (apsw.CantOpenError, apsw.ReadOnlyError):
+                # The last one to write has just cleared it away.
+                connection.close()
+            else:
+                return connection
+        elif not _left_over(path):
+            return None
+        # Whoever begins to write makes the log first.
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
+    raise StoreError(
+        f"{_left_over(path) or path}: holds changes that cannot be read where nothing can be "
+        "written: copy the folder to a disk that can be"
+    )
+
+
+def _left_over(path: Path) -> Path | None:
+    """The log, or the journal of a rewriting, that holds what the database does not."""
+    for ending in ("-wal", "-journal"):
+        beside = path.with_name(f"{path.name}{ending}")
+        with suppress(FileNotFoundError):
+            if beside.stat().st_size:
+                return beside
+    return None
+
+
+def _version(path: Path) -> tuple[int, int, int]:
+    status = path.stat()
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def missing(directory: Path) -> StoreError:
@@ -87,6 +163,42 @@ def missing(directory: Path) -> StoreError:
             "`rag index PATH...`"
         )
     return StoreError(f"{directory}: holds no index: build one with `rag index PATH...`")
+
+
+def _check_presence(directory: Path) -> None:
+    """Nothing, if the database is not about to be replaced, and not cut off to nothing.
+
+    SQLite would make a new one of an empty file, and throw away its log.
+    """
+    if (directory / SALVAGED).exists():
+        raise StoreError(
+            f"{directory}: a repair of it was interrupted: run "
+            f"`rag doctor --repair --index {directory}` to end it"
+        )
+    path = directory / NAME
+    if remains(directory) and is_cut_off(path):
+        raise StoreError(f"{path}: is empty or cut off: run `rag doctor`, or bring back a copy")
+
+
+def is_cut_off(path: Path) -> bool:
+    """Whether not even the first page of a database is there."""
+    return path.is_file() and path.stat().st_size < _PAGE_BYTES
+
+
+def open_damaged(directory: Path) -> apsw.Connection:
+    """A connection to look at whatever can be read.
+
+    Raises:
+        apsw.Error: if it cannot be opened.
+    """
+    connection = _open(directory / NAME, apsw.SQLITE_OPEN_READWRITE)
+    connection.pragma("query_only", True)
+    return connection
+
+
+def plain_vfs() -> str:
+    """What SQLite reads files by where no checksums are looked at."""
+    return "win32" if os.name == "nt" else "unix"
 
 
 def remains(directory: Path) -> bool:
@@ -100,10 +212,15 @@ def check_pages(connection: apsw.Connection, directory: Path) -> None:
     Raises:
         StoreError: if the first page says that they have none.
     """
-    if connection.reserve_bytes("main") != _CHECKSUM_BYTES:
+    if not has_checksums(connection):
         raise StoreError(
             f"{directory / NAME}: its first page is damaged: run `rag doctor`, or bring back a copy"
         )
+
+
+def has_checksums(connection: apsw.Connection) -> bool:
+    """Whether the first page says that all pages have checksums."""
+    return connection.reserve_bytes("main") == _CHECKSUM_BYTES
 
 
 def add_checksums(directory: Path) -> None:
@@ -124,6 +241,33 @@ def clear_log(connection: apsw.Connection) -> bool:
     return True
 
 
+def copy(source: apsw.Connection, directory: Path, told: Callable[[int, int], None]) -> None:
+    """Copy one state of a database durably, with its checksums, and read all of the copy.
+
+    The source's read transaction, which keeps no writer waiting, is what makes it one state.
+    `told` is called with the bytes that are done, and all.
+
+    Raises:
+        apsw.Error: if a page is damaged, or the copy cannot be written.
+    """
+    path = directory / NAME
+    flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
+    size = source.pragma("page_size")
+    with closing(_open(path, flags)) as target:
+        target.pragma("synchronous", "full")
+        with target.backup("main", source, "main") as copying:
+            while not copying.done:
+                copying.step(_PAGES_AT_ONCE)
+                done = copying.page_count - copying.remaining
+                told(done * size, copying.page_count * size)
+    # Opened anew: what is in memory would not be read from the disk.
+    with closing(_open(path, flags)) as target:
+        check_pages(target, directory)
+        found = target.pragma("quick_check")
+        if found != "ok":
+            raise apsw.CorruptError(f"the copy is not whole: {found}")
+
+
 @contextmanager
 def explained(directory: Path) -> Iterator[None]:
     """Errors of SQLite while reading as ours, with what to do.
@@ -134,26 +278,33 @@ def explained(directory: Path) -> Iterator[None]:
     try:
         yield
     except apsw.Error as error:
-        raise StoreError(f"{directory / NAME}: cannot be read: {reason(error)}") from error
+        raise StoreError(
+            f"{directory / NAME}: cannot be read: {reason(error)}: run `rag doctor`, or bring "
+            "back a copy"
+        ) from error
 
 
 def reason(error: apsw.Error) -> str:
-    """What SQLite says, and what to do about it."""
-    cure = "run `rag doctor`, or bring back a copy"
-    if _is_damage(error):
-        return f"a page of it is damaged: {cure}"
+    """What SQLite says, in plain words."""
     if isinstance(error, apsw.NotADBError):
-        return f"it is not a database, or its first page is damaged: {cure}"
-    if isinstance(error, apsw.FullError):
+        return "it is not a database, or its first page is damaged"
+    if is_damage(error):
+        return "a page of it is damaged"
+    if isinstance(error, apsw.FullError) or _code(error) == apsw.SQLITE_IOERR_SHMSIZE:
         return "the disk is full"
     if isinstance(error, apsw.IOError):
-        return f"the disk does not read or write it ({error}): {cure}"
-    return f"{error}: {cure}"
+        return f"the disk does not read or write it ({error})"
+    return str(error)
 
 
-def _is_damage(error: apsw.Error) -> bool:
-    code = getattr(error, "extendedresult", 0)
-    return isinstance(error, apsw.CorruptError) or code == apsw.SQLITE_IOERR_DATA
+def is_damage(error: Exception) -> bool:
+    """Whether what stands on the disk is not what was written there."""
+    damaged = isinstance(error, apsw.CorruptError | apsw.NotADBError)
+    return damaged or _code(error) == apsw.SQLITE_IOERR_DATA
+
+
+def _code(error: Exception) -> int:
+    return int(getattr(error, "extendedresult", 0))
 
 
 def _open(path: Path, flags: int, parameters: str = "") -> apsw.Connection:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 # What is called with `before` or `after`, the step's name and its file; None outside of tests.
@@ -40,7 +40,8 @@ def write(path: Path, fill: Callable[[Callable[[bytes], object]], None]) -> None
 
 
 def overwrite(path: Path, at: int, data: bytes) -> None:
-    """A few bytes in the middle of a small file, durably."""
+    """A few bytes in the middle of a small file, durably; one that is not there is made."""
+    is_new = not path.exists()
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         with step("write", path):
@@ -48,6 +49,8 @@ def overwrite(path: Path, at: int, data: bytes) -> None:
         sync(descriptor, path)
     finally:
         os.close(descriptor)
+    if is_new:
+        sync_directory(path.parent)
 
 
 def sync(descriptor: int, path: Path) -> None:
@@ -89,6 +92,16 @@ def link(source: Path, target: Path) -> None:
             shutil.copy2(source, target)
 
 
+def ensure_directory(path: Path) -> None:
+    """A folder and those above it, durably."""
+    if path.is_dir():
+        return
+    ensure_directory(path.parent)
+    with step("make", path):
+        path.mkdir(exist_ok=True)
+    sync_directory(path.parent)
+
+
 def make_directory(path: Path) -> None:
     """A new folder, in place of what an interrupted run left."""
     remove(path)
@@ -98,7 +111,7 @@ def make_directory(path: Path) -> None:
 
 def remove(path: Path) -> None:
     """Take away a file or a folder, if it is there and can be."""
-    with step("remove", path):
+    with suppress(OSError), step("remove", path):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
         else:

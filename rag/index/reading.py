@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +16,8 @@ import apsw
 from rag.errors import StoreError
 from rag.index import filtering, rows, terms, vectors
 from rag.index.caches import CacheRow, Digests
+from rag.index.kinds import CacheSettings, Shape
+from rag.index.nearest import Buried, Part, Scored
 from rag.index.rows import Manifest
 from rag.types import Chunk, Document
 
@@ -32,9 +35,6 @@ T = TypeVar("T")
 
 # SQLite takes 32,766 values in one statement.
 _MOST_VALUES = 10_000
-
-Scored = list[tuple[int, float]]
-"""Chunk ids with their scores, best first; equal scores in the order of ids."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,21 +58,50 @@ class OpenCaches:
     One that is lost or damaged is built in memory from the truth: that costs time, nothing else.
     """
 
-    def __init__(self, directory: Path, digests: Digests) -> None:
+    def __init__(self, directory: Path, digests: Digests, settings: CacheSettings) -> None:
+        self.settings = settings
         self._directory = directory
         self._digests = digests
-        self._locks = {"vectors": threading.Lock(), "terms": threading.Lock()}
+        self._locks = {kind: threading.Lock() for kind in ("vectors", "recent", "terms")}
         self._opened: dict[str, tuple[str, Any]] = {}
+        self._buried: tuple[tuple[Any, ...], Buried] | None = None
 
-    def vectors(self, connection: apsw.Connection, row: CacheRow, dim: int) -> Any:
-        """The FAISS index that a row points to."""
+    def vectors(
+        self, connection: apsw.Connection, kind: str, row: CacheRow, after: int, dim: int
+    ) -> vectors.Opened:
+        """The FAISS index that a row of `kind` points to, which holds chunks above `after`."""
 
-        def build() -> Any:
-            count = rows.chunk_count(connection, row.max_id)
-            blocks = rows.vector_blocks(connection, dim, "id <= ?", (row.max_id,))
-            return vectors.build(dim, count, blocks)
+        def load(directory: Path, row: CacheRow, digests: Digests) -> vectors.Opened | None:
+            return vectors.load(directory, row, digests, self.settings.mapped_bytes)
 
-        return self._open("vectors", row, vectors.load, build)
+        def build() -> vectors.Opened:
+            if row.count > self.settings.rebuilt_rows:
+                raise StoreError(
+                    f"{self._directory / row.name}: is damaged or missing, and too large to be "
+                    f"built for one search: run `rag doctor --repair --index {self._directory}`"
+                )
+            ids = rows.chunk_ids(connection, after)
+            ids = ids[ids <= row.max_id]
+            made, _, _ = vectors.build(lambda: nullcontext(connection), dim, ids, "flat", 1.0)
+            return vectors.opened(made, Shape())
+
+        return self._open(kind, row, load, build)
+
+    def buried(self, connection: apsw.Connection) -> Buried:
+        """The chunks that are gone, while caches may still hold them."""
+        # An older copy that was put back counts commits from where it was: they alone do not tell.
+        # Asked for together, each of them would be read.
+        counted = connection.execute(
+            "SELECT (SELECT count(*) FROM tombstones), (SELECT max(chunk_id) FROM tombstones)"
+        ).get
+        state = (rows.commits(connection), *counted)
+        known = self._buried
+        if known is None or known[0] != state:
+            ids = rows.sorted_ids(
+                connection.execute("SELECT group_concat(chunk_id) FROM tombstones").get
+            )
+            known = self._buried = (state, Buried(ids))
+        return known[1]
 
     def terms(self, connection: apsw.Connection, row: CacheRow) -> terms.TermsIndex:
         """The index of terms that a row points to."""
@@ -134,34 +163,30 @@ class Reading:
     def nearest(self, query: Vectors, k: int, within: Ids | None = None) -> Scored:
         """The `k` chunks with the highest inner product with `query` (float32 `[dim]`).
 
-        Exact, of ids `within` if given.
+        Of ids `within` if given. Scores are exact; so is what is found, unless the cache is of an
+        approximate kind.
         """
-        import numpy as np
-
         dim = self.manifest.dim
         if query.shape != (dim,):
             raise StoreError(
                 f"{self.directory}: holds vectors of dimension {dim} "
                 f"({self.manifest.embedder}), the question's has {query.shape[-1]}"
             )
-        row = rows.cache_row(self._connection, "vectors")
         found: Scored = []
-        newer_than = 0
-        if row is not None:
-            buried = np.array(
-                self._connection.execute("SELECT chunk_id FROM tombstones").fetchall(), np.int64
-            ).reshape(-1)
-            opened = self._caches.vectors(self._connection, row, dim)
-            found = vectors.search(opened, query, k, without=buried, within=within)
-            newer_than = row.max_id
-        newer = rows.vector_blocks(self._connection, dim, "id > ?", (newer_than,))
-        for ids, block in newer:
-            scores = block @ query
-            if within is not None:
-                wanted = np.isin(ids, within)
-                ids, scores = ids[wanted], scores[wanted]  # noqa: PLW2901
-            best = np.argsort(-scores, kind="stable")[:k]
-            found += [(int(ids[at]), float(scores[at])) for at in best]
+        after = 0
+        for kind in ("vectors", "recent"):
+            row = rows.cache_row(self._connection, kind)
+            if row is None:
+                continue
+            buried = self._caches.buried(self._connection)
+            opened = self._caches.vectors(self._connection, kind, row, after, dim)
+            part = Part(self._connection, dim, row, after, opened, buried, self._caches.settings)
+            found += part.nearest(query, k, within)
+            after = row.max_id
+        newer = rows.vector_blocks(self._connection, dim, "id > ?", (after,))
+        if within is not None:
+            newer = _only(newer, within)
+        found += vectors.scored(newer, query, k)
         return sorted(found, key=lambda pair: (-pair[1], pair[0]))[:k]
 
     def matching(
@@ -230,3 +255,11 @@ class Reading:
         for at in range(0, len(values), _MOST_VALUES):
             part = values[at : at + _MOST_VALUES]
             yield from self._connection.execute(f"{select} ({','.join('?' * len(part))})", part)
+
+
+def _only(blocks: Iterator[tuple[Ids, Vectors]], within: Ids) -> Iterator[tuple[Ids, Vectors]]:
+    import numpy as np
+
+    for ids, block in blocks:
+        wanted = np.isin(ids, within)
+        yield ids[wanted], block[wanted]

@@ -32,13 +32,18 @@ _BLOCK_ROWS = 4096
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """With what an index was built: all of it must be the same for vectors to be comparable."""
+    """With what an index was built: all of it must be the same for vectors to be comparable.
+
+    `fingerprint` tells the embedder's weights, `revision` the commit of a hub's model; each is
+    empty where that is not known.
+    """
 
     embedder: str
     fingerprint: str
     dim: int
     chunk_size: int
     chunk_overlap: int
+    revision: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +80,21 @@ class StoredRoot:
     include: tuple[str, ...]
     exclude: tuple[str, ...]
     hidden: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StoredChunk:
+    """A chunk without its text, as it is kept; `vector` is little-endian float16."""
+
+    document_id: str
+    ordinal: int
+    start: int
+    end: int
+    heading: tuple[str, ...]
+    page: int | None
+    line: int | None
+    passage_hash: bytes
+    vector: bytes = b""
 
 
 def passage_hash(passage: str) -> bytes:
@@ -123,6 +143,21 @@ def chunk(row: Sequence[Any], text: str) -> Chunk:
     )
 
 
+def stored_chunk(chunk: Chunk, passage: str, vector: Vectors) -> StoredChunk:
+    """What is kept of a chunk, of what was embedded for it, and of its vector."""
+    return StoredChunk(
+        document_id=chunk.document_id,
+        ordinal=chunk.ordinal,
+        start=chunk.start,
+        end=chunk.end,
+        heading=chunk.heading,
+        page=chunk.page,
+        line=chunk.line,
+        passage_hash=passage_hash(passage),
+        vector=vector.astype("<f2").tobytes(),
+    )
+
+
 def manifest(connection: apsw.Connection) -> Manifest | None:
     """With what the index was built; None before the first commit."""
     values: Mapping[str, str] = dict(connection.execute("SELECT key, value FROM manifest"))
@@ -135,7 +170,14 @@ def manifest(connection: apsw.Connection) -> Manifest | None:
     }
     if not kinds.keys() <= values.keys():
         return None
-    return Manifest(**{key: kind(values[key]) for key, kind in kinds.items()})
+    known = {key: kind(values[key]) for key, kind in kinds.items()}
+    return Manifest(**known, revision=values.get("revision", ""))
+
+
+def reading_settings(connection: apsw.Connection) -> str:
+    """With what settings the last run read files; empty if there was none."""
+    row = connection.execute("SELECT value FROM manifest WHERE key = 'reading_settings'").fetchone()
+    return str(row[0]) if row else ""
 
 
 def commits(connection: apsw.Connection) -> int:
@@ -205,9 +247,13 @@ def chunk_count(connection: apsw.Connection, newest: int) -> int:
     return int(connection.execute("SELECT count(*) FROM chunks WHERE id <= ?", (newest,)).get)
 
 
-def chunk_ids(connection: apsw.Connection) -> Ids:
-    """The ids of all chunks, in order."""
-    return sorted_ids(connection.execute("SELECT group_concat(id) FROM chunks").get)
+def chunk_ids(connection: apsw.Connection, after: int = 0) -> Ids:
+    """The ids of all chunks above an id, in order."""
+    # All of them stand in an index, which is smaller than the table by far.
+    where, values = ("WHERE id > ?", (after,)) if after else ("", ())
+    return sorted_ids(
+        connection.execute(f"SELECT group_concat(id) FROM chunks {where}", values).get
+    )
 
 
 def sorted_ids(joined: str | None) -> Ids:

@@ -95,6 +95,10 @@ CREATE TABLE caches (
 """
 
 
+# What is kept beside the database, and can be built from it.
+CACHES = ("vectors", "recent", "terms")
+
+
 def format_of(connection: apsw.Connection) -> int | None:
     """The format of an index; None where none was made yet."""
     if not connection.table_exists("main", "manifest"):

@@ -8,34 +8,53 @@ from pathlib import Path
 
 import apsw
 
-from rag.errors import StoreError
-from rag.index import commits, database, files, rows
-from rag.index.caches import Digests
+from rag.errors import LockedError, StoreError
+from rag.index import commits, database, files, optimizing, rows, vectors
+from rag.index.caches import CacheRow, Digests
+from rag.index.contents import Contents
+from rag.index.kinds import CacheSettings, shape_of
 from rag.index.lock import writing
 from rag.index.reading import OpenCaches, Reading
 from rag.index.rows import FileState, Manifest, StoredRoot
 from rag.index.schema import FORMAT, check_format, create, format_of, migrate
 from rag.index.writer import Writer
-from rag.types import Chunk, Document, Embedder
+from rag.types import Chunk, Document, Embedder, VectorSearch
+
+# Rewriting a database of a few gigabytes.
+_MIGRATION_SECONDS = 60.0
 
 
 class Index:
     """An index folder. Reading is safe from any thread and process; writing goes through `write`.
 
+    Args:
+        directory: the folder.
+        wait: seconds for which another writer is waited for, where nothing else is said.
+        caches: how the caches of vectors are made and kept.
+
     Raises:
         StoreError: from every method, if the folder holds no index or a damaged one.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(
+        self, directory: Path, *, wait: float = 0.0, caches: CacheSettings | None = None
+    ) -> None:
         self.directory = directory
+        self._wait = wait
+        self._settings = caches or CacheSettings()
         self._digests = Digests()
         self._migrated = False
-        self._caches = OpenCaches(directory, self._digests)
+        self._caches = OpenCaches(directory, self._digests, self._settings)
 
     def exists(self) -> bool:
         """Whether an index was ever committed here."""
-        if not database.exists(self.directory) and not database.remains(self.directory):
-            return False
+        if not database.remains(self.directory):
+            if not database.exists(self.directory):
+                return False
+            with database.explained(self.directory), database.reading(self.directory) as connection:
+                # Whoever began it may have been killed before there were tables.
+                if format_of(connection) is None:
+                    return False
         return self.manifest() is not None
 
     def check(self) -> None:
@@ -116,7 +135,7 @@ class Index:
         return [rows.document(row) for row in found]
 
     @contextmanager
-    def write(self, *, wait: float = 0.0) -> Iterator[Writer]:
+    def write(self, *, wait: float | None = None) -> Iterator[Writer]:
         """The one writer of this index; what it did not commit is undone at the end.
 
         Where another writer is at work, it is waited for up to `wait` seconds.
@@ -125,10 +144,11 @@ class Index:
             LockedError: if another writer is still at work then, naming it.
             StoreError: if the disk is full or read-only, or the index is damaged.
         """
-        with writing(self.directory, wait=wait), self._written() as connection:
-            yield Writer(connection, self.directory, self._digests)
+        seconds = self._wait if wait is None else wait
+        with writing(self.directory, wait=seconds), self._written() as connection:
+            yield Writer(connection, self.directory, self._digests, self._settings)
 
-    def compact(self, *, wait: float = 0.0) -> bool:
+    def compact(self, *, wait: float | None = None) -> bool:
         """Rewrite the index without what was removed from it: no byte of that remains.
 
         Returns False if a reader that was at work all the while keeps a part of the log, which
@@ -142,11 +162,41 @@ class Index:
         with self.write(wait=wait) as writer:
             return writer.compact()
 
+    def optimize(
+        self, *, wait: float = float("inf"), told: vectors.Told = vectors.untold
+    ) -> VectorSearch:
+        """Build the vectors' cache anew beside readers and writers; returns how it is searched.
+
+        Only at the end it becomes a writer, which waits for another one up to `wait` seconds.
+        Whatever was written meanwhile is in the index, and newer than the cache. `told` is called
+        with a stage, and how many vectors of how many are done.
+
+        Raises:
+            LockedError: if another writer is at work for longer, or this is being done already.
+            StoreError: if there is no index, it was built anew meanwhile, or cannot be written.
+        """
+        row = optimizing.optimize(
+            self.directory, self._reading, lambda: self.write(wait=wait), self._settings, told
+        )
+        return _vector_search(row)
+
+    def vector_search(self) -> VectorSearch | None:
+        """How vectors are searched, and how well; None before there is a cache of them."""
+        with self._reading() as connection:
+            row = rows.cache_row(connection, "vectors")
+        return _vector_search(row) if row else None
+
     @contextmanager
     def reading(self) -> Iterator[Reading]:
         """One state of the index for as many looks as a search takes."""
         with self._reading() as connection:
             yield Reading(self.directory, connection, self._caches)
+
+    @contextmanager
+    def contents(self) -> Iterator[Contents]:
+        """One state of the index as a whole, to copy it or to carry it elsewhere."""
+        with self._reading() as connection:
+            yield Contents(self.directory, connection)
 
     @contextmanager
     def _written(self) -> Iterator[apsw.Connection]:
@@ -172,23 +222,38 @@ class Index:
             raise
         except (apsw.Error, OSError) as error:
             said = database.reason(error) if isinstance(error, apsw.Error) else error
-            raise StoreError(
-                f"{self.directory}: cannot be written: {said}; what was committed before is "
-                "unharmed"
-            ) from error
+            outlook = (
+                "run `rag doctor`, or bring back a copy"
+                if database.is_damage(error)
+                else "what was committed before is unharmed"
+            )
+            raise StoreError(f"{self.directory}: cannot be written: {said}: {outlook}") from error
 
     @contextmanager
     def _reading(self) -> Iterator[apsw.Connection]:
         with database.explained(self.directory):
             if not self._is_of_this_format():
-                with writing(self.directory):
-                    migrate(self.directory)
+                self._bring_up()
             # Before the look: a commit after it may be noted already and not be seen.
             least = commits.noted(self.directory)
             with database.reading(self.directory) as connection:
                 connection.execute("BEGIN")
                 self._check(connection, least)
                 yield connection
+
+    def _bring_up(self) -> None:
+        """Bring the index to this format, which writes it, although it is to be read only."""
+        try:
+            # Another reader may be at it.
+            with writing(self.directory, wait=max(self._wait, _MIGRATION_SECONDS)):
+                migrate(self.directory)
+        except LockedError:
+            raise
+        except (apsw.Error, OSError, StoreError) as error:
+            said = database.reason(error) if isinstance(error, apsw.Error) else error
+            raise StoreError(
+                f"{self.directory}: is to be brought up to index format {FORMAT} first: {said}"
+            ) from error
 
     def _check(self, connection: apsw.Connection, least: int) -> None:
         check_format(format_of(connection), self.directory)
@@ -205,24 +270,49 @@ class Index:
         return self._migrated
 
 
+def _vector_search(row: CacheRow) -> VectorSearch:
+    shape = shape_of(row.details)
+    return VectorSearch(
+        kind=shape.kind,
+        vectors=row.count,
+        lists=shape.lists,
+        probed=shape.probes or shape.ef,
+        depth=shape.depth,
+        recall_at_10=round(shape.recall, 4),
+        recall_at_100=round(shape.recall_100, 4),
+        milliseconds=shape.milliseconds,
+    )
+
+
 def check_embedder(manifest: Manifest, embedder: Embedder, directory: Path) -> None:
     """Refuse an embedder whose vectors cannot be compared with those of the index.
 
     Raises:
         StoreError: naming both embedders and the cure.
     """
-    same = manifest.embedder == embedder.name and (
-        not manifest.fingerprint
-        or not embedder.fingerprint
-        or manifest.fingerprint == embedder.fingerprint
-    )
-    if same:
-        return
-    theirs, ours = manifest.embedder, embedder.name
-    if theirs == ours:
-        theirs += f" with weights {manifest.fingerprint}"
-        ours += f" with weights {embedder.fingerprint}"
+    difference = ("", "")
+    if manifest.embedder == embedder.name:
+        found = _difference(manifest, embedder)
+        if found is None:
+            return
+        difference = found
+    wanted = manifest.embedder + (f"@{manifest.revision}" if manifest.revision else "")
     raise StoreError(
-        f"{directory}: holds vectors of {theirs}, the embedder is {ours}: run "
-        f"`rag index --rebuild PATH...`, or pass `--embedder {manifest.embedder}`"
+        f"{directory}: holds vectors of {manifest.embedder}{difference[0]}, the embedder is "
+        f"{embedder.name}{difference[1]}: run `rag index --rebuild PATH...`, or pass "
+        f"`--embedder {wanted}`"
     )
+
+
+def _difference(manifest: Manifest, embedder: Embedder) -> tuple[str, str] | None:
+    """How the index's embedder and one of the same name differ, as far as that is known."""
+    revision = getattr(embedder, "revision", "")
+    if manifest.revision and revision:
+        same = manifest.revision == revision
+        return None if same else (f" at revision {manifest.revision}", f" at revision {revision}")
+    known, fingerprint = manifest.fingerprint, embedder.fingerprint
+    if not known or not fingerprint or known == fingerprint:
+        return None
+    if known == getattr(embedder, "former_fingerprint", fingerprint):
+        return None
+    return f" with weights {known}", f" with weights {fingerprint}"

@@ -7,7 +7,9 @@ and the folder gets a name of its own. So it costs what has changed, and readers
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain, islice, pairwise, product
@@ -36,7 +38,8 @@ _ID, _WORDS, _COMPOUNDS = "chunk", "words", "compounds"
 # Between headings and text, so that no phrase goes across.
 _BORDER = "¶"
 _HEAP_BYTES = 64_000_000
-_LOCKS = frozenset({".tantivy-writer.lock", ".tantivy-meta.lock"})
+_LOCK_TO_OPEN = ".tantivy-meta.lock"
+_LOCKS = frozenset({".tantivy-writer.lock", _LOCK_TO_OPEN})
 # Up to here the ids of a filter are looked up; of more, most hits pass anyway.
 _LOOKED_UP = 20_000
 # A set of ids is a walk through all of them, which a few ids are faster without.
@@ -154,7 +157,11 @@ def write(
         count = TermsIndex(tantivy.Index.open(str(folder))).count
     except ValueError as error:
         raise StoreError(f"{folder}: cannot be written: {first_line(error)}") from error
+    # Some it makes for the owner alone, whatever the mode of files is to be.
+    mode = folder.stat().st_mode & 0o666
     for path in _files(folder):
+        with suppress(PermissionError):
+            path.chmod(mode)
         files.sync_path(path)
     files.sync_directory(folder)
     files.sync_directory(directory)
@@ -164,15 +171,19 @@ def write(
 def load(directory: Path, row: CacheRow, digests: Digests) -> TermsIndex | None:
     """The cache that `row` points to, or None if it is missing or not what was written.
 
-    It is opened by way of links, since tantivy wants to write a lock beside what it opens.
+    Tantivy takes a lock beside what it opens: where that cannot be written, or is not there, it
+    is opened by way of links.
     """
     import tantivy
 
     if not is_intact(directory, row, digests):
         return None
+    folder = directory / row.name
     try:
+        if os.access(folder / _LOCK_TO_OPEN, os.W_OK):
+            return TermsIndex(tantivy.Index.open(str(folder)))
         with TemporaryDirectory(prefix="rag-terms-") as links:
-            for path in _files(directory / row.name):
+            for path in _files(folder):
                 Path(links, path.name).symlink_to(path.absolute())
             return TermsIndex(tantivy.Index.open(links))
     except (ValueError, OSError):

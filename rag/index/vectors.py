@@ -1,14 +1,31 @@
-"""The vectors' cache: a FAISS file, immutable, replaced as a whole."""
+"""The vectors' caches: FAISS files, immutable, replaced as a whole."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from rag.index import files
+import apsw
+
+from rag.index import files, rows
 from rag.index.caches import CacheRow, Digests
+from rag.index.kinds import (
+    MOST_EF,
+    Shape,
+    Truth,
+    effort,
+    new,
+    parameters,
+    sample_size,
+    shape_of,
+    tuned,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,38 +36,91 @@ if TYPE_CHECKING:
     Ids = NDArray[np.int64]
 
 
+Connect = Callable[[], AbstractContextManager[apsw.Connection]]
+"""Gives a connection for as long as a look takes: between two of them the log can be cleared."""
+
+Told = Callable[[str, int, int], None]
+"""Called with a stage, and how many vectors of how many are done."""
+
 _WRITE_BYTES = 1 << 20
+# Vectors that are held in memory as float32 at once.
+_BLOCK_ROWS = 16_384
+# SQLite takes 32,766 values in one statement.
+_MOST_VALUES = 10_000
+_QUERIES = 256
+_TIMED = 64
 
 
-def build(dim: int, count: int, blocks: Iterable[tuple[Ids, Vectors]]) -> Any:
-    """An exact inner-product FAISS index over blocks of ids and float32 `[n, dim]` vectors.
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A cache of vectors, ready to be searched. `scan` goes through all vectors of a graph."""
 
-    Room is made for `count` vectors at once: growing step by step takes three times the memory.
+    index: Any
+    shape: Shape
+    mapped: bool = False
+    scan: Any = None
 
-    It holds float16, which is what the vectors are stored as: the same scores as in float32, in
-    half the memory and a quarter of the time.
+
+def untold(_stage: str, _done: int, _total: int) -> None:
+    """Nobody is told."""
+
+
+def build(
+    connect: Connect, dim: int, ids: Ids, kind: str, recall: float, told: Told = untold
+) -> tuple[Any, Shape, Ids]:
+    """A FAISS index of a kind over stored chunks, how to search it, and the ids that it holds.
+
+    `ids` are those of all chunks up to the last of them; ones that are removed meanwhile are left
+    out. An approximate kind is measured against an exact search with some of the vectors as
+    queries, and searched with the least effort that reaches `recall`.
     """
+    import numpy as np
+
+    held: list[Ids] = []
+    if kind == "flat":
+        made = new(kind, dim, len(ids), np.empty((0, dim), np.float32))
+        for own, vectors in _told(told, len(ids), blocks(connect, dim, ids)):
+            made.add_with_ids(vectors, own)
+            held.append(own)
+        return made, Shape(trained=made.ntotal), _joined(held)
+    told("train", 0, len(ids))
+    random = np.random.default_rng(0)
+    picked = np.sort(random.choice(ids, sample_size(kind, len(ids)), replace=False))
+    sample_ids, sample = _picked(connect, dim, picked)
+    made = new(kind, dim, len(ids), sample)
+    some = random.choice(len(sample), min(_QUERIES, len(sample)), replace=False)
+    truth = Truth(sample_ids[some], sample[some])
+    del sample
+    for own, vectors in _told(told, len(ids), blocks(connect, dim, ids)):
+        made.add_with_ids(vectors, own)
+        truth.take(own, vectors)
+        held.append(own)
+    told("measure", 0, len(ids))
+    shape = replace(tuned(kind, made, truth, recall), trained=made.ntotal)
+    taken = _timed(connect, opened(made, shape), truth)
+    return made, replace(shape, milliseconds=taken), _joined(held)
+
+
+def extend(
+    connect: Connect, made: Any, dim: int, ids: Ids, removed: Ids, told: Told = untold
+) -> None:
+    """Add chunks to an index that is in memory, and take others out of it."""
     import faiss
 
-    kind, metric = faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
-    halves = faiss.IndexScalarQuantizer(dim, kind, metric)
-    halves.codes.resize(count * halves.code_size)
-    halves.codes.resize(0)
-    flat = faiss.IndexIDMap2(halves)
-    for ids, vectors in blocks:
-        flat.add_with_ids(vectors, ids)
-    return flat
+    if len(removed):
+        made.remove_ids(faiss.IDSelectorBatch(removed))
+    for own, vectors in _told(told, len(ids), blocks(connect, dim, ids)):
+        made.add_with_ids(vectors, own)
 
 
-def write(directory: Path, generation: int, faiss_index: Any, newest: int) -> CacheRow:
-    """Write a cache durably under a new name.
+def write(path: Path, faiss_index: Any) -> str:
+    """Write an index durably; returns the sha256 of the file.
 
     Written by Python, piece by piece: `faiss.write_index` can report success on a full disk.
     """
     import faiss
 
     digest = hashlib.sha256()
-    name = f"vectors-{generation}.faiss"
 
     def fill(write_piece: Callable[[bytes], object]) -> None:
         def take(data: bytes) -> None:
@@ -60,25 +130,62 @@ def write(directory: Path, generation: int, faiss_index: Any, newest: int) -> Ca
         writer = faiss.PyCallbackIOWriter(take, _WRITE_BYTES)  # type: ignore[attr-defined]
         faiss.write_index(faiss_index, writer)
 
-    files.write(directory / name, fill)
-    return CacheRow(generation, name, digest.hexdigest(), newest, faiss_index.ntotal)
+    files.write(path, fill)
+    return digest.hexdigest()
 
 
-def load(directory: Path, row: CacheRow, digests: Digests) -> Any | None:
+def load(directory: Path, row: CacheRow, digests: Digests, mapped_bytes: int) -> Opened | None:
     """The cache that `row` points to, or None if it is missing or not what was written.
 
-    FAISS itself has no checksum: a flipped byte would load without a word.
+    FAISS itself has no checksum: a flipped byte would load without a word. A large one is mapped:
+    its pages are shared by all processes, and given back where memory is short.
     """
     import faiss
     import numpy as np
 
+    path, shape = directory / row.name, shape_of(row.details)
     try:
-        data = (directory / row.name).read_bytes()
-    except OSError:
+        if path.stat().st_size < mapped_bytes:
+            data = path.read_bytes()
+            if hashlib.sha256(data).hexdigest() != row.sha256:
+                return None
+            found = faiss.deserialize_index(np.frombuffer(data, dtype=np.uint8))
+            return opened(found, shape)
+        if not is_intact(directory, row, digests):
+            return None
+        # Product quantization for fast scans is laid out anew when it is read.
+        if shape.kind != "ivf-pq" and hasattr(faiss, "IO_FLAG_MMAP_IFC"):
+            return opened(faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC), shape, mapped=True)
+        return opened(faiss.read_index(str(path)), shape)
+    except (OSError, RuntimeError):
+        # Taken away between two looks at it.
         return None
-    if hashlib.sha256(data).hexdigest() != row.sha256:
+
+
+def opened(faiss_index: Any, shape: Shape, *, mapped: bool = False) -> Opened:
+    """An index with how it is searched."""
+    import faiss
+
+    if shape.kind != "hnsw":
+        return Opened(faiss_index, shape, mapped)
+    graph: Any = faiss.downcast_index(faiss_index.index)
+    # What it is made with is only to be empty; the vectors are the graph's own.
+    scan = faiss.IndexIDMap(faiss.IndexFlatIP(graph.d))
+    scan.index, scan.id_map = graph.storage, faiss_index.id_map
+    scan.ntotal, scan.own_fields = graph.ntotal, False
+    return Opened(faiss_index, shape, mapped, scan)
+
+
+def read_whole(directory: Path, row: CacheRow, digests: Digests) -> Any | None:
+    """The index that `row` points to, in memory, to be changed; None if it is not intact."""
+    import faiss
+
+    if not is_intact(directory, row, digests):
         return None
-    return faiss.deserialize_index(np.frombuffer(data, dtype=np.uint8))
+    try:
+        return faiss.read_index(str(directory / row.name))
+    except RuntimeError:
+        return None
 
 
 def is_intact(directory: Path, row: CacheRow, digests: Digests) -> bool:
@@ -89,20 +196,129 @@ def is_intact(directory: Path, row: CacheRow, digests: Digests) -> bool:
         return False
 
 
-def search(
-    faiss_index: Any, query: Vectors, k: int, *, without: Ids, within: Ids | None = None
-) -> list[tuple[int, float]]:
-    """The `k` best (chunk id, inner product), best first, of ids `within`, `without` others."""
+def held(faiss_index: Any) -> Ids:
+    """The ids of the chunks that an index of any kind holds, in no order."""
+    import faiss
+
+    inner: Any = faiss.downcast_index(faiss_index)
+    if hasattr(inner, "id_map"):
+        return faiss.vector_to_array(inner.id_map)
+    lists = inner.invlists
+    return _joined(
+        [
+            faiss.rev_swig_ptr(lists.get_ids(each), lists.list_size(each)).copy()
+            for each in range(lists.nlist)
+            if lists.list_size(each)
+        ]
+    )
+
+
+def selector(kept: Ids, newest: int) -> Any:
+    """What tells FAISS which ids are meant: a bitmap where that is smaller than a hash table."""
     import faiss
     import numpy as np
 
-    if faiss_index.ntotal == 0:
-        return []
-    kept: Any = None
-    if within is not None:
-        kept = faiss.IDSelectorBatch(np.setdiff1d(within, without))
-    elif len(without):
-        kept = faiss.IDSelectorNot(faiss.IDSelectorBatch(without))
-    parameters = faiss.SearchParameters(sel=kept) if kept else None  # type: ignore[call-arg]
-    scores, ids = faiss_index.search(query[None, :], min(k, faiss_index.ntotal), params=parameters)
-    return [(int(i), float(s)) for i, s in zip(ids[0], scores[0], strict=True) if i >= 0]
+    if not len(kept) or newest > 64 * len(kept):
+        return faiss.IDSelectorBatch(kept)
+    bits = np.zeros(newest + 1, dtype=bool)
+    bits[kept] = True
+    packed = np.packbits(bits, bitorder="little")
+    return faiss.IDSelectorBitmap(packed)  # type: ignore[call-arg, arg-type]
+
+
+def candidates(
+    found: Opened,
+    query: Vectors,
+    wanted: int,
+    *,
+    kept: Any = None,
+    passing: int | None = None,
+    thorough: bool = False,
+) -> tuple[Ids, Vectors]:
+    """Ids that are likely the nearest of those `passing` ones that a selector keeps, and scores.
+
+    Best first; fewer than are `wanted` if the lists that are looked into hold no more, which
+    being `thorough` rules out.
+    """
+    shape, index = found.shape, found.index
+    much = 0
+    if shape.kind != "flat":
+        much = effort(shape, wanted, index.ntotal if passing is None else passing, index.ntotal)
+        much = shape.lists if thorough and shape.lists else much
+    if found.scan is not None and (thorough or much > MOST_EF):
+        scores, ids = found.scan.search(query[None, :], wanted, params=parameters("flat", kept, 0))
+    else:
+        how = parameters(shape.kind, kept, much)
+        scores, ids = index.search(query[None, :], wanted, params=how)
+    return ids[0][ids[0] >= 0], scores[0][ids[0] >= 0]
+
+
+def stored(connection: apsw.Connection, dim: int, ids: Ids) -> Iterator[tuple[Ids, Vectors]]:
+    """Ids and float32 vectors of those of some chunks that are there, by id, in blocks."""
+    for at in range(0, len(ids), _MOST_VALUES):
+        part = ids[at : at + _MOST_VALUES].tolist()
+        places = ",".join("?" * len(part))
+        yield from rows.vector_blocks(connection, dim, f"id IN ({places})", part)
+
+
+def blocks(connect: Connect, dim: int, ids: Ids) -> Iterator[tuple[Ids, Vectors]]:
+    """Vectors of all chunks from the first to the last of `ids`, as far as they are still there."""
+    import numpy as np
+
+    for at in range(0, len(ids), _BLOCK_ROWS):
+        part = ids[at : at + _BLOCK_ROWS]
+        with connect() as connection:
+            where, bounds = "id BETWEEN ? AND ?", (int(part[0]), int(part[-1]))
+            read = list(rows.vector_blocks(connection, dim, where, bounds))
+        if read:
+            yield np.concatenate([own for own, _ in read]), np.concatenate([v for _, v in read])
+
+
+def scored(parts: Iterator[tuple[Ids, Vectors]], query: Vectors, k: int) -> list[tuple[int, float]]:
+    """The `k` best of each part (chunk id, inner product), equal ones by id."""
+    import numpy as np
+
+    found: list[tuple[int, float]] = []
+    for ids, block in parts:
+        scores = block @ query
+        best = np.argsort(-scores, kind="stable")[:k]
+        found += zip(ids[best].tolist(), scores[best].tolist(), strict=True)
+    return found
+
+
+def _picked(connect: Connect, dim: int, ids: Ids) -> tuple[Ids, Vectors]:
+    import numpy as np
+
+    with connect() as connection:
+        read = list(stored(connection, dim, ids))
+    if not read:
+        return np.empty(0, np.int64), np.empty((0, dim), np.float32)
+    return np.concatenate([own for own, _ in read]), np.concatenate([v for _, v in read])
+
+
+def _joined(parts: list[Ids]) -> Ids:
+    import numpy as np
+
+    return np.concatenate(parts) if parts else np.empty(0, np.int64)
+
+
+def _told(
+    told: Told, total: int, parts: Iterator[tuple[Ids, Vectors]]
+) -> Iterator[tuple[Ids, Vectors]]:
+    done = 0
+    for own, vectors in parts:
+        yield own, vectors
+        done += len(own)
+        told("build", done, total)
+
+
+def _timed(connect: Connect, found: Opened, truth: Truth) -> float:
+    """The median time of a search for ten, with a look at what is stored, in milliseconds."""
+    taken = []
+    with connect() as connection:
+        for query in truth.queries[:_TIMED]:
+            started = time.perf_counter()
+            ids, _ = candidates(found, query, 10 * found.shape.depth)
+            scored(stored(connection, found.index.d, ids), query, 10)
+            taken.append((time.perf_counter() - started) * 1000)
+    return round(median(taken), 3) if taken else 0.0

@@ -4,32 +4,41 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import apsw
 
 from rag.errors import StoreError
-from rag.index import commits, database, files, rows, terms, vectors
+from rag.index import commits, database, files, optimizing, refreshing, rows, terms, vectors
 from rag.index.caches import CacheRow, Digests, remove_others
-from rag.index.rows import FileRecord, FileState, Manifest, StoredRoot
+from rag.index.kinds import CacheSettings
+from rag.index.rows import FileRecord, FileState, Manifest, StoredChunk, StoredRoot
 from rag.types import Chunk, Document, Problem
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from rag.types import Vectors
 
-# Up to here a search reads the newer rows and passes over the dead ones in a few milliseconds;
-# beyond it a commit writes a new FAISS file.
-_STALE_ROWS = 256
-_STALE_SHARE = 0.05
+    Ids = NDArray[np.int64]
 
 
 class Writer:
     """Changes to an index, visible to readers at `commit` and not before."""
 
-    def __init__(self, connection: apsw.Connection, directory: Path, digests: Digests) -> None:
+    def __init__(
+        self,
+        connection: apsw.Connection,
+        directory: Path,
+        digests: Digests,
+        settings: CacheSettings | None = None,
+    ) -> None:
+        self._settings = settings or CacheSettings()
         self._connection = connection
         self._directory = directory
         self._digests = digests
@@ -72,10 +81,7 @@ class Writer:
 
     def reading_settings(self) -> str:
         """With what settings the last run read files; empty if there was none."""
-        row = self._connection.execute(
-            "SELECT value FROM manifest WHERE key = 'reading_settings'"
-        ).fetchone()
-        return str(row[0]) if row else ""
+        return rows.reading_settings(self._connection)
 
     def set_reading_settings(self, settings: str) -> None:
         """Note with what settings files were read."""
@@ -172,7 +178,13 @@ class Writer:
         self._connection.execute("SAVEPOINT document")
         try:
             self._take(file_id, document)
-            self._insert(file_id, document, chunks, passages, vectors)
+            self._insert_document(file_id, document)
+            self._insert_chunks(
+                [
+                    rows.stored_chunk(chunk, passage, vector)
+                    for chunk, passage, vector in zip(chunks, passages, vectors, strict=True)
+                ]
+            )
         except BaseException:
             # Ctrl-C, too: what is committed after it must not hold a document without its chunks.
             # On a full disk SQLite may have undone the whole transaction already.
@@ -180,6 +192,23 @@ class Writer:
                 self._connection.execute("ROLLBACK TO document")
             raise
         self._connection.execute("RELEASE document")
+
+    def restore_file(self, state: FileState) -> int:
+        """Put what is known of a file, as `state` says; returns its id here.
+
+        Its documents are restored after it, or come with `put_document`.
+        """
+        file_id = self.begin_file(state.record)
+        self._settle(file_id, state.record, state.problems, complete=state.complete)
+        return file_id
+
+    def restore_document(
+        self, file_id: int, document: Document, chunks: Sequence[StoredChunk]
+    ) -> None:
+        """Put a document with its chunks as they were kept, in place of what was known of it."""
+        self._begin()
+        self._insert_document(file_id, document)
+        self._insert_chunks(chunks)
 
     def keep_document(self, file_id: int, document: Document) -> None:
         """Note that a document is there with the content that is known of it."""
@@ -221,6 +250,44 @@ class Writer:
         """Take out a file with its documents and chunks."""
         self._begin()
         self._connection.execute("DELETE FROM files WHERE id = ?", (file_id,))
+
+    def take_out(self, document_ids: Sequence[str]) -> list[str]:
+        """Remove documents that are not whole, and what belongs to none; returns their sources.
+
+        Their files are not complete from then on: the next run reads them again.
+        """
+        self._begin()
+        sources = []
+        for document_id in document_ids:
+            found = self._connection.execute(
+                "DELETE FROM documents WHERE id = ? RETURNING source, file_id", (document_id,)
+            ).fetchall()
+            for source, file_id in found:
+                sources.append(str(source))
+                self._connection.execute("UPDATE files SET complete = 0 WHERE id = ?", (file_id,))
+        orphans = self._connection.execute(
+            "DELETE FROM chunks WHERE document_id NOT IN (SELECT id FROM documents) RETURNING id"
+        ).fetchall()
+        if orphans:
+            # There is no telling whose they were.
+            self._connection.execute("UPDATE files SET complete = 0")
+        sources += [
+            str(source)
+            for (source,) in self._connection.execute(
+                "DELETE FROM documents WHERE file_id NOT IN (SELECT id FROM files) RETURNING source"
+            ).fetchall()
+        ]
+        self._connection.execute("DELETE FROM problems WHERE file_id NOT IN (SELECT id FROM files)")
+        return sources
+
+    def forget_caches(self, kinds: Collection[str]) -> None:
+        """Let go of caches that do not hold what they should: they are written anew.
+
+        That of terms is in the same commit, as nothing would be found by its words without it.
+        """
+        self._begin()
+        for kind in kinds:
+            self._connection.execute("DELETE FROM caches WHERE kind = ?", (kind,))
 
     def holds(self, document: Document) -> bool:
         """Whether a document with this id and content is stored already."""
@@ -264,9 +331,9 @@ class Writer:
         remove_others(self._directory, "terms-*", kept)
 
     def refresh_cache(self, *, anew: bool = False) -> None:
-        """Write a new FAISS cache if the last one has fallen behind, or is damaged or missing.
+        """Write new FAISS caches where those there are have fallen behind, are damaged or missing.
 
-        `anew` writes one without any removed vector in any case.
+        `anew` writes them without any removed vector in any case.
         """
         manifest = self.manifest()
         if manifest is None:
@@ -274,26 +341,91 @@ class Writer:
         # A commit of nothing mends the terms' cache.
         self._begin()
         self.commit()
-        row = rows.cache_row(self._connection, "vectors")
-        newest = self._newest()
-        if row is not None and not anew:
-            newer, buried = self._connection.execute(
-                "SELECT (SELECT count(*) FROM chunks WHERE id > ?), "
-                "(SELECT count(*) FROM tombstones)",
-                (row.max_id,),
-            ).get
-            fresh = newer + buried <= max(_STALE_ROWS, _STALE_SHARE * row.count)
-            if fresh and vectors.is_intact(self._directory, row, self._digests):
-                return
-        blocks = rows.vector_blocks(self._connection, manifest.dim, "id <= ?", (newest,))
-        count = rows.chunk_count(self._connection, newest)
-        built = vectors.build(manifest.dim, count, blocks)
-        written = vectors.write(self._directory, self._next_generation(), built, newest)
+        change = refreshing.refresh(
+            self._connection,
+            self._directory,
+            self._digests,
+            self._settings,
+            dim=manifest.dim,
+            generation=self._next_generation(),
+            anew=anew,
+        )
+        before = rows.cache_row(self._connection, "vectors")
+        if change is not None:
+            self._name(change)
+        self._remove_other_vectors(None if anew or change is None else before)
+
+    def take_cache(self, row: CacheRow, made: Any, held: Ids, *, since: int) -> CacheRow:
+        """Name the vectors' cache that was built beside this writer in place of the one there is.
+
+        `made` is what the file of `row` was written from, `held` the ids that it holds. `since` is
+        the generation of the main cache when it was begun; where another one has been written,
+        that may have been to take out what was removed, and must not come back.
+
+        Raises:
+            StoreError: if too little of it is of use still.
+        """
+        import numpy as np
+
+        live = rows.chunk_ids(self._connection)
+        dead = np.setdiff1d(held, live, assume_unique=True)
+        missing = np.setdiff1d(live[live <= row.max_id], held, assume_unique=True)
+        if len(missing) or 2 * len(dead) > len(held):
+            raise optimizing.rebuilt(self._directory)
+        present = rows.cache_row(self._connection, "vectors")
+        digest = row.sha256
+        if len(dead) and present is not None and present.generation != since:
+            if row.details["kind"] == "hnsw":
+                raise optimizing.rebuilt(self._directory)
+            vectors.extend(lambda: nullcontext(self._connection), made, 0, live[:0], dead)
+            digest = vectors.write(self._directory / row.name, made)
+            dead = dead[:0]
+        generation = self._next_generation()
+        name = f"vectors-{generation}.faiss"
+        files.rename(self._directory / row.name, self._directory / name)
+        recent = None
+        if np.count_nonzero(live > row.max_id) > self._settings.stale_rows:
+            recent = refreshing.write_recent(
+                self._connection,
+                self._directory,
+                dim=made.d,
+                after=row.max_id,
+                generation=generation + 1,
+            )
+        taken = replace(
+            row, generation=generation, name=name, sha256=digest, count=int(made.ntotal)
+        )
+        self._name(refreshing.Change(taken, recent, 0), dead)
+        self._remove_other_vectors(present)
+        return taken
+
+    def _name(self, change: refreshing.Change, buried: Ids | None = None) -> None:
+        """Name caches that were written, and keep no more tombstones than they need."""
         self._begin()
-        self._point("vectors", written)
-        self._connection.execute("DELETE FROM tombstones WHERE chunk_id <= ?", (newest,))
+        if change.main is not None:
+            self._point("vectors", change.main)
+        self._connection.execute("DELETE FROM caches WHERE kind = 'recent'")
+        if change.recent is not None:
+            self._point("recent", change.recent)
+        self._connection.execute("DELETE FROM tombstones WHERE chunk_id > ?", (change.buried,))
+        if buried is not None:
+            self._connection.executemany(
+                "INSERT INTO tombstones VALUES (?)", ((each,) for each in buried.tolist())
+            )
         self.commit()
-        remove_others(self._directory, "vectors-*.faiss*", {written.name})
+
+    def _remove_other_vectors(self, before: CacheRow | None) -> None:
+        """Remove the caches of vectors that nothing points to, but for a large one `before`.
+
+        A reader that has just begun may be about to open it, and could not build it by itself.
+        """
+        found = [rows.cache_row(self._connection, kind) for kind in ("vectors", "recent")]
+        keep = {row.name for row in found if row is not None}
+        if before is not None and before.count > self._settings.rebuilt_rows:
+            keep.add(before.name)
+        for pattern in ("vectors-*.faiss*", "recent-*.faiss*"):
+            remove_others(self._directory, pattern, keep)
+        optimizing.remove_leftovers(self._directory)
 
     def compact(self) -> bool:
         """Rewrite everything without what was removed, so that no byte of it remains.
@@ -384,14 +516,7 @@ class Writer:
         if not self._connection.in_transaction:
             self._connection.execute("BEGIN IMMEDIATE")
 
-    def _insert(
-        self,
-        file_id: int,
-        document: Document,
-        chunks: Sequence[Chunk],
-        passages: Sequence[str],
-        vectors: Vectors,
-    ) -> None:
+    def _insert_document(self, file_id: int, document: Document) -> None:
         self._connection.execute("DELETE FROM documents WHERE id = ?", (document.id,))
         self._connection.execute(
             f"INSERT INTO documents (file_id, {rows.DOCUMENT_COLUMNS}) "
@@ -414,6 +539,8 @@ class Writer:
         )
         language = rows.language_of(document.metadata)
         self._connection.execute("INSERT OR IGNORE INTO languages VALUES (?)", (language,))
+
+    def _insert_chunks(self, chunks: Sequence[StoredChunk]) -> None:
         self._connection.executemany(
             'INSERT INTO chunks (document_id, start, "end", ordinal, heading, page, line, '
             "passage_hash, vector) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -426,10 +553,10 @@ class Writer:
                     rows.to_json(list(chunk.heading)),
                     chunk.page,
                     chunk.line,
-                    rows.passage_hash(passage),
-                    vector.astype("<f2").tobytes(),
+                    chunk.passage_hash,
+                    chunk.vector,
                 )
-                for chunk, passage, vector in zip(chunks, passages, vectors, strict=True)
+                for chunk in chunks
             ],
         )
 

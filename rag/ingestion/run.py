@@ -334,6 +334,7 @@ class Run:
                     dim=self.embedder.dim,
                     chunk_size=self._size,
                     chunk_overlap=self._overlap,
+                    revision=getattr(self.embedder, "revision", ""),
                 )
             )
         rows = np.array([vectors[passage] for passage in item.passages], dtype=np.float32)

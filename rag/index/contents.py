@@ -1,0 +1,143 @@
+"""All that one state of an index holds, in an order that does not tell how it came about."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from pathlib import Path
+
+import apsw
+
+from rag.errors import StoreError
+from rag.index import commits, database, files, rows, schema
+from rag.index.rows import FileState, Manifest, StoredChunk, StoredRoot
+from rag.types import Document
+
+
+class Contents:
+    """One state of an index as a whole; whatever is written meanwhile is not seen."""
+
+    def __init__(self, directory: Path, connection: apsw.Connection) -> None:
+        self.directory = directory
+        self._connection = connection
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """With what the index was built.
+
+        Raises:
+            StoreError: if nothing was ever committed to it.
+        """
+        found = rows.manifest(self._connection)
+        if found is None:
+            raise StoreError(
+                f"{self.directory}: holds no index: build one with `rag index PATH...`"
+            )
+        return found
+
+    @cached_property
+    def counts(self) -> dict[str, int]:
+        """Numbers of `files`, `roots`, `documents` and `chunks`."""
+        tables = ("files", "roots", "documents", "chunks")
+        select = ", ".join(f"(SELECT count(*) FROM {table})" for table in tables)
+        return dict(zip(tables, self._connection.execute(f"SELECT {select}").get, strict=True))
+
+    @cached_property
+    def reading_settings(self) -> str:
+        """With what settings files were read last; empty if that was never noted."""
+        return rows.reading_settings(self._connection)
+
+    def files(self) -> Iterator[FileState]:
+        """What is known of each file, by path."""
+        for row in self._connection.execute(f"SELECT {rows.FILE_COLUMNS} FROM files ORDER BY path"):
+            yield rows.file_state(self._connection, row)
+
+    def roots(self) -> list[StoredRoot]:
+        """The folders and files that the index keeps to, by path."""
+        return rows.stored_roots(self._connection)
+
+    def documents(self) -> Iterator[tuple[str, Document]]:
+        """All documents by id, each with the path of its file."""
+        for path, *row in self._connection.execute(
+            "SELECT (SELECT path FROM files WHERE id = file_id), "
+            f"{rows.DOCUMENT_COLUMNS} FROM documents ORDER BY id"
+        ):
+            yield path, rows.document(row)
+
+    def chunks(self) -> Iterator[StoredChunk]:
+        """All chunks by the ids of their documents, without vectors."""
+        for name, ordinal, start, end, heading, *rest in self._connection.execute(
+            'SELECT document_id, ordinal, start, "end", heading, page, line, passage_hash '
+            'FROM chunks ORDER BY document_id, ordinal, start, "end"'
+        ):
+            yield StoredChunk(name, ordinal, start, end, tuple(json.loads(heading)), *rest)
+
+    def vectors(self) -> Iterator[bytes]:
+        """The vectors of `chunks`, little-endian float16.
+
+        Raises:
+            StoreError: if one has another dimension than the index.
+        """
+        length = 2 * self.manifest.dim
+        for (vector,) in self._connection.execute(
+            'SELECT vector FROM chunks ORDER BY document_id, ordinal, start, "end"'
+        ):
+            if len(vector) != length:
+                raise StoreError(
+                    f"{self.directory}: holds a vector of {len(vector) // 2} dimensions among "
+                    f"those of {self.manifest.dim}: run `rag doctor`"
+                )
+            yield vector
+
+    def copy(self, directory: Path, told: Callable[[int, int], None]) -> None:
+        """Copy the database with its checksums, and what caches there are, into an empty folder.
+
+        A cache that a writer takes away meanwhile is left out: it is built anew when it is missed.
+        `told` is called with the bytes that are done, and all.
+
+        Raises:
+            StoreError: if the database is damaged.
+            OSError: if the folder cannot be written.
+        """
+        with files.step("copy", directory / database.NAME):
+            try:
+                database.copy(self._connection, directory, told)
+            except apsw.FullError as error:
+                # Not of the index that is read.
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+        for kind in schema.CACHES:
+            row = rows.cache_row(self._connection, kind)
+            if row is not None:
+                _copy_cache(self.directory / row.name, directory / row.name)
+        commits.note(directory, rows.commits(self._connection))
+        files.sync_directory(directory)
+
+
+def _copy_cache(source: Path, target: Path) -> None:
+    """A cache in another folder; files of caches never change, so that a link is enough.
+
+    One that is not there any more, or cannot be read, is left out.
+    """
+    try:
+        if not source.is_dir():
+            _link(source, target)
+            return
+        files.make_directory(target)
+        for path in sorted(source.iterdir()):
+            if path.suffix == ".lock":
+                # Whoever opens the one must not wait for who opens the other.
+                (target / path.name).touch()
+            else:
+                _link(path, target / path.name)
+    except (FileNotFoundError, PermissionError):
+        files.remove(target)
+    else:
+        files.sync_directory(target)
+
+
+def _link(source: Path, target: Path) -> None:
+    files.link(source, target)
+    files.sync_path(target)

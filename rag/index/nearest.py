@@ -1,0 +1,123 @@
+"""Nearest chunks: of caches, without what was removed since, and of what is newer than they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import apsw
+
+from rag.index import rows, vectors
+from rag.index.caches import CacheRow
+from rag.index.kinds import CacheSettings
+from rag.index.vectors import Opened
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from rag.types import Vectors
+
+    Ids = NDArray[np.int64]
+
+Scored = list[tuple[int, float]]
+"""Chunk ids with their scores, best first; equal scores in the order of ids."""
+
+# As many as recall was measured with.
+_LEAST_WANTED = 10
+
+
+class Buried:
+    """The ids of removed chunks that caches may still hold, in order."""
+
+    def __init__(self, ids: Ids) -> None:
+        self.ids = ids
+
+    @cached_property
+    def others(self) -> Any:
+        """What tells FAISS that all ids but these are meant; None if there are none."""
+        import faiss
+
+        if not len(self.ids):
+            return None
+        return faiss.IDSelectorNot(vectors.selector(self.ids, int(self.ids[-1])))
+
+    def between(self, after: int, newest: int) -> int:
+        """How many there are above an id and up to another."""
+        low, high = self.ids.searchsorted([after, newest], side="right")
+        return int(high - low)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Of the chunks above an id, those up to another that pass, in a cache."""
+
+    connection: apsw.Connection
+    dim: int
+    row: CacheRow
+    after: int
+    opened: Opened
+    buried: Buried
+    settings: CacheSettings
+
+    def nearest(self, query: Vectors, k: int, within: Ids | None) -> Scored:
+        """The `k` best, with exact scores, in any order; all that pass if there are fewer."""
+        live = self.row.count - self.buried.between(self.after, self.row.max_id)
+        if within is not None:
+            within = self._own(within)
+        passing = live if within is None else min(len(within), live)
+        if passing <= 0:
+            return []
+        if self.opened.shape.kind == "flat" and not self.opened.mapped:
+            ids, scores = self._candidates(query, min(k, passing), passing, within)
+            return list(zip(ids.tolist(), scores.tolist(), strict=True))
+        if within is not None and passing <= self.settings.scanned_rows:
+            return self._compared(query, k, within)
+        # Of a few candidates too many are wrong, and more of them cost next to nothing.
+        wanted = min(max(k, _LEAST_WANTED) * self.opened.shape.depth, passing)
+        # Most of all are read faster in the order of ids than looked for and read one by one.
+        if 2 * wanted <= passing:
+            for thorough in (False, True):
+                ids, _ = self._candidates(query, wanted, passing, within, thorough=thorough)
+                ids.sort()
+                compared = self._compared(query, k, ids)
+                if len(compared) == min(k, passing):
+                    return compared
+        return self._compared(query, k, within)
+
+    def _candidates(
+        self,
+        query: Vectors,
+        wanted: int,
+        passing: int,
+        within: Ids | None,
+        *,
+        thorough: bool = False,
+    ) -> tuple[Ids, Vectors]:
+        kept = self.buried.others
+        if within is not None:
+            kept = vectors.selector(within, self.row.max_id)
+        return vectors.candidates(
+            self.opened, query, wanted, kept=kept, passing=passing, thorough=thorough
+        )
+
+    def _compared(self, query: Vectors, k: int, ids: Ids | None) -> Scored:
+        """The best of some chunks, or of all, compared with what is stored of them."""
+        if ids is not None:
+            return vectors.scored(vectors.stored(self.connection, self.dim, ids), query, k)
+        bounds = (self.after, self.row.max_id)
+        where = "id > ? AND id <= ?"
+        blocks = rows.vector_blocks(self.connection, self.dim, where, bounds)
+        return vectors.scored(blocks, query, k)
+
+    def _own(self, within: Ids) -> Ids:
+        import numpy as np
+
+        if np.any(within[1:] <= within[:-1]):
+            within = np.unique(within)
+        low, high = within.searchsorted([self.after, self.row.max_id], side="right")
+        own = within[low:high]
+        at = own.searchsorted(self.buried.ids)
+        dead = at[own[np.minimum(at, len(own) - 1)] == self.buried.ids] if len(own) else at[:0]
+        return np.delete(own, dead) if len(dead) else own

@@ -1,0 +1,177 @@
+"""Bringing the vectors' caches up to what is stored, at a cost that suits what has changed.
+
+The main cache holds most. Of an index that is large, what is newer is held by a second cache, which
+is small and exact, until there is enough of it to extend the main one.
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import apsw
+
+from rag.index import rows, vectors
+from rag.index.caches import CacheRow, Digests
+from rag.index.kinds import CacheSettings, choose, shape_of
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Ids = NDArray[np.int64]
+
+# A cache that was extended to this many times what its lists were made from is built anew.
+_MOST_GROWTH = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Caches that were written and are to be named in place of others; None: stays as it is.
+
+    Tombstones up to `buried` stay, all others are of chunks that no cache holds.
+    """
+
+    main: CacheRow | None
+    recent: CacheRow | None
+    buried: int
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """What there is, as the only writer sees it."""
+
+    connection: apsw.Connection
+    directory: Path
+    digests: Digests
+    settings: CacheSettings
+    dim: int
+    generation: int
+    main: CacheRow | None
+    recent: CacheRow | None
+
+    def connect(self) -> nullcontext[apsw.Connection]:
+        return nullcontext(self.connection)
+
+    def count(self, select: str, *values: int) -> int:
+        return int(self.connection.execute(f"SELECT count(*) FROM {select}", values).get)
+
+
+def refresh(
+    connection: apsw.Connection,
+    directory: Path,
+    digests: Digests,
+    settings: CacheSettings,
+    *,
+    dim: int,
+    generation: int,
+    anew: bool = False,
+) -> Change | None:
+    """Write what caches are to take the place of those that fell behind; None if none did.
+
+    `anew` writes one without any removed vector in any case. The files are named by `generation`
+    and the one after it.
+    """
+    main = None if anew else rows.cache_row(connection, "vectors")
+    recent = rows.cache_row(connection, "recent")
+    state = _State(connection, directory, digests, settings, dim, generation, main, recent)
+    if main is None or not vectors.is_intact(directory, main, digests):
+        return _built(state)
+    newer = state.count("chunks WHERE id > ?", main.max_id)
+    dead = state.count("tombstones WHERE chunk_id <= ?", main.max_id)
+    live = main.count - dead + newer
+    if choose(settings, live, dim, main_kind := shape_of(main.details).kind) != main_kind:
+        return _built(state)
+    if live <= settings.flat_rows and main_kind == "flat":
+        buried = state.count("tombstones")
+        most = max(settings.stale_rows, settings.stale_share * main.count)
+        return _built(state) if newer + buried > most else None
+    share = min(settings.stale_share * main.count, settings.recent_rows)
+    if newer + dead > max(settings.stale_rows, share):
+        return _extended(state, main, live, dead)
+    return _with_recent(state, main)
+
+
+def write_recent(
+    connection: apsw.Connection, directory: Path, *, dim: int, after: int, generation: int
+) -> CacheRow | None:
+    """Write a cache of the chunks above an id; None if there are none."""
+    ids = rows.chunk_ids(connection, after)
+    if not len(ids):
+        return None
+    made, shape, _ = vectors.build(lambda: nullcontext(connection), dim, ids, "flat", 1.0)
+    name = f"recent-{generation}.faiss"
+    digest = vectors.write(directory / name, made)
+    return CacheRow(generation, name, digest, int(ids[-1]), made.ntotal, shape.details())
+
+
+def _with_recent(state: _State, main: CacheRow) -> Change | None:
+    recent = state.recent
+    if recent is not None and not vectors.is_intact(state.directory, recent, state.digests):
+        recent = None
+        due = True
+    else:
+        due = False
+    after = recent.max_id if recent else main.max_id
+    behind = state.count("chunks WHERE id > ?", after)
+    behind += state.count("tombstones WHERE chunk_id > ?", main.max_id)
+    if not due and behind <= state.settings.stale_rows:
+        return None
+    written = write_recent(
+        state.connection,
+        state.directory,
+        dim=state.dim,
+        after=main.max_id,
+        generation=state.generation,
+    )
+    return Change(None, written, main.max_id)
+
+
+def _built(state: _State) -> Change:
+    """A main cache of everything, of the kind that suits it."""
+    ids = rows.chunk_ids(state.connection)
+    present = shape_of(state.main.details).kind if state.main else ""
+    kind = choose(state.settings, len(ids), state.dim, present)
+    made, shape, _ = vectors.build(state.connect, state.dim, ids, kind, state.settings.recall)
+    newest = int(ids[-1]) if len(ids) else 0
+    name = f"vectors-{state.generation}.faiss"
+    digest = vectors.write(state.directory / name, made)
+    row = CacheRow(state.generation, name, digest, newest, made.ntotal, shape.details())
+    return Change(row, None, 0)
+
+
+def _extended(state: _State, main: CacheRow, live: int, dead: int) -> Change:
+    """The main cache with what is newer and without what is gone, in the lists that it has."""
+    shape = shape_of(main.details)
+    keeps_dead = shape.kind == "hnsw"
+    most = _MOST_GROWTH * shape.trained
+    if (
+        shape.kind == "flat"
+        or live > most
+        or (keeps_dead and dead > main.count * _dead_share(state))
+    ):
+        return _built(state)
+    made = vectors.read_whole(state.directory, main, state.digests)
+    if made is None:
+        return _built(state)
+    newer = rows.chunk_ids(state.connection, main.max_id)
+    removed = rows.sorted_ids(
+        state.connection.execute(
+            "SELECT group_concat(chunk_id) FROM tombstones WHERE chunk_id <= ?", (main.max_id,)
+        ).get
+    )
+    vectors.extend(state.connect, made, state.dim, newer, removed[:0] if keeps_dead else removed)
+    if made.ntotal != live + (dead if keeps_dead else 0):
+        return _built(state)
+    name = f"vectors-{state.generation}.faiss"
+    digest = vectors.write(state.directory / name, made)
+    newest = max(main.max_id, int(newer[-1]) if len(newer) else 0)
+    row = CacheRow(state.generation, name, digest, newest, made.ntotal, main.details)
+    return Change(row, None, main.max_id if keeps_dead else 0)
+
+
+def _dead_share(state: _State) -> float:
+    # Of a graph nothing can be taken out: what is dead stays until it is built anew.
+    return 2 * state.settings.stale_share

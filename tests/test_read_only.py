@@ -1,0 +1,271 @@
+"""An index that can be read and not written: on read-only media, or of another user."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from places import as_nobody, read_only, seen_by_all
+from test_index import assert_same, found, nearest, unit, write
+
+from rag import RAG, LockedError, StoreError
+from rag.cli.commands import cli, main
+from rag.filters import parse_filter
+from rag.index import Index
+from rag.lexical import parse_question
+
+
+@pytest.fixture
+def files() -> dict[str, np.ndarray]:
+    generator = np.random.default_rng(0)
+    return {"a": unit(generator, 300), "b": unit(generator, 40)}
+
+
+def state(folder: Path) -> dict[str, Any]:
+    """Everything that a change to a folder would change."""
+    return {
+        str(path.relative_to(folder)): (path.stat().st_size, path.stat().st_mtime_ns)
+        for path in [folder, *folder.rglob("*")]
+    }
+
+
+def assert_searchable(folder: Path, files: dict[str, np.ndarray]) -> None:
+    """By vectors, words and filters, each document and each chunk."""
+    index = Index(folder)
+    query = unit(np.random.default_rng(1), 1)[0]
+    assert_same(found(index, query, 10), nearest(files, query, 10))
+    with index.reading() as reading:
+        (each, *_) = reading.matching(parse_question('"b passage 7"'), 5)
+        assert reading.passages([each[0]])[each[0]].chunk.text == "b passage 7"
+        within = reading.passing(parse_filter("path:b"))
+        assert len(within) == len(files["b"])
+        assert len(reading.nearest(query, 1000, within)) == len(files["b"])
+    assert [document.id for document in index.documents()] == sorted(files)
+    assert index.counts()["chunks"] == sum(map(len, files.values()))
+
+
+def copied_while_open(source: Path, target: Path, files: dict[str, np.ndarray]) -> None:
+    """A copy with a log, such as a killed process leaves or a snapshot holds."""
+    index = Index(source)
+    write(index, {"a": files["a"]})
+    with index.reading() as reading:
+        assert reading.manifest
+        write(index, {"b": files["b"]})
+        shutil.copytree(source, target)
+    assert (target / "index.sqlite-wal").stat().st_size
+
+
+def test_read_only_media_can_be_searched_and_nothing_is_written(
+    tmp_path: Path, files: dict[str, np.ndarray]
+) -> None:
+    folder = tmp_path / "index"
+    write(Index(folder), files)
+    before = state(folder)
+    with read_only(folder):
+        assert_searchable(folder, files)
+    assert state(folder) == before
+
+
+@pytest.mark.parametrize("kind", ["vectors-*.faiss", "terms-*/*.term", "terms-*/meta.json"])
+def test_damaged_caches_are_rebuilt_in_memory(
+    tmp_path: Path, files: dict[str, np.ndarray], kind: str
+) -> None:
+    folder = tmp_path / "index"
+    write(Index(folder), files)
+    cache = next(folder.glob(kind))
+    data = bytearray(cache.read_bytes())
+    data[len(data) // 2] ^= 0x10
+    cache.write_bytes(data)
+    before = state(folder)
+    with read_only(folder):
+        assert_searchable(folder, files)
+    assert state(folder) == before
+
+
+@pytest.mark.parametrize("shared_memory", [True, False])
+def test_a_log_that_was_left_is_read_or_named(
+    tmp_path: Path, files: dict[str, np.ndarray], shared_memory: bool
+) -> None:
+    folder = tmp_path / "index"
+    copied_while_open(tmp_path / "first", folder, files)
+    if not shared_memory:
+        (folder / "index.sqlite-shm").unlink()
+    before = state(folder)
+    with read_only(folder):
+        if shared_memory:
+            assert_searchable(folder, files)
+        else:
+            with pytest.raises(StoreError, match=r"sqlite-wal: holds changes that cannot be read"):
+                Index(folder).counts()
+    assert state(folder) == before
+    assert_searchable(folder, files)
+
+
+def test_writing_says_that_it_cannot_be_written(
+    tmp_path: Path, files: dict[str, np.ndarray]
+) -> None:
+    folder = tmp_path / "index"
+    write(Index(folder), files)
+    with read_only(folder):
+        started = time.monotonic()
+        with (
+            pytest.raises(StoreError, match="cannot be written: Read-only file system") as caught,
+            Index(folder).write(wait=float("inf")),
+        ):
+            pass
+        assert not isinstance(caught.value, LockedError)
+        assert time.monotonic() - started < 5
+    with Index(folder).write():
+        pass
+
+
+@pytest.fixture(scope="module")
+def shelf(sample: RAG, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The index of the sample corpus on read-only media."""
+    folder = tmp_path_factory.mktemp("shelf") / "index"
+    shutil.copytree(sample.path, folder)
+    with read_only(folder):
+        yield folder
+
+
+@pytest.mark.parametrize("command", ["info", "status", "search"])
+def test_commands_that_read(shelf: Path, command: str) -> None:
+    before = state(shelf)
+    arguments = ["How is the pump greased?", "--where", "path:**"] if command == "search" else []
+    done = CliRunner().invoke(cli, [command, *arguments, "--index", str(shelf), "--json"])
+    assert done.exit_code == 0, done.output
+    said = json.loads(done.stdout)
+    assert len(said) == 5 if command == "search" else said
+    assert state(shelf) == before
+
+
+@pytest.mark.parametrize(
+    "arguments", [["index"], ["add", "."], ["remove", "data"], ["compact", "--wait"]]
+)
+def test_commands_that_write_say_in_one_line_that_they_cannot(
+    shelf: Path,
+    arguments: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["rag", *arguments, "--index", str(shelf)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"rag: {shelf}: cannot be written: Read-only file system")
+
+
+def test_the_doctor_looks_and_says_that_it_cannot_mend(shelf: Path) -> None:
+    before = state(shelf)
+    command = ["doctor", "--index", str(shelf)]
+    assert CliRunner().invoke(cli, command).exit_code == 0
+    done = CliRunner().invoke(cli, [*command, "--repair"])
+    assert done.exit_code == 1
+    assert f"{shelf}: cannot be written: Read-only file system" in done.output
+    assert state(shelf) == before
+
+
+SEARCH = """
+place, seconds = Path(sys.argv[1]), float(sys.argv[2])
+index, query, seen, problems = Index(place), np.eye(1, 8, dtype=np.float32)[0], [], []
+end = time.monotonic() + seconds
+while not seen or time.monotonic() < end:
+    try:
+        with index.reading() as reading:
+            by_vector = reading.nearest(query, 1000)
+            by_word = reading.matching(parse_question("passage"), 1000)
+            passages = reading.passages([each for each, _ in by_vector])
+    except StoreError as error:
+        problems.append(str(error))
+        if "try again" not in problems[-1]:
+            break
+    else:
+        seen.append([len(by_vector), len(by_word), len(passages)])
+try:
+    with Index(place).write():
+        pass
+    wrote = ""
+except StoreError as error:
+    wrote = str(error)
+print(json.dumps({"seen": seen, "problems": problems, "wrote": wrote}))
+"""
+
+
+def test_another_users_index_can_be_read_and_not_written(files: dict[str, np.ndarray]) -> None:
+    with seen_by_all() as place:
+        folder = place / "index"
+        write(Index(folder), files)
+        before = state(folder)
+        said, errors = as_nobody(SEARCH, str(folder), "0").communicate()
+        assert not errors
+        told = json.loads(said)
+        assert (told["seen"], told["problems"]) == ([[340, 340, 340]], [])
+        assert "cannot be written: Permission denied" in told["wrote"]
+        assert state(folder) == before
+
+
+@pytest.mark.parametrize("stays", [True, False])
+def test_another_users_index_can_be_read_while_it_is_written(
+    files: dict[str, np.ndarray], stays: bool
+) -> None:
+    """The writer stays, or comes and goes, and with it the shared memory of the database."""
+    with seen_by_all() as place:
+        index = Index(place / "index")
+        write(index, {"a": files["a"][:40]})
+        reader = as_nobody(SEARCH, str(index.directory), "2")
+        said: list[str] = []
+        waiting = threading.Thread(target=lambda: said.extend(reader.communicate()))
+        waiting.start()
+        generator = np.random.default_rng(3)
+        commits = 0
+        while waiting.is_alive():
+            if stays:
+                commits += _commit_for_a_while(index, generator, waiting)
+            else:
+                write(index, {"a": unit(generator, 40)})
+                commits += 1
+        assert not said[1]
+        told = json.loads(said[0])
+        assert commits > 5
+        assert len(told["seen"]) > 5
+        # Always one whole file of 40.
+        assert {tuple(numbers) for numbers in told["seen"]} == {(40, 40, 40)}
+        assert all("was changed while it was read" in each for each in told["problems"])
+        assert len(told["problems"]) <= len(told["seen"])
+
+
+def _commit_for_a_while(
+    index: Index, generator: np.random.Generator, while_alive: threading.Thread
+) -> int:
+    from test_index import put, record, rows
+
+    commits = 0
+    with index.write() as writer:
+        while while_alive.is_alive():
+            put(writer, record("a"), rows("a", unit(generator, 40)))
+            writer.commit()
+            commits += 1
+    return commits
+
+
+def test_modes_of_files_are_those_that_were_asked_for(
+    tmp_path: Path, files: dict[str, np.ndarray]
+) -> None:
+    mask = os.umask(0o022)
+    try:
+        write(Index(tmp_path / "index"), files)
+    finally:
+        os.umask(mask)
+    modes = {path.stat().st_mode & 0o777 for path in tmp_path.rglob("*") if path.is_file()}
+    assert modes == {0o644}
