@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from rag.config import Config, load_config
 from rag.errors import ConfigError, QuestionError, StoreError
-from rag.index import Index
-from rag.types import Compaction
+from rag.index import CacheSettings, Index
+from rag.types import Compaction, Progress
 
 if TYPE_CHECKING:
     from rag.answering import AnswerStream, ExtractiveReader
@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from rag.prompt import Example, Templates
     from rag.types import (
         Answer,
+        Copied,
         Document,
         Embedder,
         EntailmentModel,
+        Examination,
         Explanation,
         Generator,
         Hit,
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
         ProgressCallback,
         Reranker,
         Retriever,
+        VectorSearch,
         Verdict,
     )
 
@@ -75,7 +78,9 @@ class RAG:
     ) -> None:
         self.config = config or load_config(arguments=settings)
         self.path = Path(path if path is not None else self.config.index.path)
-        self._index = Index(self.path)
+        kept = self.config.index
+        caches = CacheSettings(kind=kept.kind, memory_mb=kept.memory_mb, recall=kept.recall)
+        self._index = Index(self.path, wait=kept.wait, caches=caches)
         self._progress = progress
         self._lock = threading.RLock()
         self._given_embedder = embedder
@@ -145,16 +150,104 @@ class RAG:
         self._index.check()
         return remove(self._index, _listed(paths))
 
-    def compact(self, *, wait: float = 0.0) -> Compaction:
+    def optimize(
+        self, *, wait: float = float("inf"), progress: ProgressCallback | None = None
+    ) -> VectorSearch:
+        """Build the index of vectors anew, of the kind `index.kind`, and measure it.
+
+        Done beside searches and other writers, of which one is waited for at the end only; nothing
+        that is written meanwhile is lost.
+
+        Raises:
+            LockedError: if another writer is at work for longer than `wait` seconds then, or this
+                is being done already.
+            StoreError: if there is no index, it was built anew meanwhile, or cannot be written.
+        """
+        show = progress or self._progress
+
+        def told(stage: str, done: int, total: int) -> None:
+            if show is not None:
+                show(Progress(stage, done, total, "vectors"))
+
+        self._index.check()
+        return self._index.optimize(wait=wait, told=told)
+
+    def compact(self, *, wait: float | None = None) -> Compaction:
         """Rewrite the index without what was removed: no byte of its text remains.
 
         Raises:
-            LockedError: if another writer is at work, for longer than `wait` seconds.
+            LockedError: if another writer is at work, for longer than `wait` seconds
+                (default: `index.wait`).
             StoreError: if there is no index, or it cannot be written.
         """
         before = self._index.size()
         cleared = self._index.compact(wait=wait)
         return Compaction(before, self._index.size(), cleared)
+
+    def export(
+        self, path: str | Path, *, force: bool = False, progress: ProgressCallback | None = None
+    ) -> Copied:
+        """Write all that the index holds into one file, for `import_from` and for any program.
+
+        The same contents give the same bytes. Without `force` no file is replaced.
+
+        Raises:
+            StoreError: if there is no index or it is damaged, or the file cannot be written.
+        """
+        from rag.upkeep import export_index
+
+        told = progress or self._progress
+        return export_index(self._index, Path(path), force=force, progress=told)
+
+    def import_from(
+        self,
+        path: str | Path,
+        *,
+        wait: float | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> Copied:
+        """Take in a file that `export` wrote, all of it or nothing, where there is no index yet.
+
+        Raises:
+            LockedError: if another writer is at work, for longer than `wait` seconds
+                (default: `index.wait`).
+            StoreError: if there is an index, the file is damaged or was not exported, or the index
+                cannot be written.
+        """
+        from rag.upkeep import import_index
+
+        told = progress or self._progress
+        return import_index(self._index, Path(path), wait=wait, progress=told)
+
+    def backup(
+        self, folder: str | Path, *, force: bool = False, progress: ProgressCallback | None = None
+    ) -> Copied:
+        """Copy the index as it is into a new folder, while others read and write it.
+
+        `force` replaces an index that is there already.
+
+        Raises:
+            StoreError: if there is no index or it is damaged, or the folder cannot be written.
+        """
+        from rag.upkeep import back_up
+
+        told = progress or self._progress
+        return back_up(self._index, Path(folder), force=force, progress=told)
+
+    def doctor(self, *, repair: bool = False, wait: float | None = None) -> Examination:
+        """Check all that the index consists of, and mend what can be mended if `repair` is set.
+
+        Raises:
+            LockedError: if it is to be repaired and another writer is at work, for longer than
+                `wait` seconds.
+            StoreError: if there is no index, or the folder cannot be written.
+        """
+        from rag import upkeep
+
+        if repair:
+            seconds = self.config.index.wait if wait is None else wait
+            return upkeep.repair(self._index, wait=seconds)
+        return upkeep.examine(self.path)
 
     def status(self, paths: str | Path | Sequence[str | Path] = ()) -> IndexStatus:
         """Which files are new, changed or gone since they were indexed, and which failed.
@@ -346,6 +439,7 @@ class RAG:
             "dim": manifest.dim if manifest else None,
             "chunk_size": manifest.chunk_size if manifest else None,
             "chunk_overlap": manifest.chunk_overlap if manifest else None,
+            "search": self._index.vector_search(),
         }
 
     def exists(self) -> bool:

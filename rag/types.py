@@ -426,6 +426,26 @@ class IngestionReport:
 
 
 @dataclass(frozen=True, slots=True)
+class VectorSearch:
+    """How vectors are searched: of which `kind` the index of them is, and how well it does.
+
+    `probed` of its `lists` are looked into, or candidates kept in its graph; `depth` times as many
+    as are wanted are compared exactly. `recall_at_10`, `recall_at_100` and the median time in
+    `milliseconds` were measured when it was built, with passages of the index as queries, against
+    an exact search. All are 0 where nothing is approximate, or not yet; recall is 1 then.
+    """
+
+    kind: str
+    vectors: int
+    lists: int
+    probed: int
+    depth: int
+    recall_at_10: float
+    recall_at_100: float
+    milliseconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Compaction:
     """What rewriting an index without removed documents brought; sizes in bytes.
 
@@ -435,6 +455,46 @@ class Compaction:
     before: int
     after: int
     cleared: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """What an export, an import or a backup wrote at `path`; sizes in bytes."""
+
+    path: str
+    files: int
+    documents: int
+    chunks: int
+    bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check of an index found, `file` being what it is about.
+
+    A `note` is of something that is as it may be, `mended` of what was a problem before.
+    """
+
+    check: str
+    status: Literal["ok", "note", "mended", "problem"]
+    text: str
+    file: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """How well an index is: `well` says that no problem remains.
+
+    After a repair `lost` names the sources of documents that could not be kept, which the next
+    `rag index` reads again where they still exist, and `kept` the folder with what was damaged.
+    """
+
+    path: str
+    well: bool
+    findings: tuple[Finding, ...]
+    lost: tuple[str, ...] = ()
+    kept: str = ""
 
 
 @dataclass(frozen=True, slots=True)

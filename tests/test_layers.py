@@ -52,7 +52,7 @@ ALLOWED = {
     | {"config", "index", "filters", "lexical", "normalization"}
     | {"fusion", "expansion", "diversity", "context"},
     "ingestion": FOUNDATION | {"config", "sources", "chunking", "index"},
-    "upkeep": FOUNDATION | {"index"},
+    "upkeep": FOUNDATION | {"index", "lexical"},
     "engine": FOUNDATION
     | {"config", "index", "embedding", "ingestion", "retrieval", "generation", "rerank"}
     | {"answering", "checking", "conversation", "entailment", "models", "prompt", "upkeep"},

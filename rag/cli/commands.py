@@ -26,13 +26,21 @@ from rag.cli.options import (
     index_option,
     json_option,
     k_option,
+    wait_option,
     where_option,
 )
 from rag.cli.prompts import prompts as prompts_command
-from rag.cli.upkeep import compact_command
+from rag.cli.upkeep import (
+    backup_command,
+    compact_command,
+    doctor_command,
+    export_command,
+    import_command,
+)
 from rag.errors import RagError
 
 if TYPE_CHECKING:
+    from rag.engine import RAG
     from rag.types import IngestionReport
 
 EXIT_ERROR = 1
@@ -108,7 +116,13 @@ def _choosing(command: Callable[..., None]) -> Callable[..., None]:
 @index_option
 @embedder_option
 @config_option
+@wait_option
 @click.option("--rebuild", is_flag=True, help="Forget everything first; takes on new settings.")
+@click.option(
+    "--optimize",
+    is_flag=True,
+    help="Then build the index of vectors anew and measure it; without PATH, do that alone.",
+)
 @click.option("--watch", is_flag=True, help="Then go on, and index again whenever a file changes.")
 @_choosing
 def index(
@@ -116,7 +130,9 @@ def index(
     index: str | None,
     embedder: str | None,
     config_file: Path | None,
+    wait: float | None,
     rebuild: bool,
+    optimize: bool,
     watch: bool,
     include: tuple[str, ...],
     exclude: tuple[str, ...],
@@ -132,11 +148,16 @@ def index(
     """
     if not paths and (include or exclude or hidden):
         raise click.UsageError("--include, --exclude and --hidden go with a PATH: name it.")
+    settings = {**_sources(embedder, include, exclude, hidden), "index.wait": wait}
+    if optimize and not (paths or rebuild or retry or watch):
+        _optimize(open_rag(index, config_file, None, settings), as_json)
+        return
     with progress.as_events() if as_json else progress.shown() as show:
-        settings = _sources(embedder, include, exclude, hidden)
         rag = open_rag(index, config_file, show, settings)
         report = rag.index(list(paths), rebuild=rebuild, retry=retry, progress=show)
     _finish(report, as_json)
+    if optimize:
+        _optimize(rag, as_json)
     if watch:
         if not as_json:
             click.echo("watching; Ctrl-C ends it", err=True)
@@ -150,17 +171,29 @@ def index(
         sys.exit(EXIT_ERROR)
 
 
+def _optimize(rag: RAG, as_json: bool) -> None:
+    with progress.as_events() if as_json else progress.shown() as show:
+        # What was built for minutes is not thrown away for a writer that takes seconds.
+        found = rag.optimize(progress=show)
+    if as_json:
+        output.print_event("optimized", output.as_json(found))
+    else:
+        click.echo(f"search: {output.vector_search(found)}")
+
+
 @cli.command()
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @index_option
 @embedder_option
 @config_option
+@wait_option
 @_choosing
 def add(
     paths: tuple[str, ...],
     index: str | None,
     embedder: str | None,
     config_file: Path | None,
+    wait: float | None,
     include: tuple[str, ...],
     exclude: tuple[str, ...],
     hidden: bool | None,
@@ -169,7 +202,7 @@ def add(
 ) -> None:
     """Index files and folders like `rag index`, but remove nothing that is gone."""
     with progress.as_events() if as_json else progress.shown() as show:
-        settings = _sources(embedder, include, exclude, hidden)
+        settings = {**_sources(embedder, include, exclude, hidden), "index.wait": wait}
         report = open_rag(index, config_file, show, settings).add(
             list(paths), retry=retry, progress=show
         )
@@ -182,16 +215,21 @@ def add(
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @index_option
 @config_option
+@wait_option
 @json_option
 def remove(
-    paths: tuple[str, ...], index: str | None, config_file: Path | None, as_json: bool
+    paths: tuple[str, ...],
+    index: str | None,
+    config_file: Path | None,
+    wait: float | None,
+    as_json: bool,
 ) -> None:
     """Take files and folders out of the index.
 
     A file that still lies in a folder which the index keeps to comes back with the next
     `rag index`: name it in a .ragignore file to leave it out for good.
     """
-    removed = open_rag(index, config_file).remove(list(paths))
+    removed = open_rag(index, config_file, None, {"index.wait": wait}).remove(list(paths))
     if as_json:
         output.print_json({"removed": removed})
     else:
@@ -405,6 +443,8 @@ def info(index: str | None, config_file: Path | None, as_json: bool) -> None:
         ("embedder", f"{facts['embedder']} ({facts['dim']} dimensions)"),
         ("cut to", f"{facts['chunk_size']} tokens, {facts['chunk_overlap']} overlapping"),
     ]
+    if facts["search"]:
+        rows.append(("search", output.vector_search(facts["search"])))
     for name, value in rows:
         click.echo(f"{name:<10} {value}")
 
@@ -442,6 +482,10 @@ cli.add_command(check_command)
 cli.add_command(evaluation_command)
 cli.add_command(prompts_command)
 cli.add_command(compact_command)
+cli.add_command(doctor_command)
+cli.add_command(export_command)
+cli.add_command(import_command)
+cli.add_command(backup_command)
 
 
 def main() -> NoReturn:

@@ -6,6 +6,22 @@ from pathlib import Path
 
 import click
 
+
+def _seconds(_: click.Context, __: click.Parameter, value: str | None) -> float | None:
+    """How long to wait; what is no number is most likely meant for the command."""
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        raise click.BadParameter(
+            f"{value!r} is no number of seconds: put --wait last, or write --wait=SECONDS."
+        ) from None
+    if not seconds >= 0:
+        raise click.BadParameter(f"{value} is not 0 or more.")
+    return seconds
+
+
 index_option = click.option(
     "--index", metavar="DIR", help="The index folder (default: indexes/default)."
 )
@@ -27,5 +43,13 @@ config_option = click.option(
     metavar="FILE",
     type=click.Path(dir_okay=False, path_type=Path),
     help="Settings to read (default: rag.toml here, if there is one).",
+)
+wait_option = click.option(
+    "--wait",
+    callback=_seconds,
+    is_flag=False,
+    flag_value="inf",
+    metavar="[SECONDS]",
+    help="Wait for another writer to be done; without SECONDS as long as it takes.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")

@@ -18,11 +18,13 @@ if TYPE_CHECKING:
         Answer,
         Citation,
         Document,
+        Examination,
         Explanation,
         Hit,
         IndexStatus,
         IngestionReport,
         Problem,
+        VectorSearch,
     )
 
 _QUOTE_CHARACTERS = 240
@@ -45,6 +47,17 @@ def as_json(value: Any) -> Any:
 def print_json(value: Any) -> None:
     """A value as indented JSON."""
     click.echo(json.dumps(as_json(value), ensure_ascii=False, indent=2))
+
+
+def vector_search(found: VectorSearch) -> str:
+    """How vectors are searched, and how well, in one line."""
+    if found.kind == "flat":
+        return f"flat, {found.vectors:,} vectors; exact"
+    how = f"{found.lists:,} lists, {found.probed:,} probed" if found.lists else f"ef {found.probed}"
+    return (
+        f"{found.kind}, {found.vectors:,} vectors, {how}; recall@10 {found.recall_at_10:.3f}, "
+        f"median {found.milliseconds:.1f} ms"
+    )
 
 
 def print_event(name: str, facts: dict[str, Any]) -> None:
@@ -73,6 +86,20 @@ def print_report(report: IngestionReport) -> None:
             + (f"; slowest: {report.slowest[0]} {report.slowest[1]:.1f} s")
         )
     click.echo(f"the index holds {report.documents:,} documents in {report.chunks:,} passages")
+
+
+def print_examination(found: Examination) -> None:
+    """What each check of an index found, a line each."""
+    for finding in found.findings:
+        place = f" ({finding.file})" if finding.file and finding.status != "ok" else ""
+        click.echo(one_line(f"{finding.status}: {finding.check}: {finding.text}{place}"))
+    for source in found.lost:
+        click.echo(one_line(f"lost: {source}"))
+    if found.lost:
+        click.echo("run `rag index` to read again what was lost")
+    problems = sum(finding.status == "problem" for finding in found.findings)
+    remain = "1 problem remains" if problems == 1 else f"{problems:,} problems remain"
+    click.echo("the index is well" if found.well else remain)
 
 
 def print_status(status: IndexStatus) -> None:
