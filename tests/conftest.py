@@ -21,6 +21,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Threads that wait by spinning slow one another down, and what runs beside the tests.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+_workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // _workers)))
 
 # A busy machine must not fail a test.
 settings.register_profile("patient", deadline=None)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rag import RAG
+from rag import RAG, StoreError
 from rag.index import FileRecord, Index, Manifest
 from rag.lexical import analyse, parse_question
 from rag.types import Chunk, Document, Embedder
@@ -156,3 +156,21 @@ def test_through_the_library(tmp_path: Path, embedder: Embedder) -> None:
     traces = [b"Quillfeather", b"quillfeath", b"7318264", b"Wexcombe", b"wexcomb", b"secret.md"]
     assert remains(tmp_path / "index", traces) == []
     assert rag.search("plain words", 1)[0].source.endswith("plain.md")
+
+
+def test_what_cannot_be_removed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    index = Index(tmp_path)
+    put(index, {"secret": SECRET * 60, **plain(1)}, np.random.default_rng(5))
+    remove(index, "secret")
+    (before,) = tmp_path.glob("vectors-*.faiss")
+
+    def held(when: str, step: str, path: Path) -> None:
+        if (when, step, path) == ("before", "remove", before):
+            raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr("rag.index.files.fault", held)
+    with pytest.raises(StoreError, match=f"{before.name}: cannot be removed"):
+        index.compact()
+    monkeypatch.undo()
+    assert index.compact()
+    assert not before.exists()

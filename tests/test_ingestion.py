@@ -506,6 +506,25 @@ def test_an_interruption_leaves_a_usable_index(
     assert rag.index(docs).documents == 3
 
 
+def test_a_long_run_brings_the_cache_of_vectors_along(
+    tmp_path: Path, docs: Path, embedder: Embedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Failing(Counting):
+        def embed_documents(self, texts: Sequence[str]) -> np.ndarray:
+            self.fail = bool(self.texts)
+            return super().embed_documents(texts)
+
+    for n in range(100):
+        (docs / f"{n}.txt").write_text(f"Particle number {n}.")
+    monkeypatch.setattr("rag.ingestion.run._PASSAGES_WITHOUT_CACHE", 10)
+    settings = {"ingestion.commit_passages": 10}
+    rag = RAG(tmp_path / "index", embedder=Failing(embedder), settings=settings)
+    with pytest.raises(KeyboardInterrupt):
+        rag.index(docs)
+    # The end of the run, where it is done at the latest, was not reached.
+    assert rag.info()["search"].vectors == rag.info()["chunks"] > 10
+
+
 def test_progress_tells_files_and_what_became_of_them(rag: RAG, docs: Path) -> None:
     (docs / "bad.pdf").write_bytes(b"%PDF- no")
     seen: list[Progress] = []

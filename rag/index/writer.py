@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING, Any
 import apsw
 
 from rag.errors import StoreError
-from rag.index import commits, database, files, optimizing, refreshing, rows, terms, vectors
+from rag.index import (
+    commits,
+    database,
+    files,
+    optimizing,
+    refreshing,
+    rows,
+    schema,
+    terms,
+    vectors,
+)
 from rag.index.caches import CacheRow, Digests, remove_others
 from rag.index.kinds import CacheSettings
 from rag.index.rows import FileRecord, FileState, Manifest, StoredChunk, StoredRoot
@@ -26,6 +36,11 @@ if TYPE_CHECKING:
     from rag.types import Vectors
 
     Ids = NDArray[np.int64]
+
+
+_VECTOR_FILES = ("vectors-*.faiss*", "recent-*.faiss*")
+_TERM_FOLDERS = "terms-*"
+_CACHE_PATTERNS = (*_VECTOR_FILES, _TERM_FOLDERS)
 
 
 class Writer:
@@ -328,7 +343,7 @@ class Writer:
         with files.step("commit", self._directory / database.NAME):
             self._connection.execute("COMMIT")
         commits.note(self._directory, count)
-        remove_others(self._directory, "terms-*", kept)
+        remove_others(self._directory, _TERM_FOLDERS, kept)
 
     def refresh_cache(self, *, anew: bool = False) -> None:
         """Write new FAISS caches where those there are have fallen behind, are damaged or missing.
@@ -423,7 +438,7 @@ class Writer:
         keep = {row.name for row in found if row is not None}
         if before is not None and before.count > self._settings.rebuilt_rows:
             keep.add(before.name)
-        for pattern in ("vectors-*.faiss*", "recent-*.faiss*"):
+        for pattern in _VECTOR_FILES:
             remove_others(self._directory, pattern, keep)
         optimizing.remove_leftovers(self._directory)
 
@@ -443,7 +458,24 @@ class Writer:
         with files.step("vacuum", self._directory / database.NAME):
             self._connection.execute("VACUUM")
         with files.step("checkpoint", self._directory / database.NAME):
-            return database.clear_log(self._connection)
+            cleared = database.clear_log(self._connection)
+        self._check_removed()
+        return cleared
+
+    def _check_removed(self) -> None:
+        """Nothing, if no cache is left that nothing points to.
+
+        Raises:
+            StoreError: naming one that could not be removed.
+        """
+        found = [rows.cache_row(self._connection, kind) for kind in schema.CACHES]
+        named = {row.name for row in found if row is not None}
+        for pattern in _CACHE_PATTERNS:
+            for path in self._directory.glob(pattern):
+                if path.name not in named:
+                    raise StoreError(
+                        f"{path}: cannot be removed, and may hold what was taken out: remove it"
+                    )
 
     def _note_languages(self) -> None:
         """The languages of the documents that there are."""

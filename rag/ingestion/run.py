@@ -40,6 +40,8 @@ _PASSAGES_IN_A_BATCH = 512
 _CHARACTERS_IN_A_BATCH = 8 << 20
 _ITEMS_IN_A_BATCH = 1024
 _SECONDS_BETWEEN_SIGNS = 0.2
+# Who searches while a long run goes on is not to compare with all that is new, one by one.
+_PASSAGES_WITHOUT_CACHE = 20_000
 # Settings of sources that say which files are read, or how many at once, and not what can be.
 _CHOOSING = frozenset({"include", "exclude", "hidden", "workers"})
 
@@ -107,6 +109,7 @@ class Run:
     _passages: int = 0
     _slowest: tuple[str, float] = ("", 0.0)
     _uncommitted: int = 0
+    _uncached: int = 0
     _last_commit: float = field(default_factory=time.monotonic)
     _last_sign: float = 0.0
     _item: str = ""
@@ -423,7 +426,11 @@ class Run:
         )
         if due and not self.rebuild:
             self.writer.commit()
+            self._uncached += self._uncommitted
             self._uncommitted = 0
+            if self._uncached >= _PASSAGES_WITHOUT_CACHE:
+                self.writer.refresh_cache()
+                self._uncached = 0
             self._last_commit = time.monotonic()
 
     def _done(self, size: int, outcome: FileOutcome) -> None:

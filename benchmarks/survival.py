@@ -1,0 +1,461 @@
+"""Whether an index loses anything when the process that writes it is killed.
+
+    python benchmarks/survival.py [--kills 1000] [--seed 0] [--folder DIR]
+
+Processes add, replace, remove, compact and optimize synthetic documents, and tell through a pipe of
+each operation that has returned. They are sent SIGKILL at random moments of an operation, one in
+ten just after it returned. After each kill the index is opened by another process: every document
+must be there as it was acknowledged, the operation that was cut short as a whole or not at all, and
+what is found by vectors, words and filters must be what a dict and NumPy say. Prints a table in
+Markdown; exit code 1 if anything was lost, torn or wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import select
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from statistics import median
+from typing import IO, TYPE_CHECKING, Any
+from zlib import crc32
+
+import numpy as np
+
+from rag.errors import RagError
+from rag.filters import parse_filter
+from rag.index import FileRecord, Index, Manifest, Writer
+from rag.lexical import parse_question
+from rag.types import Chunk, Document
+
+if TYPE_CHECKING:
+    from rag.types import Vectors
+
+DIM = 8
+MANIFEST = Manifest("synthetic", "weights", DIM, 100, 10)
+# No language has such words, so that stemming and stop words change none of them.
+WORDS = tuple(f"{first}{second}oz" for first in "bdfgk" for second in ("ra", "la", "wo", "zu"))
+GROUPS = 3
+MOST_DOCUMENTS = 12
+PATIENCE = 120.0
+
+State = dict[str, tuple[int, int]]
+"""Version and number of chunks by the name of a document: all else follows from them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """A change to an index: one transaction, or work that changes nothing of what it holds."""
+
+    kind: str
+    put: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    without: Sequence[str] = ()
+
+    def applied(self, state: State) -> State:
+        """What an index holds after it."""
+        kept = {} if self.kind == "rebuild" else state
+        kept = {name: value for name, value in kept.items() if name not in self.without}
+        return {**kept, **{name: (value[0], value[1]) for name, value in self.put.items()}}
+
+
+@lru_cache(maxsize=256)
+def made(name: str, version: int, count: int) -> tuple[Document, tuple[Chunk, ...], Vectors]:
+    """A document, its chunks of a line each, and their vectors: the same whenever it is asked."""
+    seed = crc32(f"{name} {version}".encode())
+    generator = random.Random(seed)  # noqa: S311
+    lines = [
+        " ".join([f"{name} version {version} part {part}", *generator.choices(WORDS, k=6)])
+        for part in range(count)
+    ]
+    chunks, at = [], 0
+    for part, line in enumerate(lines):
+        chunks.append(Chunk(0, name, line, at, at + len(line), part, ("Top", name), 1, part + 1))
+        at += len(line) + 1
+    metadata = {"group": f"g{seed % GROUPS}", "version": version, "count": count}
+    document = Document(
+        name, f"{name}.md", "\n".join(lines), name, "text/plain", f"{seed}", metadata=metadata
+    )
+    vectors = np.random.default_rng(seed).normal(size=(count, DIM)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return document, tuple(chunks), vectors
+
+
+def carry_out(index: Index, operation: Operation) -> None:
+    """Do an operation; once this returns, it is acknowledged."""
+    if operation.kind == "compact":
+        index.compact()
+        return
+    if operation.kind == "optimize":
+        index.optimize()
+        return
+    with index.write() as writer:
+        if operation.kind == "rebuild":
+            writer.clear()
+        writer.set_manifest(MANIFEST)
+        for name in operation.without:
+            for file_id, _ in list(writer.files_below(f"/{name}.md")):
+                writer.remove_file(file_id)
+        for name, (version, count) in operation.put.items():
+            put(writer, name, version, count)
+        writer.commit()
+        writer.refresh_cache()
+
+
+def put(writer: Writer, name: str, version: int, count: int) -> None:
+    """Put a document in the place of another of its name."""
+    document, chunks, vectors = made(name, version, count)
+    record = FileRecord(f"/{name}.md", f"{name}.md", count, version, document.content_hash)
+    file_id = writer.begin_file(record)
+    writer.put_document(file_id, document, chunks, [chunk.text for chunk in chunks], vectors)
+    writer.end_file(file_id, record, [])
+
+
+def held(index: Index) -> tuple[State, list[str]]:
+    """What an index holds, and what of it is not as it was put."""
+    state: State = {}
+    torn = []
+    stored: dict[str, list[Chunk]] = {}
+    with index.reading() as reading:
+        documents = list(index.documents())
+        for document in documents:
+            stored[document.id] = index.chunks(document.id)
+        ids = [chunk.id for chunks in stored.values() for chunk in chunks]
+        vectors = dict(zip(ids, reading.vectors(ids), strict=True)) if ids else {}
+    for document in documents:
+        name, chunks = document.id, stored[document.id]
+        version, count = document.metadata["version"], document.metadata["count"]
+        as_put, chunks_put, vectors_put = made(name, version, count)
+        state[name] = (version, count)
+        if document != as_put:
+            torn.append(f"{name}: its text or what is known of it is not what was put")
+        if [chunk_key(chunk) for chunk in chunks] != [chunk_key(chunk) for chunk in chunks_put]:
+            torn.append(f"{name}: its chunks are not what was put")
+        elif not np.array_equal(
+            [vectors[chunk.id] for chunk in chunks], vectors_put.astype(np.float16)
+        ):
+            torn.append(f"{name}: its vectors are not what was put")
+    files = {each.record.source for each in index.files() if each.complete}
+    if files != {f"{name}.md" for name in state}:
+        torn.append(f"files {sorted(files)} of documents {sorted(state)}")
+    counts = {"files": len(state), "documents": len(state), "chunks": len(ids)}
+    if index.counts() != counts:
+        torn.append(f"counts {index.counts()}, not {counts}")
+    return state, torn
+
+
+def chunk_key(chunk: Chunk) -> tuple[Any, ...]:
+    """All of a chunk but for its id."""
+    return (chunk.document_id, chunk.text, chunk.start, chunk.end, chunk.ordinal, chunk.heading)
+
+
+def wrong_answers(index: Index, state: State, seed: int) -> list[str]:
+    """What is found that a dict and NumPy do not say, or the other way round."""
+    rows = [
+        (f"{name}.md", document.metadata["group"], chunk.text, vector)
+        for name, (version, count) in state.items()
+        for document, chunks, vectors in [made(name, version, count)]
+        for chunk, vector in zip(chunks, vectors.astype(np.float16).astype(np.float32), strict=True)
+    ]
+    generator = np.random.default_rng(seed)
+    query = generator.normal(size=DIM).astype(np.float32)
+    word, group = WORDS[seed % len(WORDS)], f"g{seed % GROUPS}"
+    wrong = []
+    with index.reading() as reading:
+
+        def texts(ids: Sequence[int]) -> list[str]:
+            passages = reading.passages(ids)
+            return [passages[each].chunk.text if each in passages else "gone" for each in ids]
+
+        wanted = parse_filter(f"meta.group:{group}")
+        assert wanted is not None
+        within = reading.passing(wanted)
+        of_group = [row for row in rows if row[1] == group]
+        if sorted(texts(within.tolist())) != sorted(row[2] for row in of_group):
+            wrong.append(f"filter {wanted}")
+        for k, ids, among in ((5, None, rows), (len(rows) + 9, None, rows), (5, within, of_group)):
+            ours = reading.nearest(query, k, ids)
+            theirs = sorted(((float(row[3] @ query), row[2]) for row in among), reverse=True)[:k]
+            same = texts([each for each, _ in ours]) == [text for _, text in theirs]
+            if not same or not np.allclose(
+                [score for _, score in ours], [score for score, _ in theirs], atol=1e-6
+            ):
+                wrong.append(f"nearest {k} {'' if ids is None else 'filtered'}")
+        found = [each for each, _ in reading.matching(parse_question(word), len(rows) + 9)]
+        if sorted(texts(found)) != sorted(row[2] for row in rows if word in row[2].split()):
+            wrong.append(f"matching {word}")
+        if rows:
+            # The words of one passage, which must be the first of all.
+            text = rows[seed % len(rows)][2]
+            phrase = parse_question(f'"{text}"')
+            if texts([each for each, _ in reading.matching(phrase, 2)]) != [text]:
+                wrong.append(f"matching the phrase {text!r}")
+    return wrong
+
+
+class Processes:
+    """Starts processes that change an index, out of one that is small and has no threads."""
+
+    def __init__(self) -> None:
+        jobs, self._jobs = os.pipe()
+        self._started, started = os.pipe()
+        self._told, told = os.pipe()
+        self._pid = os.fork()
+        if self._pid == 0:
+            os.close(self._jobs)
+            try:
+                serve(os.fdopen(jobs), started, told)
+            finally:
+                os._exit(1)
+        for descriptor in (jobs, started, told):
+            os.close(descriptor)
+        os.set_blocking(self._told, False)
+
+    def start(self, directory: Path, operations: Sequence[Operation]) -> int:
+        """The id of a process that carries out operations and waits to be killed."""
+        job = {"directory": str(directory), "operations": [asdict(each) for each in operations]}
+        os.write(self._jobs, json.dumps(job).encode() + b"\n")
+        return int(os.read(self._started, 32))
+
+    def acknowledged(self, seconds: float) -> int:
+        """How many more operations are acknowledged, waiting for one of them at most so long.
+
+        Raises:
+            RuntimeError: if one of them failed.
+        """
+        if not select.select([self._told], [], [], seconds)[0]:
+            return 0
+        told = os.read(self._told, 64)
+        if b"!" in told:
+            raise RuntimeError("an operation failed")
+        return len(told)
+
+    def kill(self, pid: int) -> None:
+        """End a process at once."""
+        # It is not waited for before the answer, so that its id cannot be another's by now.
+        os.kill(pid, signal.SIGKILL)
+        os.write(self._jobs, b"\n")
+        os.read(self._started, 32)
+
+    def close(self) -> None:
+        """End."""
+        os.close(self._jobs)
+        os.waitpid(self._pid, 0)
+
+
+def serve(jobs: IO[str], started: int, told: int) -> None:
+    """Start a process for each job, until there are no more."""
+    # Loaded here, so that a process starts in the time of a fork.
+    import faiss  # noqa: F401
+    import tantivy  # noqa: F401
+
+    for line in jobs:
+        job = json.loads(line)
+        pid = os.fork()
+        if pid == 0:
+            work(Path(job["directory"]), [Operation(**each) for each in job["operations"]], told)
+        os.write(started, str(pid).encode())
+        jobs.readline()
+        os.waitpid(pid, 0)
+        os.write(started, b"ended")
+    os._exit(0)
+
+
+def work(directory: Path, operations: Sequence[Operation], told: int) -> None:
+    """Carry out operations, tell of each, and wait to be killed."""
+    try:
+        index = Index(directory)
+        for operation in operations:
+            carry_out(index, operation)
+            os.write(told, b".")
+    except BaseException:  # noqa: BLE001
+        traceback.print_exc()
+        os.write(told, b"!")
+    while True:
+        signal.pause()
+
+
+class Plan:
+    """Operations at random, each possible after the ones before it."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)  # noqa: S311
+        self._version = 0
+
+    def operation(self, kind: str, state: State) -> Operation:
+        """One of a kind, on an index that holds `state`."""
+        names = sorted(state)
+        if kind in {"compact", "optimize"}:
+            return Operation(kind)
+        if kind == "remove" and names:
+            return Operation(kind, {}, self._random.sample(names, 1))
+        if kind == "replace" and names:
+            return Operation(kind, self._documents(self._random.sample(names, 1)))
+        if kind == "several" and len(names) > 2:
+            changed = self._random.sample(names, 3)
+            put = self._documents([*changed[:2], self._new(state)])
+            return Operation(kind, put, changed[2:])
+        return Operation("add", self._documents([self._new(state)]))
+
+    def kind(self, state: State) -> str:
+        """What to do next."""
+        if len(state) > MOST_DOCUMENTS:
+            return "remove"
+        return self._random.choice(KINDS)
+
+    def _new(self, state: State) -> str:
+        free = [f"d{n}" for n in range(MOST_DOCUMENTS * 2) if f"d{n}" not in state]
+        return self._random.choice(free)
+
+    def _documents(self, names: Sequence[str]) -> State:
+        documents = {}
+        for name in names:
+            self._version += 1
+            # A large one now and then makes the caches be written anew.
+            count = self._random.choice((1, 3, 10, 40, 300))
+            documents[name] = (self._version, count)
+        return documents
+
+
+KINDS = ("add", "add", "replace", "replace", "remove", "several", "compact", "optimize")
+
+
+@dataclass(slots=True)
+class Tally:
+    """What came of the kills during one kind of operation."""
+
+    kills: int = 0
+    middle: int = 0
+    whole: int = 0
+    lost: int = 0
+    torn: int = 0
+    wrong: int = 0
+
+    def row(self, kind: str) -> str:
+        """A row of the table."""
+        numbers = (self.kills, self.middle, self.whole, self.lost, self.torn, self.wrong)
+        return f"| {kind} | " + " | ".join(map(str, numbers)) + " |"
+
+
+def main() -> None:
+    """Kill and look, as often as is asked for."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--kills", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--folder", type=Path, help="where the index is made; kept afterwards")
+    arguments = parser.parse_args()
+    processes = Processes()
+    begun = time.monotonic()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = (arguments.folder or Path(temporary)) / f"survival-{arguments.seed}"
+        tallies = killed(processes, folder, arguments.kills, arguments.seed)
+    processes.close()
+    print("| operation | kills | in the middle | done all the same | lost | torn | wrong answers |")
+    print("| --- " * 7 + "|")
+    total = Tally()
+    for kind, tally in sorted(tallies.items()):
+        print(tally.row(kind))
+        for name in ("kills", "middle", "whole", "lost", "torn", "wrong"):
+            setattr(total, name, getattr(total, name) + getattr(tally, name))
+    print(total.row("all"))
+    print(f"\nSeed {arguments.seed}, {time.monotonic() - begun:.0f} s.")
+    sys.exit(1 if total.lost or total.torn or total.wrong else 0)
+
+
+def killed(processes: Processes, folder: Path, kills: int, seed: int) -> dict[str, Tally]:
+    """What came of each kind of operation."""
+    chance, plan = random.Random(seed), Plan(seed)  # noqa: S311
+    tallies: dict[str, Tally] = defaultdict(Tally)
+    lengths = measured(processes, folder, plan)
+    state, _ = held(Index(folder))
+    kept = Index(folder)
+    for number in range(kills):
+        states, operations = [state], []
+        for _ in range(chance.choice((1, 1, 2))):
+            operations.append(plan.operation(plan.kind(states[-1]), states[-1]))
+            states.append(operations[-1].applied(states[-1]))
+        kind = operations[-1].kind
+        pid = processes.start(folder, operations)
+        done = 0
+        while done < len(operations) - 1:
+            done += patiently(processes)
+        if chance.random() < 0.1:
+            done += patiently(processes)
+        else:
+            time.sleep(chance.random() * median(lengths[kind][-9:]))
+        processes.kill(pid)
+        done += processes.acknowledged(0)
+        # One process that stays, which knows caches by now, and one that has just begun.
+        index = kept if number % 2 else Index(folder)
+        tally = tallies[kind]
+        tally.kills += 1
+        tally.middle += done < len(operations)
+        state = looked_at(index, states[done:], tally, f"{number}, {kind}", number)
+    return dict(tallies)
+
+
+def looked_at(index: Index, states: Sequence[State], tally: Tally, what: str, seed: int) -> State:
+    """What an index holds, which must be the first of `states`, or the one after it."""
+    try:
+        state, torn = held(index)
+        wrong = wrong_answers(index, state, seed)
+    except RagError as error:
+        state, torn, wrong = states[0], [str(error)], []
+    acknowledged, following = states[0], states[min(1, len(states) - 1)]
+    lost = [
+        name
+        for name, value in acknowledged.items()
+        if following.get(name) == value != state.get(name)
+    ]
+    if state not in (acknowledged, following) and not lost:
+        torn.append(f"holds {state}, neither {acknowledged} nor {following}")
+    tally.whole += len(states) > 1 and state == following != acknowledged
+    tally.lost += len(lost)
+    tally.torn += len(torn)
+    tally.wrong += len(wrong)
+    for problem in [*(f"{name}: is lost" for name in lost), *torn, *wrong]:
+        print(f"kill {what}: {problem}", file=sys.stderr)
+    return state
+
+
+def measured(processes: Processes, folder: Path, plan: Plan) -> dict[str, list[float]]:
+    """The seconds that each kind of operation takes, in an index that is made by them."""
+    lengths: dict[str, list[float]] = defaultdict(list)
+    state: State = {}
+    for kind in (*["add"] * 5, *sorted(set(KINDS)) * 3):
+        operation = plan.operation(kind, state)
+        begun = time.monotonic()
+        pid = processes.start(folder, [operation])
+        patiently(processes)
+        lengths[operation.kind].append(time.monotonic() - begun)
+        processes.kill(pid)
+        state = operation.applied(state)
+    return lengths
+
+
+def patiently(processes: Processes) -> int:
+    """How many operations are acknowledged, one at least.
+
+    Raises:
+        RuntimeError: if that takes for ever.
+    """
+    done = processes.acknowledged(PATIENCE)
+    if not done:
+        raise RuntimeError(f"nothing was acknowledged within {PATIENCE:.0f} seconds")
+    return done
+
+
+if __name__ == "__main__":
+    main()
