@@ -185,14 +185,12 @@ def wrong_answers(index: Index, state: State, seed: int) -> list[str]:
             wrong.append(f"filter {wanted}")
         for k, ids, among in ((5, None, rows), (len(rows) + 9, None, rows), (5, within, of_group)):
             ours = reading.nearest(query, k, ids)
-            theirs = sorted(((float(row[3] @ query), row[2]) for row in among), reverse=True)[:k]
-            same = texts([each for each, _ in ours]) == [text for _, text in theirs]
-            if not same or not np.allclose(
-                [score for _, score in ours], [score for score, _ in theirs], atol=1e-6
-            ):
+            found = texts([each for each, _ in ours])
+            theirs = {row[2]: float(row[3] @ query) for row in among}
+            if not is_nearest(dict(zip(found, [s for _, s in ours], strict=True)), theirs, k):
                 wrong.append(f"nearest {k} {'' if ids is None else 'filtered'}")
-        found = [each for each, _ in reading.matching(parse_question(word), len(rows) + 9)]
-        if sorted(texts(found)) != sorted(row[2] for row in rows if word in row[2].split()):
+        hits = [each for each, _ in reading.matching(parse_question(word), len(rows) + 9)]
+        if sorted(texts(hits)) != sorted(row[2] for row in rows if word in row[2].split()):
             wrong.append(f"matching {word}")
         if rows:
             # The words of one passage, which must be the first of all.
@@ -201,6 +199,20 @@ def wrong_answers(index: Index, state: State, seed: int) -> list[str]:
             if texts([each for each, _ in reading.matching(phrase, 2)]) != [text]:
                 wrong.append(f"matching the phrase {text!r}")
     return wrong
+
+
+def is_nearest(found: Mapping[str, float], scores: Mapping[str, float], k: int) -> bool:
+    """Whether these are the `k` best by `scores`, in order.
+
+    Two that differ in the last bits may stand in either order: sums are not added up alike.
+    """
+    best = sorted(scores.values(), reverse=True)[:k]
+    return (
+        found.keys() <= scores.keys()
+        and len(found) == len(best)
+        and np.allclose(list(found.values()), [scores[text] for text in found], atol=1e-6)
+        and np.allclose(list(found.values()), best, atol=1e-6)
+    )
 
 
 class Processes:

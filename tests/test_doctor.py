@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from damage import NAMES, QUERY, build, contents, line, looks, put, restore
 
@@ -371,3 +372,13 @@ def test_the_command_line_names_what_it_found_and_did(tmp_path: Path) -> None:
     told = run("--json")
     assert told.returncode == 0
     assert json.loads(told.stdout)["well"]
+
+
+def test_a_network_disk_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    index = index_of(tmp_path)
+    assert "network disk" not in notes(examine(index.directory))
+    mount = psutil._ntuples.sdiskpart("server:/share", str(tmp_path), "nfs4", "rw")
+    monkeypatch.setattr(psutil, "disk_partitions", lambda all: [mount])  # noqa: A006
+    found = examine(index.directory)
+    assert found.well
+    assert f"network disk (nfs4 at {tmp_path})" in notes(found)

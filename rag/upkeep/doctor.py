@@ -20,6 +20,7 @@ from rag.errors import LockedError, RagError, StoreError, first_line
 from rag.index import commits, database, files, rows, schema, terms, vectors
 from rag.index.caches import CacheRow, Digests
 from rag.index.lock import writing
+from rag.index.mounts import network_disk
 from rag.index.optimizing import remove_leftovers
 from rag.index.store import Index
 from rag.lexical import LexicalQuery
@@ -528,6 +529,11 @@ def _look_at_folder(look: _Look) -> None:
             look.say("folder", "note", "what was damaged before: delete it at will", path)
         elif not _OURS.fullmatch(path.name) and path.name not in left:
             look.say("folder", "note", "is not of the index, and is left alone", path)
+    network = network_disk(directory)
+    if network is not None:
+        kind, place = network
+        text = f"lies on a network disk ({kind} at {place}): let one machine alone use it"
+        look.say("disk", "note", text, directory)
     size = sum(path.stat().st_size for path in directory.glob("index.sqlite*"))
     with suppress(OSError):
         free = shutil.disk_usage(directory).free
