@@ -35,8 +35,8 @@ import psutil
 from numpy.typing import NDArray
 
 from rag.index import FileRecord, Index, Manifest, database, rows
-from rag.index.kinds import KINDS, CacheSettings, Truth, shape_of
-from rag.index.vectors import blocks
+from rag.index.vectors.cache import blocks
+from rag.index.vectors.kinds import KINDS, CacheSettings, Truth, shape_of
 
 Floats = NDArray[np.float32]
 

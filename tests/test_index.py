@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from rag import StoreError
 from rag.index import FileRecord, Index, Manifest, StoredRoot, Writer, database
-from rag.index.kinds import CacheSettings
+from rag.index.vectors.kinds import CacheSettings
 from rag.types import Chunk, Document, Problem
 
 DIM = 8

@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from rag import RAG, LockedError, StoreError
 from rag.cli import cli
 from rag.config import _CHOICES
-from rag.index import CacheSettings, FileRecord, Index, Manifest, Writer, files, vectors
-from rag.index.kinds import KINDS, choose, needed_bytes
+from rag.index import CacheSettings, FileRecord, Index, Manifest, Writer, files
+from rag.index.vectors import cache
+from rag.index.vectors.kinds import KINDS, choose, needed_bytes
 from rag.types import Chunk, Document
 
 DIM = 32
@@ -139,7 +140,7 @@ def assert_caches_are_exact(index: Index) -> None:
         name, newest, count, _ = named[kind]
         import faiss
 
-        held = vectors.held(faiss.read_index(str(index.directory / name)))
+        held = cache.held(faiss.read_index(str(index.directory / name)))
         assert len(held) == len(set(held.tolist())) == count
         own = ids[(ids > after) & (ids <= newest)].tolist()
         assert set(held.tolist()) - buried == set(own)
@@ -454,7 +455,7 @@ def test_whatever_a_writer_does_meanwhile_is_there(tmp_path: Path, kind: str) ->
         import faiss
 
         name = cache_rows(index)["vectors"][0]
-        held = vectors.held(faiss.read_index(str(tmp_path / name)))
+        held = cache.held(faiss.read_index(str(tmp_path / name)))
         assert set(held.tolist()) <= set(live(index)[0].tolist())
 
 

@@ -1,10 +1,10 @@
 """The store: SQLite is the truth, FAISS files are checksummed caches of it."""
 
 from rag.index.contents import Contents
-from rag.index.kinds import CacheSettings
 from rag.index.reading import Passage, Reading
 from rag.index.rows import FileRecord, FileState, Manifest, StoredChunk, StoredRoot
 from rag.index.store import Index, check_embedder
+from rag.index.vectors.kinds import CacheSettings
 from rag.index.writer import Writer
 
 __all__ = [

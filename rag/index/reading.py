@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import apsw
 
 from rag.errors import StoreError
-from rag.index import filtering, rows, terms, vectors
+from rag.index import filtering, rows, terms
 from rag.index.caches import CacheRow, Digests
-from rag.index.kinds import CacheSettings, Shape
-from rag.index.nearest import Buried, Part, Scored
 from rag.index.rows import Manifest
+from rag.index.vectors import cache
+from rag.index.vectors.kinds import CacheSettings, Shape
+from rag.index.vectors.nearest import Buried, Part, Scored
 from rag.types import Chunk, Document
 
 if TYPE_CHECKING:
@@ -68,13 +69,13 @@ class OpenCaches:
 
     def vectors(
         self, connection: apsw.Connection, kind: str, row: CacheRow, after: int, dim: int
-    ) -> vectors.Opened:
+    ) -> cache.Opened:
         """The FAISS index that a row of `kind` points to, which holds chunks above `after`."""
 
-        def load(directory: Path, row: CacheRow, digests: Digests) -> vectors.Opened | None:
-            return vectors.load(directory, row, digests, self.settings.mapped_bytes)
+        def load(directory: Path, row: CacheRow, digests: Digests) -> cache.Opened | None:
+            return cache.load(directory, row, digests, self.settings.mapped_bytes)
 
-        def build() -> vectors.Opened:
+        def build() -> cache.Opened:
             if row.count > self.settings.rebuilt_rows:
                 raise StoreError(
                     f"{self._directory / row.name}: is damaged or missing, and too large to be "
@@ -82,8 +83,8 @@ class OpenCaches:
                 )
             ids = rows.chunk_ids(connection, after)
             ids = ids[ids <= row.max_id]
-            made, _, _ = vectors.build(lambda: nullcontext(connection), dim, ids, "flat", 1.0)
-            return vectors.opened(made, Shape())
+            made, _, _ = cache.build(lambda: nullcontext(connection), dim, ids, "flat", 1.0)
+            return cache.opened(made, Shape())
 
         return self._open(kind, row, load, build)
 
@@ -186,7 +187,7 @@ class Reading:
         newer = rows.vector_blocks(self._connection, dim, "id > ?", (after,))
         if within is not None:
             newer = _only(newer, within)
-        found += vectors.scored(newer, query, k)
+        found += cache.scored(newer, query, k)
         return sorted(found, key=lambda pair: (-pair[1], pair[0]))[:k]
 
     def matching(

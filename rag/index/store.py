@@ -9,14 +9,15 @@ from pathlib import Path
 import apsw
 
 from rag.errors import LockedError, StoreError
-from rag.index import commits, database, files, optimizing, rows, vectors
+from rag.index import commits, database, files, rows
 from rag.index.caches import CacheRow, Digests
 from rag.index.contents import Contents
-from rag.index.kinds import CacheSettings, shape_of
 from rag.index.lock import writing
 from rag.index.reading import OpenCaches, Reading
 from rag.index.rows import FileState, Manifest, StoredRoot
 from rag.index.schema import FORMAT, check_format, create, format_of, migrate
+from rag.index.vectors import cache, optimizing
+from rag.index.vectors.kinds import CacheSettings, shape_of
 from rag.index.writer import Writer
 from rag.types import Chunk, Document, Embedder, VectorSearch
 
@@ -163,7 +164,7 @@ class Index:
             return writer.compact()
 
     def optimize(
-        self, *, wait: float = float("inf"), told: vectors.Told = vectors.untold
+        self, *, wait: float = float("inf"), told: cache.Told = cache.untold
     ) -> VectorSearch:
         """Build the vectors' cache anew beside readers and writers; returns how it is searched.
 

@@ -13,20 +13,11 @@ from typing import TYPE_CHECKING, Any
 import apsw
 
 from rag.errors import StoreError
-from rag.index import (
-    commits,
-    database,
-    files,
-    optimizing,
-    refreshing,
-    rows,
-    schema,
-    terms,
-    vectors,
-)
+from rag.index import commits, database, files, rows, schema, terms
 from rag.index.caches import CacheRow, Digests, remove_others
-from rag.index.kinds import CacheSettings
 from rag.index.rows import FileRecord, FileState, Manifest, StoredChunk, StoredRoot
+from rag.index.vectors import cache, optimizing, refreshing
+from rag.index.vectors.kinds import CacheSettings
 from rag.types import Chunk, Document, Problem
 
 if TYPE_CHECKING:
@@ -392,8 +383,8 @@ class Writer:
         if len(dead) and present is not None and present.generation != since:
             if row.details["kind"] == "hnsw":
                 raise optimizing.rebuilt(self._directory)
-            vectors.extend(lambda: nullcontext(self._connection), made, 0, live[:0], dead)
-            digest = vectors.write(self._directory / row.name, made)
+            cache.extend(lambda: nullcontext(self._connection), made, 0, live[:0], dead)
+            digest = cache.write(self._directory / row.name, made)
             dead = dead[:0]
         generation = self._next_generation()
         name = f"vectors-{generation}.faiss"

@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any
 import apsw
 
 from rag.errors import LockedError, RagError, StoreError, first_line
-from rag.index import commits, database, files, rows, schema, terms, vectors
+from rag.index import commits, database, files, rows, schema, terms
 from rag.index.caches import CacheRow, Digests
 from rag.index.lock import writing
 from rag.index.mounts import network_disk
-from rag.index.optimizing import remove_leftovers
 from rag.index.store import Index
+from rag.index.vectors import cache
+from rag.index.vectors.optimizing import remove_leftovers
 from rag.lexical import LexicalQuery
 from rag.types import Examination, Finding
 from rag.upkeep import salvage
@@ -444,12 +445,12 @@ def _wrong_vectors(
 
     if not (directory / row.name).is_file():
         yield "is missing"
-    if not vectors.is_intact(directory, row, Digests()):
+    if not cache.is_intact(directory, row, Digests()):
         yield "is damaged: its sha256 is another"
     # Read whole: it is not changed, and let go of at once.
     data = np.fromfile(directory / row.name, dtype=np.uint8)
     opened = faiss.deserialize_index(data)
-    held = vectors.held(opened)
+    held = cache.held(opened)
     if len(held) != row.count or opened.ntotal != row.count:
         yield f"holds {len(held):,} vectors, not the {row.count:,} that were noted"
     distinct = np.unique(held)

@@ -15,7 +15,7 @@ import apsw
 
 from rag.index import files, rows
 from rag.index.caches import CacheRow, Digests
-from rag.index.kinds import (
+from rag.index.vectors.kinds import (
     MOST_EF,
     Shape,
     Truth,

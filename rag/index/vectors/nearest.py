@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import apsw
 
-from rag.index import rows, vectors
+from rag.index import rows
 from rag.index.caches import CacheRow
-from rag.index.kinds import CacheSettings
-from rag.index.vectors import Opened
+from rag.index.vectors import cache
+from rag.index.vectors.cache import Opened
+from rag.index.vectors.kinds import CacheSettings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,7 +42,7 @@ class Buried:
 
         if not len(self.ids):
             return None
-        return faiss.IDSelectorNot(vectors.selector(self.ids, int(self.ids[-1])))
+        return faiss.IDSelectorNot(cache.selector(self.ids, int(self.ids[-1])))
 
     def between(self, after: int, newest: int) -> int:
         """How many there are above an id and up to another."""
@@ -97,19 +98,19 @@ class Part:
     ) -> tuple[Ids, Vectors]:
         kept = self.buried.others
         if within is not None:
-            kept = vectors.selector(within, self.row.max_id)
-        return vectors.candidates(
+            kept = cache.selector(within, self.row.max_id)
+        return cache.candidates(
             self.opened, query, wanted, kept=kept, passing=passing, thorough=thorough
         )
 
     def _compared(self, query: Vectors, k: int, ids: Ids | None) -> Scored:
         """The best of some chunks, or of all, compared with what is stored of them."""
         if ids is not None:
-            return vectors.scored(vectors.stored(self.connection, self.dim, ids), query, k)
+            return cache.scored(cache.stored(self.connection, self.dim, ids), query, k)
         bounds = (self.after, self.row.max_id)
         where = "id > ? AND id <= ?"
         blocks = rows.vector_blocks(self.connection, self.dim, where, bounds)
-        return vectors.scored(blocks, query, k)
+        return cache.scored(blocks, query, k)
 
     def _own(self, within: Ids) -> Ids:
         import numpy as np

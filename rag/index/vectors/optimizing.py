@@ -11,10 +11,11 @@ import apsw
 from filelock import FileLock, Timeout
 
 from rag.errors import LockedError, StoreError
-from rag.index import files, rows, vectors
+from rag.index import files, rows
 from rag.index.caches import CacheRow
-from rag.index.kinds import CacheSettings, choose, shape_of
-from rag.index.vectors import Told
+from rag.index.vectors import cache
+from rag.index.vectors.cache import Told
+from rag.index.vectors.kinds import CacheSettings, choose, shape_of
 
 if TYPE_CHECKING:
     from rag.index.writer import Writer
@@ -58,12 +59,12 @@ def optimize(
 
         present = shape_of(before.details).kind if before else ""
         kind = choose(settings, len(ids), manifest.dim, present)
-        made, shape, held = vectors.build(connect, manifest.dim, ids, kind, settings.recall, told)
+        made, shape, held = cache.build(connect, manifest.dim, ids, kind, settings.recall, told)
         path = directory / NAME
         try:
             try:
                 told("write", 0, len(held))
-                digest = vectors.write(path, made)
+                digest = cache.write(path, made)
             except OSError as error:
                 raise StoreError(
                     f"{path}: cannot be written: {error.strerror or error}; the index is as it was"

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 import apsw
 
-from rag.index import rows, vectors
+from rag.index import rows
 from rag.index.caches import CacheRow, Digests
-from rag.index.kinds import CacheSettings, choose, shape_of
+from rag.index.vectors import cache
+from rag.index.vectors.kinds import CacheSettings, choose, shape_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -77,7 +78,7 @@ def refresh(
     main = None if anew else rows.cache_row(connection, "vectors")
     recent = rows.cache_row(connection, "recent")
     state = _State(connection, directory, digests, settings, dim, generation, main, recent)
-    if main is None or not vectors.is_intact(directory, main, digests):
+    if main is None or not cache.is_intact(directory, main, digests):
         return _built(state)
     newer = state.count("chunks WHERE id > ?", main.max_id)
     dead = state.count("tombstones WHERE chunk_id <= ?", main.max_id)
@@ -101,15 +102,15 @@ def write_recent(
     ids = rows.chunk_ids(connection, after)
     if not len(ids):
         return None
-    made, shape, _ = vectors.build(lambda: nullcontext(connection), dim, ids, "flat", 1.0)
+    made, shape, _ = cache.build(lambda: nullcontext(connection), dim, ids, "flat", 1.0)
     name = f"recent-{generation}.faiss"
-    digest = vectors.write(directory / name, made)
+    digest = cache.write(directory / name, made)
     return CacheRow(generation, name, digest, int(ids[-1]), made.ntotal, shape.details())
 
 
 def _with_recent(state: _State, main: CacheRow) -> Change | None:
     recent = state.recent
-    if recent is not None and not vectors.is_intact(state.directory, recent, state.digests):
+    if recent is not None and not cache.is_intact(state.directory, recent, state.digests):
         recent = None
         due = True
     else:
@@ -134,10 +135,10 @@ def _built(state: _State) -> Change:
     ids = rows.chunk_ids(state.connection)
     present = shape_of(state.main.details).kind if state.main else ""
     kind = choose(state.settings, len(ids), state.dim, present)
-    made, shape, _ = vectors.build(state.connect, state.dim, ids, kind, state.settings.recall)
+    made, shape, _ = cache.build(state.connect, state.dim, ids, kind, state.settings.recall)
     newest = int(ids[-1]) if len(ids) else 0
     name = f"vectors-{state.generation}.faiss"
-    digest = vectors.write(state.directory / name, made)
+    digest = cache.write(state.directory / name, made)
     row = CacheRow(state.generation, name, digest, newest, made.ntotal, shape.details())
     return Change(row, None, 0)
 
@@ -153,7 +154,7 @@ def _extended(state: _State, main: CacheRow, live: int, dead: int) -> Change:
         or (keeps_dead and dead > main.count * _dead_share(state))
     ):
         return _built(state)
-    made = vectors.read_whole(state.directory, main, state.digests)
+    made = cache.read_whole(state.directory, main, state.digests)
     if made is None:
         return _built(state)
     newer = rows.chunk_ids(state.connection, main.max_id)
@@ -162,11 +163,11 @@ def _extended(state: _State, main: CacheRow, live: int, dead: int) -> Change:
             "SELECT group_concat(chunk_id) FROM tombstones WHERE chunk_id <= ?", (main.max_id,)
         ).get
     )
-    vectors.extend(state.connect, made, state.dim, newer, removed[:0] if keeps_dead else removed)
+    cache.extend(state.connect, made, state.dim, newer, removed[:0] if keeps_dead else removed)
     if made.ntotal != live + (dead if keeps_dead else 0):
         return _built(state)
     name = f"vectors-{state.generation}.faiss"
-    digest = vectors.write(state.directory / name, made)
+    digest = cache.write(state.directory / name, made)
     newest = max(main.max_id, int(newer[-1]) if len(newer) else 0)
     row = CacheRow(state.generation, name, digest, newest, made.ntotal, main.details)
     return Change(row, None, main.max_id if keeps_dead else 0)
