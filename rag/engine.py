@@ -436,6 +436,8 @@ class RAG:
             **self._index.counts(),
             "bytes": self._index.size(),
             "embedder": manifest.embedder if manifest else None,
+            "revision": manifest.revision if manifest else None,
+            "fingerprint": manifest.fingerprint if manifest else None,
             "dim": manifest.dim if manifest else None,
             "chunk_size": manifest.chunk_size if manifest else None,
             "chunk_overlap": manifest.chunk_overlap if manifest else None,

@@ -95,6 +95,7 @@ def test_search_and_info(here: Path) -> None:
     assert "serving.txt" in plain.stdout
     info = run("info", cwd=here)
     assert re.search(r"documents +16\n", info.stdout)
+    assert re.search(r"weights +[0-9a-f]{16}\n", info.stdout)
     assert json.loads(run("info", "--json", cwd=here).stdout)["documents"] == 16
 
 

@@ -441,6 +441,7 @@ def info(index: str | None, config_file: Path | None, as_json: bool) -> None:
         ("passages", f"{facts['chunks']:,}"),
         ("on disk", f"{facts['bytes'] / 1e6:.1f} MB"),
         ("embedder", f"{facts['embedder']} ({facts['dim']} dimensions)"),
+        ("weights", " ".join(filter(None, (facts["fingerprint"], facts["revision"]))) or "unknown"),
         ("cut to", f"{facts['chunk_size']} tokens, {facts['chunk_overlap']} overlapping"),
     ]
     if facts["search"]:
