@@ -215,6 +215,28 @@ def test_another_users_index_can_be_read_and_not_written(files: dict[str, np.nda
         assert state(folder) == before
 
 
+def test_another_users_folder_that_cannot_be_entered_is_named(
+    files: dict[str, np.ndarray],
+) -> None:
+    look = """
+for call in (lambda index: index.counts(), lambda index: index.write().__enter__()):
+    try:
+        call(Index(Path(sys.argv[1])))
+    except StoreError as error:
+        print(error)
+"""
+    with seen_by_all() as place:
+        folder = place / "index"
+        write(Index(folder), files)
+        folder.chmod(0o700)
+        said, errors = as_nobody(look, str(folder)).communicate()
+    assert not errors
+    assert said.splitlines() == [
+        f"{folder}: cannot be looked into: Permission denied",
+        f"{folder}: cannot be written: Permission denied",
+    ]
+
+
 @pytest.mark.parametrize("stays", [True, False])
 def test_another_users_index_can_be_read_while_it_is_written(
     files: dict[str, np.ndarray], stays: bool

@@ -42,7 +42,8 @@ vfs = "cksmvfs"
 
 def exists(directory: Path) -> bool:
     """Whether there is a database in a folder."""
-    return (directory / NAME).is_file()
+    # Unlike pathlib's, this is False where the folder cannot be looked into.
+    return os.path.isfile(directory / NAME)  # noqa: PTH113
 
 
 def open_to_write(directory: Path) -> apsw.Connection:
@@ -170,7 +171,13 @@ def _check_presence(directory: Path) -> None:
 
     SQLite would make a new one of an empty file, and throw away its log.
     """
-    if (directory / SALVAGED).exists():
+    try:
+        interrupted = (directory / SALVAGED).exists()
+    except OSError as error:
+        raise StoreError(
+            f"{directory}: cannot be looked into: {error.strerror or error}"
+        ) from error
+    if interrupted:
         raise StoreError(
             f"{directory}: a repair of it was interrupted: run "
             f"`rag doctor --repair --index {directory}` to end it"
@@ -203,7 +210,7 @@ def plain_vfs() -> str:
 
 def remains(directory: Path) -> bool:
     """Whether a folder holds what belongs to an index that once was committed to."""
-    return (directory / "commits").exists()
+    return os.path.exists(directory / "commits")  # noqa: PTH110
 
 
 def check_pages(connection: apsw.Connection, directory: Path) -> None:
@@ -225,9 +232,19 @@ def has_checksums(connection: apsw.Connection) -> bool:
 
 def add_checksums(directory: Path) -> None:
     """Rewrite a database whose pages have none; whole before and after, whatever happens."""
+    from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+
     with closing(_open(directory / NAME, apsw.SQLITE_OPEN_READWRITE)) as connection:
-        # The layout of pages is only changed where there is no log.
-        connection.pragma("journal_mode", "delete")
+        # The layout of pages is only changed where there is no log. SQLite does not wait for
+        # readers by itself here.
+        for attempt in Retrying(
+            retry=retry_if_exception_type(apsw.BusyError),
+            wait=wait_fixed(0.05),
+            stop=stop_after_delay(_BUSY_MS / 1000),
+            reraise=True,
+        ):
+            with attempt:
+                connection.pragma("journal_mode", "delete")
         connection.reserve_bytes("main", _CHECKSUM_BYTES)
         connection.execute("VACUUM")
 
