@@ -12,22 +12,11 @@ import time
 from pathlib import Path
 
 import pytest
+from commanding import run
 from conftest import CORPUS
 from test_generator_suite import start_server
 
 from rag import RAG
-
-
-def run(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "rag", *arguments],
-        check=False,
-        cwd=cwd,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-    )
 
 
 def assert_one_line(result: subprocess.CompletedProcess[str], *parts: str) -> None:

@@ -27,8 +27,9 @@ def assert_quotes_are_exact(rag: RAG, answer: Answer) -> int:
 
 
 def test_every_quote_of_the_sample_questions_is_exact(sample: RAG) -> None:
-    cited = sum(assert_quotes_are_exact(sample, sample.ask(q["text"])) > 0 for q in QUESTIONS)
-    assert cited >= sum(q["answerable"] for q in QUESTIONS) * 0.9
+    asked = QUESTIONS[::2]
+    cited = sum(assert_quotes_are_exact(sample, sample.ask(q["text"])) > 0 for q in asked)
+    assert cited >= sum(q["answerable"] for q in asked) * 0.9
 
 
 def test_every_quote_of_a_hundred_xquad_questions_is_exact(xquad: RAG) -> None:
@@ -38,7 +39,7 @@ def test_every_quote_of_a_hundred_xquad_questions_is_exact(xquad: RAG) -> None:
 
 
 def test_extraction_answers_most_sample_questions(sample: RAG) -> None:
-    answerable = [q for q in QUESTIONS if q["answerable"]]
+    answerable = [q for q in QUESTIONS if q["answerable"]][1::2]
     answers = [sample.ask(q["text"]) for q in answerable]
     quoted = [
         any(
@@ -59,9 +60,9 @@ def test_extraction_answers_most_sample_questions(sample: RAG) -> None:
 def test_quotes_of_the_small_model_are_exact_too(sample: RAG, embedder: Embedder) -> None:
     settings = {"generation.max_tokens": 40, "answering.way": "generate"}
     rag = RAG(sample.path, embedder=embedder, settings=settings)
-    answers = [rag.ask(q["text"]) for q in QUESTIONS[:12:2]]
+    answers = [rag.ask(q["text"]) for q in QUESTIONS[:8:2]]
     written = [answer for answer in answers if answer.way == "generate"]
-    assert len(written) >= 4
+    assert len(written) >= 3
     for answer in written:
         assert_quotes_are_exact(rag, answer)
         assert answer.model == "smollm2-135m-instruct"

@@ -96,7 +96,7 @@ def test_what_words_name() -> None:
 
 def test_an_answer_is_told_from_its_absence(sample: RAG, embedder: Embedder) -> None:
     told = []
-    for query in read_queries(ROOT / "data" / "queries.jsonl"):
+    for query in read_queries(ROOT / "data" / "queries.jsonl")[::2]:
         hits = sample.search(query["text"])
         probability = answerability(*_with_hits(query["text"], hits, embedder))
         told.append((probability >= 0.5) == query["answerable"])

@@ -113,6 +113,10 @@ class OpenCaches:
 
         return self._open("terms", row, terms.load, build)
 
+    def has_terms(self, row: CacheRow) -> bool:
+        """Whether the index of terms that a row points to is open, or can be opened."""
+        return self._open("terms", row, terms.load, lambda: None) is not None
+
     def _open(
         self,
         kind: str,
@@ -125,7 +129,8 @@ class OpenCaches:
             if known is None or known[0] != row.sha256:
                 opened = load(self._directory, row, self._digests)
                 known = (row.sha256, build() if opened is None else opened)
-                self._opened[kind] = known
+                if known[1] is not None:
+                    self._opened[kind] = known
             found: T = known[1]
             return found
 
@@ -156,6 +161,20 @@ class Reading:
     def languages(self) -> tuple[str, ...]:
         """The languages (ISO 639-1) of the documents."""
         return rows.languages(self._connection)
+
+    def is_timely(self) -> bool:
+        """Whether the index of terms of this state is there still, which is opened then.
+
+        It goes a commit after the next one took its place.
+        """
+        row = rows.cache_row(self._connection, "terms")
+        return row is None or (self._caches.has_terms(row) and self._terms is not None)
+
+    @cached_property
+    def _terms(self) -> terms.TermsIndex | None:
+        """Opened once: readers of another state may take its place in the caches."""
+        row = rows.cache_row(self._connection, "terms")
+        return self._caches.terms(self._connection, row) if row else None
 
     def passing(self, wanted: Filter) -> Ids:
         """The ids of the chunks that pass a filter, in order."""
@@ -201,27 +220,23 @@ class Reading:
 
         `related` are further words with their weights, where a word of the question weighs 1.
         """
-        row = rows.cache_row(self._connection, "terms")
-        if row is None:
+        if self._terms is None:
             return []
-        opened = self._caches.terms(self._connection, row)
-        return opened.search(query, k, within=within, related=related)
+        return self._terms.search(query, k, within=within, related=related)
 
     def holding(self, query: LexicalQuery, within: Ids | None = None) -> Ids:
         """The ids of the chunks that hold a query's phrases, and nothing that it excludes."""
         import numpy as np
 
-        row = rows.cache_row(self._connection, "terms")
-        if row is None:
+        if self._terms is None:
             return np.empty(0, dtype=np.int64)
-        opened = self._caches.terms(self._connection, row)
         for phrase in query.phrases:
-            held = opened.holding(phrase)
+            held = self._terms.holding(phrase)
             within = held if within is None else np.intersect1d(within, held)
         if within is None:
             within = rows.chunk_ids(self._connection)
         for phrase in query.excluded:
-            within = np.setdiff1d(within, opened.holding(phrase))
+            within = np.setdiff1d(within, self._terms.holding(phrase))
         return within
 
     def vectors(self, ids: Sequence[int]) -> Vectors:

@@ -21,6 +21,7 @@ from rag.index.vectors.kinds import CacheSettings, shape_of
 from rag.index.writer import Writer
 from rag.types import Chunk, Document, Embedder, VectorSearch
 
+_LOOKS = 5
 # Rewriting a database of a few gigabytes.
 _MIGRATION_SECONDS = 60.0
 
@@ -190,8 +191,14 @@ class Index:
     @contextmanager
     def reading(self) -> Iterator[Reading]:
         """One state of the index for as many looks as a search takes."""
-        with self._reading() as connection:
-            yield Reading(self.directory, connection, self._caches)
+        for attempt in range(1, _LOOKS + 1):
+            with self._reading() as connection:
+                reading = Reading(self.directory, connection, self._caches)
+                # To build what a busy writer has cleared away since would take far longer than to
+                # begin anew, with the next state. What is damaged has to be built.
+                if attempt == _LOOKS or reading.is_timely():
+                    yield reading
+                    return
 
     @contextmanager
     def contents(self) -> Iterator[Contents]:
