@@ -78,11 +78,12 @@ def main() -> None:
     parser.add_argument("--index", type=Path, help="made if it is not there (default: a new one)")
     parser.add_argument("--role", choices=("reader", "writer"), help=argparse.SUPPRESS)
     parser.add_argument("--seed", type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument("--pause", type=float, default=0.0, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.role == "reader":
         read(arguments.index, arguments.seconds, arguments.seed)
     elif arguments.role == "writer":
-        write(arguments.index)
+        write(arguments.index, arguments.pause)
     else:
         with tempfile.TemporaryDirectory() as place:
             measure(arguments, arguments.index or Path(place))
@@ -94,13 +95,14 @@ def measure(arguments: argparse.Namespace, place: Path) -> None:
         build(place, arguments.passages)
     print("| | searches/s | median ms | 95% ms | commits/s | errors | torn |")
     print("| --- " * 7 + "|")
-    alone = row("readers alone", *round_of(arguments, place, with_writer=False))
-    beside = row("beside a writer", *round_of(arguments, place, with_writer=True))
-    print(f"\nratio {beside / alone:.2f}")
+    alone = row("readers alone", *round_of(arguments, place))
+    calm = row("beside a writer that commits each second", *round_of(arguments, place, pause=1.0))
+    busy = row("beside a writer without a pause", *round_of(arguments, place, pause=0.0))
+    print(f"\nratios {calm / alone:.2f} and {busy / alone:.2f}")
 
 
 def round_of(
-    arguments: argparse.Namespace, place: Path, *, with_writer: bool
+    arguments: argparse.Namespace, place: Path, *, pause: float | None = None
 ) -> tuple[float, list[dict[str, Any]], dict[str, Any]]:
     """Seconds, what each reader saw, and what the writer did."""
     common = [sys.executable, __file__, "--index", str(place), "--seconds", str(arguments.seconds)]
@@ -118,10 +120,9 @@ def round_of(
         for reader in readers:
             # Its caches are open, as those of a server are.
             _line(reader)
-        if with_writer:
-            writer = subprocess.Popen(
-                [*common, "--role", "writer"], stdout=subprocess.PIPE, text=True
-            )
+        if pause is not None:
+            command = [*common, "--role", "writer", "--pause", str(pause)]
+            writer = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
             _line(writer)
         for reader in readers:
             assert reader.stdin is not None
@@ -194,8 +195,8 @@ def read(place: Path, seconds: float, seed: int) -> None:
     print(json.dumps({"times": times, "errors": errors, "torn": torn}), flush=True)
 
 
-def write(place: Path) -> None:
-    """Commit until told to end, and tell how often."""
+def write(place: Path, pause: float) -> None:
+    """Commit until told to end, and tell how often; `pause` is in seconds, after each commit."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     half = Index(place).counts()["documents"] // 2
     started, commits = time.monotonic(), 0
@@ -213,6 +214,7 @@ def write(place: Path) -> None:
                         put(writer, name, version, 1)
                     writer.commit()
                     commits += 1
+                    time.sleep(pause)
                 writer.refresh_cache()
     finally:
         lasted = time.monotonic() - started
