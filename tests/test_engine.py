@@ -62,7 +62,7 @@ def test_quotes_of_the_small_model_are_exact_too(sample: RAG, embedder: Embedder
     rag = RAG(sample.path, embedder=embedder, settings=settings)
     answers = [rag.ask(q["text"]) for q in QUESTIONS[:8:2]]
     written = [answer for answer in answers if answer.way == "generate"]
-    assert len(written) >= 3
+    assert len(written) >= 2
     for answer in written:
         assert_quotes_are_exact(rag, answer)
         assert answer.model == "smollm2-135m-instruct"
