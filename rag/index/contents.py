@@ -31,12 +31,7 @@ class Contents:
         Raises:
             StoreError: if nothing was ever committed to it.
         """
-        found = rows.manifest(self._connection)
-        if found is None:
-            raise StoreError(
-                f"{self.directory}: holds no index: build one with `rag index PATH...`"
-            )
-        return found
+        return rows.needed_manifest(self._connection, self.directory)
 
     @cached_property
     def counts(self) -> dict[str, int]:

@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, islice
 from operator import itemgetter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import apsw
 
+from rag.errors import StoreError
 from rag.index.caches import CacheRow
 from rag.types import Chunk, Document, Heading, Page, Problem
 
@@ -174,6 +176,24 @@ def manifest(connection: apsw.Connection) -> Manifest | None:
     return Manifest(**known, revision=values.get("revision", ""))
 
 
+def needed_manifest(connection: apsw.Connection, directory: Path) -> Manifest:
+    """With what the index in a folder was built.
+
+    Raises:
+        StoreError: if nothing was ever committed to it.
+    """
+    found = manifest(connection)
+    if found is None:
+        raise StoreError(f"{directory}: holds no index: build one with `rag index PATH...`")
+    return found
+
+
+def languages_of_documents(connection: apsw.Connection) -> list[str]:
+    """The languages (ISO 639-1) that the documents are in now."""
+    found = connection.execute("SELECT metadata FROM documents")
+    return sorted({language_of(json.loads(metadata)) for (metadata,) in found})
+
+
 def reading_settings(connection: apsw.Connection) -> str:
     """With what settings the last run read files; empty if there was none."""
     row = connection.execute("SELECT value FROM manifest WHERE key = 'reading_settings'").fetchone()
@@ -240,11 +260,6 @@ def vector_blocks(
         ids = np.fromiter((row[0] for row in rows), dtype=np.int64, count=len(rows))
         halves = np.frombuffer(b"".join(row[1] for row in rows), dtype="<f2")
         yield ids, halves.reshape(len(rows), dim).astype(np.float32)
-
-
-def chunk_count(connection: apsw.Connection, newest: int) -> int:
-    """How many chunks there are up to an id."""
-    return int(connection.execute("SELECT count(*) FROM chunks WHERE id <= ?", (newest,)).get)
 
 
 def chunk_ids(connection: apsw.Connection, after: int = 0) -> Ids:

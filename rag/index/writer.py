@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import nullcontext
@@ -470,13 +469,10 @@ class Writer:
 
     def _note_languages(self) -> None:
         """The languages of the documents that there are."""
-        found = {
-            rows.language_of(json.loads(metadata))
-            for (metadata,) in self._connection.execute("SELECT metadata FROM documents")
-        }
+        found = rows.languages_of_documents(self._connection)
         self._connection.execute("DELETE FROM languages")
         self._connection.executemany(
-            "INSERT INTO languages VALUES (?)", [(each,) for each in sorted(found)]
+            "INSERT INTO languages VALUES (?)", [(each,) for each in found]
         )
 
     def _refresh_terms(self) -> set[str]:

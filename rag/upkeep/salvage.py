@@ -405,10 +405,9 @@ def _read_again(target: apsw.Connection, file_id: int) -> list[str]:
 
 
 def _settle_languages(target: apsw.Connection) -> None:
-    found = target.execute("SELECT metadata FROM documents")
-    languages = {rows.language_of(json.loads(metadata)) for (metadata,) in found}
+    languages = rows.languages_of_documents(target)
     target.executemany(
-        "INSERT OR IGNORE INTO languages VALUES (?)", [(each,) for each in sorted(languages)]
+        "INSERT OR IGNORE INTO languages VALUES (?)", [(each,) for each in languages]
     )
 
 
