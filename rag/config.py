@@ -6,11 +6,10 @@ read at import; `load_config` reads once and gives a frozen `Config`.
 
 from __future__ import annotations
 
-import difflib
 import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -20,6 +19,7 @@ CONFIG_FILE = "rag.toml"
 _BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 _CHOICES = {
     "index.kind": ("auto", "flat", "hnsw", "ivf-sq8", "ivf-pq"),
+    "embedding.precision": ("auto", "int8", "float32", "float16", "bfloat16"),
     "retrieval.mode": ("hybrid", "dense", "lexical"),
     "retrieval.fusion": ("convex", "rrf"),
     "retrieval.expansion": ("rm3", "rocchio", "multi-query", "hyde"),
@@ -103,11 +103,17 @@ class IngestionConfig:
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingConfig:
-    """Which embedder, on which device (`auto`, `cpu`, `cuda`, `mps`), texts in a batch."""
+    """Which embedder, on which device (`auto`, `cpu`, `cuda`, `mps`), in which precision.
+
+    `precision` is `int8` or `float32` (both through ONNX on a CPU), `float16` or `bfloat16`
+    (through torch), or `auto`: what is fastest on a CPU and agrees with float32, and `float16` on
+    CUDA. `batch_tokens` is how many tokens are computed at once through torch.
+    """
 
     model: str = "all-minilm-l6-v2"
     device: str = "auto"
-    batch_size: int = 32
+    precision: str = "auto"
+    batch_tokens: int = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +126,10 @@ class RetrievalConfig:
 
     `expansion` is what is searched with besides the question, in any number: `rm3` (words of the
     best passages), `rocchio` (their vectors), `multi-query` and `hyde` (by the generator).
-    `rerank` is `none`, `late-interaction`, `likelihood`, or a cross-encoder by hub name or
-    directory; it reads the `rerank_depth` best passages, or what of them `rerank_budget_ms` has
-    room for (0: all).
+    `rerank` is `none`, `embedder`, `late-interaction`, `likelihood`, or a cross-encoder by hub name
+    or directory; it reads the `rerank_depth` best passages, or what of them `rerank_budget_ms` has
+    room for (0: all). `rerank_model` is the embedder that the first two of these read with (empty:
+    that of the index).
 
     `collapse` is the similarity from which of several passages only the best is shown (0: all
     are). `diversity` trades nearness for variety, 0 to 1. `context` is what is read of a hit:
@@ -136,6 +143,7 @@ class RetrievalConfig:
     candidates: int = 100
     expansion: tuple[str, ...] = ("rm3", "rocchio")
     rerank: str = "none"
+    rerank_model: str = ""
     rerank_depth: int = 30
     rerank_budget_ms: int = 0
     collapse: float = 0.95
@@ -198,6 +206,17 @@ class AnsweringConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class DaemonConfig:
+    """Whether a daemon that runs is asked, and after how many seconds without a question it ends.
+
+    `idle` is that of a daemon which is started.
+    """
+
+    use: bool = True
+    idle: float = 900.0
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """All settings, one section a field."""
 
@@ -210,6 +229,7 @@ class Config:
     generation: GenerationConfig = field(default_factory=GenerationConfig)
     prompt: PromptConfig = field(default_factory=PromptConfig)
     answering: AnsweringConfig = field(default_factory=AnsweringConfig)
+    daemon: DaemonConfig = field(default_factory=DaemonConfig)
 
 
 def load_config(
@@ -241,6 +261,8 @@ def load_config(
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
+    import tomllib
+
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -269,7 +291,8 @@ def _read_environment(variables: Mapping[str, str]) -> dict[str, str]:
     return flat
 
 
-def known_keys() -> dict[str, type]:
+@cache
+def known_keys() -> Mapping[str, type]:
     """Every `section.key` with the type of its value."""
     sections = get_type_hints(Config)
     return {
@@ -320,6 +343,9 @@ def _spoken(kind: type) -> str:
 
 
 def _nearest(key: str, known: list[str]) -> str:
+    # Most settings are right.
+    import difflib
+
     close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     if not close:
         last = {name.rpartition(".")[2]: name for name in known}
@@ -349,7 +375,7 @@ def _check_ranges(config: Config) -> None:
         "ingestion.commit_seconds": 0,
         "chunking.size": 0,
         "chunking.overlap": 0,
-        "embedding.batch_size": 1,
+        "embedding.batch_tokens": 1,
         "retrieval.top_k": 1,
         "retrieval.dense_weight": 0,
         "retrieval.candidates": 1,
@@ -364,6 +390,7 @@ def _check_ranges(config: Config) -> None:
         "generation.retries": 0,
         "prompt.shots": 0,
         "answering.threshold": 0,
+        "daemon.idle": 0,
     }
     for key, least in at_least.items():
         section, name = key.split(".")

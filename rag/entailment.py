@@ -6,8 +6,9 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rag.errors import ConfigError, ModelError, first_line
-from rag.models import LocalModel, resolve, without_progress_bars
+from rag.checkpoints import load_checkpoint
+from rag.errors import ModelError, first_line
+from rag.models import LocalModel, resolve
 from rag.types import EntailmentModel, ProgressCallback
 
 if TYPE_CHECKING:
@@ -99,42 +100,20 @@ class _SequenceClassifier:
         return probabilities
 
     def _open(self) -> tuple[Any, Any, Sequence[int | None]]:
-        import torch
-        from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
-
-        device = self._device if self._device != "auto" else _best_device(torch)
-        try:
-            torch.empty(0, device=device)
-        except (RuntimeError, AssertionError) as error:
-            raise ConfigError(f"device {device}: {first_line(error)}") from error
-        options = {
-            "revision": self._model.revision,
-            # A local model must not ask the network for what it does not need.
-            "local_files_only": self._model.origin != "hub",
-        }
-        dtype = torch.float32 if device == "cpu" else torch.float16
-        try:
-            with without_progress_bars():
-                config = AutoConfig.from_pretrained(self._model.location, **options)
-                tokenizer = AutoTokenizer.from_pretrained(self._model.location, **options)
-                model = AutoModelForSequenceClassification.from_pretrained(
-                    self._model.location, dtype=dtype, **options
-                )
-        # Broken files come back as errors of every kind.
-        except Exception as error:
-            raise self._unfit(first_line(error)) from error
-        architectures = getattr(config, "architectures", None) or ["?"]
+        model, tokenizer, _ = load_checkpoint(self._model, "sequence-classification", self._device)
+        architectures = getattr(model.config, "architectures", None) or ["?"]
         if not architectures[0].endswith("ForSequenceClassification"):
             # It would be given a head of random weights, and judge at random.
             raise self._unfit(f"{architectures[0]} has no head that classifies a pair of texts")
-        columns = _columns(config.id2label)
+        labels = model.config.id2label
+        columns = _columns(labels)
         if columns is None:
-            labels = ", ".join(str(label) for _, label in sorted(config.id2label.items()))
+            named = ", ".join(str(label) for _, label in sorted(labels.items()))
             raise self._unfit(
-                f"its labels are {labels}: name them entailment, neutral and contradiction, or "
+                f"its labels are {named}: name them entailment, neutral and contradiction, or "
                 "entailment and not_entailment, under `id2label` of its config.json"
             )
-        return model.to(device).eval(), tokenizer, columns
+        return model, tokenizer, columns
 
     def _unfit(self, reason: str) -> ModelError:
         return ModelError(
@@ -159,9 +138,3 @@ def _longest(model: Any, tokenizer: Any) -> int:
     # RoBERTa counts positions from the one after its padding token.
     taken = config.pad_token_id + 1 if "roberta" in config.model_type else 0
     return int(min(tokenizer.model_max_length, positions - taken))
-
-
-def _best_device(torch: Any) -> str:
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"

@@ -6,12 +6,14 @@ import logging
 import math
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from itertools import accumulate
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from rag.checkpoints import chosen_device, hub_options
 from rag.config import Config
 from rag.errors import ConfigError, ModelError, first_line
 from rag.models import LocalModel, resolve, without_progress_bars
@@ -28,6 +30,9 @@ from rag.types import (
     TokenEmbedder,
 )
 
+if TYPE_CHECKING:
+    from rag.types import Vectors
+
 Scorer = Callable[[Sequence[str]], Sequence[float]]
 """Passages -> how well each of them suits one question; higher is better."""
 
@@ -40,7 +45,9 @@ _BATCH = 8
 # Cranfield, XQuAD and Climate-FEVER nDCG@10 goes from 0.568, 0.976 and 0.494 to 0.525, 0.982 and
 # 0.435 with late interaction, and with this weight to 0.565, 0.982 and 0.515.
 _WEIGHT = 0.25
-_METHODS = ("none", "late-interaction", "likelihood")
+# Passages whose vectors are kept, about 30 MB with their texts.
+_KEPT = 10_000
+_METHODS = ("none", "embedder", "late-interaction", "likelihood")
 _LIKELIHOOD_PROMPT = "Passage: {}. Please write a question based on this passage."
 
 
@@ -52,10 +59,11 @@ def load_reranker(
 ) -> Reranker | None:
     """The reranker that `config.retrieval.rerank` names; its weights are loaded at first use.
 
-    That is `none`, `late-interaction` (with the embedder), `likelihood` (with the generator, which
-    is not called for otherwise), a name of the entry-point group `rag.rerankers`, or a
-    cross-encoder: a model directory, or a hub name with an optional `@revision`. A cross-encoder
-    runs on `config.embedding.device`, and its scores alone count.
+    That is `none`, `embedder` and `late-interaction` (with `embedder`, which need not be that of
+    the index), `likelihood` (with the generator, which is not called for otherwise), a name of the
+    entry-point group `rag.rerankers`, or a cross-encoder: a model directory, or a hub name with an
+    optional `@revision`. A cross-encoder runs on `config.embedding.device`, and its scores alone
+    count.
 
     Raises:
         ModelError: if there is no such model.
@@ -67,7 +75,11 @@ def load_reranker(
     for entry in entry_points(group="rag.rerankers", name=spec):
         reranker: Reranker = entry.load()(config)
         return reranker
-    if spec == "late-interaction":
+    if spec == "embedder":
+        # In a dense search its cosine is what there is to go by; in others words count too.
+        weight = 1.0 if config.retrieval.mode == "dense" else config.retrieval.dense_weight
+        ready = ScoringReranker(spec, PassageVectors(embedder).begin, weight=weight)
+    elif spec == "late-interaction":
         ready = ScoringReranker(spec, late_interaction(embedder), weight=_WEIGHT)
     elif spec == "likelihood":
         ready = ScoringReranker(spec, likelihood(generator()), weight=_WEIGHT, batch_size=1)
@@ -157,6 +169,44 @@ def passage_text(hit: Hit) -> str:
     return prefix([title for title in dict.fromkeys(titles) if title and title not in text]) + text
 
 
+class PassageVectors:
+    """Score by the cosine of the question's vector and the passage's, of any embedder.
+
+    Vectors of passages are kept, `kept` of them, those that were wanted last.
+    """
+
+    def __init__(self, embedder: Embedder, kept: int = _KEPT) -> None:
+        self._embedder = embedder
+        self._kept = kept
+        self._lock = threading.Lock()
+        self._vectors: OrderedDict[str, Vectors] = OrderedDict()
+
+    def begin(self, question: str) -> Scorer:
+        """The scorer of a question."""
+        asked = self._embedder.embed_query(question)
+
+        def score(passages: Sequence[str]) -> list[float]:
+            return [float(asked @ vector) for vector in self._of(passages)]
+
+        return score
+
+    def _of(self, passages: Sequence[str]) -> list[Vectors]:
+        with self._lock:
+            found = {each: self._vectors[each] for each in passages if each in self._vectors}
+        missing = [each for each in dict.fromkeys(passages) if each not in found]
+        if missing:
+            # A copy of each row: a view would keep all of its batch in memory.
+            rows = self._embedder.embed_documents(missing)
+            found.update((each, row.copy()) for each, row in zip(missing, rows, strict=True))
+        with self._lock:
+            for each, vector in found.items():
+                self._vectors[each] = vector
+                self._vectors.move_to_end(each)
+            while len(self._vectors) > self._kept:
+                self._vectors.popitem(last=False)
+        return [found[each] for each in passages]
+
+
 def late_interaction(embedder: Embedder) -> Begin:
     """Score by the sum over the question's tokens of the greatest cosine with a passage's token.
 
@@ -169,7 +219,7 @@ def late_interaction(embedder: Embedder) -> Begin:
     if not isinstance(embedder, TokenEmbedder):
         raise ConfigError(
             f"{embedder.name} gives no vectors of tokens, which `late-interaction` compares: set "
-            "another `retrieval.rerank`, or take an embedder that sentence-transformers loads"
+            "another `retrieval.rerank`, or name one that does with `retrieval.rerank_model`"
         )
 
     def begin(question: str) -> Scorer:
@@ -224,7 +274,7 @@ class CrossEncoder:
 
     def __init__(self, model: LocalModel, device: str = "auto") -> None:
         self._model = model
-        self._device = None if device == "auto" else device
+        self._device = device
         self._lock = threading.Lock()
         self._loaded: Any = None
 
@@ -249,21 +299,13 @@ class CrossEncoder:
 
     def _open(self) -> Any:
         import sentence_transformers
-        import torch
 
         logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
-        try:
-            torch.empty(0, device=self._device)
-        except (RuntimeError, AssertionError) as error:
-            raise ConfigError(f"`embedding.device` {self._device}: {first_line(error)}") from error
+        device = chosen_device(self._device, "`embedding.device`")
         try:
             with without_progress_bars():
                 loaded = sentence_transformers.CrossEncoder(
-                    self._model.location,
-                    device=self._device,
-                    revision=self._model.revision,
-                    # A local model must not ask the network for what it does not need.
-                    local_files_only=self._model.origin != "hub",
+                    self._model.location, device=device, **hub_options(self._model)
                 )
         # Broken files come back as errors of every kind.
         except Exception as error:

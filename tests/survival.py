@@ -21,7 +21,7 @@ from rag.embedding import load_embedder
 
 def main() -> None:
     """Serve until standard input ends."""
-    embedder = load_embedder(EmbeddingConfig(batch_size=1))
+    embedder = load_embedder(EmbeddingConfig())
     # Loaded, but never run here: threads of this process would not survive a fork.
     embedder.dim  # noqa: B018
     print("ready", flush=True)

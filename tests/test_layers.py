@@ -22,26 +22,28 @@ ALLOWED = {
     "types": set(),
     "config": {"errors"},
     "models": FOUNDATION,
+    "machine": set(),
+    "checkpoints": FOUNDATION | {"models"},
     "sentences": set(),
     "normalization": set(),
     "lexical": {"normalization"},
     "filters": FOUNDATION,
     "fusion": set(),
-    "rerank": FOUNDATION | {"config", "models", "normalization"},
+    "rerank": FOUNDATION | {"checkpoints", "config", "models", "normalization"},
     "expansion": FOUNDATION | {"sentences"},
     "diversity": {"types", "normalization"},
     "context": {"types", "sentences"},
     "sources": FOUNDATION | {"config"},
     "chunking": FOUNDATION | {"config", "sentences", "normalization"},
-    "embedding": FOUNDATION | {"config", "models"},
+    "embedding": FOUNDATION | {"config", "machine", "models"},
     "index": FOUNDATION | {"lexical", "filters"},
     "injection": {"sentences"},
     "extraction": {"types", "sentences", "injection"},
     "grounding": {"types", "sentences", "injection"},
-    "entailment": FOUNDATION | {"config", "models"},
+    "entailment": FOUNDATION | {"checkpoints", "config", "models"},
     "structure": {"errors"},
     "prompt": FOUNDATION | {"injection", "normalization"},
-    "generation": FOUNDATION | {"config", "models", "extraction"},
+    "generation": FOUNDATION | {"checkpoints", "config", "machine", "models", "extraction"},
     "citations": FOUNDATION | {"sentences", "grounding", "extraction", "quoting"},
     "quoting": FOUNDATION,
     "checking": FOUNDATION | {"sentences", "injection", "prompt", "quoting"},
@@ -57,9 +59,12 @@ ALLOWED = {
     | {"config", "index", "embedding", "ingestion", "retrieval", "generation", "rerank"}
     | {"answering", "checking", "conversation", "entailment", "models", "prompt", "upkeep"},
     "evaluation": FOUNDATION | {"config", "engine", "sentences", "index", "grounding"},
+    "distillation": FOUNDATION
+    | {"chunking", "config", "embedding", "engine", "evaluation", "index"},
+    "daemon": FOUNDATION | {"config", "models", "answering", "engine"},
     "cli": FOUNDATION
     | {"config", "engine", "models", "evaluation", "conversation", "prompt", "structure"}
-    | {"generation"},
+    | {"generation", "daemon", "distillation", "embedding"},
 }
 
 

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from rag import ConfigError, GenerationError, Generator, ModelError, Reranker
 from rag.config import Config, EmbeddingConfig, GenerationConfig, RetrievalConfig
+from rag.embedding import load_embedder
 from rag.generation import from_callable, load_generator
 from rag.models import resolve
 from rag.rerank import ScoringReranker, late_interaction, likelihood, load_reranker, passage_text
@@ -371,7 +372,7 @@ def by_length(config: Config) -> Reranker:
     )
 
 
-def test_token_vectors_are_those_of_the_last_layer(embedder: Embedder) -> None:
+def test_token_vectors_are_those_of_the_last_layer() -> None:
     import torch
     from transformers import AutoModel, AutoTokenizer
 
@@ -379,6 +380,7 @@ def test_token_vectors_are_those_of_the_last_layer(embedder: Embedder) -> None:
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModel.from_pretrained(folder).eval()
     texts = [*TEXTS, "漢字 🙂", ""]
+    embedder = load_embedder(EmbeddingConfig(precision="float32"))
     assert isinstance(embedder, TokenEmbedder)
     for text, vectors in zip(texts, embedder.embed_tokens(texts), strict=True):
         with torch.inference_mode():
@@ -386,7 +388,7 @@ def test_token_vectors_are_those_of_the_last_layer(embedder: Embedder) -> None:
         expected = states.numpy() / np.linalg.norm(states.numpy(), axis=1, keepdims=True)
         assert vectors.dtype == np.float32
         assert vectors.shape == (len(embedder.token_offsets(text)), embedder.dim)
-        np.testing.assert_allclose(vectors, expected, atol=1e-5)
+        np.testing.assert_allclose(vectors, expected, atol=1e-4)
 
 
 def test_token_vectors_of_what_is_too_long_end_at_the_window(embedder: Embedder) -> None:

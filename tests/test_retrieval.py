@@ -62,9 +62,9 @@ def assert_recall_is_the_models(
     ]
     gold = [judged[q] for q in ids]
     assert recall(ours, gold) == pytest.approx(recall(plain, gold), abs=1e-9)
-    same = np.mean([a == b for a, b in zip(ours, plain, strict=True)])
-    # Vectors are kept as float16, which may turn a tie.
-    assert same > 0.98
+    same = np.mean([len(a & b) / len(a | b) for a, b in zip(ours, plain, strict=True)])
+    # Computed in 8 bits, the ninth and tenth of ten may be others.
+    assert same > 0.94
     return recall(ours, gold)
 
 

@@ -12,7 +12,8 @@ from test_index import MANIFEST, put, record, rows, unit
 
 from rag import RAG, StoreError
 from rag.config import EmbeddingConfig
-from rag.embedding import SentenceTransformerEmbedder, load_embedder
+from rag.embedding import load_embedder
+from rag.embedding.transformer import SentenceTransformerEmbedder
 from rag.index import Index, Manifest, check_embedder
 from rag.models import LocalModel, resolve
 from rag.types import Embedder

@@ -18,14 +18,17 @@ import click
 from rag.cli import output, progress
 from rag.cli.chat import chat_command
 from rag.cli.checking import check_command
+from rag.cli.daemon import daemon_command
 from rag.cli.evaluation import evaluation_command
-from rag.cli.opening import open_rag
+from rag.cli.models import models_command
+from rag.cli.opening import open_rag, open_to_ask
 from rag.cli.options import (
     config_option,
     embedder_option,
     index_option,
     json_option,
     k_option,
+    precision_option,
     wait_option,
     where_option,
 )
@@ -63,8 +66,8 @@ _mode_option = click.option(
 _rerank_option = click.option(
     "--rerank",
     metavar="NAME",
-    help="`none` (default), `late-interaction`, `likelihood`, or a cross-encoder's directory or "
-    "hub name.",
+    help="`none` (default), `embedder`, `late-interaction`, `likelihood`, or a cross-encoder's "
+    "directory or hub name.",
 )
 _context_option = click.option(
     "--context",
@@ -115,6 +118,7 @@ def _choosing(command: Callable[..., None]) -> Callable[..., None]:
 @click.argument("paths", nargs=-1, metavar="[PATH]...")
 @index_option
 @embedder_option
+@precision_option
 @config_option
 @wait_option
 @click.option("--rebuild", is_flag=True, help="Forget everything first; takes on new settings.")
@@ -129,6 +133,7 @@ def index(
     paths: tuple[str, ...],
     index: str | None,
     embedder: str | None,
+    precision: str | None,
     config_file: Path | None,
     wait: float | None,
     rebuild: bool,
@@ -148,7 +153,7 @@ def index(
     """
     if not paths and (include or exclude or hidden):
         raise click.UsageError("--include, --exclude and --hidden go with a PATH: name it.")
-    settings = {**_sources(embedder, include, exclude, hidden), "index.wait": wait}
+    settings = {**_sources(embedder, precision, include, exclude, hidden), "index.wait": wait}
     if optimize and not (paths or rebuild or retry or watch):
         _optimize(open_rag(index, config_file, None, settings), as_json)
         return
@@ -185,6 +190,7 @@ def _optimize(rag: RAG, as_json: bool) -> None:
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @index_option
 @embedder_option
+@precision_option
 @config_option
 @wait_option
 @_choosing
@@ -192,6 +198,7 @@ def add(
     paths: tuple[str, ...],
     index: str | None,
     embedder: str | None,
+    precision: str | None,
     config_file: Path | None,
     wait: float | None,
     include: tuple[str, ...],
@@ -202,7 +209,7 @@ def add(
 ) -> None:
     """Index files and folders like `rag index`, but remove nothing that is gone."""
     with progress.as_events() if as_json else progress.shown() as show:
-        settings = {**_sources(embedder, include, exclude, hidden), "index.wait": wait}
+        settings = {**_sources(embedder, precision, include, exclude, hidden), "index.wait": wait}
         report = open_rag(index, config_file, show, settings).add(
             list(paths), retry=retry, progress=show
         )
@@ -292,6 +299,7 @@ def show(document: str, index: str | None, config_file: Path | None, as_json: bo
 )
 @click.option("--explain", is_flag=True, help="Show how each hit came to its place.")
 @embedder_option
+@precision_option
 @_generator_option
 @config_option
 @json_option
@@ -306,6 +314,7 @@ def search(
     diversity: float | None,
     explain: bool,
     embedder: str | None,
+    precision: str | None,
     generator: str | None,
     config_file: Path | None,
     as_json: bool,
@@ -318,6 +327,7 @@ def search(
     """
     settings = {
         "embedding.model": embedder,
+        "embedding.precision": precision,
         "generation.model": generator,
         **_by(mode),
         "retrieval.rerank": rerank,
@@ -325,7 +335,7 @@ def search(
         "retrieval.diversity": diversity,
     }
     with progress.shown() as show:
-        rag = open_rag(index, config_file, show, settings)
+        rag = open_to_ask(index, config_file, show, settings)
         found = rag.explain(question, k, where)
     if as_json:
         output.print_json(found if explain else found.hits)
@@ -396,7 +406,7 @@ def ask(
         "answering.strict": strict,
     }
     with progress.shown() as show:
-        rag = open_rag(index, config_file, show, settings)
+        rag = open_to_ask(index, config_file, show, settings)
         if docs:
             if not question.strip():
                 _fail("the question is empty")
@@ -450,37 +460,11 @@ def info(index: str | None, config_file: Path | None, as_json: bool) -> None:
         click.echo(f"{name:<10} {value}")
 
 
-@cli.group(invoke_without_command=True)
-@click.pass_context
-def models(context: click.Context) -> None:
-    """List the models that can be had without a hub, or fetch one."""
-    if context.invoked_subcommand is not None:
-        return
-    from rag.models import CATALOGUE, cache_dir, is_pulled
-
-    for entry in CATALOGUE.values():
-        state = "here" if is_pulled(entry.name) else "not fetched"
-        click.echo(
-            f"{entry.name:<24}{entry.kind:<11}{entry.size / 1e6:>5.0f} MB  {entry.licence:<12}"
-            f"{','.join(entry.languages):<4}{state:<13}{entry.description}"
-        )
-    click.echo(f"cache: {cache_dir()}", err=True)
-
-
-@models.command()
-@click.argument("name")
-def pull(name: str) -> None:
-    """Fetch a catalogued model into the cache, checked against its pinned hash."""
-    from rag.models import pull as fetch
-
-    with progress.shown() as show:
-        place = fetch(name, show)
-    click.echo(str(place))
-
-
 cli.add_command(chat_command)
 cli.add_command(check_command)
+cli.add_command(daemon_command)
 cli.add_command(evaluation_command)
+cli.add_command(models_command)
 cli.add_command(prompts_command)
 cli.add_command(compact_command)
 cli.add_command(doctor_command)
@@ -522,10 +506,15 @@ def _fail(reason: str) -> NoReturn:
 
 
 def _sources(
-    embedder: str | None, include: tuple[str, ...], exclude: tuple[str, ...], hidden: bool | None
+    embedder: str | None,
+    precision: str | None,
+    include: tuple[str, ...],
+    exclude: tuple[str, ...],
+    hidden: bool | None,
 ) -> dict[str, Any]:
     return {
         "embedding.model": embedder,
+        "embedding.precision": precision,
         "sources.include": include or None,
         "sources.exclude": exclude or None,
         "sources.hidden": hidden,

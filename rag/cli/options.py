@@ -37,6 +37,12 @@ where_option = click.option(
 embedder_option = click.option(
     "--embedder", metavar="NAME", help="A catalogued model, a directory, or a hub name."
 )
+precision_option = click.option(
+    "--precision",
+    metavar="NAME",
+    help="In what the embedder computes: `auto` (default), `int8`, `float32`, `float16`, "
+    "`bfloat16`.",
+)
 config_option = click.option(
     "--config",
     "config_file",

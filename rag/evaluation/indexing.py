@@ -15,11 +15,12 @@ from rag.types import IngestionReport, ProgressCallback
 def cache_folder(dataset: Dataset, config: Config) -> Path:
     """Where the index of a dataset's own corpus is kept: beside the configured one.
 
-    One folder for each dataset, embedder and way of cutting, as an index holds one of each.
+    One folder for each dataset, embedder with its precision, and way of cutting.
     """
     built_with = (
         str(dataset.path.resolve()),
         config.embedding.model,
+        config.embedding.precision,
         str(config.chunking),
         str(config.sources),
     )

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
+from rag.checkpoints import Checkpoint, load_checkpoint
 from rag.config import GenerationConfig
-from rag.errors import GenerationError, ModelError, first_line
+from rag.errors import GenerationError, first_line
 from rag.generation.threaded import stream_from_thread
-from rag.models import LocalModel, without_progress_bars
+from rag.models import LocalModel
 from rag.types import Message, Prompt
 
 
@@ -30,12 +30,21 @@ class TransformersGenerator:
         self._config = config
         self._lock = threading.Lock()
         self._turn = threading.Lock()
-        self._loaded: tuple[Any, Any] | None = None
+        self._loaded: Checkpoint | None = None
+
+    def load(self) -> None:
+        """Load the model, if it is not.
+
+        Raises:
+            ModelError: if it cannot be loaded.
+            ConfigError: if there is no such device.
+        """
+        self._load()
 
     @property
     def context_tokens(self) -> int:
         """What the model holds, as far as its configuration and the settings allow."""
-        model, tokenizer = self._load()
+        model, tokenizer, _ = self._load()
         most = getattr(model.config, "max_position_embeddings", None) or tokenizer.model_max_length
         allowed = min(self._config.context_tokens, int(most))
         # An encoder reads all of its window; the answer has the decoder's to itself.
@@ -43,7 +52,7 @@ class TransformersGenerator:
 
     def count_tokens(self, messages: Sequence[Message]) -> int:
         """The length of `messages` in the model's own tokens, chat template included."""
-        _, tokenizer = self._load()
+        tokenizer = self._load().tokenizer
         return len(self._encode(tokenizer, messages)["input_ids"][0])
 
     def stream(self, prompt: Prompt) -> Iterator[str]:
@@ -53,7 +62,7 @@ class TransformersGenerator:
             GenerationError: if the prompt does not fit, or the model fails, for instance for want
                 of memory.
         """
-        model, tokenizer = self._load()
+        model, tokenizer, _ = self._load()
         inputs = self._encode(tokenizer, prompt.messages).to(model.device)
         length, room = inputs["input_ids"].shape[1], self.context_tokens - self.max_tokens
         if length > room:
@@ -98,7 +107,7 @@ class TransformersGenerator:
         """
         import torch
 
-        model, tokenizer = self._load()
+        model, tokenizer, _ = self._load()
         before = tokenizer(context)["input_ids"]
         after = tokenizer(text, add_special_tokens=False)["input_ids"]
         if not before or not after:
@@ -139,70 +148,11 @@ class TransformersGenerator:
                 f"{self.name}: its chat template refuses the conversation: {first_line(error)}"
             ) from error
 
-    def _load(self) -> tuple[Any, Any]:
+    def _load(self) -> Checkpoint:
         with self._lock:
             if self._loaded is None:
-                self._loaded = self._open()
+                self._loaded = load_checkpoint(self._model, "generation", self._config.device)
         return self._loaded
-
-    def _open(self) -> tuple[Any, Any]:
-        from transformers import (
-            AutoConfig,
-            AutoModelForCausalLM,
-            AutoModelForSeq2SeqLM,
-            AutoTokenizer,
-        )
-
-        place, options = self._model.location, hub_options(self._model)
-        device = chosen_device(self._config.device)
-        with loading(self._model):
-            config = AutoConfig.from_pretrained(place, **options)
-            kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-            tokenizer = AutoTokenizer.from_pretrained(place, **options)
-            model = kind.from_pretrained(place, dtype=precision(device), **options)
-            return model.to(device).eval(), tokenizer
-
-
-def hub_options(model: LocalModel) -> dict[str, Any]:
-    """What `from_pretrained` is told of a model's revision, and whether it may ask the hub."""
-    return {"revision": model.revision, "local_files_only": model.origin != "hub"}
-
-
-@contextmanager
-def loading(model: LocalModel) -> Iterator[None]:
-    """Load a model without bars, and name it if transformers cannot.
-
-    Raises:
-        ModelError: if what is done meanwhile fails as loading a model does.
-    """
-    try:
-        with without_progress_bars():
-            yield
-    except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
-        raise ModelError(
-            f"{model.location}: transformers cannot load it: {first_line(error)} "
-            "(give a model directory, or a hub name while the hub can be reached)"
-        ) from error
-
-
-def chosen_device(asked: str) -> str:
-    """The device itself, or for `auto` CUDA, MPS or the CPU: the first that there is."""
-    import torch
-
-    if asked != "auto":
-        return asked
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-def precision(device: str) -> Any:
-    """bfloat16 (or float16 where the GPU lacks it) on CUDA, float16 on MPS, float32 on a CPU."""
-    import torch
-
-    if device.startswith("cuda"):
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    return torch.float16 if device == "mps" else torch.float32
 
 
 def _templated(tokenizer: Any, messages: Sequence[Message]) -> Any:

@@ -7,9 +7,9 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from rag.checkpoints import Checkpoint, load_checkpoint
 from rag.config import AnsweringConfig
 from rag.errors import GenerationError, ModelError, QuestionError, first_line
-from rag.generation.huggingface import chosen_device, hub_options, loading, precision
 from rag.models import LocalModel, resolve
 from rag.types import NO_ANSWER, Message, ProgressCallback, Prompt
 
@@ -68,12 +68,12 @@ class ReaderGenerator:
         self._device = device
         # A tokenizer that cuts into windows cannot be shared by threads.
         self._lock = threading.Lock()
-        self._loaded: tuple[Any, Any] | None = None
+        self._loaded: Checkpoint | None = None
 
     def count_tokens(self, messages: Sequence[Message]) -> int:
         """The length of `messages` in the model's own tokens; it is read in windows."""
         with self._lock:
-            _, tokenizer = self._load()
+            tokenizer = self._load().tokenizer
             contents = [message.content for message in messages]
             return sum(map(len, tokenizer(contents, verbose=False)["input_ids"]))
 
@@ -113,7 +113,7 @@ class ReaderGenerator:
 
     def _spans(self, question: str, passage: str) -> Iterator[tuple[int, int, float]]:
         """The best span of each window of a passage, and its margin over no answer."""
-        _, tokenizer = self._load()
+        tokenizer = self._load().tokenizer
         windows = self._windows(question, passage)
         offsets = windows.pop("offset_mapping")
         windows.pop("overflow_to_sample_mapping", None)
@@ -131,7 +131,7 @@ class ReaderGenerator:
                 yield *_trimmed(passage, offsets[at][first][0], offsets[at][last][1]), margin
 
     def _windows(self, question: str, passage: str) -> Any:
-        _, tokenizer = self._load()
+        tokenizer = self._load().tokenizer
         length = min(tokenizer.model_max_length, _WINDOW)
         asked = len(tokenizer(question, add_special_tokens=False, verbose=False)["input_ids"])
         room = length - asked - tokenizer.num_special_tokens_to_add(pair=True)
@@ -156,7 +156,7 @@ class ReaderGenerator:
         """For each window, the logits of its tokens as the start and as the end of the answer."""
         import torch
 
-        model, _ = self._load()
+        model = self._load().model
         for at in range(0, len(windows["input_ids"]), _BATCH):
             try:
                 with torch.inference_mode():
@@ -174,28 +174,19 @@ class ReaderGenerator:
                 strict=True,
             )
 
-    def _load(self) -> tuple[Any, Any]:
+    def _load(self) -> Checkpoint:
         if self._loaded is None:
             self._loaded = self._open()
         return self._loaded
 
-    def _open(self) -> tuple[Any, Any]:
-        from transformers import AutoModelForQuestionAnswering, AutoTokenizer
-
-        place, options = self._model.location, hub_options(self._model)
-        device = chosen_device(self._device)
-        with loading(self._model):
-            tokenizer = AutoTokenizer.from_pretrained(place, **options)
-            model, info = AutoModelForQuestionAnswering.from_pretrained(
-                place, dtype=precision(device), output_loading_info=True, **options
-            )
-            model = model.to(device).eval()
-        # Without that head, transformers makes one up from random numbers.
-        if any("qa_outputs" in name for name in info["missing_keys"]):
+    def _open(self) -> Checkpoint:
+        opened = load_checkpoint(self._model, "question-answering", self._device)
+        place = self._model.location
+        if any("qa_outputs" in name for name in opened.missing):
             raise ModelError(f"{place}: is no model for question answering: it lacks that head")
-        if not tokenizer.is_fast:
+        if not opened.tokenizer.is_fast:
             raise ModelError(f"{place}: its tokenizer cannot tell where in the text a token is")
-        return model, tokenizer
+        return opened
 
 
 def _best(

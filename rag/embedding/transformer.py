@@ -2,47 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import threading
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rag.config import EmbeddingConfig
+from rag.embedding.batching import Together
+from rag.embedding.fingerprint import fingerprint, former_fingerprint, hub_commit
 from rag.errors import ConfigError, EmbeddingError, ModelError, first_line
-from rag.models import CATALOGUE, LocalModel, resolve, without_progress_bars
-from rag.types import Embedder, ProgressCallback
+from rag.machine import has_cuda
+from rag.models import LocalModel, without_progress_bars
 
 if TYPE_CHECKING:
     from rag.types import Vectors
 
-_EDGE_BYTES = 1 << 20
-_SAMPLES = 512
-_SAMPLE_BYTES = 4096
-
-
-def load_embedder(config: EmbeddingConfig, progress: ProgressCallback | None = None) -> Embedder:
-    """The configured embedder; its weights are fetched here if need be, and loaded at first use.
-
-    `config.model` is a name of the entry-point group `rag.embedders`, a catalogued name, a model
-    directory, or a hub name with an optional `@revision`.
-
-    Raises:
-        ModelError: if there is no such model, or it cannot be fetched.
-    """
-    from importlib.metadata import entry_points
-
-    for entry in entry_points(group="rag.embedders", name=config.model):
-        embedder: Embedder = entry.load()(config)
-        return embedder
-    return SentenceTransformerEmbedder(
-        resolve(config.model, kind="embedder", progress=progress), config
-    )
-
 
 class SentenceTransformerEmbedder:
-    """Any model that sentence-transformers loads; CUDA or MPS where there is one, else the CPU.
+    """Any model that sentence-transformers loads; on CUDA or MPS where there is one, else the CPU.
 
     `fingerprint` tells other weights under the same name: the pinned hash of a catalogued model,
     a hash over the files of a directory, the revision of a hub name (empty where not pinned).
@@ -50,34 +27,31 @@ class SentenceTransformerEmbedder:
 
     def __init__(self, model: LocalModel, config: EmbeddingConfig) -> None:
         self.name = model.name
-        self.fingerprint = _fingerprint(model)
+        self.fingerprint = fingerprint(model)
         self._model = model
         self._config = config
         self._lock = threading.Lock()
+        self._questions: Together[str, Vectors] = Together(self._embed_queries)
         self._loaded: Any = None
         self._tokenizer: Any = None
 
     @property
     def revision(self) -> str:
         """The commit of a hub's model that is here; empty before it is, and for other models."""
-        if self._model.origin != "hub":
-            return ""
-        from huggingface_hub import try_to_load_from_cache
-
-        for file in ("modules.json", "config.json"):
-            found = try_to_load_from_cache(
-                self._model.location, file, revision=self._model.revision
-            )
-            if isinstance(found, str):
-                return Path(found).parent.name
-        return ""
+        return hub_commit(self._model)
 
     @property
     def former_fingerprint(self) -> str:
         """The fingerprint that these weights have in an index of format 3."""
-        if self._model.origin != "directory":
-            return self.fingerprint
-        return _directory_fingerprint(Path(self._model.location), samples=0)
+        return former_fingerprint(self._model)
+
+    def load(self) -> None:
+        """Load what the first text would have to wait for.
+
+        Raises:
+            ModelError: if the model cannot be loaded.
+        """
+        self._load()
 
     @property
     def dim(self) -> int:
@@ -114,28 +88,52 @@ class SentenceTransformerEmbedder:
         Raises:
             EmbeddingError: if the model gives something that is not a number.
         """
+        import numpy as np
+
         model = self._load()
-        return self._checked(
-            model.encode_document(
-                list(texts),
-                batch_size=self._config.batch_size,
+        found = np.empty((len(texts), self.dim), dtype=np.float32)
+        for batch in self._batches(texts):
+            found[batch] = model.encode_document(
+                [texts[at] for at in batch],
+                batch_size=len(batch),
                 show_progress_bar=False,
                 convert_to_numpy=True,
-                normalize_embeddings=True,
             )
-        )
+        return self._unit(found)
 
     def embed_query(self, text: str) -> Vectors:
-        """float32 `[dim]`, of length 1.
+        """float32 `[dim]`, of length 1. Questions of several threads are embedded together.
 
         Raises:
             EmbeddingError: if the model gives something that is not a number.
         """
-        return self._checked(
+        found: Vectors = self._questions.result(text)
+        return found
+
+    def _embed_queries(self, texts: Sequence[str]) -> Vectors:
+        return self._unit(
             self._load().encode_query(
-                text, show_progress_bar=False, convert_to_numpy=True, normalize_embeddings=True
+                list(texts),
+                batch_size=len(texts),
+                show_progress_bar=False,
+                convert_to_numpy=True,
             )
         )
+
+    def _batches(self, texts: Sequence[str]) -> Iterator[list[int]]:
+        """Texts of like length, by where they stand, of `batch_tokens` tokens with padding."""
+        self._load()
+        tokens = [
+            min(len(each), self.max_tokens) for each in self._tokenizer.encode_batch(list(texts))
+        ]
+        batch: list[int] = []
+        for at in sorted(range(len(texts)), key=lambda at: -tokens[at]):
+            if batch and tokens[batch[0]] * (len(batch) + 1) > self._config.batch_tokens:
+                yield batch
+                batch = []
+            batch.append(at)
+        if batch:
+            yield batch
 
     def embed_tokens(self, texts: Sequence[str]) -> list[Vectors]:
         """For each text float32 `[tokens, dim]`, each row of length 1; no special tokens.
@@ -146,23 +144,31 @@ class SentenceTransformerEmbedder:
             EmbeddingError: if the model has no vectors of tokens, or gives something that is not
                 a number.
         """
-        import torch
+        import numpy as np
 
-        items = self._load().encode(
-            list(texts),
-            batch_size=self._config.batch_size,
-            show_progress_bar=False,
-            output_value=None,
-            prompt="",
-        )
+        model = self._load()
         before, after = self._special_around()
-        vectors = []
-        for item in items:
+        vectors: list[Vectors] = [np.empty(0, dtype=np.float32)] * len(texts)
+        items = (
+            (at, item)
+            for batch in self._batches(texts)
+            for at, item in zip(
+                batch,
+                model.encode(
+                    [texts[at] for at in batch],
+                    batch_size=len(batch),
+                    show_progress_bar=False,
+                    output_value=None,
+                    prompt="",
+                ),
+                strict=True,
+            )
+        )
+        for at, item in items:
             if "token_embeddings" not in item:
                 raise EmbeddingError(f"{self.name} has no vectors of tokens: take another embedder")
             rows = item["token_embeddings"][item["attention_mask"].bool()]
-            rows = torch.nn.functional.normalize(rows[before : len(rows) - after].float(), dim=-1)
-            vectors.append(self._checked(rows.cpu()))
+            vectors[at] = self._unit(rows[before : len(rows) - after].float().cpu())
         return vectors
 
     def _special_around(self) -> tuple[int, int]:
@@ -170,7 +176,7 @@ class SentenceTransformerEmbedder:
         special = self._tokenizer.encode("a").special_tokens_mask
         return special.index(0), special[::-1].index(0)
 
-    def _checked(self, vectors: Any) -> Vectors:
+    def _unit(self, vectors: Any) -> Vectors:
         import numpy as np
 
         floats: Vectors = np.ascontiguousarray(vectors, dtype=np.float32)
@@ -179,7 +185,9 @@ class SentenceTransformerEmbedder:
                 f"{self.name} gave vectors with NaN or infinite values: "
                 "its weights are damaged, or do not fit this device"
             )
-        return floats
+        # In half precision, a length that was made 1 by the model is so to three digits only.
+        unit: Vectors = floats / np.maximum(np.linalg.norm(floats, axis=-1, keepdims=True), 1e-12)
+        return unit
 
     def _load(self) -> Any:
         with self._lock:
@@ -205,6 +213,10 @@ class SentenceTransformerEmbedder:
 
         logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
         device = None if self._config.device == "auto" else self._config.device
+        precision = self._config.precision
+        if precision == "auto":
+            cuda = device.startswith("cuda") if device else has_cuda()
+            precision = "float16" if cuda else "float32"
         try:
             with without_progress_bars():
                 return SentenceTransformer(
@@ -213,6 +225,7 @@ class SentenceTransformerEmbedder:
                     revision=self._model.revision,
                     # A local model must not ask the network for what it does not need.
                     local_files_only=self._model.origin != "hub",
+                    model_kwargs={"dtype": precision},
                 )
         except (OSError, ValueError, RuntimeError, KeyError) as error:
             if device and isinstance(error, RuntimeError):
@@ -220,36 +233,3 @@ class SentenceTransformerEmbedder:
             raise ModelError(
                 f"{self._model.location}: cannot be loaded as an embedder: {first_line(error)}"
             ) from error
-
-
-def _fingerprint(model: LocalModel) -> str:
-    if model.origin == "catalogue":
-        entry = CATALOGUE[model.name]
-        sums = "".join(f"{name}\0{sha256}\n" for name, sha256 in sorted(entry.files.items()))
-        return hashlib.sha256(sums.encode()).hexdigest()[:16]
-    if model.origin == "hub":
-        return model.revision or ""
-    return _directory_fingerprint(Path(model.location))
-
-
-def _directory_fingerprint(directory: Path, samples: int = _SAMPLES) -> str:
-    """A hash over names, sizes, the first and last MiB, and samples between them, of all files.
-
-    Weights of many gigabytes are told apart at every start without being read whole: whatever
-    trains or merges a model changes whole matrices of it.
-    """
-    total = hashlib.sha256()
-    kept = {".safetensors", ".bin", ".json", ".txt", ".model", ".onnx"}
-    for path in sorted(directory.rglob("*")):
-        if not path.is_file() or path.suffix not in kept:
-            continue
-        size = path.stat().st_size
-        total.update(f"{path.relative_to(directory).as_posix()}\0{size}\0".encode())
-        with path.open("rb") as file:
-            total.update(file.read(_EDGE_BYTES))
-            file.seek(max(0, size - _EDGE_BYTES))
-            total.update(file.read(_EDGE_BYTES))
-            for at in range(samples if size > 2 * _EDGE_BYTES else 0):
-                file.seek(_EDGE_BYTES + (size - 2 * _EDGE_BYTES) * at // samples)
-                total.update(file.read(_SAMPLE_BYTES))
-    return total.hexdigest()[:16]

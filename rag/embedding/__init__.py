@@ -1,0 +1,73 @@
+"""texts -> float32 vectors of unit length, through whatever computes them."""
+
+from __future__ import annotations
+
+from rag.config import EmbeddingConfig
+from rag.embedding.static import StaticEmbedder, is_static
+from rag.errors import ConfigError, ModelError
+from rag.machine import has_cuda
+from rag.models import CATALOGUE, resolve
+from rag.types import Embedder, ProgressCallback
+
+__all__ = ["load_embedder"]
+
+
+def load_embedder(config: EmbeddingConfig, progress: ProgressCallback | None = None) -> Embedder:
+    """The configured embedder; its weights are fetched here if need be, and loaded at first use.
+
+    `config.model` is a catalogued name, a name of the entry-point group `rag.embedders`, a model
+    directory, or a hub name with an optional `@revision`.
+
+    Raises:
+        ConfigError: if the device does not have the precision.
+        ModelError: if there is no such model, it cannot be fetched, or it does not have the
+            precision that is asked for.
+    """
+    if config.model not in CATALOGUE:
+        # Looking through all that is installed takes a while, and is spared the default.
+        from importlib.metadata import entry_points
+
+        for entry in entry_points(group="rag.embedders", name=config.model):
+            embedder: Embedder = entry.load()(config)
+            return embedder
+    model = resolve(config.model, kind="embedder", progress=progress)
+    if is_static(model):
+        return StaticEmbedder(model)
+    if _by_graph(config):
+        from rag.embedding.graph import Unfit, graph_of
+        from rag.embedding.onnx import OnnxEmbedder
+
+        graph = graph_of(model, progress)
+        if isinstance(graph, Unfit):
+            _refuse(model.name, config.precision, graph.reason)
+        elif config.precision in ("auto", *graph.precisions):
+            return OnnxEmbedder(model, graph, config.precision)
+        else:
+            mean, _ = graph.agreement[config.precision]
+            reason = f"in 8 bits it agrees with itself only to a mean cosine of {mean:.4f}"
+            _refuse(model.name, config.precision, reason)
+    from rag.embedding.transformer import SentenceTransformerEmbedder
+
+    return SentenceTransformerEmbedder(model, config)
+
+
+def _by_graph(config: EmbeddingConfig) -> bool:
+    """Whether the processor's cores are to compute, and in a precision that graphs have."""
+    if config.precision in ("float16", "bfloat16"):
+        return False
+    if config.precision == "int8" and config.device not in ("auto", "cpu"):
+        raise ConfigError(
+            f"`embedding.precision` int8 is for the CPU, `embedding.device` is {config.device}: "
+            "set the precision to auto or float16"
+        )
+    if config.device != "auto" or config.precision == "int8":
+        return config.device in ("auto", "cpu")
+    return not has_cuda()
+
+
+def _refuse(name: str, precision: str, reason: str) -> None:
+    if precision == "int8":
+        raise ModelError(
+            f"{name}: cannot be computed in int8 ({reason}): "
+            "set `embedding.precision` to auto or float32"
+        )

@@ -1,0 +1,116 @@
+"""How fast an embedder is here, by precision and runtime, and how near to itself in float32."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from statistics import median
+
+import numpy as np
+
+from rag.config import EmbeddingConfig
+from rag.embedding.graph import Unfit, calibration, graph_of
+from rag.embedding.onnx import OnnxEmbedder
+from rag.embedding.runtimes import runtimes
+from rag.embedding.transformer import SentenceTransformerEmbedder
+from rag.machine import has_cuda
+from rag.models import LocalModel, resolve
+from rag.types import Embedder, Progress, ProgressCallback, no_progress
+
+_ROUNDS = 3
+_QUESTIONS = 20
+_QUESTION = "How often does the filter have to be changed?"
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """One way to compute an embedder on this machine.
+
+    `texts` are embedded in a second, of about 100 tokens on average; `question` milliseconds pass
+    until one question is; `agreement` is the mean cosine with torch in float32.
+    """
+
+    precision: str
+    runtime: str
+    texts: float
+    question: float
+    agreement: float
+    chosen: bool
+
+
+def measure_speeds(
+    config: EmbeddingConfig, progress: ProgressCallback | None = None
+) -> list[Speed]:
+    """Measure every way to compute the embedder of `config`, the fastest first.
+
+    Rounds take turns, so that what else the machine does weighs on all alike.
+
+    Raises:
+        ModelError: if there is no such model, or it cannot be loaded.
+    """
+    show = progress or no_progress
+    model = resolve(config.model, kind="embedder", progress=progress)
+    on_cpu = replace(config, device="cpu", precision="float32")
+    reference = SentenceTransformerEmbedder(model, on_cpu)
+    ways = dict(_ways(model, config, progress))
+    ways["float32", "torch on the CPU"] = reference
+    passages = calibration()
+    wanted = reference.embed_documents(passages)
+    seconds: dict[tuple[str, str], list[float]] = {way: [] for way in ways}
+    agreement = {}
+    for at in range(_ROUNDS + 1):
+        for done, (way, embedder) in enumerate(ways.items()):
+            show(Progress("measure", at * len(ways) + done, (_ROUNDS + 1) * len(ways), "rounds"))
+            taken, vectors = _timed(embedder.embed_documents, passages)
+            if at:
+                seconds[way].append(taken)
+            else:
+                # The first round is not timed: it loads the model.
+                agreement[way] = float((vectors * wanted).sum(axis=1).mean())
+    chosen = _chosen(model, config, ways)
+    found = [
+        Speed(
+            *way,
+            texts=len(passages) / median(seconds[way]),
+            question=1000
+            * median(_timed(embedder.embed_query, _QUESTION)[0] for _ in range(_QUESTIONS)),
+            agreement=agreement[way],
+            chosen=way == chosen,
+        )
+        for way, embedder in ways.items()
+    ]
+    return sorted(found, key=lambda speed: -speed.texts)
+
+
+def _ways(
+    model: LocalModel, config: EmbeddingConfig, progress: ProgressCallback | None
+) -> Iterator[tuple[tuple[str, str], Embedder]]:
+    graph = graph_of(model, progress)
+    if not isinstance(graph, Unfit):
+        for precision in graph.precisions:
+            for runtime in runtimes():
+                yield (precision, runtime), OnnxEmbedder(model, graph, precision, runtime)
+    if has_cuda():
+        for precision in ("float16", "bfloat16", "float32"):
+            on_gpu = replace(config, device="cuda", precision=precision)
+            yield (precision, "torch on CUDA"), SentenceTransformerEmbedder(model, on_gpu)
+
+
+def _chosen(
+    model: LocalModel, config: EmbeddingConfig, ways: dict[tuple[str, str], Embedder]
+) -> tuple[str, str]:
+    from rag.embedding import load_embedder
+
+    embedder = load_embedder(config)
+    if isinstance(embedder, OnnxEmbedder):
+        return embedder.choice()
+    precision = config.precision.replace("auto", "float16" if has_cuda() else "float32")
+    cuda = has_cuda() and config.device != "cpu"
+    return precision, "torch on CUDA" if cuda else "torch on the CPU"
+
+
+def _timed(run: Callable[..., np.ndarray], given: str | Sequence[str]) -> tuple[float, np.ndarray]:
+    started = time.perf_counter()
+    found = run(given)
+    return time.perf_counter() - started, found

@@ -1,0 +1,188 @@
+"""texts -> float32 vectors of unit length, through a graph of ONNX on the processor's cores."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from rag.embedding.fingerprint import fingerprint, former_fingerprint, hub_commit
+from rag.embedding.graph import TOKENS, VECTOR, Graph, calibration
+from rag.errors import EmbeddingError, ModelError, first_line
+from rag.machine import usable_cores
+from rag.models import LocalModel
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+    from rag.embedding.runtimes import Session
+    from rag.types import Vectors
+
+
+class OnnxEmbedder:
+    """A sentence-transformers model as a graph, without torch.
+
+    The same text has the same vector, whatever it is embedded with. Threads may call it at once:
+    each question is run by the thread that asks it, passages by a pool of one thread a core.
+
+    Args:
+        model: whose weights they are.
+        graph: what was made of them.
+        precision: `int8`, `float32`, or `auto` for what is fastest on this machine.
+        runtime: `onnxruntime` or `openvino`; the fastest that is installed if it is left empty.
+    """
+
+    def __init__(
+        self, model: LocalModel, graph: Graph, precision: str = "auto", runtime: str = ""
+    ) -> None:
+        self.name = model.name
+        self.fingerprint = fingerprint(model)
+        self.dim = graph.dim
+        self.max_tokens = graph.max_tokens
+        self.special_tokens = graph.before + graph.after
+        self._model = model
+        self._graph = graph
+        self._wanted = precision
+        self._runtime = runtime
+        self._lock = threading.Lock()
+        self._opening = threading.Lock()
+        self._session: Session | None = None
+        self._tokenizer: Tokenizer | None = None
+        self._pool: ThreadPoolExecutor | None = None
+
+    @property
+    def revision(self) -> str:
+        """The commit of a hub's model; empty for other models."""
+        return hub_commit(self._model)
+
+    @property
+    def former_fingerprint(self) -> str:
+        """The fingerprint that these weights have in an index of format 3."""
+        return former_fingerprint(self._model)
+
+    def load(self) -> None:
+        """Load what the first text would have to wait for.
+
+        Raises:
+            ModelError: if the graph cannot be loaded.
+        """
+        self._opened()
+
+    def token_offsets(self, text: str) -> Sequence[tuple[int, int]]:
+        """The code-point span of each token of `text`, special tokens not among them."""
+        offsets: Sequence[tuple[int, int]] = (
+            self._tokens().encode(text, add_special_tokens=False).offsets
+        )
+        return offsets
+
+    def embed_documents(self, texts: Sequence[str]) -> Vectors:
+        """float32 `[len(texts), dim]`, each row of length 1.
+
+        Raises:
+            EmbeddingError: if the model gives something that is not a number.
+        """
+        import numpy as np
+
+        prompt = self._graph.document_prompt
+        rows = self._side_by_side(lambda text: self._run(prompt + text, VECTOR), texts)
+        return self._unit(np.array(rows, dtype=np.float32).reshape(len(texts), self.dim))
+
+    def embed_query(self, text: str) -> Vectors:
+        """float32 `[dim]`, of length 1.
+
+        Raises:
+            EmbeddingError: if the model gives something that is not a number.
+        """
+        found: Vectors = self._unit(self._run(self._graph.query_prompt + text, VECTOR))
+        return found
+
+    def embed_tokens(self, texts: Sequence[str]) -> list[Vectors]:
+        """For each text float32 `[tokens, dim]`, each row of length 1; no special tokens.
+
+        A row is the last layer's vector of a token. No prompt of the model's is put before a text.
+
+        Raises:
+            EmbeddingError: if the model gives something that is not a number.
+        """
+        before, after = self._graph.before, self._graph.after
+
+        def embed(text: str) -> Vectors:
+            rows = self._run(text, TOKENS)
+            return self._unit(rows[before : len(rows) - after])
+
+        return self._side_by_side(embed, texts)
+
+    def _side_by_side(self, run: Callable[[str], Vectors], texts: Sequence[str]) -> list[Vectors]:
+        if len(texts) < 2:
+            return [run(text) for text in texts]
+        with self._lock:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(usable_cores(), thread_name_prefix="embedder")
+        # The longest first: no core is to be left with a long one at the end.
+        order = sorted(range(len(texts)), key=lambda at: -len(texts[at]))
+        found = dict(zip(order, self._pool.map(run, [texts[at] for at in order]), strict=True))
+        return [found[at] for at in range(len(texts))]
+
+    def _run(self, text: str, output: str) -> Vectors:
+        ids: list[int] = self._tokens().encode(text).ids
+        if len(ids) > self.max_tokens:
+            after = self._graph.after
+            ids = [*ids[: self.max_tokens - after], *ids[len(ids) - after :]]
+        return self._opened().run(ids, output)
+
+    def _unit(self, rows: Vectors) -> Vectors:
+        import numpy as np
+
+        vectors: Vectors = np.ascontiguousarray(rows, dtype=np.float32)
+        if not np.isfinite(vectors).all():
+            raise EmbeddingError(
+                f"{self.name} gave vectors with NaN or infinite values: its weights are damaged"
+            )
+        lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
+        unit: Vectors = vectors / np.maximum(lengths, 1e-12)
+        return unit
+
+    def _tokens(self) -> Tokenizer:
+        with self._lock:
+            if self._tokenizer is None:
+                from tokenizers import Tokenizer
+
+                self._tokenizer = self._loading(Tokenizer.from_file, str(self._graph.tokenizer))
+            return self._tokenizer
+
+    def _opened(self) -> Session:
+        session = self._session
+        if session is not None:
+            return session
+        with self._opening:
+            if self._session is None:
+                from rag.embedding.runtimes import open_session
+
+                precision, runtime = self.choice()
+                self._session = self._loading(open_session, runtime, self._graph.file(precision))
+            return self._session
+
+    def choice(self) -> tuple[str, str]:
+        """The precision and the runtime in use; measured first, where that is to be found out."""
+        from rag.embedding.runtimes import fastest, runtimes
+
+        encode, limit = self._tokens().encode, self.max_tokens
+        choices = [
+            (precision, runtime)
+            for precision in (self._graph.precisions if self._wanted == "auto" else [self._wanted])
+            for runtime in ([self._runtime] if self._runtime else runtimes())
+        ]
+        return fastest(
+            self._graph, choices, lambda: [encode(text).ids[:limit] for text in calibration()]
+        )
+
+    def _loading(self, load: Callable[..., Any], *arguments: Any) -> Any:
+        try:
+            return load(*arguments)
+        # Runtimes raise classes of their own, which have no common parent.
+        except Exception as error:
+            raise ModelError(
+                f"{self._graph.folder}: cannot be loaded ({first_line(error)}): "
+                "remove that folder, and it is made anew"
+            ) from error

@@ -1,0 +1,158 @@
+"""A graph of ONNX and a text's tokens -> vectors, through ONNX Runtime or OpenVINO.
+
+Texts are run one by one, on one core each, and as many side by side as there are cores. That is
+faster than batches, which have cores wait for one another and compute with padding, and it makes a
+text's vector one and the same whatever it comes with: 8-bit activations share their scale.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from rag.embedding.graph import VECTOR, Graph
+from rag.machine import usable_cores
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float32]
+
+_ROUNDS = 3
+_TEXTS_A_CORE = 6
+_RUNTIMES = ("onnxruntime", "openvino")
+
+
+class Session(Protocol):
+    """A graph in memory; any number of threads may run it at once."""
+
+    def run(self, ids: Sequence[int], output: str) -> Floats:
+        """One output for one text: float32 `[dim]` or `[tokens, dim]`."""
+        ...
+
+
+def open_session(runtime: str, graph: Path) -> Session:
+    """Load a graph."""
+    return _OpenVINO(graph) if runtime == "openvino" else _OnnxRuntime(graph)
+
+
+def runtimes() -> list[str]:
+    """Those that are installed."""
+    return [name for name in _RUNTIMES if importlib.util.find_spec(name) is not None]
+
+
+def machine() -> str:
+    """What a measured speed holds for: the processor, the cores in use, and the libraries."""
+    import hashlib
+    import platform
+    from importlib.metadata import version
+
+    processor = platform.processor()
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        told = ("model name", "flags", "Features", "CPU part")
+        processor = "\n".join(sorted({line for line in lines if line.startswith(told)}))
+    except OSError:
+        pass
+    libraries = [f"{name} {version(name)}" for name in runtimes()]
+    facts = (processor or platform.machine(), str(usable_cores()), *libraries)
+    return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
+
+
+def fastest(
+    graph: Graph,
+    choices: Sequence[tuple[str, str]],
+    texts: Callable[[], Sequence[Sequence[int]]],
+) -> tuple[str, str]:
+    """That of several pairs of a precision and a runtime that is fastest on this machine.
+
+    Measured the first time, for seconds, with the tokens that `texts` gives, and remembered beside
+    the graph. Where there is only one choice, nothing is measured.
+    """
+    if len(choices) == 1:
+        return choices[0]
+    here = machine()
+    speeds = graph.speeds(here)
+    if any(_named(*choice) not in speeds for choice in choices):
+        speeds |= measured(graph, texts(), choices)
+        graph.remember_speeds(here, speeds)
+    return max(choices, key=lambda choice: speeds[_named(*choice)])
+
+
+def measured(
+    graph: Graph, texts: Sequence[Sequence[int]], choices: Sequence[tuple[str, str]]
+) -> dict[str, float]:
+    """Texts a second by precision and runtime, the median of rounds that take turns."""
+    import time
+    from concurrent.futures import ThreadPoolExecutor
+    from statistics import median
+
+    cores = usable_cores()
+    chosen = [texts[at % len(texts)] for at in range(_TEXTS_A_CORE * cores)]
+    sessions = {choice: open_session(choice[1], graph.file(choice[0])) for choice in choices}
+    seconds: dict[tuple[str, str], list[float]] = {choice: [] for choice in choices}
+    with ThreadPoolExecutor(cores) as pool:
+        for session in sessions.values():
+            session.run(chosen[0], VECTOR)
+        for _ in range(_ROUNDS):
+            for choice, session in sessions.items():
+                started = time.perf_counter()
+                list(pool.map(lambda ids, run=session.run: run(ids, VECTOR), chosen))
+                seconds[choice].append(time.perf_counter() - started)
+    return {_named(*choice): len(chosen) / median(taken) for choice, taken in seconds.items()}
+
+
+def _named(precision: str, runtime: str) -> str:
+    return f"{precision} {runtime}"
+
+
+def _inputs(ids: Sequence[int], names: set[str]) -> dict[str, Any]:
+    import numpy as np
+
+    row = np.array([ids], dtype=np.int64)
+    given = {"input_ids": row, "attention_mask": np.ones_like(row)}
+    return {name: value for name, value in given.items() if name in names}
+
+
+class _OnnxRuntime:
+    def __init__(self, graph: Path) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        self._session = onnxruntime.InferenceSession(
+            str(graph), options, providers=["CPUExecutionProvider"]
+        )
+        self._names = {each.name for each in self._session.get_inputs()}
+
+    def run(self, ids: Sequence[int], output: str) -> Floats:
+        found: Floats = self._session.run([output], _inputs(ids, self._names))[0][0]
+        return found
+
+
+class _OpenVINO:
+    def __init__(self, graph: Path) -> None:
+        import openvino
+
+        cores = usable_cores()
+        core = openvino.Core()
+        self._compiled = core.compile_model(
+            core.read_model(str(graph)),
+            "CPU",
+            {"NUM_STREAMS": cores, "INFERENCE_NUM_THREADS": cores},
+        )
+        self._names = {name for each in self._compiled.inputs for name in each.names}
+        self._of_thread = threading.local()
+
+    def run(self, ids: Sequence[int], output: str) -> Floats:
+        request = getattr(self._of_thread, "request", None)
+        if request is None:
+            request = self._of_thread.request = self._compiled.create_infer_request()
+        found: Floats = request.infer(_inputs(ids, self._names))[output][0].copy()
+        return found

@@ -1,0 +1,335 @@
+"""Embedding by a graph of ONNX, against sentence-transformers in float32."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import CORPUS
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rag import RAG, ConfigError, ModelError, Progress
+from rag.config import EmbeddingConfig
+from rag.embedding import load_embedder
+from rag.embedding.batching import Together
+from rag.embedding.graph import Graph, Unfit, calibration, graph_of
+from rag.embedding.onnx import OnnxEmbedder
+from rag.embedding.runtimes import fastest, open_session, runtimes
+from rag.embedding.transformer import SentenceTransformerEmbedder
+from rag.models import LocalModel, resolve
+from rag.types import Embedder, TokenEmbedder
+
+CONFIG = EmbeddingConfig()
+PASSAGES = [
+    passage
+    for file in sorted(CORPUS.rglob("*.md"))
+    for passage in file.read_text(encoding="utf-8").split("\n\n")
+] + ["", "a", "東京", "word " * 40, "sentence of a few words. " * 200]
+
+
+@pytest.fixture(scope="module")
+def minilm() -> LocalModel:
+    return resolve(CONFIG.model, kind="embedder")
+
+
+@pytest.fixture(scope="module")
+def graph(minilm: LocalModel) -> Graph:
+    made = graph_of(minilm)
+    assert isinstance(made, Graph)
+    return made
+
+
+@pytest.fixture(scope="module")
+def reference(minilm: LocalModel) -> SentenceTransformerEmbedder:
+    return SentenceTransformerEmbedder(minilm, replace(CONFIG, device="cpu"))
+
+
+@pytest.fixture(scope="module")
+def int8(minilm: LocalModel, graph: Graph) -> OnnxEmbedder:
+    return OnnxEmbedder(minilm, graph, "int8")
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory, minilm: LocalModel) -> Path:
+    """A model of random weights with the real tokenizer: its graph is made in seconds."""
+    from transformers import BertConfig, BertModel
+
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    shutil.copytree(minilm.location, folder)
+    shape = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    BertModel(BertConfig(**shape, intermediate_size=128)).save_pretrained(folder)
+    pooling = folder / "1_Pooling" / "config.json"
+    known = json.loads(pooling.read_text(encoding="utf-8"))
+    known = {**known, "word_embedding_dimension": 64}
+    pooling.write_text(json.dumps(known), encoding="utf-8")
+    return folder
+
+
+def cosines(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    return np.sum(one * other, axis=-1)
+
+
+@pytest.mark.parametrize(
+    ("precision", "mean", "least"), [("int8", 0.999, 0.995), ("float32", 1, 1)]
+)
+def test_a_graph_agrees_with_its_model(
+    minilm: LocalModel,
+    graph: Graph,
+    reference: SentenceTransformerEmbedder,
+    precision: str,
+    mean: float,
+    least: float,
+) -> None:
+    embedder = OnnxEmbedder(minilm, graph, precision)
+    found = cosines(embedder.embed_documents(PASSAGES), reference.embed_documents(PASSAGES))
+    assert found.mean() > mean - 1e-5
+    assert found.min() > least - 1e-5
+    assert cosines(embedder.embed_query("what?"), reference.embed_query("what?")) > least - 1e-5
+
+
+def test_it_says_the_same_of_itself_as_the_model_does(
+    int8: OnnxEmbedder, reference: SentenceTransformerEmbedder
+) -> None:
+    for name in ("name", "fingerprint", "former_fingerprint", "revision", "dim", "max_tokens"):
+        assert getattr(int8, name) == getattr(reference, name), name
+    assert int8.special_tokens == reference.special_tokens
+    for passage in PASSAGES:
+        assert list(int8.token_offsets(passage)) == list(reference.token_offsets(passage))
+
+
+def test_vectors_of_tokens_are_those_of_the_model(
+    minilm: LocalModel, graph: Graph, reference: SentenceTransformerEmbedder
+) -> None:
+    texts = ["A short text.", "another one, of other length", "sentence of a few words. " * 200]
+    for precision, least in (("float32", 0.9999), ("int8", 0.98)):
+        embedder = OnnxEmbedder(minilm, graph, precision)
+        assert isinstance(embedder, TokenEmbedder)
+        for found, wanted in zip(
+            embedder.embed_tokens(texts), reference.embed_tokens(texts), strict=True
+        ):
+            assert found.shape == wanted.shape
+            assert cosines(found, wanted).mean() > least
+
+
+@settings(max_examples=10)
+@given(order=st.permutations(range(6)), count=st.integers(1, 6))
+def test_a_vector_does_not_depend_on_its_company(
+    int8: OnnxEmbedder, order: list[int], count: int
+) -> None:
+    texts = [PASSAGES[at * 3] for at in order[:count]]
+    together = int8.embed_documents(texts)
+    for text, vector in zip(texts, together, strict=True):
+        assert np.array_equal(int8.embed_documents([text])[0], vector)
+        assert np.array_equal(int8.embed_query(text), vector)
+
+
+def test_threads_that_ask_at_once_have_the_same_vectors(int8: OnnxEmbedder) -> None:
+    alone = [int8.embed_query(passage) for passage in PASSAGES]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(int8.embed_query, PASSAGES * 3))
+    for at, vector in enumerate(found):
+        assert np.array_equal(vector, alone[at % len(PASSAGES)])
+
+
+def test_searching_and_indexing_load_no_torch(tmp_path: Path, graph: Graph) -> None:
+    (tmp_path / "note.txt").write_text("Bronze is an alloy of copper and tin.", encoding="utf-8")
+    code = """
+import sys
+from rag import RAG
+rag = RAG("index")
+rag.index("note.txt")
+assert rag.search("Of what is bronze made?")[0].text.startswith("Bronze")
+heavy = {"torch", "transformers", "sentence_transformers", "onnx", "scipy", "sklearn"}
+print(sorted(heavy & set(sys.modules)))
+"""
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_a_graph_is_made_once_and_anew_when_it_is_damaged(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAG_CACHE", str(tmp_path / "cache"))
+    stages: list[str] = []
+
+    def note(progress: Progress) -> None:
+        stages.append(progress.stage)
+
+    model = resolve(str(tiny), kind="embedder")
+    made = graph_of(model, note)
+    assert isinstance(made, Graph)
+    assert "prepare" in stages
+    stages.clear()
+    assert graph_of(model, note) == made
+    assert not stages
+    data = made.file("float32").with_name("float32.onnx.data")
+    data.write_bytes(data.read_bytes()[:-1])
+    again = graph_of(model, note)
+    assert stages
+    assert again == made
+    # Other weights under the same name have a graph of their own.
+    shutil.copytree(tiny, tmp_path / "tiny")
+    weights = tmp_path / "tiny" / "model.safetensors"
+    changed = bytearray(weights.read_bytes())
+    changed[-1] ^= 1
+    weights.write_bytes(changed)
+    other = graph_of(resolve(str(tmp_path / "tiny"), kind="embedder"))
+    assert isinstance(other, Graph)
+    assert other.folder != made.folder
+
+
+def test_prompts_of_a_model_are_put_before_texts(tiny: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "prompted"
+    shutil.copytree(tiny, folder)
+    prompts = {"prompts": {"query": "query: ", "passage": "passage: "}}
+    (folder / "config_sentence_transformers.json").write_text(json.dumps(prompts), encoding="utf-8")
+    model = resolve(str(folder), kind="embedder")
+    made = graph_of(model)
+    assert isinstance(made, Graph)
+    one = OnnxEmbedder(model, made, "float32")
+    other = SentenceTransformerEmbedder(model, replace(CONFIG, device="cpu"))
+    assert not np.allclose(one.embed_query("a text"), one.embed_documents(["a text"])[0])
+    assert np.allclose(one.embed_query("a text"), other.embed_query("a text"), atol=1e-4)
+    assert np.allclose(
+        one.embed_documents(["a text"]), other.embed_documents(["a text"]), atol=1e-4
+    )
+
+
+def test_a_model_that_no_graph_holds_is_computed_by_torch(tiny: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "odd"
+    shutil.copytree(tiny, folder)
+    modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
+    kind = "sentence_transformers.models.WeightedLayerPooling"
+    odd = {"idx": 1, "name": "1", "path": "1_Layers", "type": kind}
+    modules = [modules[0], odd, *({**each, "idx": each["idx"] + 1} for each in modules[1:])]
+    (folder / "modules.json").write_text(json.dumps(modules), encoding="utf-8")
+    (folder / "1_Layers").mkdir()
+    config = {"word_embedding_dimension": 64, "layer_start": 1, "num_hidden_layers": 2}
+    (folder / "1_Layers" / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    assert isinstance(graph_of(resolve(str(folder), kind="embedder")), Unfit)
+    on_cpu = replace(CONFIG, model=str(folder), device="cpu")
+    assert isinstance(load_embedder(on_cpu), SentenceTransformerEmbedder)
+    with pytest.raises(ModelError, match="cannot be computed in int8"):
+        load_embedder(replace(on_cpu, precision="int8"))
+
+
+def test_what_agrees_too_little_in_8_bits_is_refused(tiny: Path, tmp_path: Path) -> None:
+    from safetensors.numpy import load_file, save_file
+
+    folder = tmp_path / "wild"
+    shutil.copytree(tiny, folder)
+    weights = load_file(folder / "model.safetensors")
+    random = np.random.default_rng(1)
+    for name, values in weights.items():
+        # Values of very different sizes in every row: no scale of a column suits them.
+        if name.endswith("dense.weight") or ("self" in name and name.endswith("weight")):
+            wild = random.standard_cauchy(values.shape)
+            weights[name] = (wild * 0.1).astype(np.float32)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    model = resolve(str(folder), kind="embedder")
+    made = graph_of(model)
+    assert isinstance(made, Graph)
+    assert made.agreement["int8"][0] < 0.999
+    assert made.precisions == ["float32"]
+    config = replace(CONFIG, model=str(folder), device="cpu")
+    assert isinstance(load_embedder(config), OnnxEmbedder)
+    with pytest.raises(ModelError, match="agrees with itself only to a mean cosine of 0"):
+        load_embedder(replace(config, precision="int8"))
+
+
+@pytest.mark.parametrize("precision", ["float16", "bfloat16"])
+def test_half_precision_is_computed_by_torch(precision: str, reference: Embedder) -> None:
+    embedder = load_embedder(EmbeddingConfig(precision=precision, device="cpu", batch_tokens=300))
+    assert isinstance(embedder, SentenceTransformerEmbedder)
+    found = embedder.embed_documents(PASSAGES[:6])
+    assert found.dtype == np.float32
+    assert np.allclose(np.linalg.norm(found, axis=1), 1, atol=1e-6)
+    assert cosines(found, reference.embed_documents(PASSAGES[:6])).min() > 0.999
+
+
+def test_batches_by_tokens_give_the_vectors_of_single_texts(minilm: LocalModel) -> None:
+    narrow = SentenceTransformerEmbedder(minilm, replace(CONFIG, device="cpu", batch_tokens=64))
+    wide = SentenceTransformerEmbedder(minilm, replace(CONFIG, device="cpu"))
+    assert np.allclose(narrow.embed_documents(PASSAGES), wide.embed_documents(PASSAGES), atol=1e-5)
+    assert narrow.embed_documents([]).shape == (0, narrow.dim)
+
+
+def test_int8_is_refused_on_a_gpu() -> None:
+    with pytest.raises(ConfigError, match="int8 is for the CPU"):
+        load_embedder(EmbeddingConfig(precision="int8", device="cuda"))
+
+
+def test_the_fastest_is_measured_once_and_remembered(tiny: Path) -> None:
+    made = graph_of(resolve(str(tiny), kind="embedder"))
+    assert isinstance(made, Graph)
+    (made.folder / "speeds.json").unlink(missing_ok=True)
+    asked = []
+
+    def texts() -> list[list[int]]:
+        asked.append(1)
+        return [[101, 2023, 102]]
+
+    choices = [(precision, name) for precision in made.precisions for name in runtimes()]
+    first = fastest(made, choices, texts)
+    assert first in choices
+    assert fastest(made, choices, texts) == first
+    assert len(asked) == 1
+    known = json.loads((made.folder / "speeds.json").read_text(encoding="utf-8"))
+    ((machine, speeds),) = known.items()
+    assert set(speeds) >= {f"{name} onnxruntime" for name in made.precisions}
+    # A machine that is faster with another has another chosen.
+    other = min(speeds, key=lambda name: speeds[name])
+    made.remember_speeds(machine, {**speeds, other: 1e9})
+    assert " ".join(fastest(made, choices, texts)) == other
+
+
+def test_openvino_gives_what_onnx_runtime_gives(graph: Graph) -> None:
+    pytest.importorskip("openvino")
+    ids = [101, 2054, 2003, 3019, 2550, 1997, 1029, 102]
+    one, other = (
+        open_session(name, graph.file("float32")).run(ids, "sentence_embedding")
+        for name in ("onnxruntime", "openvino")
+    )
+    assert np.allclose(one, other, atol=1e-4)
+
+
+def test_calibration_has_texts_of_many_lengths() -> None:
+    lengths = [len(text) for text in calibration()]
+    assert len(lengths) > 30
+    assert min(lengths) < 40
+    assert max(lengths) > 1000
+
+
+def test_requests_of_threads_are_run_together() -> None:
+    sizes: list[int] = []
+
+    def run(given: list[int]) -> list[int]:
+        sizes.append(len(given))
+        if 13 in given:
+            raise ValueError(13)
+        return [each * 2 for each in given]
+
+    together: Together[int, int] = Together(run)  # type: ignore[arg-type]
+    with ThreadPoolExecutor(16) as pool:
+        assert list(pool.map(together.result, range(14, 200))) == [2 * n for n in range(14, 200)]
+    assert sum(sizes) == 186
+    with pytest.raises(ValueError, match="13"):
+        together.result(13)
+    assert together.result(1) == 2
+
+
+def test_searches_of_many_threads_find_what_one_finds(sample: RAG) -> None:
+    questions = ["What is LoRA?", "How are embeddings compared?", "What is RLHF?"] * 8
+    alone = [[hit.chunk.id for hit in sample.search(question)] for question in questions]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(sample.search, questions))
+    assert [[hit.chunk.id for hit in hits] for hits in found] == alone
