@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rag.engine import RAG
     from rag.errors import (
         ConfigError,
+        DaemonError,
         EmbeddingError,
         GenerationError,
         LockedError,
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
         IndexStatus,
         IngestionReport,
         LikelihoodModel,
+        Loadable,
         Message,
         Page,
         Problem,
@@ -76,6 +78,7 @@ _HOMES = {
     "rag.engine": ("RAG",),
     "rag.errors": (
         "ConfigError",
+        "DaemonError",
         "EmbeddingError",
         "GenerationError",
         "LockedError",
@@ -106,6 +109,7 @@ _HOMES = {
         "IndexStatus",
         "IngestionReport",
         "LikelihoodModel",
+        "Loadable",
         "Message",
         "Page",
         "Problem",
@@ -139,6 +143,7 @@ __all__ = [
     "ConfigError",
     "Conversation",
     "Copied",
+    "DaemonError",
     "Document",
     "Embedder",
     "EmbeddingError",
@@ -155,6 +160,7 @@ __all__ = [
     "IndexStatus",
     "IngestionReport",
     "LikelihoodModel",
+    "Loadable",
     "LockedError",
     "Message",
     "ModelError",

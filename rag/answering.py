@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rag.citations import CitedText, quotation, refusal, structured
 from rag.config import Config
-from rag.errors import ConfigError, QuestionError
+from rag.errors import ConfigError, QuestionError, RagError
 from rag.extraction import Candidate, Extract, Question, answerability, extract, read
 from rag.grounding import Grounding
 from rag.prompt import build_prompt
 from rag.sentences import split_sentences
 from rag.types import Generator as TextGenerator
-from rag.types import Prompt
+from rag.types import Loadable, Prompt
 
 if TYPE_CHECKING:
     from rag.prompt import Example, Templates
@@ -62,6 +63,10 @@ class Means(Protocol):
         ...
 
     def examples(self, question: str) -> Sequence[Example]: ...
+
+    def exists(self) -> bool:
+        """Whether there is an index."""
+        ...
 
     def search(self, question: str, k: int | None, where: str | Mapping[str, Any]) -> list[Hit]: ...
 
@@ -113,6 +118,7 @@ class AnswerStream:
         settings = self._means.config.answering
         if self._schema is not None:
             self._check_schema(self._schema)
+        self._load_ahead()
         with self._timed("retrieval"):
             hits = self._means.search(self._question, self._k, self._where)
         self._question = self._question.strip()
@@ -127,6 +133,17 @@ class AnswerStream:
             with self._timed("extraction"):
                 found = self._extract(question, sentences, hits)
             yield from self._refused(hits) if found is None else self._quoted(found, hits)
+
+    def _load_ahead(self) -> None:
+        """Load the generator beside the search, if it is to write and there is an index."""
+        means = self._means
+        writes = means.writes or self._schema is not None
+        if not writes or not self._question.strip() or not means.exists():
+            return
+        with suppress(RagError):
+            generator = means.generator
+            if isinstance(generator, Loadable):
+                threading.Thread(target=_loaded, args=(generator,), name="load-generator").start()
 
     def _generated(self, hits: Sequence[Hit]) -> Generator[str, None, bool]:
         """The generator's text; returns whether an answer came of it."""
@@ -254,6 +271,12 @@ class AnswerStream:
         started = time.perf_counter()
         yield
         self._timings[stage] = _milliseconds(started)
+
+
+def _loaded(generator: Loadable) -> None:
+    # What is wrong is told when it is to write, a moment later.
+    with suppress(Exception):
+        generator.load()
 
 
 def _milliseconds(since: float) -> float:

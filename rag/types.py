@@ -610,6 +610,15 @@ class EntailmentModel(Protocol):
 
 
 @runtime_checkable
+class Loadable(Protocol):
+    """A generator that can be loaded before it is used, from another thread."""
+
+    def load(self) -> None:
+        """Load what it takes to write, if that is not done; wait if another thread is at it."""
+        ...
+
+
+@runtime_checkable
 class LikelihoodModel(Protocol):
     """A generator that can say how likely a text is after another."""
 

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from injections import PLANTED, Planted
 
-from rag import RAG, ConfigError, GenerationError
+from rag import (
+    RAG,
+    ConfigError,
+    GenerationError,
+    ModelError,
+    QuestionError,
+    RagError,
+    StoreError,
+)
 from rag.generation import from_callable
 from rag.types import NO_ANSWER, Embedder, Generator, Message, Prompt
 
@@ -74,6 +83,57 @@ def test_strict_leaves_it_out(sample: RAG, embedder: Embedder) -> None:
     assert answer.text.startswith(SENTENCE)
     nothing = rag_with(sample, embedder, "Einstein did.", **settings).ask(QUESTION)
     assert (nothing.text, nothing.abstained) == (NO_ANSWER, True)
+
+
+class Loading:
+    """A generator that notes in which thread it is loaded, and fails with `fault`."""
+
+    name, context_tokens, max_tokens = "loading", 4096, 100
+
+    def __init__(self, fault: Exception | None = None) -> None:
+        self.threads: list[threading.Thread] = []
+        self._fault = fault
+        self._loaded = threading.Event()
+
+    def load(self) -> None:
+        self.threads.append(threading.current_thread())
+        self._loaded.set()
+        if self._fault is not None:
+            raise self._fault
+
+    def count_tokens(self, messages: Sequence[Message]) -> int:
+        return len(messages)
+
+    def stream(self, prompt: Prompt) -> Iterator[str]:
+        assert self._loaded.wait(10)
+        if self._fault is not None:
+            raise self._fault
+        yield SENTENCE
+
+
+def test_the_generator_is_loaded_beside_the_search(sample: RAG, embedder: Embedder) -> None:
+    generator = Loading()
+    assert RAG(sample.path, embedder=embedder, generator=generator).ask(QUESTION).way == "generate"
+    assert len(generator.threads) == 1
+    assert generator.threads[0] is not threading.current_thread()
+    for fault in (ModelError("no weights"), GenerationError("no memory")):
+        broken = RAG(sample.path, embedder=embedder, generator=Loading(fault))
+        with pytest.raises(RagError, match=str(fault)):
+            broken.ask(QUESTION)
+
+
+def test_a_generator_that_is_not_to_write_is_not_loaded(
+    sample: RAG, embedder: Embedder, tmp_path: Path
+) -> None:
+    generator = Loading()
+    extract = {"answering.way": "extract"}
+    RAG(sample.path, embedder=embedder, generator=generator, settings=extract).ask(QUESTION)
+    with pytest.raises(StoreError):
+        RAG(tmp_path / "none", embedder=embedder, generator=generator).ask(QUESTION)
+    with pytest.raises(QuestionError):
+        RAG(sample.path, embedder=embedder, generator=generator).ask(" ")
+    assert not [each for each in threading.enumerate() if each.name == "load-generator"]
+    assert not generator.threads
 
 
 def test_extract_asks_no_generator(sample: RAG, embedder: Embedder) -> None:

@@ -7,7 +7,7 @@ import json
 import math
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -31,7 +31,7 @@ from rag import GenerationError, Generator, Message, ModelError, Prompt, Questio
 from rag.config import AnsweringConfig, GenerationConfig
 from rag.generation import load_generator
 from rag.generation.reader import ReaderGenerator, load_reader
-from rag.types import NO_ANSWER
+from rag.types import NO_ANSWER, LikelihoodModel, Loadable
 
 
 def test_extraction_quotes_word_for_word() -> None:
@@ -59,6 +59,148 @@ def test_a_directory_without_a_model_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="transformers cannot load it") as caught:
         generator.count_tokens(MESSAGES)
     assert "\n" not in str(caught.value)
+
+
+class Counting:
+    """A llama.cpp server that notes how many tokens each request found read and read."""
+
+    def __init__(self, server: Any) -> None:
+        self.server = server
+        self.counts: list[tuple[int, int]] = []
+
+    def handle_completions(self, request: dict[str, Any]) -> Any:
+        reply = self.server.handle_completions(request)
+        self._note(reply)
+        return reply
+
+    def handle_chat_completions(
+        self, request: dict[str, Any], receive: Callable[[Any], bool]
+    ) -> Any:
+        def noted(reply: Any) -> bool:
+            for chunk in reply if isinstance(reply, list) else [reply or {}]:
+                self._note(chunk)
+            return receive(reply)
+
+        return self.server.handle_chat_completions(request, noted)
+
+    def _note(self, chunk: Any) -> None:
+        if "timings" in chunk:
+            self.counts.append((chunk["timings"]["cache_n"], chunk["timings"]["prompt_n"]))
+
+
+PASSAGES = " ".join(
+    f"Lighthouse {number} was built in {1800 + 7 * number} by Ada Stone, has {number} lamps and "
+    f"burns whale oil."
+    for number in range(1, 12)
+)
+
+
+def about(question: str, passages: str = PASSAGES, schema: dict[str, Any] | None = None) -> Prompt:
+    user = Message("user", f"{passages}\n\nQuestion: {question}")
+    return Prompt(question, (MESSAGES[0], user), (HIT,), 0, schema=schema)
+
+
+def llama(path: Path) -> tuple[Generator, Counting]:
+    generator = load_generator(GenerationConfig(str(path), max_tokens=12, context_tokens=1024))
+    assert isinstance(generator, Loadable)
+    generator.load()
+    counting = generator._server = Counting(generator._server)  # type: ignore[attr-defined]
+    return generator, counting
+
+
+def write(generator: Generator, prompt: Prompt) -> str:
+    return "".join(generator.stream(prompt))
+
+
+def test_llama_reads_the_same_passages_once(generator_path: Path) -> None:
+    generator, server = llama(generator_path)
+    length = generator.count_tokens(about("Who built it?").messages)
+    write(generator, about("Who built it?"))
+    assert server.counts == [(0, length)]
+    server.counts.clear()
+    write(generator, about("Who built it?"))
+    # Whole steps are kept, and one token is read to go back to their end.
+    kept = (length - 1) // 64 * 64
+    assert server.counts == [(kept, 1), (kept, length - kept)]
+    server.counts.clear()
+    other = generator.count_tokens(about("How many lamps has the third?").messages)
+    write(generator, about("How many lamps has the third?"))
+    assert sum(read for _, read in server.counts) <= other - kept + 64 + 1
+    server.counts.clear()
+    # Nothing in common but less than a step.
+    write(generator, about("Who?", "No lighthouse."))
+    assert [found for found, _ in server.counts] == [0]
+
+
+def test_llama_writes_the_same_whatever_it_has_read_before(generator_path: Path) -> None:
+    prompts = [
+        about("Who built it?"),
+        about("How many lamps has the third?"),
+        about("How many lamps has the third, and how many the fourth?"),
+        about("Who built it?", PASSAGES[: len(PASSAGES) // 2]),
+        about("Who built it?", schema={"enum": ["Ada Stone", "nobody"]}),
+    ]
+    fresh = []
+    for prompt in prompts:
+        generator, server = llama(generator_path)
+        fresh.append(write(generator, prompt))
+        assert [found for found, _ in server.counts] == [0]
+    generator, server = llama(generator_path)
+    assert isinstance(generator, LikelihoodModel)
+    likelihoods = set()
+    for at in (0, 1, 0, 2, 1, 4, 0, 3, 2, 2, 4, 3, 1):
+        assert write(generator, prompts[at]) == fresh[at]
+        likelihoods.add(generator.log_likelihood(PASSAGES, " Ada") if at % 2 else 0.0)
+    assert len(likelihoods) == 2
+    assert any(found for found, _ in server.counts)
+
+
+def test_llama_computes_the_same_whatever_it_has_read_before(generator_path: Path) -> None:
+    """The likelihoods of the tokens, which tell of every bit."""
+    generator, server = llama(generator_path)
+    contexts = [PASSAGES[:end] for end in (350, 500, 501, 640)]
+
+    def likelihood(context: str) -> float:
+        assert isinstance(generator, LikelihoodModel)
+        return generator.log_likelihood(context, " and the keeper")
+
+    def forgotten(context: str) -> float:
+        generator._read = []  # type: ignore[attr-defined]
+        return likelihood(context)
+
+    fresh = [forgotten(context) for context in contexts]
+    server.counts.clear()
+    assert [likelihood(contexts[at]) for at in (1, 2, 3, 0, 3, 1)] == [
+        fresh[at] for at in (1, 2, 3, 0, 3, 1)
+    ]
+    assert min(found for found, _ in server.counts) >= 64
+
+
+def test_llama_stopped_in_the_middle_goes_on_as_ever(generator_path: Path) -> None:
+    generator, server = llama(generator_path)
+    expected = write(generator, about("Who built it?"))
+    stream = generator.stream(about("How many lamps has the third?"))
+    next(stream)
+    stream.close()  # type: ignore[attr-defined]
+    server.counts.clear()
+    assert write(generator, about("Who built it?")) == expected
+    assert all(found for found, _ in server.counts)
+
+
+def test_llama_begins_anew_where_it_cannot_go_back(generator_path: Path) -> None:
+    generator, server = llama(generator_path)
+    expected = write(generator, about("Who built it?"))
+
+    class Recurrent(Counting):
+        """Has a state in place of a cache: it reads a prompt that it cannot go on from whole."""
+
+        def handle_completions(self, request: dict[str, Any]) -> Any:
+            return super().handle_completions({**request, "cache_prompt": False})
+
+    recurrent = generator._server = Recurrent(server.server)  # type: ignore[attr-defined]
+    for _ in range(3):
+        assert write(generator, about("Who built it?")) == expected
+    assert [found for found, _ in recurrent.counts] == [0] * 4
 
 
 def causal(folder: Path, template: str) -> Generator:

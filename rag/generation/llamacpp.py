@@ -3,26 +3,37 @@
 from __future__ import annotations
 
 import math
-import os
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict
-from itertools import groupby
+from itertools import groupby, takewhile
 from pathlib import Path
 from typing import Any
 
 from rag.config import GenerationConfig
 from rag.errors import GenerationError, ModelError, first_line
 from rag.generation.threaded import stream_from_thread
+from rag.machine import usable_cores
 from rag.models import LocalModel
 from rag.types import Message, Prompt
 
 _SILENT = -1
+# So many tokens of a prompt are computed together on a CPU, and whole steps of them are remembered.
+# With more, more is read again; with half as many, all is read a quarter more slowly (SmolLM2).
+_STEP = 64
 
 
 class LlamaCppGenerator:
-    """A chat model in a GGUF file. Loaded at first use; threads take turns."""
+    """A chat model in a GGUF file. Loaded at first use; threads take turns.
+
+    What a prompt begins with is not read again if the prompt before began with it, too. That
+    leaves no trace in the text: in its last bits, what is computed of a token depends on those
+    that it is computed together with, and in a close call another word comes of them. So a prompt
+    is read in steps of the same tokens, counted from its beginning, whether some of them are
+    remembered or not.
+    """
 
     def __init__(self, model: LocalModel, config: GenerationConfig) -> None:
         self.name = model.name
@@ -31,17 +42,25 @@ class LlamaCppGenerator:
         self._path = Path(model.location)
         self._config = config
         self._lock = threading.Lock()
+        self._turn = threading.Lock()
+        self._step = _STEP
+        self._read: list[int] = []
+        self._goes_back = True
         self._server: Any = None
         self._client: Any = None
         self._socket_directory: tempfile.TemporaryDirectory[str] | None = None
 
+    def load(self) -> None:
+        """Load the model, if it is not.
+
+        Raises:
+            ModelError: if it cannot be loaded.
+        """
+        self._load()
+
     def count_tokens(self, messages: Sequence[Message]) -> int:
         """The length of `messages` in the model's own tokens, chat template included."""
-        applied = self._post(
-            "/apply-template", {"messages": [asdict(message) for message in messages]}
-        )
-        content = {"content": applied["prompt"], "add_special": True, "parse_special": True}
-        return len(self._post("/tokenize", content)["tokens"])
+        return len(self._tokens({"messages": [asdict(message) for message in messages]}))
 
     def stream(self, prompt: Prompt) -> Iterator[str]:
         """Pieces of the answer as they are written.
@@ -58,14 +77,15 @@ class LlamaCppGenerator:
             "max_tokens": self.max_tokens,
             "temperature": self._config.temperature,
             "seed": self._config.seed,
-            # A prompt read in other batches than before gives other last bits, and in a close
-            # call another word: what is asked twice is to be answered twice the same.
-            "cache_prompt": False,
             "stream": True,
         }
         if prompt.schema is not None:
             wanted = {"name": "answer", "schema": dict(prompt.schema), "strict": True}
             request["response_format"] = {"type": "json_schema", "json_schema": wanted}
+        tokens: list[int] = []
+        # A schema of which nothing can be made is told of below.
+        with suppress(GenerationError):
+            tokens = self._tokens(request)
 
         def write(give: Callable[[str], bool]) -> None:
             problems: list[str] = []
@@ -81,17 +101,20 @@ class LlamaCppGenerator:
                             return True
                 return False
 
-            try:
-                receive(server.handle_chat_completions(request, receive))
-            except ValueError as error:
-                if prompt.schema is None:
-                    raise
-                raise GenerationError(
-                    f"{self.name}: llama.cpp can make no grammar of the JSON schema: "
-                    f"{first_line(error).rpartition('failed: ')[2]}"
-                ) from error
-            if problems:
-                raise GenerationError(f"{self.name}: {problems[0]}")
+            with self._turn:
+                request["cache_prompt"] = self._resume(tokens)
+                try:
+                    receive(server.handle_chat_completions(request, receive))
+                except ValueError as error:
+                    if prompt.schema is None:
+                        raise
+                    raise GenerationError(
+                        f"{self.name}: llama.cpp can make no grammar of the JSON schema: "
+                        f"{first_line(error).rpartition('failed: ')[2]}"
+                    ) from error
+                if problems:
+                    raise GenerationError(f"{self.name}: {problems[0]}")
+                self._read = tokens
 
         yield from stream_from_thread(write, self.name)
 
@@ -130,22 +153,54 @@ class LlamaCppGenerator:
         return math.fsum(logs) / len(logs)
 
     def _log_probabilities(self, before: list[int], after: list[int]) -> list[float]:
-        request = {
+        request: dict[str, Any] = {
             "prompt": before,
             "max_tokens": len(after),
             # llama.cpp reports on no tokens but those it writes: so it may write these and no
             # others. The probabilities that it reports are from before this rule.
             "grammar": "root ::= " + " ".join(f"<[{token}]>" for token in after),
             "logprobs": 1,
-            "cache_prompt": False,
         }
-        reply = self._load().handle_completions(request)
-        if "error" in reply:
-            raise GenerationError(f"{self.name}: {reply['error'].get('message')}")
+        server = self._load()
+        with self._turn:
+            request["cache_prompt"] = self._resume(before)
+            reply = server.handle_completions(request)
+            if "error" in reply:
+                raise GenerationError(f"{self.name}: {reply['error'].get('message')}")
+            self._read = list(before)
         written = reply["choices"][0]["logprobs"]["content"]
         if [token["id"] for token in written] != after:
             raise GenerationError(f"{self.name}: llama.cpp wrote something other than it had to")
         return [token["logprob"] for token in written]
+
+    def _tokens(self, request: dict[str, Any]) -> list[int]:
+        """What is read for `messages`, and a `response_format` if there is one."""
+        told = {"messages", "response_format"}
+        body = {name: value for name, value in request.items() if name in told}
+        content = self._post("/apply-template", body)["prompt"]
+        asked = {"content": content, "add_special": True, "parse_special": True}
+        tokens: list[int] = self._post("/tokenize", asked)["tokens"]
+        return tokens
+
+    def _resume(self, tokens: list[int]) -> bool:
+        """Have llama.cpp forget all but the whole steps that `tokens` begins with.
+
+        Returns whether there are any, and it is to read on from there.
+        """
+        read, self._read = self._read, []
+        same = takewhile(lambda pair: pair[0] == pair[1], zip(read, tokens, strict=False))
+        # One token at least has to be read for another to come of it.
+        kept = min(len(list(same)), len(tokens) - 1) // self._step * self._step
+        if kept < 1 or not self._goes_back:
+            return False
+        # It reads on from where a prompt parts with the one before, so it gets one that parts here.
+        parting = [*tokens[:kept], 0 if tokens[kept] else 1]
+        reply = self._server.handle_completions(
+            {"prompt": parting, "max_tokens": 0, "cache_prompt": True}
+        )
+        # Models with a state instead of a cache have to begin anew each time.
+        self._goes_back = reply.get("timings", {}).get("cache_n") == kept
+        return self._goes_back
 
     def _load(self) -> Any:
         with self._lock:
@@ -165,13 +220,23 @@ class LlamaCppGenerator:
             raise ModelError(f"{self._path}: is not a GGUF file, or a damaged one")
         import xllamacpp
 
-        cores = _cores()
+        cores = usable_cores()
         params = xllamacpp.CommonParams()
         params.model.path = str(self._path)
         params.verbosity = _SILENT
         params.n_ctx = self._config.context_tokens
         params.n_parallel = 1
         params.cache_ram_mib = 0
+        params.n_ctx_checkpoints = 0
+        kinds = xllamacpp.ggml_backend_dev_type
+        if all(
+            device["type"] == kinds.GGML_BACKEND_DEVICE_TYPE_CPU
+            for device in xllamacpp.get_device_info()
+        ):
+            params.n_ubatch = _STEP
+            # To see what of it fits a GPU, llama.cpp would load a model twice.
+            params.fit_params = False
+        self._step = params.n_ubatch
         # Left alone, llama.cpp has been seen 50 times slower than with both of these set.
         params.cpuparams.n_threads = cores
         params.cpuparams_batch.n_threads = cores
@@ -206,9 +271,3 @@ def _connect(address: str) -> Any:
 
     transport = httpx.HTTPTransport(uds=address.removeprefix("unix://"))
     return httpx.Client(transport=transport, base_url="http://llama", timeout=60)
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
