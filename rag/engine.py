@@ -540,7 +540,18 @@ class RAG:
                 return self._given_reranker
             from rag.rerank import load_reranker
 
-            return load_reranker(self.config, self.embedder, lambda: self.generator, self._progress)
+            embedder = self._reading_embedder()
+            return load_reranker(self.config, embedder, lambda: self.generator, self._progress)
+
+    def _reading_embedder(self) -> Embedder:
+        """The embedder that reranking reads with."""
+        kept = self.config.retrieval
+        if not kept.rerank_model or kept.rerank not in ("embedder", "late-interaction"):
+            return self.embedder
+        from rag.embedding import load_embedder
+
+        named = replace(self.config.embedding, model=kept.rerank_model)
+        return load_embedder(named, self._progress)
 
     @cached_property
     def retriever(self) -> Retriever:

@@ -24,6 +24,9 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 _workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // _workers)))
 
+# A daemon of whoever runs the tests has nothing to do with them.
+os.environ["RAG_DAEMON_USE"] = "false"
+
 # A busy machine must not fail a test.
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rag.config import Config
+    from rag.daemon.client import DaemonRAG
     from rag.engine import RAG
     from rag.types import ProgressCallback
 
@@ -26,3 +28,39 @@ def open_rag(
 
     config = load_config(config_file, arguments={**(settings or {}), "index.path": index})
     return RAG(config=config, progress=progress)
+
+
+def open_to_ask(
+    index: str | None,
+    config_file: Path | None,
+    progress: ProgressCallback | None = None,
+    settings: dict[str, Any] | None = None,
+) -> RAG | DaemonRAG:
+    """As `open_rag`, for a command that asks and does no more.
+
+    Raises:
+        ConfigError: if a setting cannot be used.
+    """
+    from rag.config import load_config
+
+    config = load_config(config_file, arguments={**(settings or {}), "index.path": index})
+    return to_ask(config, progress)
+
+
+def to_ask(config: Config, progress: ProgressCallback | None = None) -> RAG | DaemonRAG:
+    """The daemon's RAG with these settings where a daemon runs, or one of this process."""
+
+    def local() -> RAG:
+        from rag.engine import RAG
+
+        return RAG(config=config, progress=progress)
+
+    if config.daemon.use:
+        from rag.daemon.place import running
+
+        place = running()
+        if place is not None:
+            from rag.daemon.client import DaemonRAG
+
+            return DaemonRAG(config, place, local, progress)
+    return local()

@@ -1,0 +1,79 @@
+"""What a client and the daemon must have in common for their answers to be the same."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+import rag
+
+_VARIABLES = frozenset(
+    {
+        "ALL_PROXY", "HOME", "HTTPS_PROXY", "HTTP_PROXY", "LD_LIBRARY_PATH", "NO_PROXY",
+        "OPENAI_API_KEY", "RAG_API_KEY", "RAG_CACHE", "REQUESTS_CA_BUNDLE", "XDG_CACHE_HOME",
+    }
+)  # fmt: skip
+_PREFIXES = (
+    "BLIS_", "CUDA_", "FAISS_", "GGML_", "GOMP_", "HF_", "HUGGING", "KMP_", "LLAMA_", "MKL_",
+    "NVIDIA_", "OMP_", "OPENBLAS_", "OPENVINO_", "ORT_", "PIP_", "PYTORCH_", "ROCR_", "SSL_CERT_",
+    "SENTENCE_TRANSFORMERS_", "TOKENIZERS_", "TORCH", "TRANSFORMERS_",
+)  # fmt: skip
+_SECRETS = ("_KEY", "_TOKEN")
+
+
+def identity(environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Facts by name: this package's version and code, Python, its libraries, the environment.
+
+    Settings are not among them: each question comes with its own. Of keys only a hash is given.
+    """
+    variables = os.environ if environment is None else environment
+    facts = {
+        "version": rag.__version__,
+        "code": _code(Path(rag.__file__).parent),
+        "python": f"{sys.prefix} {sys.version}",
+        # Whatever installs or removes a library changes this folder.
+        "libraries": _changed(Path(msgspec.__file__).parent.parent),
+    }
+    for name, value in variables.items():
+        if name.upper() in _VARIABLES or name.startswith(_PREFIXES):
+            facts[name] = _hashed(value) if name.endswith(_SECRETS) else value
+    return facts
+
+
+def differing(ours: Mapping[str, str], theirs: Mapping[str, str]) -> tuple[str, ...]:
+    """The names of the facts that are not the same."""
+    names = sorted(ours.keys() | theirs.keys())
+    return tuple(name for name in names if ours.get(name) != theirs.get(name))
+
+
+def _code(package: Path) -> str:
+    """Where the package lies, and when a file of it was last changed."""
+    count = latest = 0
+    folders = [os.fspath(package)]
+    while folders:
+        with os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    if entry.name != "__pycache__":
+                        folders.append(entry.path)
+                else:
+                    count += 1
+                    latest = max(latest, entry.stat().st_mtime_ns)
+    return f"{package} {count} {latest}"
+
+
+def _changed(folder: Path) -> str:
+    try:
+        return f"{folder} {folder.stat().st_mtime_ns}"
+    except OSError:
+        return f"{folder}"
+
+
+def _hashed(value: str) -> str:
+    import hashlib
+
+    return hashlib.sha256(os.fsencode(value)).hexdigest()
