@@ -71,5 +71,9 @@ class FilterError(QuestionError):
     """A filter cannot be read: it names an unknown field, or a value that cannot be compared."""
 
 
+class DaemonError(RagError):
+    """The daemon cannot be started, or ended in the middle of an answer."""
+
+
 class GenerationError(RagError):
     """The generator cannot be reached, or stopped in the middle of an answer."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from rag.cli import output, progress
+from rag.cli.opening import to_ask
 from rag.cli.options import config_option, embedder_option, index_option, where_option
 from rag.errors import QuestionError, first_line
 
@@ -140,10 +141,8 @@ def _verdicts(
     by_generator: bool,
 ) -> Iterator[Verdict]:
     """A verdict for each claim, as it is reached."""
-    from rag.engine import RAG
-
     with progress.shown() as show:
-        rag = RAG(config=config, progress=show)
+        rag = to_ask(config, show)
         # Models are fetched and loaded for the first one.
         first = rag.check(claims[0][1], k, where, by_generator=by_generator)
     yield first
@@ -153,14 +152,11 @@ def _verdicts(
 
 def _print(verdict: Verdict) -> None:
     """A verdict with its probability, then what speaks for and against it."""
-    console = output.text_console()
-    console.print(verdict.label, style=_STYLES[verdict.label], end="")
-    console.print(f" ({verdict.score:.2f}, by {output.one_line(verdict.judge)})", markup=False)
+    output.write(verdict.label, _STYLES[verdict.label], end="")
+    output.write(f" ({verdict.score:.2f}, by {output.one_line(verdict.judge)})")
     for relation in ("for", "against"):
         for evidence in verdict.evidence:
             if evidence.relation == relation:
                 place = f"{relation} ({evidence.score:.2f})  {output.one_line(evidence.location)}"
-                console.print(place, markup=False, style="cyan")
-                console.print(
-                    f"    “{output.shortened(evidence.quote)}”", markup=False, style="dim"
-                )
+                output.write(place, "cyan")
+                output.write(f"    “{output.shortened(evidence.quote)}”", "dim")

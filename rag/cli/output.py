@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
@@ -12,8 +13,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from rag.types import (
         Answer,
         Citation,
@@ -119,62 +118,58 @@ def print_status(status: IndexStatus) -> None:
 
 def print_hits(hits: Sequence[Hit]) -> None:
     """Passages in order, each with its place and score."""
-    console = text_console()
     for hit in hits:
-        _print_hit(console, hit)
+        _print_hit(hit)
 
 
 def print_explanation(found: Explanation) -> None:
     """Passages in order, each with its rank and score in every stage, and what the stages took."""
-    console = text_console()
-    console.print(f"looked for: {', '.join(found.words) or 'no words'}", markup=False)
+    write(f"looked for: {', '.join(found.words) or 'no words'}")
     if found.related:
         words = ", ".join(
             f"{word} {weight:.2f}" for word, weight in list(found.related.items())[:12]
         )
-        console.print(f"and, from the best passages: {words}", markup=False, style="dim")
+        write(f"and, from the best passages: {words}", "dim")
     for wording in found.wordings:
-        console.print(f"asked too: {one_line(wording)}", markup=False, style="dim")
+        write(f"asked too: {one_line(wording)}", "dim")
     for hit in found.hits:
-        _print_hit(console, hit)
+        _print_hit(hit)
         places = "  ".join(f"{s.name} #{s.rank} {s.score:.3f}" for s in hit.trace)
-        console.print(f"    {places}", markup=False, style="green")
+        write(f"    {places}", "green")
         if hit.terms:
-            console.print(f"    words: {one_line(', '.join(hit.terms))}", markup=False)
+            write(f"    words: {one_line(', '.join(hit.terms))}")
     taken = ", ".join(f"{stage} {ms:.1f}" for stage, ms in found.timings.items())
-    console.print(f"milliseconds: {taken}", markup=False, style="dim")
+    write(f"milliseconds: {taken}", "dim")
 
 
-def _print_hit(console: Console, hit: Hit) -> None:
-    console.print(f"[bold][{hit.rank}][/bold] ", end="")
+def _print_hit(hit: Hit) -> None:
+    write(f"[{hit.rank}] ", "bold", end="")
     # The best of a fused ranking has 1 however far it is: the cosine tells.
     cosines = [f", cosine {stage.score:.2f}" for stage in hit.trace if stage.name == "dense"]
     near = "".join(cosines) if len(hit.trace) > 1 else ""
-    console.print(f"{hit.location}  ({hit.score:.3f}{near})", markup=False, style="cyan")
+    write(f"{hit.location}  ({hit.score:.3f}{near})", "cyan")
     shown = shortened(hit.text) if hit.window is None else for_terminal(hit.text.strip())
-    console.print(shown, markup=False, style="dim")
+    write(shown, "dim")
     if hit.duplicates:
         more = f" and {len(hit.duplicates) - 3:,} more" if len(hit.duplicates) > 3 else ""
         same = ", ".join(map(one_line, hit.duplicates[:3]))
-        console.print(f"    the same in {same}{more}", markup=False, style="dim")
+        write(f"    the same in {same}{more}", "dim")
 
 
 def print_document(document: Document, span: tuple[int, int] | None) -> None:
     """A document, or the passage at `span` in its section."""
-    console = text_console()
-    console.print(document.source, markup=False, style="cyan")
+    write(document.source, "cyan")
     facts = {"title": document.title, "type": document.media_type, **document.metadata}
     for name, value in facts.items():
-        console.print(f"{name}: {value}", markup=False, style="dim")
-    console.print()
+        write(f"{name}: {value}", "dim")
+    write()
     if span is None:
-        # Not by rich, which turns tabs into spaces.
         click.echo(for_terminal(document.text))
         return
     start, end = span
     above, below = document.section_at(start)
     if document.heading_at(start):
-        console.print(" › ".join(document.heading_at(start)), markup=False, style="dim")
+        write(" › ".join(document.heading_at(start)), "dim")
     first = max(above, start - _CONTEXT_CHARACTERS)
     last = max(end, min(below, end + _CONTEXT_CHARACTERS))
     click.secho(for_terminal(document.text[first:start]), dim=True, nl=False)
@@ -184,28 +179,23 @@ def print_document(document: Document, span: tuple[int, int] | None) -> None:
 
 def print_sources(answer: Answer) -> None:
     """What an answer rests on, and what of it rests on nothing."""
-    console = text_console()
     if answer.citations:
-        console.print()
+        write()
     for citation in answer.citations:
-        _print_citation(console, citation)
+        _print_citation(citation)
     for sentence in [] if answer.abstained else answer.unsupported:
-        console.print(
-            f"not borne out by any passage: {sentence.text}", markup=False, style="yellow"
-        )
+        write(f"not borne out by any passage: {sentence.text}", "yellow")
     if answer.abstained and answer.unsupported:
-        console.print("No passage bears this out.", style="yellow")
+        write("No passage bears this out.", "yellow")
     flagged = dict.fromkeys(word for sentence in answer.sentences for word in sentence.flagged)
     if flagged:
-        console.print(f"in no passage: {', '.join(flagged)}", markup=False, style="yellow")
+        write(f"in no passage: {', '.join(flagged)}", "yellow")
     if answer.abstained and answer.prompt.hits:
         nearest = answer.prompt.hits[0]
-        console.print(f"\nNearest: {nearest.location}", markup=False, style="cyan")
-        console.print(f"    “{shortened(nearest.text)}”", markup=False, style="dim")
+        write(f"\nNearest: {nearest.location}", "cyan")
+        write(f"    “{shortened(nearest.text)}”", "dim")
     if answer.prompt.left_out:
-        console.print(
-            f"{len(answer.prompt.left_out)} passages did not fit into the prompt", style="dim"
-        )
+        write(f"{len(answer.prompt.left_out)} passages did not fit into the prompt", "dim")
 
 
 def one_line(name: str) -> str:
@@ -237,9 +227,9 @@ def _print_failed(problems: Sequence[Problem]) -> None:
         click.echo(f"and {len(problems) - _NAMED:,} more: `rag status` names all", err=True)
 
 
-def _print_citation(console: Console, citation: Citation) -> None:
-    console.print(f"[{citation.number}] {citation.location}", markup=False, style="cyan")
-    console.print(f"    “{shortened(citation.quote)}”", markup=False, style="dim")
+def _print_citation(citation: Citation) -> None:
+    write(f"[{citation.number}] {citation.location}", "cyan")
+    write(f"    “{shortened(citation.quote)}”", "dim")
 
 
 def shortened(text: str) -> str:
@@ -248,9 +238,11 @@ def shortened(text: str) -> str:
     return joined if len(joined) <= _QUOTE_CHARACTERS else joined[: _QUOTE_CHARACTERS - 1] + "…"
 
 
-def text_console() -> Console:
-    """A console for text that is to be copied."""
-    from rich.console import Console
-
-    # Paths and quotes are to be copied: no highlighting, no wrapping of what is piped, no emoji.
-    return Console(highlight=False, soft_wrap=True, emoji=False)
+def write(text: str = "", style: str = "", *, end: str = "\n") -> None:
+    """A line in a colour, `bold` or `dim`; without that where it is piped, or `NO_COLOR` is set."""
+    plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") in ("dumb", "unknown")
+    colour = None if style in ("", "bold", "dim") else style
+    # None leaves bold and dim alone: click would write what ends them.
+    bold, dim = style == "bold" or None, style == "dim" or None
+    marked = click.style(for_terminal(text), fg=colour, bold=bold, dim=dim, reset=bool(style))
+    click.echo(marked + end, nl=False, color=False if plain else None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -25,11 +25,19 @@ _WORTH_NAMING = 1.0  # seconds
 @contextmanager
 def shown() -> Iterator[ProgressCallback]:
     """Bars on a terminal, lines elsewhere."""
-    if sys.stderr.isatty():
-        with _bars() as show:
-            yield show
-    else:
+    if not sys.stderr.isatty():
         yield _lines()
+        return
+    # What is done in a moment is spared what bars take to be imported.
+    with ExitStack() as until_done:
+        bars: list[ProgressCallback] = []
+
+        def show(progress: Progress) -> None:
+            if not bars:
+                bars.append(until_done.enter_context(_bars()))
+            bars[0](progress)
+
+        yield show
 
 
 @contextmanager

@@ -7,11 +7,9 @@ from pathlib import Path
 import click
 
 from rag.cli.options import config_option
-from rag.types import Chunk, Hit
 
 _QUESTION = "When was the bridge built?"
 _TEXT = "The bridge was built in 1921."
-_HIT = Hit(Chunk(0, "", _TEXT, 0, len(_TEXT), 0), 1.0, 1, "bridge.md", "The bridge")
 
 
 @click.command("prompts")
@@ -28,6 +26,7 @@ def prompts(target: Path | None, config_file: Path | None) -> None:
     from rag.config import GenerationConfig, load_config
     from rag.generation import load_generator
     from rag.prompt import build_prompt, copy_templates, load_templates
+    from rag.types import Chunk, Hit
 
     if target is not None:
         for path in copy_templates(target):
@@ -39,6 +38,7 @@ def prompts(target: Path | None, config_file: Path | None) -> None:
         click.echo(template.file)
     # Any generator will do that has room enough.
     generator = load_generator(GenerationConfig(model="extractive"))
-    prompt = build_prompt(_QUESTION, [_HIT], generator, templates=templates)
+    hit = Hit(Chunk(0, "", _TEXT, 0, len(_TEXT), 0), 1.0, 1, "bridge.md", "The bridge")
+    prompt = build_prompt(_QUESTION, [hit], generator, templates=templates)
     for message in prompt.messages:
         click.echo(f"\n[{message.role}]\n{message.content}")

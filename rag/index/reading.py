@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import apsw
 
 from rag.errors import StoreError
-from rag.index import filtering, rows, terms
+from rag.index import rows, terms
 from rag.index.caches import CacheRow, Digests
 from rag.index.rows import Manifest
 from rag.index.vectors import cache
@@ -162,17 +162,47 @@ class Reading:
 
         It goes a commit after the next one took its place.
         """
-        row = rows.cache_row(self._connection, "terms")
+        row = self._terms_row
         return row is None or (self._caches.has_terms(row) and self._terms is not None)
 
     @cached_property
     def _terms(self) -> terms.TermsIndex | None:
         """Opened once: readers of another state may take its place in the caches."""
-        row = rows.cache_row(self._connection, "terms")
+        row = self._terms_row
         return self._caches.terms(self._connection, row) if row else None
+
+    @cached_property
+    def _terms_row(self) -> CacheRow | None:
+        return rows.cache_row(self._connection, "terms")
+
+    def open_vectors(self) -> None:
+        """Open the caches of vectors, which `nearest` would do when it is called first.
+
+        Raises:
+            StoreError: if one is damaged, and too large to be built anew for a search.
+        """
+        _ = self._parts
+
+    @cached_property
+    def _parts(self) -> list[Part]:
+        """The caches of vectors, each of the chunks that are newer than those of the one before."""
+        parts: list[Part] = []
+        after = 0
+        for kind in ("vectors", "recent"):
+            row = rows.cache_row(self._connection, kind)
+            if row is None:
+                continue
+            dim, settings = self.manifest.dim, self._caches.settings
+            buried = self._caches.buried(self._connection)
+            opened = self._caches.vectors(self._connection, kind, row, after, dim)
+            parts.append(Part(self._connection, dim, row, after, opened, buried, settings))
+            after = row.max_id
+        return parts
 
     def passing(self, wanted: Filter) -> Ids:
         """The ids of the chunks that pass a filter, in order."""
+        from rag.index import filtering
+
         return filtering.chunk_ids(self._connection, wanted)
 
     def nearest(self, query: Vectors, k: int, within: Ids | None = None) -> Scored:
@@ -188,16 +218,9 @@ class Reading:
                 f"({self.manifest.embedder}), the question's has {query.shape[-1]}"
             )
         found: Scored = []
-        after = 0
-        for kind in ("vectors", "recent"):
-            row = rows.cache_row(self._connection, kind)
-            if row is None:
-                continue
-            buried = self._caches.buried(self._connection)
-            opened = self._caches.vectors(self._connection, kind, row, after, dim)
-            part = Part(self._connection, dim, row, after, opened, buried, self._caches.settings)
+        for part in self._parts:
             found += part.nearest(query, k, within)
-            after = row.max_id
+        after = self._parts[-1].row.max_id if self._parts else 0
         newer = rows.vector_blocks(self._connection, dim, "id > ?", (after,))
         if within is not None:
             newer = _only(newer, within)

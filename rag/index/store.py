@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -189,11 +189,17 @@ class Index:
         return _vector_search(row) if row else None
 
     @contextmanager
-    def reading(self) -> Iterator[Reading]:
-        """One state of the index for as many looks as a search takes."""
+    def reading(self, begun: Callable[[Reading], None] | None = None) -> Iterator[Reading]:
+        """One state of the index for as many looks as a search takes.
+
+        `begun` is called with it before caches are opened, which may take its time, and again
+        with a newer state where that is taken.
+        """
         for attempt in range(1, _LOOKS + 1):
             with self._reading() as connection:
                 reading = Reading(self.directory, connection, self._caches)
+                if begun is not None:
+                    begun(reading)
                 # To build what a busy writer has cleared away since would take far longer than to
                 # begin anew, with the next state. What is damaged has to be built.
                 if attempt == _LOOKS or reading.is_timely():

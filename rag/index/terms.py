@@ -253,9 +253,15 @@ def _query(asked: LexicalQuery, related: Mapping[str, float]) -> Any | None:
 
 
 def _term(field: str, term: str | int) -> Any:
+    return _term_query()(_schema(), field, term, "freq")
+
+
+@cache
+def _term_query() -> Any:
+    # Looked up once: a search has hundreds of terms.
     from tantivy import Query
 
-    return Query.term_query(_schema(), field, term, "freq")
+    return Query.term_query
 
 
 def _either(word: Sequence[str]) -> Any:

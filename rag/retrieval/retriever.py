@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
-from typing import Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 from rag.config import RetrievalConfig
-from rag.filters import parse_filter
 from rag.index import Index, Reading, check_embedder
 from rag.lexical import parse_question
 from rag.retrieval.search import Search
 from rag.types import Embedder, Explanation, Generator, Hit, Reranker
 
+if TYPE_CHECKING:
+    from rag.filters import Filter
+
 
 class PassageRetriever:
     """Finds passages as the settings say: see `RetrievalConfig`.
 
-    `reranker` and `generator` are called when the settings need one.
+    `reranker` and `generator` are called when the settings need one. An embedder that has a method
+    `load` is loaded in a thread while the index is opened for the first question.
     """
 
     def __init__(
@@ -33,6 +38,7 @@ class PassageRetriever:
         self._config = config
         self._reranker = reranker
         self._generator = generator
+        self._begun = threading.Event()
 
     def search(self, question: str, k: int, where: str | Mapping[str, Any] = "") -> list[Hit]:
         """The `k` best of the passages that pass the filter `where`, best first.
@@ -42,14 +48,16 @@ class PassageRetriever:
                 understood.
             StoreError: if there is no index, it was built with another embedder, or is damaged.
         """
-        with self._index.reading() as reading:
-            _, hits = self._searched(reading, question, k, where)
+        wanted = _filter(where)
+        with self._index.reading(self._begin) as reading:
+            _, hits = self._searched(reading, question, k, wanted)
             return hits
 
     def explain(self, question: str, k: int, where: str | Mapping[str, Any] = "") -> Explanation:
         """What `search` finds, with what was looked for and the time of each stage."""
-        with self._index.reading() as reading:
-            search, hits = self._searched(reading, question, k, where)
+        wanted = _filter(where)
+        with self._index.reading(self._begin) as reading:
+            search, hits = self._searched(reading, question, k, wanted)
             return Explanation(
                 question=question,
                 hits=tuple(search.matched(hits)),
@@ -60,11 +68,27 @@ class PassageRetriever:
                 timings=search.timings,
             )
 
-    def _searched(
-        self, reading: Reading, question: str, k: int, where: str | Mapping[str, Any]
-    ) -> tuple[Search, list[Hit]]:
-        wanted = parse_filter(where)
+    def _begin(self, reading: Reading) -> None:
+        """Check that the question can be compared, and load what embeds it beside the caches."""
         check_embedder(reading.manifest, self._embedder, self._index.directory)
+        load = getattr(self._embedder, "load", None)
+        if load is None or self._config.mode == "lexical" or self._begun.is_set():
+            return
+        self._begun.set()
+
+        def loaded() -> None:
+            # What is wrong is told to whoever embeds: the question, a moment later.
+            with suppress(Exception):
+                load()
+
+        threading.Thread(target=loaded, name="rag-embedder").start()
+
+    def _searched(
+        self, reading: Reading, question: str, k: int, wanted: Filter | None
+    ) -> tuple[Search, list[Hit]]:
+        if self._config.mode != "lexical":
+            # While the embedder is being loaded, if this is the first question.
+            reading.open_vectors()
         search = Search(reading, self._embedder, self._config)
         search.ask(parse_question(question, reading.languages), k, wanted)
         if "hyde" in self._config.expansion:
@@ -80,3 +104,12 @@ class PassageRetriever:
             with search.timed("rerank"):
                 hits = reranker.rerank(search.asked.text, hits, len(hits))
         return search, search.shown(hits, k)
+
+
+def _filter(where: str | Mapping[str, Any]) -> Filter | None:
+    if not where:
+        return None
+    # Most searches have none, and are spared what reading one takes to be imported.
+    from rag.filters import parse_filter
+
+    return parse_filter(where)

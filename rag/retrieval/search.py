@@ -14,7 +14,6 @@ from rag.context import merge, widen
 from rag.diversity import collapse, diversify
 from rag.errors import QuestionError
 from rag.expansion import hyde, multi_query, rm3, rocchio
-from rag.filters import Filter
 from rag.fusion import convex, rrf
 from rag.index import Passage, Reading
 from rag.lexical import LexicalQuery, content_terms, matching_words, parse_question
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from rag.filters import Filter
     from rag.types import Vectors
 
     Ids = NDArray[np.int64]

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import apsw
-from filelock import FileLock, Timeout
 
 from rag.errors import LockedError, StoreError
 from rag.index import files, rows
@@ -101,6 +100,8 @@ def _forget(directory: Path) -> None:
 
 @contextmanager
 def _alone(directory: Path) -> Iterator[None]:
+    from filelock import FileLock, Timeout
+
     lock = FileLock(directory / _LOCK)
     try:
         lock.acquire(timeout=0)
