@@ -22,6 +22,7 @@ import tempfile
 import time
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
@@ -29,7 +30,7 @@ from typing import Any
 import numpy as np
 
 from rag import RAG, RagError
-from rag.index import FileRecord, Index, Manifest, Writer
+from rag.index import FileRecord, Index, Manifest, Writer, database
 from rag.types import Chunk, Document
 
 DIM = 384
@@ -39,6 +40,7 @@ WORDS_OF_A_QUESTION = 8
 VOCABULARY = 5_000
 COMMITS_TO_A_REFRESH = 10
 SEARCHES_TO_A_PAIR = 5
+SECONDS_BETWEEN_LOOKS = 0.02
 PAIR = ("heron", "osprey")
 
 
@@ -93,8 +95,8 @@ def measure(arguments: argparse.Namespace, place: Path) -> None:
     """Both rounds, as a table."""
     if not Index(place).exists():
         build(place, arguments.passages)
-    print("| | searches/s | median ms | 95% ms | commits/s | errors | torn |")
-    print("| --- " * 7 + "|")
+    print("| | searches/s | median ms | 95% ms | commits/s | log MB | errors | torn |")
+    print("| --- " * 8 + "|")
     alone = row("readers alone", *round_of(arguments, place))
     calm = row("beside a writer that commits each second", *round_of(arguments, place, pause=1.0))
     busy = row("beside a writer without a pause", *round_of(arguments, place, pause=0.0))
@@ -128,16 +130,26 @@ def round_of(
             assert reader.stdin is not None
             reader.stdin.write("go\n")
             reader.stdin.flush()
+        done = {"commits": 0, "seconds": 1.0, "log": longest_log(place, arguments.seconds)}
         seen = [json.loads(_line(reader)) for reader in readers]
-        done = {"commits": 0, "seconds": 1.0}
         if writer is not None:
             writer.send_signal(signal.SIGTERM)
-            done = json.loads(_line(writer))
+            done |= json.loads(_line(writer))
     finally:
         for process in (*readers, *([writer] if writer else [])):
             process.kill()
             process.wait()
     return arguments.seconds, seen, done
+
+
+def longest_log(place: Path, seconds: float) -> int:
+    """The most bytes that the database's log had, looked at for so long."""
+    log, longest, end = place / f"{database.NAME}-wal", 0, time.monotonic() + seconds
+    while time.monotonic() < end:
+        with suppress(FileNotFoundError):
+            longest = max(longest, log.stat().st_size)
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+    return longest
 
 
 def row(name: str, seconds: float, seen: list[dict[str, Any]], done: dict[str, Any]) -> float:
@@ -150,7 +162,7 @@ def row(name: str, seconds: float, seen: list[dict[str, Any]], done: dict[str, A
     late = quantiles(times, n=20)[-1]
     print(
         f"| {name} | {rate:.1f} | {median(times) * 1000:.1f} | {late * 1000:.1f} | {commits} | "
-        f"{len(errors)} | {len(torn)} |",
+        f"{done['log'] / 1e6:.0f} | {len(errors)} | {len(torn)} |",
         flush=True,
     )
     for what in (errors + torn)[:5]:

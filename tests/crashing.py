@@ -355,11 +355,13 @@ class Crashes:
         fate: str = "kill",
         following: Any = None,
         states: Sequence[Any] = (),
+        *,
+        long_log: int = database.LONG_LOG,
     ) -> Outcome:
         """Carry out an operation that meets its fate at a point.
 
         If it fails, the same object is looked at: it must hold one of `states`, and take the
-        operation that follows.
+        operation that follows. A log of `long_log` bytes is emptied after a commit.
         """
         job = {
             "directory": str(directory),
@@ -368,6 +370,7 @@ class Crashes:
             "fate": fate,
             "following": following and asdict(following),
             "states": states,
+            "long_log": long_log,
         }
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.write(json.dumps(job) + "\n")
@@ -414,6 +417,7 @@ def serve() -> None:
 def run(vfs: CrashingVFS, job: dict[str, Any]) -> dict[str, Any]:
     """In the child."""
     index = Index(Path(job["directory"]))
+    database.LONG_LOG = job["long_log"]
     vfs.crash = crash = Crash(job["at"], job["fate"])
     refused, problems = "", []
     files.fault = crash.step
@@ -473,6 +477,7 @@ class Scene:
     operation: Any
     before: Any
     prepare: Callable[[Path, Crashes], None]
+    long_log: int = database.LONG_LOG
 
     @property
     def after(self) -> Any:
@@ -547,6 +552,8 @@ SCENES = (
     Scene("remove", Operation("remove", {}, ["b"]), FIRST, _filled),
     Scene("several", Operation("several", {"d": (7, 6), "a": (8, 2)}, ["b", "c"]), FIRST, _filled),
     Scene("refresh", Operation("replace", {"big": (8, 290)}), MUCH, _much),
+    # Each commit empties the log.
+    Scene("empty the log", Operation("replace", {"big": (8, 290)}), MUCH, _much, long_log=1),
     Scene("compact", Operation("compact"), FIRST, _filled),
     Scene("optimize", Operation("optimize"), FIRST, _filled),
     Scene("rebuild", Operation("rebuild", {"d": (7, 6)}), FIRST, _filled),
@@ -592,7 +599,9 @@ def walk(
     start = folder / "start"
     start.mkdir(parents=True)
     scene.prepare(start, crashes)
-    counted = crashes.run(copied(start, folder / "counted"), scene.operation)
+    counted = crashes.run(
+        copied(start, folder / "counted"), scene.operation, long_log=scene.long_log
+    )
     problems = list(counted.problems)
     if counted.refused:
         problems.append(f"refused: {counted.refused}")
@@ -604,7 +613,9 @@ def walk(
     for fate in FATES:
         for at in chosen(counted.points, fate, most, all_steps):
             run_in = copied(start, folder / f"run-{fate}-{at}" / "index")
-            outcome = crashes.run(run_in, scene.operation, at, fate, FOLLOWING, states)
+            outcome = crashes.run(
+                run_in, scene.operation, at, fate, FOLLOWING, states, long_log=scene.long_log
+            )
             tried[fate] += 1
             found = list(outcome.problems)
             if outcome.refused:

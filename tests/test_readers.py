@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import signal
 import subprocess
@@ -9,8 +10,9 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ import pytest
 from test_index import DIM, MANIFEST, put, record, remove, rows, unit, write
 
 from rag import StoreError
-from rag.index import Index, Writer, database
+from rag.index import Index, Writer, database, files
 from rag.lexical import parse_question
 from rag.types import Chunk, Document
 
@@ -284,6 +286,173 @@ def test_a_reader_that_is_done_in_time_is_waited_for(tmp_path: Path) -> None:
         write(index, {"a": unit(np.random.default_rng(1), 300)})
         threading.Timer(0.5, process.kill).start()
         assert index.compact()
+
+
+OVERLAPPING = """
+import sys, time
+from contextlib import ExitStack
+from pathlib import Path
+from rag.index import Index
+index, first = Index(Path(sys.argv[1])), ExitStack()
+first.enter_context(index.reading())
+print("ready", flush=True)
+while not Path(sys.argv[2]).exists():
+    second = ExitStack()
+    second.enter_context(index.reading())
+    time.sleep(0.005)
+    first.close()
+    first = second
+"""
+
+
+@contextmanager
+def overlapping(index: Index, stop: Path) -> Iterator[None]:
+    """A process and a thread that begin each look before the one before has ended."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", OVERLAPPING, str(index.directory), str(stop)],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    own = Index(index.directory)
+
+    def in_a_thread() -> None:
+        first = ExitStack()
+        first.enter_context(own.reading())
+        while not stop.exists():
+            second = ExitStack()
+            second.enter_context(own.reading())
+            time.sleep(0.005)
+            first.close()
+            first = second
+        first.close()
+
+    thread = threading.Thread(target=in_a_thread)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        thread.start()
+        yield
+    finally:
+        stop.touch()
+        thread.join()
+        process.communicate()
+
+
+def test_the_log_is_bounded_beside_readers_that_never_pause(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    most, patience = 200_000, 60_000
+    monkeypatch.setattr(database, "LONG_LOG", most)
+    monkeypatch.setattr(database, "_PATIENCE_MS", patience)
+    monkeypatch.setattr(database, "_MOST_PATIENCE_MS", patience)
+    index, log = Index(tmp_path / "index"), tmp_path / "index" / f"{database.NAME}-wal"
+    write(index, {"a": unit(np.random.default_rng(0), 10)})
+    sizes = []
+    with overlapping(index, tmp_path / "stop"), index.write() as writer:
+        for version in range(20):
+            put(writer, record("b"), rows("b", unit(np.random.default_rng(version), 300)))
+            writer.commit()
+            sizes.append(log.stat().st_size)
+    # With no bound it would be as long as all that was written.
+    written = sum(max(0, after - before) for before, after in pairwise([0, *sizes]))
+    assert written > 4 * most
+    assert max(sizes) < most
+    assert index.counts() == {"files": 2, "documents": 2, "chunks": 310}
+
+
+LOOK = """
+import sys
+from pathlib import Path
+from rag.index import Index
+print(Index(Path(sys.argv[1])).counts()["chunks"])
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="there is no SIGSTOP")
+@pytest.mark.parametrize("state", ["before", "after"])
+def test_nobody_waits_while_a_writer_waits_to_empty_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    """Until a reader that stays, at the state before the commit or at that after it, has ended."""
+    index, log = Index(tmp_path), tmp_path / f"{database.NAME}-wal"
+    vectors = unit(np.random.default_rng(0), 300)
+    write(index, {"a": vectors})
+    monkeypatch.setattr(database, "LONG_LOG", 1)
+    monkeypatch.setattr(database, "_PATIENCE_MS", 60_000)
+    monkeypatch.setattr(database, "_MOST_PATIENCE_MS", 60_000)
+    waits, stays = threading.Event(), ExitStack()
+    left: list[int] = []
+
+    def step(when: str, name: str, _path: Path) -> None:
+        if name == "checkpoint" and when == "before":
+            if state == "after":
+                stays.enter_context(held(index))
+            waits.set()
+
+    def commit() -> None:
+        with index.write() as writer:
+            put(writer, record("b"), rows("b", vectors))
+            writer.commit()
+            left.append(log.stat().st_size)
+
+    monkeypatch.setattr(files, "fault", step)
+    if state == "before":
+        stays.enter_context(held(index))
+    thread = threading.Thread(target=commit)
+    with stays:
+        thread.start()
+        assert waits.wait(60)
+        for _ in range(20):
+            assert index.counts()["chunks"] == 600
+        command = [sys.executable, "-c", LOOK, str(tmp_path)]
+        assert subprocess.run(command, capture_output=True, check=True).stdout == b"600\n"
+        assert not left
+    thread.join()
+    assert left == [0]
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="there is no SIGSTOP")
+def test_a_reader_that_stays_is_waited_for_at_few_commits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "LONG_LOG", 100_000)
+    monkeypatch.setattr(database, "_PATIENCE_MS", 1)
+    tried = []
+    monkeypatch.setattr(files, "fault", lambda *step: tried.append(step[:2]))
+    index, log = Index(tmp_path), tmp_path / f"{database.NAME}-wal"
+    write(index, {"a": unit(np.random.default_rng(0), 300)})
+    with held(index) as process:
+        tried.clear()
+        with index.write() as writer:
+            for version in range(12):
+                put(writer, record("b"), rows("b", unit(np.random.default_rng(version), 300)))
+                writer.commit()
+                assert index.counts()["chunks"] == 600
+            # Each time that it has doubled.
+            times = int(log.stat().st_size // 100_000).bit_length()
+            assert tried.count(("before", "checkpoint")) == times > 3
+        process.kill()
+        process.wait()
+    write(index, {"c": unit(np.random.default_rng(1), 10)})
+    assert not log.exists() or not log.stat().st_size
+
+
+def test_a_commit_stands_where_the_log_cannot_be_emptied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "LONG_LOG", 1)
+    failed = []
+
+    def fail(_when: str, name: str, path: Path) -> None:
+        if name == "checkpoint":
+            failed.append(path)
+            raise OSError(errno.EIO, "the disk is broken", str(path))
+
+    monkeypatch.setattr(files, "fault", fail)
+    index = Index(tmp_path)
+    write(index, {"a": unit(np.random.default_rng(0), 3)})
+    assert failed
+    assert index.counts()["chunks"] == 3
 
 
 def test_an_index_that_goes_while_it_is_read_is_named(tmp_path: Path) -> None:

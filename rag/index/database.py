@@ -28,6 +28,10 @@ _BUSY_MS = 30_000
 _LOOKS = 10
 _SECONDS_BETWEEN_LOOKS = 0.01
 _PAGES_AT_ONCE = 1024
+# A log of so many bytes is emptied beside readers, for which so long is waited.
+LONG_LOG = 16 * 2**20
+_PATIENCE_MS = 250
+_MOST_PATIENCE_MS = 2_000
 # Why a log, or what is shared of it, cannot be made on a full disk.
 _NO_ROOM = {
     apsw.SQLITE_IOERR_SHMOPEN,
@@ -249,13 +253,41 @@ def add_checksums(directory: Path) -> None:
         connection.execute("VACUUM")
 
 
-def clear_log(connection: apsw.Connection) -> bool:
-    """Bring the log into the database and empty it; False if a reader needs it still."""
+def clear_log(connection: apsw.Connection, patience: int | None = None) -> bool:
+    """Bring the log into the database and empty it; False if a reader needs it still.
+
+    Readers are waited for up to `patience` milliseconds, or as long as for any lock.
+    """
+    if patience is not None:
+        connection.set_busy_timeout(patience)
     try:
         connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
     except apsw.BusyError:
         return False
+    finally:
+        connection.set_busy_timeout(_BUSY_MS)
     return True
+
+
+def log_bytes(directory: Path) -> int:
+    """How long the log is; 0 where there is none."""
+    with suppress(OSError):
+        return (directory / f"{NAME}-wal").stat().st_size
+    return 0
+
+
+def log_patience(before: int, after: int) -> int:
+    """For how many milliseconds to wait to empty a log that a commit has made longer, 0 for not.
+
+    SQLite writes on at the end of its log while any reader looks at it, and readers that overlap
+    without a gap would let it grow for ever. To empty it, each reader of an older state has to
+    end, and then each that began before all of the log was in the database; nobody who begins is
+    kept waiting. Where that takes too long it is tried anew when the log has doubled, with twice
+    the time: so a reader that stays delays a writer a few times, not at every commit.
+    """
+    if (after // LONG_LOG).bit_length() <= (before // LONG_LOG).bit_length():
+        return 0
+    return min(_PATIENCE_MS * (after // LONG_LOG), _MOST_PATIENCE_MS)
 
 
 def copy(source: apsw.Connection, directory: Path, told: Callable[[int, int], None]) -> None:

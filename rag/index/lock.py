@@ -5,20 +5,20 @@ from __future__ import annotations
 import json
 import logging
 import os
-import socket
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
-
-from filelock import FileLock, SoftFileLock, Timeout
+from typing import TYPE_CHECKING, Any
 
 from rag.errors import LockedError, StoreError
 from rag.index import files
 from rag.index.mounts import warn_of_network_disk
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 NAME = "writer.lock"
 # Who holds the lock. It is told to those who do not get it, and decides nothing.
@@ -57,6 +57,9 @@ def writing(directory: Path, *, wait: float = 0.0) -> Iterator[None]:
 
 
 def _acquired(directory: Path, wait: float) -> FileLock:
+    # Who only reads does without it.
+    from filelock import FileLock, SoftFileLock, Timeout
+
     # Whichever thread is the last to use a writer releases it.
     lock = FileLock(directory / NAME, thread_local=False)
     try:
@@ -93,6 +96,8 @@ def _no_locks(directory: Path) -> StoreError:
 
 
 def _write_record(path: Path) -> None:
+    import socket
+
     facts = {
         "process": os.getpid(),
         "host": socket.gethostname(),
@@ -139,9 +144,12 @@ def _read_record(path: Path) -> dict[str, Any] | None:
 
 def _is_alive(record: dict[str, Any]) -> bool:
     """Whether a record may be of a process that runs; one of this host is looked for."""
+    import socket
+
+    import psutil
+
     if record["host"] != socket.gethostname():
         return True
-    import psutil
 
     try:
         process = psutil.Process(record["process"])

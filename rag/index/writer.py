@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,6 +50,7 @@ class Writer:
         # The generation of terms that this writer wrote or looked through: one look is enough.
         self._trusted_terms: CacheRow | None = None
         self._terms_anew = False
+        self._log_bytes = 0
         # What came of each file while it is being put, out of memory: a file may hold millions.
         connection.execute(
             "CREATE TEMP TABLE seen (file_id INTEGER, document_id TEXT, "
@@ -334,6 +335,7 @@ class Writer:
             self._connection.execute("COMMIT")
         commits.note(self._directory, count)
         remove_others(self._directory, _TERM_FOLDERS, kept)
+        self._bound_log()
 
     def refresh_cache(self, *, anew: bool = False) -> None:
         """Write new FAISS caches where those there are have fallen behind, are damaged or missing.
@@ -533,7 +535,18 @@ class Writer:
 
     def _begin(self) -> None:
         if not self._connection.in_transaction:
+            self._log_bytes = database.log_bytes(self._directory)
             self._connection.execute("BEGIN IMMEDIATE")
+
+    def _bound_log(self) -> None:
+        """Empty the log if this commit has made it long, and readers let go of it in time."""
+        path = self._directory / database.NAME
+        # The commit stands, and what is in the log can be read, whatever comes of this.
+        with suppress(apsw.Error, OSError):
+            patience = database.log_patience(self._log_bytes, database.log_bytes(self._directory))
+            if patience:
+                with files.step("checkpoint", path):
+                    database.clear_log(self._connection, patience)
 
     def _insert_document(self, file_id: int, document: Document) -> None:
         self._connection.execute("DELETE FROM documents WHERE id = ?", (document.id,))
