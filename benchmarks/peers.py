@@ -1,0 +1,511 @@
+"""Indexing, cold start, warm search and quality beside LangChain, LlamaIndex, Haystack and txtai.
+
+    python benchmarks/peers.py DATASET [--rounds 3] [--only rag,txtai] [--json FILE]
+
+DATASET is a folder in BEIR's layout. Each peer runs in a virtual environment of its own, made here
+by pip from the versions in `benchmarks/peers/*.txt` and kept in the folder `--environments`. All
+embed with the same files of one model, and the same passages: the documents, one a file, are cut
+with `rag`'s defaults; `rag index` reads the files, the peers are given the passages.
+
+Each stage is a process of its own, timed from its start:
+
+- index: until the process has ended, and a durable index is on disk
+- cold: open it, load the model, answer one question; until the first hit is printed
+- warm: in one process, 200 questions one after the other, after five that are not timed
+- quality: nDCG@10 of the documents by their best passage
+
+Systems take turns, and so do rounds. Memory is the peak of what is resident, the process and its
+children added up, so that pages they share count more than once. Prints a table in Markdown, of
+medians with the smallest and the largest; the first row is what the others are set against.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import fmean, median
+from typing import Any
+
+import numpy as np
+import psutil
+
+from rag.config import EmbeddingConfig
+from rag.evaluation import load_dataset
+from rag.evaluation.metrics import score
+from rag.models import cache_dir, resolve
+
+SCRIPTS = Path(__file__).parent / "peers"
+COLD_RUNS_A_ROUND = 3
+WARM_QUESTIONS = 205
+SAMPLES_A_SECOND = 20
+# What a shell or a test run may have set, and would make another run of it.
+CLEARED = (
+    *("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "GOMP_SPINCOUNT"),
+    *("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"),
+)
+SET = {
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "HAYSTACK_TELEMETRY_ENABLED": "False",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """A row of the table. Those of one `store` share an index; `packages` are what is measured."""
+
+    key: str
+    title: str
+    script: str
+    store: str
+    mode: str = "dense"
+    requirements: str = ""
+    packages: tuple[str, ...] = ()
+
+
+SYSTEMS = (
+    System("rag", "rag, dense", "checkable_rag.py", "rag"),
+    System("rag-hybrid", "rag, hybrid (default)", "checkable_rag.py", "rag", "hybrid"),
+    System(
+        "langchain",
+        "LangChain, FAISS",
+        "langchain_faiss.py",
+        "langchain",
+        requirements="langchain.txt",
+        packages=("langchain-community", "langchain-huggingface"),
+    ),
+    System(
+        "llamaindex",
+        "LlamaIndex, FAISS",
+        "llamaindex_faiss.py",
+        "llamaindex",
+        requirements="llamaindex.txt",
+        packages=("llama-index-core", "llama-index-vector-stores-faiss"),
+    ),
+    System(
+        "haystack",
+        "Haystack, in memory",
+        "haystack_memory.py",
+        "haystack",
+        requirements="haystack.txt",
+        packages=("haystack-ai",),
+    ),
+    System(
+        "txtai",
+        "txtai, hybrid",
+        "txtai_hybrid.py",
+        "txtai",
+        "hybrid",
+        requirements="txtai.txt",
+        packages=("txtai",),
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """A process: seconds to its first line and to its end, peak of memory in MB, what it said."""
+
+    first_line: float
+    seconds: float
+    megabytes: float
+    output: str
+
+
+@dataclass(slots=True)
+class Measured:
+    """What came of a system. Seconds; a row of `warm` is a round. nDCG@10 by mode of search."""
+
+    index: list[float] = field(default_factory=list)
+    index_mb: list[float] = field(default_factory=list)
+    embed: list[float] = field(default_factory=list)
+    cold: list[float] = field(default_factory=list)
+    cold_end: list[float] = field(default_factory=list)
+    cold_mb: list[float] = field(default_factory=list)
+    warm: list[list[float]] = field(default_factory=list)
+    ndcg: dict[str, float] = field(default_factory=dict)
+
+
+def main() -> None:
+    """Make what is needed, measure, print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("dataset", type=Path, metavar="DATASET")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", default=",".join(system.key for system in SYSTEMS))
+    parser.add_argument("--documents", type=int, help="take the first so many only")
+    parser.add_argument("--questions", type=int, help="ask the first so many only, to try it out")
+    parser.add_argument("--embedder", default=EmbeddingConfig().model)
+    parser.add_argument(
+        "--environments", type=Path, default=cache_dir() / "peers", help="kept between runs"
+    )
+    parser.add_argument("--json", type=Path, help="where to write all that was measured")
+    given = parser.parse_args()
+    systems = [system for system in SYSTEMS if system.key in given.only.split(",")]
+    pythons = {system.key: python_of(system, given.environments.expanduser()) for system in systems}
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(Path(folder), given, pythons)
+        found: dict[str, Any] = {"started": datetime.now(UTC).isoformat(timespec="seconds")}
+        found |= {"commit": commit(), "hardware": hardware(), "load": os.getloadavg()[0]}
+        found |= {"corpus": bench.facts(), "versions": versions(systems, pythons)}
+        measured = {system.key: Measured() for system in systems}
+        for number in range(given.rounds):
+            for line in bench.measure(systems, measured, number):
+                print(line, file=sys.stderr, flush=True)
+            found["rounds"] = number + 1
+            found["systems"] = {key: asdict(each) for key, each in measured.items()}
+            if given.json:
+                given.json.write_text(json.dumps(found, indent=1) + "\n")
+    print(as_table(systems, measured, found))
+
+
+class Bench:
+    """Documents, passages and questions in a folder, and the stages over them."""
+
+    def __init__(self, folder: Path, given: argparse.Namespace, pythons: Mapping[str, str]) -> None:
+        self.folder = folder
+        self.embedder: str = given.embedder
+        self.pythons = pythons
+        self.model = resolve(given.embedder, kind="embedder").location
+        self.dataset = load_dataset(given.dataset)
+        self.documents = folder / "documents"
+        self.documents.mkdir()
+        self.passages = folder / "passages.jsonl"
+        self.count = self._write_documents(given.dataset / "corpus.jsonl", given.documents)
+        self.made_once = self._warm_up()
+        command = [sys.executable, str(SCRIPTS / "passages.py"), str(self.documents), self.embedder]
+        self.passages.write_text(ran(command, folder).output, encoding="utf-8")
+        tokens = [json.loads(line)["tokens"] for line in self.passages.open(encoding="utf-8")]
+        self.tokens: list[int] = tokens
+        judged = list(self.dataset.relevant)[: given.questions]
+        self.judged_questions = self._write_questions("judged.jsonl", judged)
+        timed = list(self.dataset.questions)[: given.questions or WARM_QUESTIONS]
+        self.timed_questions = self._write_questions("timed.jsonl", timed)
+
+    def facts(self) -> dict[str, Any]:
+        """What is indexed and asked, and the seconds for what is made once."""
+        return {
+            "dataset": self.dataset.path.name,
+            "documents": self.count,
+            "passages": len(self.tokens),
+            "tokens": sum(self.tokens),
+            "tokens_of_passages": self.tokens,
+            "questions": len(self.dataset.relevant),
+            "embedder": self.embedder,
+            "made_once": self.made_once,
+        }
+
+    def measure(
+        self, systems: Sequence[System], measured: Mapping[str, Measured], number: int
+    ) -> Iterator[str]:
+        """A round of all stages, adding to `measured`; yields a line for each process."""
+        for system in of_each_store(systems):
+            shutil.rmtree(self._store(system), ignore_errors=True)
+            done = self._index(system, measured[system.key])
+            yield f"round {number + 1}, index, {system.key}: {done.seconds:.1f} s"
+        for turn in range(COLD_RUNS_A_ROUND):
+            texts = list(self.dataset.questions.values())
+            question = texts[(number * COLD_RUNS_A_ROUND + turn) % len(texts)]
+            for system in systems:
+                done = ran(self._cold(system, question), self.folder)
+                each = measured[system.key]
+                each.cold.append(done.first_line)
+                each.cold_end.append(done.seconds)
+                each.cold_mb.append(done.megabytes)
+                yield f"round {number + 1}, cold, {system.key}: {done.first_line:.2f} s"
+        for system in systems:
+            seconds = self._answer(system, "warm", system.mode, self.timed_questions)
+            measured[system.key].warm.append(seconds)
+            yield f"round {number + 1}, warm, {system.key}: {median(seconds) * 1000:.1f} ms"
+        for system in systems if number == 0 else ():
+            # The same every round.
+            for mode in dict.fromkeys(("dense", system.mode)):
+                ranked = self._answer(system, "rank", mode, self.judged_questions)
+                measured[system.key].ndcg[mode] = self._ndcg(ranked)
+
+    def _index(self, system: System, measured: Measured) -> Ran:
+        store = str(self._store(system))
+        if system.requirements:
+            command = self._script(system, "index", "--passages", str(self.passages))
+            done = ran(command, self.folder)
+        else:
+            done = self._rag_index(self.documents, store)
+            report = json.loads(done.output.splitlines()[-1])
+            if report["chunks"] != len(self.tokens):
+                raise SystemExit(f"{report['chunks']} passages, not {len(self.tokens)}")
+            measured.embed.append(report["timings"]["embed"] / 1000)
+        measured.index.append(done.seconds)
+        measured.index_mb.append(done.megabytes)
+        return done
+
+    def _cold(self, system: System, question: str) -> list[str]:
+        if system.requirements:
+            mode = ("--mode", system.mode)
+            return self._script(system, "cold", *mode, "--question", question)
+        command = [sys.executable, "-m", "rag", "search", "--index", str(self._store(system))]
+        command += ["-k", "10", "--embedder", self.embedder]
+        command += ["--mode", system.mode] if system.mode != "hybrid" else []
+        return [*command, "--", question]
+
+    def _answer(self, system: System, stage: str, mode: str, questions: Path) -> Any:
+        command = self._script(system, stage, "--mode", mode, "--questions", str(questions))
+        return json.loads(ran(command, self.folder).output.splitlines()[-1])
+
+    def _script(self, system: System, stage: str, *options: str) -> list[str]:
+        command = [self.pythons[system.key], str(SCRIPTS / system.script), stage]
+        command += ["--store", str(self._store(system))]
+        return [*command, "--model", self.model if system.requirements else self.embedder, *options]
+
+    def _store(self, system: System) -> Path:
+        return self.folder / f"store-{system.store}"
+
+    def _ndcg(self, ranked: Mapping[str, Sequence[str]]) -> float:
+        run = {
+            question: list(dict.fromkeys(name.rpartition("#")[0] for name in passages))
+            for question, passages in ranked.items()
+        }
+        relevant = {question: self.dataset.relevant[question] for question in run}
+        return fmean(each["nDCG@10"] for each in score(relevant, run).values())
+
+    def _write_documents(self, corpus: Path, most: int | None) -> int:
+        lines = corpus.read_text(encoding="utf-8").splitlines()[:most]
+        for line in lines:
+            record = json.loads(line)
+            text = f"{record['title']}\n\n{record['text']}\n"
+            (self.documents / f"{record['_id']}.txt").write_text(text, encoding="utf-8")
+        return len(lines)
+
+    def _write_questions(self, name: str, chosen: Sequence[str]) -> Path:
+        file = self.folder / name
+        lines = [json.dumps({"_id": e, "text": self.dataset.questions[e]}) + "\n" for e in chosen]
+        file.write_text("".join(lines), encoding="utf-8")
+        return file
+
+    def _warm_up(self) -> float:
+        """Seconds of a first `rag index` of one document, which makes what is made once."""
+        one = self.folder / "one"
+        one.mkdir()
+        shutil.copy(next(self.documents.iterdir()), one)
+        return self._rag_index(one, str(self.folder / "store-one")).seconds
+
+    def _rag_index(self, source: Path, store: str) -> Ran:
+        command = [sys.executable, "-m", "rag", "index", str(source), "--json"]
+        command += ["--embedder", self.embedder, "--index", store]
+        # Files without text are named, and make exit code 1.
+        return ran(command, self.folder, may_fail=(0, 1))
+
+
+def ran(command: Sequence[str], folder: Path, may_fail: Sequence[int] = (0,)) -> Ran:
+    """Run a command in a folder, to its end.
+
+    Raises:
+        SystemExit: if it fails, with the last of what it said.
+    """
+    with tempfile.TemporaryFile("w+") as errors:
+        started = time.perf_counter()
+        with subprocess.Popen(
+            command,
+            cwd=folder,
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        ) as process:
+            peak = Peak(process.pid)
+            assert process.stdout is not None
+            first = process.stdout.readline()
+            first_line = time.perf_counter() - started
+            output = first + process.stdout.read()
+            code = process.wait()
+            seconds = time.perf_counter() - started
+            peak.stop()
+        if code not in may_fail:
+            errors.seek(0)
+            raise SystemExit(f"{' '.join(command[:4])}: exit code {code}: {errors.read()[-2000:]}")
+    return Ran(first_line, seconds, peak.megabytes, output)
+
+
+def environment() -> dict[str, str]:
+    """This process's environment without what would change how the systems run."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in CLEARED and (name == "RAG_CACHE" or not name.startswith("RAG_"))
+    }
+    return kept | SET
+
+
+class Peak:
+    """Samples the resident memory of a process and its children until it is stopped."""
+
+    def __init__(self, process: int) -> None:
+        self._process = process
+        self._bytes = 0
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+        self._thread.start()
+
+    @property
+    def megabytes(self) -> float:
+        """The most that was seen."""
+        return self._bytes / 1e6
+
+    def stop(self) -> None:
+        """No more samples."""
+        self._stopped.set()
+        self._thread.join()
+
+    def _sample(self) -> None:
+        while not self._stopped.wait(1 / SAMPLES_A_SECOND):
+            members = family(self._process)
+            together = sum(resident(member, "VmRSS") for member in members)
+            # The kernel's own peak misses nothing between two samples.
+            self._bytes = max(self._bytes, together, resident(self._process, "VmHWM"))
+
+
+def family(process: int) -> list[int]:
+    """A process and all that it started, by Linux's /proc."""
+    members = [process]
+    for member in members:
+        for task in Path(f"/proc/{member}/task").glob("*/children"):
+            try:
+                members += [int(child) for child in task.read_text().split()]
+            except OSError:
+                continue
+    return members
+
+
+def resident(process: int, line: str) -> int:
+    """Bytes, by a line of /proc/PID/status; 0 once the process has ended."""
+    try:
+        lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(each.split()[1]) << 10 for each in lines if each.startswith(f"{line}:")), 0)
+
+
+def python_of(system: System, environments: Path) -> str:
+    """The interpreter of a system's virtual environment, which is made if need be."""
+    if not system.requirements:
+        return sys.executable
+    requirements = SCRIPTS / system.requirements
+    folder = environments / system.key
+    python = folder / "bin" / "python"
+    # Written last: an environment without it was not made to the end, or for other versions.
+    stamp = folder / "made-from"
+    digest = hashlib.sha256(requirements.read_bytes()).hexdigest()
+    if stamp.is_file() and stamp.read_text() == digest:
+        return str(python)
+    print(f"making {folder}", file=sys.stderr)
+    shutil.rmtree(folder, ignore_errors=True)
+    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    install = [str(python), "-m", "pip", "install", "-qq", "-r", str(requirements)]
+    subprocess.run(install, check=True)
+    stamp.write_text(digest)
+    return str(python)
+
+
+def versions(systems: Sequence[System], pythons: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """All packages of each environment."""
+    found = {}
+    for system in of_each_store(systems):
+        command = [pythons[system.key], "-m", "pip", "list", "--format", "json"]
+        listed = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
+        found[system.key] = {each["name"]: each["version"] for each in json.loads(listed)}
+    return found
+
+
+def of_each_store(systems: Sequence[System]) -> list[System]:
+    """The first system of each store."""
+    return list({system.store: system for system in reversed(systems)}.values())[::-1]
+
+
+def commit() -> str:
+    """The commit of this checkout, and whether anything was changed since."""
+    here = Path(__file__).parent
+
+    def said(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", *arguments],  # noqa: S607
+            cwd=here,
+            check=True,
+            stdout=subprocess.PIPE,
+            text=True,
+        ).stdout.strip()
+
+    changed = " and changes" if said("status", "--porcelain", "--", "../rag") else ""
+    return said("rev-parse", "--short", "HEAD") + changed
+
+
+def hardware() -> str:
+    """Processor, cores, memory and system, in a line."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    memory = psutil.virtual_memory().total / 2**30
+    return (
+        f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores, {memory:.0f} GiB, "
+        f"Linux {platform.release()}, Python {platform.python_version()}"
+    )
+
+
+def as_table(
+    systems: Sequence[System], measured: Mapping[str, Measured], found: Mapping[str, Any]
+) -> str:
+    """What was measured, in Markdown."""
+    corpus = found["corpus"]
+    lines = [
+        f"{corpus['dataset']}: {corpus['documents']:,} documents, {corpus['passages']:,} passages, "
+        f"{corpus['tokens']:,} tokens; {corpus['embedder']}. Commit {found['commit']}, "
+        f"{found['hardware']}, load {found['load']:.1f} before. {found['rounds']} rounds. "
+        f"First `rag index` of all, of one document: {corpus['made_once']:.1f} s.",
+        "",
+        "| system | index, s | × | memory, MB | cold, s | × | memory, MB "
+        "| warm, ms | 95th percentile | nDCG@10, dense | hybrid |",
+        "| --- " * 11 + "|",
+    ]
+    indexed = {system.store: measured[system.key] for system in of_each_store(systems)}
+    first = systems[0]
+    for system in systems:
+        each, store = measured[system.key], indexed[system.store]
+        milliseconds = [np.percentile(np.array(row) * 1000, (50, 95)) for row in each.warm]
+        named = ", ".join(
+            f"{name} {found['versions'][system.key][name]}" for name in system.packages
+        )
+        cells = [
+            f"{system.title} ({named})" if named else system.title,
+            spread(store.index, ".1f"),
+            f"{median(store.index) / median(indexed[first.store].index):.1f}",
+            spread(store.index_mb, ",.0f"),
+            spread(each.cold, ".2f"),
+            f"{median(each.cold) / median(measured[first.key].cold):.1f}",
+            spread(each.cold_mb, ",.0f"),
+            spread([row[0] for row in milliseconds], ".1f"),
+            spread([row[1] for row in milliseconds], ".1f"),
+            *(f"{each.ndcg[m]:.3f}" if m in each.ndcg else "" for m in ("dense", "hybrid")),
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def spread(values: Sequence[float], form: str) -> str:
+    """The median, then the smallest and the largest."""
+    return f"{median(values):{form}} ({min(values):{form}} to {max(values):{form}})"
+
+
+if __name__ == "__main__":
+    main()
