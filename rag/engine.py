@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from rag.config import Config, load_config
 from rag.errors import ConfigError, QuestionError, StoreError
@@ -42,6 +41,37 @@ if TYPE_CHECKING:
 
 # How many passages are searched for what speaks for and against a claim.
 _EVIDENCE = 10
+
+Made = TypeVar("Made")
+
+
+class made_once(Generic[Made]):
+    """A property that is made at first use, by one thread, and kept.
+
+    Unlike those of `functools.cached_property`, whose locks before Python 3.12 are of the class,
+    what is made of one another here is made under one lock of the object.
+    """
+
+    def __init__(self, make: Callable[[Any], Made]) -> None:
+        self._make = make
+        self._name = make.__name__
+        self.__doc__ = make.__doc__
+
+    @overload
+    def __get__(self, rag: None, kind: type[RAG]) -> made_once[Made]: ...
+
+    @overload
+    def __get__(self, rag: RAG, kind: type[RAG]) -> Made: ...
+
+    def __get__(self, rag: RAG | None, kind: type[RAG]) -> Made | made_once[Made]:
+        if rag is None:
+            return self
+        # What lies in the object's own dictionary is found there before this is asked again.
+        with rag._lock:
+            if self._name not in vars(rag):
+                vars(rag)[self._name] = self._make(rag)
+            made: Made = vars(rag)[self._name]
+            return made
 
 
 class RAG:
@@ -448,27 +478,25 @@ class RAG:
         """Whether there is an index at `path`."""
         return self._index.exists()
 
-    @cached_property
+    @made_once
     def embedder(self) -> Embedder:
         """The embedder in use."""
-        with self._lock:
-            if self._given_embedder is not None:
-                return self._given_embedder
-            from rag.embedding import load_embedder
+        if self._given_embedder is not None:
+            return self._given_embedder
+        from rag.embedding import load_embedder
 
-            return load_embedder(self.config.embedding, self._progress)
+        return load_embedder(self.config.embedding, self._progress)
 
-    @cached_property
+    @made_once
     def generator(self) -> Generator:
         """The generator in use."""
-        with self._lock:
-            if self._given_generator is not None:
-                return self._given_generator
-            from rag.generation import load_generator
+        if self._given_generator is not None:
+            return self._given_generator
+        from rag.generation import load_generator
 
-            return load_generator(self.config.generation, progress=self._progress)
+        return load_generator(self.config.generation, progress=self._progress)
 
-    @cached_property
+    @made_once
     def writes(self) -> bool:
         """Whether answers are written by the generator, rather than quoted.
 
@@ -483,35 +511,33 @@ class RAG:
             return model != "extractive" and (model not in CATALOGUE or CATALOGUE[model].answers)
         return way == "generate" and model != "extractive"
 
-    @cached_property
+    @made_once
     def entailment(self) -> EntailmentModel | None:
         """The model for natural language inference in use, if there is one."""
-        with self._lock:
-            if not self.config.answering.entailment:
-                return None
-            from rag.entailment import load_entailment
+        if not self.config.answering.entailment:
+            return None
+        from rag.entailment import load_entailment
 
-            return load_entailment(
-                self.config.answering.entailment,
-                device=self.config.generation.device,
-                progress=self._progress,
-            )
+        return load_entailment(
+            self.config.answering.entailment,
+            device=self.config.generation.device,
+            progress=self._progress,
+        )
 
-    @cached_property
+    @made_once
     def reader(self) -> ExtractiveReader | None:
         """The model for question answering in use, if there is one."""
-        with self._lock:
-            if not self.config.answering.reader:
-                return None
-            from rag.generation.reader import load_reader
+        if not self.config.answering.reader:
+            return None
+        from rag.generation.reader import load_reader
 
-            return load_reader(
-                self.config.answering,
-                device=self.config.generation.device,
-                progress=self._progress,
-            )
+        return load_reader(
+            self.config.answering,
+            device=self.config.generation.device,
+            progress=self._progress,
+        )
 
-    @cached_property
+    @made_once
     def templates(self) -> Templates:
         """The templates of prompts in use."""
         from rag.prompt import load_templates
@@ -526,22 +552,21 @@ class RAG:
 
         return nearest_examples(question, self._examples, self.embedder, self.config.prompt.shots)
 
-    @cached_property
+    @made_once
     def _examples(self) -> tuple[Example, ...]:
         from rag.prompt import load_examples
 
         return load_examples(self.config.prompt.examples)
 
-    @cached_property
+    @made_once
     def reranker(self) -> Reranker | None:
         """The reranker in use, if there is one."""
-        with self._lock:
-            if self._given_reranker is not None or self.config.retrieval.rerank == "none":
-                return self._given_reranker
-            from rag.rerank import load_reranker
+        if self._given_reranker is not None or self.config.retrieval.rerank == "none":
+            return self._given_reranker
+        from rag.rerank import load_reranker
 
-            embedder = self._reading_embedder()
-            return load_reranker(self.config, embedder, lambda: self.generator, self._progress)
+        embedder = self._reading_embedder()
+        return load_reranker(self.config, embedder, lambda: self.generator, self._progress)
 
     def _reading_embedder(self) -> Embedder:
         """The embedder that reranking reads with."""
@@ -553,21 +578,20 @@ class RAG:
         named = replace(self.config.embedding, model=kept.rerank_model)
         return load_embedder(named, self._progress)
 
-    @cached_property
+    @made_once
     def retriever(self) -> Retriever:
         """The retriever in use."""
-        with self._lock:
-            if self._given_retriever is not None:
-                return self._given_retriever
-            from rag.retrieval import PassageRetriever
+        if self._given_retriever is not None:
+            return self._given_retriever
+        from rag.retrieval import PassageRetriever
 
-            return PassageRetriever(
-                self._index,
-                self.embedder,
-                self.config.retrieval,
-                reranker=lambda: self.reranker,
-                generator=lambda: self.generator,
-            )
+        return PassageRetriever(
+            self._index,
+            self.embedder,
+            self.config.retrieval,
+            reranker=lambda: self.reranker,
+            generator=lambda: self.generator,
+        )
 
 
 def _listed(paths: str | Path | Sequence[str | Path]) -> list[str | Path]:

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import re
 import threading
+import time
+from pathlib import Path
 
 import pytest
 from conftest import ROOT, XQUAD, read_queries
 
-from rag import RAG, Answer, GenerationError, QuestionError
+from rag import RAG, Answer, Config, GenerationError, QuestionError
 from rag.evaluation.answer_metrics import token_f1
 from rag.generation import from_callable
 from rag.types import NO_ANSWER, Embedder
@@ -139,3 +141,31 @@ def test_info_says_what_is_held(sample: RAG) -> None:
     assert info["chunks"] > 60
     assert (info["embedder"], info["dim"]) == ("all-minilm-l6-v2", 384)
     assert info["bytes"] > 100_000
+
+
+def test_threads_that_begin_at_different_ends_do_not_wait_for_one_another(tmp_path: Path) -> None:
+    """The retriever needs the embedder: whoever begins with either must not hold the other up."""
+
+    class Slow(RAG):
+        @property
+        def config(self) -> Config:  # type: ignore[override]
+            # Read while a property is made: the other thread comes in between.
+            time.sleep(0.01)
+            return self._slow_config
+
+        @config.setter
+        def config(self, value: Config) -> None:
+            self._slow_config = value
+
+    for _ in range(5):
+        rag = Slow(tmp_path / "index")
+        threads = [
+            threading.Thread(target=lambda name=name, rag=rag: getattr(rag, name), daemon=True)
+            for name in ("retriever", "embedder", "retriever", "embedder")
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+            assert not thread.is_alive()
+        assert rag.retriever is rag.retriever

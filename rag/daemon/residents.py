@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Collection
 from contextvars import ContextVar
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rag.config import Config
 from rag.daemon.naming import MODELS
-from rag.engine import RAG
+from rag.engine import RAG, made_once
 
 if TYPE_CHECKING:
     from rag.types import Embedder, Generator, Progress, ProgressCallback
@@ -42,19 +40,17 @@ class Resident(RAG):
             if other.config.index == config.index:
                 self._index = other._index
 
-    @cached_property
+    @made_once
     def embedder(self) -> Embedder:
         """The embedder in use."""
-        with self._lock:
-            sharing = self._sharing("embedder")
-            return sharing.embedder if sharing else super().embedder
+        sharing = self._sharing("embedder")
+        return sharing.embedder if sharing else super().embedder
 
-    @cached_property
+    @made_once
     def generator(self) -> Generator:
         """The generator in use."""
-        with self._lock:
-            sharing = self._sharing("generator")
-            return sharing.generator if sharing else super().generator
+        sharing = self._sharing("generator")
+        return sharing.generator if sharing else super().generator
 
     def _sharing(self, model: str) -> Resident | None:
         """Another that has loaded the same model."""
@@ -81,13 +77,10 @@ class Residents:
         with self.lock:
             return list(self._kept.values())
 
-    def rag(self, config: Config, needed: Collection[str]) -> Resident:
-        """The RAG with these settings, and its `needed` properties loaded.
+    def rag(self, config: Config) -> Resident:
+        """The RAG with these settings.
 
         One whose templates, examples or local models were changed since is made anew.
-
-        Raises:
-            RagError: if a model cannot be had.
         """
         stamps = _stamps(config)
         key = (config, repr(stamps))
@@ -103,10 +96,6 @@ class Residents:
                     vars(found).pop(name, None)
             while len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
-            # `cached_property` has a lock of its own before 3.12: what was loaded under this one
-            # first cannot be waited for crosswise.
-            for name in needed:
-                getattr(found, name)
             return found
 
 

@@ -18,7 +18,6 @@ from filelock import FileLock, Timeout
 
 import rag
 from rag.answering import AnswerStream, Means
-from rag.config import Config
 from rag.daemon.identity import differing, identity
 from rag.daemon.messages import (
     LONGEST_REQUEST,
@@ -196,9 +195,9 @@ def _answer(connection: socket.socket, request: Request, residents: Residents) -
         connection.sendall(encode(Told(progress)))
 
     listener.set(tell)
-    asked, config = request.asked, request.config
+    asked = request.asked
     try:
-        found = residents.rag(config, _needed(asked, config))
+        found = residents.rag(request.config)
         if isinstance(asked, Explain):
             result: Any = found.explain(asked.question, asked.k, asked.where)
         elif isinstance(asked, Check):
@@ -209,16 +208,6 @@ def _answer(connection: socket.socket, request: Request, residents: Residents) -
     except RagError as error:
         said = encode(failed(error))
     connection.sendall(said)
-
-
-def _needed(asked: Explain | Ask | Check, config: Config) -> tuple[str, ...]:
-    """What a RAG is to have loaded before it is asked from a thread of many."""
-    needed = ["embedder", "reranker", "retriever"]
-    if isinstance(asked, Check):
-        needed.append("generator" if asked.by_generator else "entailment")
-    if {"hyde", "multi-query"} & set(config.retrieval.expansion):
-        needed.append("generator")
-    return tuple(needed)
 
 
 def _written(
