@@ -13,6 +13,7 @@ from hypothesis import settings
 from rag import RAG
 from rag.config import EmbeddingConfig
 from rag.embedding import load_embedder
+from rag.machine import usable_cores
 from rag.models import resolve
 from rag.types import Embedder
 
@@ -34,6 +35,11 @@ settings.load_profile("patient")
 ROOT = Path(__file__).parent.parent
 CORPUS = ROOT / "data" / "corpus"
 XQUAD = ROOT.parent / "shared" / "data" / "xquad"
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: some tests wait for a process more than they compute."""
+    return min(4, usable_cores() + 1)
 
 
 @pytest.fixture(autouse=True)
