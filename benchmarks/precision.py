@@ -17,10 +17,10 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rag import RAG
 from rag.evaluation import Report, compare, evaluate, index_corpus, load_dataset
-from rag.types import Vectors
 
 CONFIGURATIONS = ("dense", "current")
 
@@ -45,7 +45,7 @@ def print_dataset(folder: Path, precisions: list[str], embedder: str) -> None:
     """A row for each precision and kind of search."""
     dataset = load_dataset(folder)
     first: dict[str, Report] = {}
-    reference: Vectors | None = None
+    reference: NDArray[np.float32] | None = None
     for precision in precisions:
         with tempfile.TemporaryDirectory() as place:
             settings = {"embedding.precision": precision, "embedding.model": embedder}
