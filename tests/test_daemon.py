@@ -557,18 +557,18 @@ def test_models_are_shared_by_settings_that_agree_on_them(home: Home, sample: RA
 
     residents = Residents()
     config = load_config(None, {}, {"index.path": str(sample.path)})
-    first = residents.rag(config, ["embedder", "retriever"])
+    first = residents.rag(config)
     strict = load_config(None, {}, {"index.path": str(sample.path), "answering.strict": True})
-    second = residents.rag(strict, ["embedder", "retriever"])
+    second = residents.rag(strict)
     assert second is not first
     assert second.embedder is first.embedder
-    assert residents.rag(config, []) is first
+    assert residents.rag(config) is first
     other = load_config(None, {}, {"index.path": str(sample.path), "embedding.device": "cpu"})
-    assert residents.rag(other, ["embedder"]).embedder is not first.embedder
+    assert residents.rag(other).embedder is not first.embedder
     for k in range(1, KEPT + 1):
-        residents.rag(load_config(None, {}, {"retrieval.top_k": k}), [])
+        residents.rag(load_config(None, {}, {"retrieval.top_k": k}))
     assert len(residents.kept()) == KEPT
-    assert residents.rag(config, []) is not first
+    assert residents.rag(config) is not first
 
 
 def test_a_relative_path_means_the_same_everywhere(

@@ -6,6 +6,7 @@ output. What it needs torch for is gone from memory when it ends.
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 import warnings
@@ -208,7 +209,10 @@ def main() -> None:
         made = make(order["location"], order["revision"], order["offline"], Path(order["target"]))
         reply: dict[str, Any] = asdict(made)
     # Models, and the libraries that read them, fail in any way: the model is used without a graph.
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
+        if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOSPC:
+            # Of the machine, and not of the model: not to be remembered.
+            raise
         reply = {"unfit": f"{type(error).__name__}: {first_line(error)}"}
     json.dump(reply, answer)
 
