@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from rag.config import EmbeddingConfig
 from rag.embedding.static import TENSOR, StaticEmbedder, is_static
+from rag.embedding.tokenization import special_around, whole_tokenizer
 from rag.errors import ConfigError, ModelError, first_line
 from rag.models import LocalModel, resolve, without_progress_bars
 from rag.types import Progress, ProgressCallback, no_progress
@@ -59,19 +60,15 @@ def read_tokens(config: EmbeddingConfig, progress: ProgressCallback = no_progres
     """
     import numpy as np
     import torch
-    from tokenizers import Tokenizer
 
     source = resolve(config.model, kind="embedder", progress=progress)
     model = _open(source, config)
     if not getattr(model.tokenizer, "is_fast", False):
         raise ModelError(f"{source.name}: has no tokenizer.json, which a static model takes over")
-    tokenizer = Tokenizer.from_str(model.tokenizer.backend_tokenizer.to_str())
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    sample = tokenizer.encode("a")
-    special = sample.special_tokens_mask
-    before, after = special.index(0), special[::-1].index(0)
-    first, last = sample.ids[:before], sample.ids[len(special) - after :]
+    tokenizer = whole_tokenizer(model)
+    before, after = special_around(tokenizer)
+    sample = tokenizer.encode("a").ids
+    first, last = sample[:before], sample[len(sample) - after :]
     count = tokenizer.get_vocab_size()
     # Of length 1, common tokens would weigh as much as others: the last module is left out.
     modules = [each for each in model if type(each).__name__ != "Normalize"]

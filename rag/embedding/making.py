@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 
 from rag.embedding.graph import TOKENIZER, TOKENS, VECTOR, calibration
 from rag.embedding.quantization import quantize, save
+from rag.embedding.runtimes import inputs
+from rag.embedding.tokenization import cut, special_around, whole_tokenizer
 from rag.errors import first_line
 
 Floats = NDArray[np.float32]
@@ -63,7 +65,6 @@ def make(location: str, revision: str | None, offline: bool, target: Path) -> Ma
     """
     import torch
     from sentence_transformers import SentenceTransformer
-    from tokenizers import Tokenizer
 
     model = SentenceTransformer(
         location,
@@ -75,14 +76,11 @@ def make(location: str, revision: str | None, offline: bool, target: Path) -> Ma
     )
     model.eval()
     _check(model)
-    tokenizer = Tokenizer.from_str(model.tokenizer.backend_tokenizer.to_str())
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
+    tokenizer = whole_tokenizer(model)
     tokenizer.save(str(target / TOKENIZER))
-    special = tokenizer.encode("a").special_tokens_mask
-    before, after = special.index(0), special[::-1].index(0)
+    before, after = special_around(tokenizer)
     limit = int(model.max_seq_length or model.tokenizer.model_max_length)
-    samples = [inputs(tokenizer.encode(text).ids, limit, after) for text in calibration()]
+    samples = [inputs(cut(tokenizer.encode(text).ids, limit, after)) for text in calibration()]
     with torch.no_grad():
         wanted = _unit(
             [
@@ -101,14 +99,6 @@ def make(location: str, revision: str | None, offline: bool, target: Path) -> Ma
     save(onnx.load(str(whole)), target / "float32.onnx")
     whole.unlink()
     return Made(wanted.shape[1], limit, before, after, *prompts, agreement)
-
-
-def inputs(ids: Sequence[int], limit: int, after: int) -> dict[str, NDArray[np.int64]]:
-    """The inputs of a graph for one text of at most `limit` tokens, its end markers kept."""
-    if len(ids) > limit:
-        ids = [*ids[: limit - after], *ids[len(ids) - after :]]
-    row = np.array([ids], dtype=np.int64)
-    return {"input_ids": row, "attention_mask": np.ones_like(row)}
 
 
 def _check(model: Any) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rag.embedding.fingerprint import fingerprint, former_fingerprint, hub_commit
 from rag.embedding.graph import TOKENS, VECTOR, Graph, calibration
+from rag.embedding.tokenization import cut
 from rag.errors import EmbeddingError, ModelError, first_line
 from rag.machine import usable_cores
 from rag.models import LocalModel
@@ -126,10 +127,7 @@ class OnnxEmbedder:
 
     def _run(self, text: str, output: str) -> Vectors:
         ids: list[int] = self._tokens().encode(text).ids
-        if len(ids) > self.max_tokens:
-            after = self._graph.after
-            ids = [*ids[: self.max_tokens - after], *ids[len(ids) - after :]]
-        return self._opened().run(ids, output)
+        return self._opened().run(cut(ids, self.max_tokens, self._graph.after), output)
 
     def _unit(self, rows: Vectors) -> Vectors:
         import numpy as np
@@ -167,14 +165,16 @@ class OnnxEmbedder:
         """The precision and the runtime in use; measured first, where that is to be found out."""
         from rag.embedding.runtimes import fastest, runtimes
 
-        encode, limit = self._tokens().encode, self.max_tokens
+        encode, limit, after = self._tokens().encode, self.max_tokens, self._graph.after
         choices = [
             (precision, runtime)
             for precision in (self._graph.precisions if self._wanted == "auto" else [self._wanted])
             for runtime in ([self._runtime] if self._runtime else runtimes())
         ]
         return fastest(
-            self._graph, choices, lambda: [encode(text).ids[:limit] for text in calibration()]
+            self._graph,
+            choices,
+            lambda: [cut(encode(text).ids, limit, after) for text in calibration()],
         )
 
     def _loading(self, load: Callable[..., Any], *arguments: Any) -> Any:

@@ -110,12 +110,16 @@ def _named(precision: str, runtime: str) -> str:
     return f"{precision} {runtime}"
 
 
-def _inputs(ids: Sequence[int], names: set[str]) -> dict[str, Any]:
+def inputs(ids: Sequence[int]) -> dict[str, Any]:
+    """The inputs of a graph for one text: int64 `[1, tokens]`."""
     import numpy as np
 
     row = np.array([ids], dtype=np.int64)
-    given = {"input_ids": row, "attention_mask": np.ones_like(row)}
-    return {name: value for name, value in given.items() if name in names}
+    return {"input_ids": row, "attention_mask": np.ones_like(row)}
+
+
+def _known(ids: Sequence[int], names: set[str]) -> dict[str, Any]:
+    return {name: value for name, value in inputs(ids).items() if name in names}
 
 
 class _OnnxRuntime:
@@ -132,7 +136,7 @@ class _OnnxRuntime:
         self._names = {each.name for each in self._session.get_inputs()}
 
     def run(self, ids: Sequence[int], output: str) -> Floats:
-        found: Floats = self._session.run([output], _inputs(ids, self._names))[0][0]
+        found: Floats = self._session.run([output], _known(ids, self._names))[0][0]
         return found
 
 
@@ -154,5 +158,5 @@ class _OpenVINO:
         request = getattr(self._of_thread, "request", None)
         if request is None:
             request = self._of_thread.request = self._compiled.create_infer_request()
-        found: Floats = request.infer(_inputs(ids, self._names))[output][0].copy()
+        found: Floats = request.infer(_known(ids, self._names))[output][0].copy()
         return found

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rag.config import EmbeddingConfig
 from rag.embedding.batching import Together
 from rag.embedding.fingerprint import fingerprint, former_fingerprint, hub_commit
+from rag.embedding.tokenization import special_around, whole_tokenizer
 from rag.errors import ConfigError, EmbeddingError, ModelError, first_line
 from rag.machine import has_cuda
 from rag.models import LocalModel, without_progress_bars
@@ -147,7 +148,7 @@ class SentenceTransformerEmbedder:
         import numpy as np
 
         model = self._load()
-        before, after = self._special_around()
+        before, after = special_around(self._tokenizer)
         vectors: list[Vectors] = [np.empty(0, dtype=np.float32)] * len(texts)
         items = (
             (at, item)
@@ -171,11 +172,6 @@ class SentenceTransformerEmbedder:
             vectors[at] = self._unit(rows[before : len(rows) - after].float().cpu())
         return vectors
 
-    def _special_around(self) -> tuple[int, int]:
-        """How many special tokens the model puts before and after a text."""
-        special = self._tokenizer.encode("a").special_tokens_mask
-        return special.index(0), special[::-1].index(0)
-
     def _unit(self, vectors: Any) -> Vectors:
         import numpy as np
 
@@ -198,15 +194,9 @@ class SentenceTransformerEmbedder:
         return self._loaded
 
     def _measuring_tokenizer(self, loaded: Any) -> Any:
-        from tokenizers import Tokenizer
-
         if not getattr(loaded.tokenizer, "is_fast", False):
             raise ModelError(f"{self.name}: has no tokenizer.json, which passages are sized by")
-        # A copy: the model's own cuts and pads, by settings that change with every batch.
-        tokenizer = Tokenizer.from_str(loaded.tokenizer.backend_tokenizer.to_str())
-        tokenizer.no_truncation()
-        tokenizer.no_padding()
-        return tokenizer
+        return whole_tokenizer(loaded)
 
     def _open(self) -> Any:
         from sentence_transformers import SentenceTransformer
