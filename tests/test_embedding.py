@@ -302,6 +302,18 @@ def test_openvino_gives_what_onnx_runtime_gives(graph: Graph) -> None:
     assert np.allclose(one, other, atol=1e-4)
 
 
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("precision", ["int8", "float32"])
+def test_on_several_cores_a_text_has_the_vector_that_it_has_on_one(
+    minilm: LocalModel, graph: Graph, precision: str, runtime: str
+) -> None:
+    pytest.importorskip(runtime)
+    embedder = OnnxEmbedder(minilm, graph, precision, runtime)
+    together = embedder.embed_documents(PASSAGES)
+    for passage, vector in zip(PASSAGES, together, strict=True):
+        assert np.array_equal(embedder.embed_query(passage), vector)
+
+
 def test_calibration_has_texts_of_many_lengths() -> None:
     lengths = [len(text) for text in calibration()]
     assert len(lengths) > 30

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rag.embedding.fingerprint import fingerprint, former_fingerprint, hub_commit
@@ -25,7 +26,8 @@ class OnnxEmbedder:
     """A sentence-transformers model as a graph, without torch.
 
     The same text has the same vector, whatever it is embedded with. Threads may call it at once:
-    each question is run by the thread that asks it, passages by a pool of one thread a core.
+    passages are run by a pool of one thread a core, a question by the thread that asks it, on
+    several cores while no other text is being embedded.
 
     Args:
         model: whose weights they are.
@@ -48,7 +50,8 @@ class OnnxEmbedder:
         self._runtime = runtime
         self._lock = threading.Lock()
         self._opening = threading.Lock()
-        self._session: Session | None = None
+        self._sessions: dict[bool, Session] = {}
+        self._running = 0
         self._tokenizer: Tokenizer | None = None
         self._pool: ThreadPoolExecutor | None = None
 
@@ -63,12 +66,12 @@ class OnnxEmbedder:
         return former_fingerprint(self._model)
 
     def load(self) -> None:
-        """Load what the first text would have to wait for.
+        """Load what the first question would have to wait for.
 
         Raises:
             ModelError: if the graph cannot be loaded.
         """
-        self._opened()
+        self._opened(alone=True)
 
     def token_offsets(self, text: str) -> Sequence[tuple[int, int]]:
         """The code-point span of each token of `text`, special tokens not among them."""
@@ -86,7 +89,7 @@ class OnnxEmbedder:
         import numpy as np
 
         prompt = self._graph.document_prompt
-        rows = self._side_by_side(lambda text: self._run(prompt + text, VECTOR), texts)
+        rows = self._embedded([prompt + text for text in texts], VECTOR)
         return self._unit(np.array(rows, dtype=np.float32).reshape(len(texts), self.dim))
 
     def embed_query(self, text: str) -> Vectors:
@@ -95,7 +98,7 @@ class OnnxEmbedder:
         Raises:
             EmbeddingError: if the model gives something that is not a number.
         """
-        found: Vectors = self._unit(self._run(self._graph.query_prompt + text, VECTOR))
+        found: Vectors = self._unit(self._embedded([self._graph.query_prompt + text], VECTOR)[0])
         return found
 
     def embed_tokens(self, texts: Sequence[str]) -> list[Vectors]:
@@ -107,27 +110,37 @@ class OnnxEmbedder:
             EmbeddingError: if the model gives something that is not a number.
         """
         before, after = self._graph.before, self._graph.after
+        found = self._embedded(texts, TOKENS)
+        return [self._unit(rows[before : len(rows) - after]) for rows in found]
 
-        def embed(text: str) -> Vectors:
-            rows = self._run(text, TOKENS)
-            return self._unit(rows[before : len(rows) - after])
+    def _embedded(self, texts: Sequence[str], output: str) -> list[Vectors]:
+        with self._lock:
+            # Two texts on all cores each would keep each other waiting.
+            alone = len(texts) == 1 and not self._running
+            self._running += 1
+        try:
+            if len(texts) < 2:
+                return [self._run(text, output, alone=alone) for text in texts]
+            # The longest first: no core is to be left with a long one at the end.
+            order = sorted(range(len(texts)), key=lambda at: -len(texts[at]))
+            run = partial(self._run, output=output, alone=False)
+            rows = self._threads().map(run, [texts[at] for at in order])
+            found = dict(zip(order, rows, strict=True))
+            return [found[at] for at in range(len(texts))]
+        finally:
+            with self._lock:
+                self._running -= 1
 
-        return self._side_by_side(embed, texts)
+    def _run(self, text: str, output: str, *, alone: bool) -> Vectors:
+        ids: list[int] = self._tokens().encode(text).ids
+        read = cut(ids, self.max_tokens, self._graph.after)
+        return self._opened(alone=alone).run(read, output)
 
-    def _side_by_side(self, run: Callable[[str], Vectors], texts: Sequence[str]) -> list[Vectors]:
-        if len(texts) < 2:
-            return [run(text) for text in texts]
+    def _threads(self) -> ThreadPoolExecutor:
         with self._lock:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(usable_cores(), thread_name_prefix="embedder")
-        # The longest first: no core is to be left with a long one at the end.
-        order = sorted(range(len(texts)), key=lambda at: -len(texts[at]))
-        found = dict(zip(order, self._pool.map(run, [texts[at] for at in order]), strict=True))
-        return [found[at] for at in range(len(texts))]
-
-    def _run(self, text: str, output: str) -> Vectors:
-        ids: list[int] = self._tokens().encode(text).ids
-        return self._opened().run(cut(ids, self.max_tokens, self._graph.after), output)
+            return self._pool
 
     def _unit(self, rows: Vectors) -> Vectors:
         import numpy as np
@@ -149,17 +162,18 @@ class OnnxEmbedder:
                 self._tokenizer = self._loading(Tokenizer.from_file, str(self._graph.tokenizer))
             return self._tokenizer
 
-    def _opened(self) -> Session:
-        session = self._session
+    def _opened(self, *, alone: bool) -> Session:
+        session = self._sessions.get(alone)
         if session is not None:
             return session
         with self._opening:
-            if self._session is None:
+            if alone not in self._sessions:
                 from rag.embedding.runtimes import open_session
 
                 precision, runtime = self.choice()
-                self._session = self._loading(open_session, runtime, self._graph.file(precision))
-            return self._session
+                load = partial(open_session, alone=alone)
+                self._sessions[alone] = self._loading(load, runtime, self._graph.file(precision))
+            return self._sessions[alone]
 
     def choice(self) -> tuple[str, str]:
         """The precision and the runtime in use; measured first, where that is to be found out."""

@@ -2,7 +2,8 @@
 
 Texts are run one by one, on one core each, and as many side by side as there are cores. That is
 faster than batches, which have cores wait for one another and compute with padding, and it makes a
-text's vector one and the same whatever it comes with: 8-bit activations share their scale.
+text's vector one and the same whatever it comes with: 8-bit activations share their scale. A text
+that comes alone has several cores to itself.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 _ROUNDS = 3
 _TEXTS_A_CORE = 6
 _RUNTIMES = ("onnxruntime", "openvino")
+# A question has a few dozen tokens: too few for more cores to share.
+_CORES_A_TEXT = 4
 
 
 class Session(Protocol):
@@ -35,9 +38,13 @@ class Session(Protocol):
         ...
 
 
-def open_session(runtime: str, graph: Path) -> Session:
-    """Load a graph."""
-    return _OpenVINO(graph) if runtime == "openvino" else _OnnxRuntime(graph)
+def open_session(runtime: str, graph: Path, *, alone: bool = False) -> Session:
+    """Load a graph to run texts side by side, a core each, or one text `alone` on several cores.
+
+    Both give a text the same vector.
+    """
+    opened = _OpenVINO if runtime == "openvino" else _OnnxRuntime
+    return opened(graph, alone=alone)
 
 
 def runtimes() -> list[str]:
@@ -123,12 +130,14 @@ def _known(ids: Sequence[int], names: set[str]) -> dict[str, Any]:
 
 
 class _OnnxRuntime:
-    def __init__(self, graph: Path) -> None:
+    def __init__(self, graph: Path, *, alone: bool) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
+        options.intra_op_num_threads = min(usable_cores(), _CORES_A_TEXT) if alone else 1
         options.inter_op_num_threads = 1
+        # Between two texts, a thread that waits for work would keep its core from everything else.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         options.log_severity_level = 3
         self._session = onnxruntime.InferenceSession(
             str(graph), options, providers=["CPUExecutionProvider"]
@@ -141,15 +150,15 @@ class _OnnxRuntime:
 
 
 class _OpenVINO:
-    def __init__(self, graph: Path) -> None:
+    def __init__(self, graph: Path, *, alone: bool) -> None:
         import openvino
 
-        cores = usable_cores()
+        cores = min(usable_cores(), _CORES_A_TEXT) if alone else usable_cores()
         core = openvino.Core()
         self._compiled = core.compile_model(
             core.read_model(str(graph)),
             "CPU",
-            {"NUM_STREAMS": cores, "INFERENCE_NUM_THREADS": cores},
+            {"NUM_STREAMS": 1 if alone else cores, "INFERENCE_NUM_THREADS": cores},
         )
         self._names = {name for each in self._compiled.inputs for name in each.names}
         self._of_thread = threading.local()

@@ -93,6 +93,8 @@ def _marks(asked: str, languages: Sequence[str]) -> tuple[list[Mark], list[Mark]
     marked = [mark for mark in _MARKED.finditer(asked) if _is_meant(mark)]
     phrases = [mark for mark in marked if not mark["minus"]]
     exclusions = [mark for mark in marked if mark["minus"]]
+    if not exclusions:
+        return phrases, []
     kept = _without_marks(asked, phrases, exclusions)
     remaining = set(_phrase(kept, languages))
     repeated = any(

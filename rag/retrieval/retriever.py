@@ -89,15 +89,15 @@ class PassageRetriever:
         if self._config.mode != "lexical":
             # While the embedder is being loaded, if this is the first question.
             reading.open_vectors()
+        reranker = self._reranker()
+        count = k if reranker is None else max(k, self._config.rerank_depth)
         search = Search(reading, self._embedder, self._config)
-        search.ask(parse_question(question, reading.languages), k, wanted)
+        search.ask(parse_question(question, reading.languages), count, wanted)
         if "hyde" in self._config.expansion:
             search.imagine(self._generator())
         search.rank()
         if "multi-query" in self._config.expansion:
             search.reword(self._generator())
-        reranker = self._reranker()
-        count = k if reranker is None else max(k, self._config.rerank_depth)
         search.feed_back(count)
         hits = search.hits(count)
         if reranker is not None:

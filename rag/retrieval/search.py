@@ -61,7 +61,7 @@ class Search:
         self._reading = reading
         self._embedder = embedder
         self._config = config
-        self._candidates = config.candidates
+        self._candidates = 0
         self._within: Ids | None = None
         self._vector: Vectors | None = None
         self._ranking: Scores = {}
@@ -78,14 +78,17 @@ class Search:
             taken = (time.perf_counter() - started) * 1000
             self.timings[stage] = self.timings.get(stage, 0.0) + taken
 
-    def ask(self, asked: LexicalQuery, k: int, wanted: Filter | None) -> None:
+    def ask(self, asked: LexicalQuery, count: int, wanted: Filter | None) -> None:
         """Take a question in, and for how many passages of those that pass the filter.
 
         Raises:
             QuestionError: if the question is longer than the embedder reads.
         """
         self.asked = asked
-        self._candidates = max(self._config.candidates, k + _SPARE)
+        self._candidates = count + _SPARE
+        if self._config.mode == "hybrid" or set(self._config.expansion) - {"hyde"}:
+            # What either side, or a first look, ranks low may be the best when all is said.
+            self._candidates = max(self._config.candidates, self._candidates)
         with self.timed("filter"):
             if wanted is not None:
                 self._within = self._reading.passing(wanted)
@@ -218,7 +221,9 @@ class Search:
     def _embedded(self, text: str) -> Vectors:
         text = searchable(text)
         room = self._embedder.max_tokens - self._embedder.special_tokens
-        length = len(self._embedder.token_offsets(text))
+        # No tokenizer makes more tokens than bytes, but for one of its own before them.
+        short = len(text.encode()) < room
+        length = 0 if short else len(self._embedder.token_offsets(text))
         if length > room:
             raise QuestionError(
                 f"the question has {length} tokens, {self._embedder.name} reads at most {room}: "
