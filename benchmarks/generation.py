@@ -30,8 +30,8 @@ from dataclasses import asdict
 from itertools import cycle, islice
 from pathlib import Path
 from statistics import median
+from typing import Any
 
-import xllamacpp
 from peers import commit, hardware
 
 from rag import RAG, Generator, Message, Prompt
@@ -184,8 +184,10 @@ def drafting(index: str, path: str, runs: int) -> None:
         )
 
 
-def drafting_server(path: str, kind: str) -> xllamacpp.Server:
+def drafting_server(path: str, kind: str) -> Any:
     """llama.cpp with the settings of the generator, and a kind of drafting."""
+    import xllamacpp
+
     params = xllamacpp.CommonParams()
     params.model.path = path
     params.verbosity = -1

@@ -16,7 +16,7 @@ from conftest import CORPUS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rag import RAG, ConfigError, ModelError, Progress
+from rag import RAG, ConfigError, EmbeddingError, ModelError, Progress
 from rag.config import EmbeddingConfig
 from rag.embedding import load_embedder
 from rag.embedding.batching import Together
@@ -261,6 +261,38 @@ def test_batches_by_tokens_give_the_vectors_of_single_texts(minilm: LocalModel) 
     wide = SentenceTransformerEmbedder(minilm, replace(CONFIG, device="cpu"))
     assert np.allclose(narrow.embed_documents(PASSAGES), wide.embed_documents(PASSAGES), atol=1e-5)
     assert narrow.embed_documents([]).shape == (0, narrow.dim)
+
+
+def test_what_memory_does_not_hold_is_computed_in_halves(
+    minilm: LocalModel, reference: SentenceTransformerEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    embedder = SentenceTransformerEmbedder(minilm, replace(CONFIG, device="cpu"))
+    model = embedder._load()
+    real, sizes, most = model.encode_document, [], 5
+
+    def encode(texts: list[str], **options: object) -> object:
+        sizes.append(len(texts))
+        if len(texts) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return real(texts, **options)
+
+    monkeypatch.setattr(model, "encode_document", encode)
+    texts = [f"passage number {at}" for at in range(40)]
+    wanted = reference.embed_documents(texts)
+    assert cosines(embedder.embed_documents(texts), wanted).min() > 0.9999
+    assert sizes[:4] == [40, 20, 10, 5]
+    sizes.clear()
+    # It has learnt how much there is room for.
+    embedder.embed_documents(texts * 20)
+    assert len([size for size in sizes if size > most]) < len(sizes) / 2
+    most = 0
+    with pytest.raises(EmbeddingError, match=r"not enough memory .*: set `embedding.device` to"):
+        embedder.embed_documents(texts)
+    monkeypatch.setattr(model, "encode_document", lambda *_, **__: torch.empty(2) @ torch.empty(3))
+    with pytest.raises(EmbeddingError, match=r"all-minilm-l6-v2 failed: "):
+        embedder.embed_documents(texts)
 
 
 def test_int8_is_refused_on_a_gpu() -> None:

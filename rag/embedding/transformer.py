@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rag.config import EmbeddingConfig
@@ -32,6 +33,7 @@ class SentenceTransformerEmbedder:
         self._model = model
         self._config = config
         self._lock = threading.Lock()
+        self._most_tokens = config.batch_tokens
         self._questions: Together[str, Vectors] = Together(self._embed_queries)
         self._loaded: Any = None
         self._tokenizer: Any = None
@@ -87,20 +89,10 @@ class SentenceTransformerEmbedder:
         """float32 `[len(texts), dim]`, each row of length 1.
 
         Raises:
-            EmbeddingError: if the model gives something that is not a number.
+            EmbeddingError: if the model gives something that is not a number, or memory does not
+                hold a single text.
         """
-        import numpy as np
-
-        model = self._load()
-        found = np.empty((len(texts), self.dim), dtype=np.float32)
-        for batch in self._batches(texts):
-            found[batch] = model.encode_document(
-                [texts[at] for at in batch],
-                batch_size=len(batch),
-                show_progress_bar=False,
-                convert_to_numpy=True,
-            )
-        return self._unit(found)
+        return self._rows(self._load().encode_document, texts)
 
     def embed_query(self, text: str) -> Vectors:
         """float32 `[dim]`, of length 1. Questions of several threads are embedded together.
@@ -112,14 +104,48 @@ class SentenceTransformerEmbedder:
         return found
 
     def _embed_queries(self, texts: Sequence[str]) -> Vectors:
-        return self._unit(
-            self._load().encode_query(
-                list(texts),
-                batch_size=len(texts),
-                show_progress_bar=False,
-                convert_to_numpy=True,
+        return self._rows(self._load().encode_query, texts)
+
+    def _rows(self, encode: Callable[..., Any], texts: Sequence[str]) -> Vectors:
+        import numpy as np
+
+        found = np.empty((len(texts), self.dim), dtype=np.float32)
+        for batch, rows in self._computed(encode, texts, convert_to_numpy=True):
+            found[batch] = rows
+        return self._unit(found)
+
+    def _computed(
+        self, encode: Callable[..., Any], texts: Sequence[str], **options: Any
+    ) -> Iterator[tuple[list[int], Any]]:
+        """Texts by where they stand, and what `encode` makes of them, a batch at a time."""
+        for batch in self._batches(texts):
+            yield from self._parts(partial(encode, **options), texts, batch, self._most_tokens)
+
+    def _parts(
+        self, encode: Callable[..., Any], texts: Sequence[str], batch: list[int], tokens: int
+    ) -> Iterator[tuple[list[int], Any]]:
+        """A batch as a whole; in halves where memory does not hold it, as are those after it."""
+        try:
+            made = encode(
+                [texts[at] for at in batch], batch_size=len(batch), show_progress_bar=False
             )
-        )
+        except RuntimeError as error:
+            if not _is_for_want_of_memory(error):
+                raise EmbeddingError(f"{self.name} failed: {first_line(error)}") from error
+            if len(batch) == 1:
+                raise EmbeddingError(
+                    f"{self.name}: there is not enough memory to embed a text "
+                    f"({first_line(error)}): set `embedding.device` to cpu"
+                ) from error
+        else:
+            yield batch, made
+            return
+        # Out of the handler: the error holds on to what had been computed.
+        fewer = max(1, tokens // 2)
+        self._most_tokens = min(self._most_tokens, fewer)
+        half = len(batch) // 2
+        for part in (batch[:half], batch[half:]):
+            yield from self._parts(encode, texts, part, fewer)
 
     def _batches(self, texts: Sequence[str]) -> Iterator[list[int]]:
         """Texts of like length, by where they stand, of `batch_tokens` tokens with padding."""
@@ -129,7 +155,7 @@ class SentenceTransformerEmbedder:
         ]
         batch: list[int] = []
         for at in sorted(range(len(texts)), key=lambda at: -tokens[at]):
-            if batch and tokens[batch[0]] * (len(batch) + 1) > self._config.batch_tokens:
+            if batch and tokens[batch[0]] * (len(batch) + 1) > self._most_tokens:
                 yield batch
                 batch = []
             batch.append(at)
@@ -152,18 +178,8 @@ class SentenceTransformerEmbedder:
         vectors: list[Vectors] = [np.empty(0, dtype=np.float32)] * len(texts)
         items = (
             (at, item)
-            for batch in self._batches(texts)
-            for at, item in zip(
-                batch,
-                model.encode(
-                    [texts[at] for at in batch],
-                    batch_size=len(batch),
-                    show_progress_bar=False,
-                    output_value=None,
-                    prompt="",
-                ),
-                strict=True,
-            )
+            for batch, made in self._computed(model.encode, texts, output_value=None, prompt="")
+            for at, item in zip(batch, made, strict=True)
         )
         for at, item in items:
             if "token_embeddings" not in item:
@@ -223,3 +239,9 @@ class SentenceTransformerEmbedder:
             raise ModelError(
                 f"{self._model.location}: cannot be loaded as an embedder: {first_line(error)}"
             ) from error
+
+
+def _is_for_want_of_memory(error: RuntimeError) -> bool:
+    """Whether a device, or the processor's memory, held no more."""
+    said = str(error).lower()
+    return "out of memory" in said or "allocate memory" in said

@@ -1,0 +1,196 @@
+"""What runs on a GPU of NVIDIA's, against the same on the CPU in float32. Skipped without one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from checkpoints import PROMPT, TEXT, make_causal, make_reader, make_seq2seq
+from conftest import CORPUS
+from test_entailment import PAIRS
+from test_entailment import make_model as make_entailment
+from test_rerank import QUESTION, TEXTS, make_cross_encoder, make_hits, no_generator
+
+from rag import RAG
+from rag.config import (
+    AnsweringConfig,
+    Config,
+    EmbeddingConfig,
+    GenerationConfig,
+    RetrievalConfig,
+)
+from rag.embedding import load_embedder
+from rag.embedding.measuring import measure_speeds
+from rag.embedding.transformer import SentenceTransformerEmbedder
+from rag.entailment import load_entailment
+from rag.generation import load_generator
+from rag.generation.reader import load_reader
+from rag.machine import has_cuda
+from rag.models import resolve
+from rag.rerank import load_reranker
+from rag.types import TokenEmbedder
+
+pytestmark = pytest.mark.skipif(not has_cuda(), reason="there is no GPU")
+
+CONFIG = EmbeddingConfig()
+QUESTIONS = ["What is LoRA?", "How are embeddings compared?", "What is RLHF?", "Who wrote BERT?"]
+PASSAGES = [
+    passage
+    for file in sorted(CORPUS.rglob("*.md"))
+    for passage in file.read_text(encoding="utf-8").split("\n\n")
+] + ["", "a", "東京", "word " * 40, "sentence of a few words. " * 200]
+
+
+@pytest.fixture(scope="module")
+def reference() -> SentenceTransformerEmbedder:
+    model = resolve(CONFIG.model, kind="embedder")
+    return SentenceTransformerEmbedder(model, replace(CONFIG, device="cpu", precision="float32"))
+
+
+@pytest.fixture(scope="module")
+def on_gpu() -> SentenceTransformerEmbedder:
+    embedder = load_embedder(CONFIG)
+    assert isinstance(embedder, SentenceTransformerEmbedder)
+    return embedder
+
+
+def cosines(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    return np.sum(one * other, axis=-1)
+
+
+@pytest.mark.parametrize(
+    ("precision", "least"), [("float32", 0.9999), ("float16", 0.9999), ("bfloat16", 0.999)]
+)
+def test_every_precision_agrees_with_the_cpu(
+    reference: SentenceTransformerEmbedder, precision: str, least: float
+) -> None:
+    embedder = load_embedder(replace(CONFIG, device="cuda", precision=precision))
+    found = embedder.embed_documents(PASSAGES)
+    assert found.dtype == np.float32
+    assert np.allclose(np.linalg.norm(found, axis=1), 1, atol=1e-6)
+    assert cosines(found, reference.embed_documents(PASSAGES)).min() > least
+    assert cosines(embedder.embed_query("what?"), reference.embed_query("what?")) > least
+
+
+def test_by_itself_it_takes_the_gpu_in_half_precision(on_gpu: SentenceTransformerEmbedder) -> None:
+    import torch
+
+    weights = next(on_gpu._load().parameters())
+    assert weights.device.type == "cuda"
+    assert weights.dtype == torch.float16
+
+
+@pytest.mark.parametrize("tokens", [1, 300, 4096, 10**6])
+def test_batches_of_any_size_give_the_same(
+    reference: SentenceTransformerEmbedder, tokens: int
+) -> None:
+    embedder = load_embedder(replace(CONFIG, batch_tokens=tokens))
+    found = embedder.embed_documents(PASSAGES)
+    assert cosines(found, reference.embed_documents(PASSAGES)).min() > 0.9999
+
+
+def test_vectors_of_tokens_are_those_of_the_cpu(
+    on_gpu: SentenceTransformerEmbedder, reference: SentenceTransformerEmbedder
+) -> None:
+    assert isinstance(on_gpu, TokenEmbedder)
+    texts = ["A short text.", "another one, of other length", "sentence of a few words. " * 200]
+    for found, wanted in zip(
+        on_gpu.embed_tokens(texts), reference.embed_tokens(texts), strict=True
+    ):
+        assert found.shape == wanted.shape
+        assert cosines(found, wanted).min() > 0.999
+
+
+def test_questions_of_many_threads_are_those_of_one(on_gpu: SentenceTransformerEmbedder) -> None:
+    alone = [on_gpu.embed_query(passage) for passage in PASSAGES]
+    with ThreadPoolExecutor(16) as pool:
+        found = list(pool.map(on_gpu.embed_query, PASSAGES * 3))
+    for at, vector in enumerate(found):
+        assert cosines(vector, alone[at % len(PASSAGES)]) > 0.9999
+
+
+def test_what_does_not_fit_into_its_memory_is_done_in_parts(
+    reference: SentenceTransformerEmbedder,
+) -> None:
+    import torch
+
+    embedder = load_embedder(replace(CONFIG, batch_tokens=10**7))
+    embedder.embed_query("what?")
+    texts = ["sentence of a few words. " * 60] * 20_000
+    before = torch.cuda.memory_allocated()
+    whole = torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.empty_cache()
+    # Room for a part of what one batch of all would take.
+    torch.cuda.set_per_process_memory_fraction((before + 2 * 2**30) / whole)
+    try:
+        found = embedder.embed_documents(texts)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert cosines(found, reference.embed_documents(texts[:1])).min() > 0.9999
+
+
+def test_an_index_of_the_gpu_is_found_in_as_one_of_the_cpu(tmp_path: Path) -> None:
+    settings = {"retrieval.mode": "dense", "retrieval.expansion": ()}
+    found = []
+    for device in ("cpu", "cuda"):
+        rag = RAG(tmp_path / device, settings={**settings, "embedding.device": device})
+        rag.index(CORPUS)
+        found.append([[hit.source for hit in rag.search(each, 3)] for each in QUESTIONS])
+        # Whichever computed the vectors, both can ask.
+        other = {"cpu": "cuda", "cuda": "cpu"}[device]
+        asked = RAG(tmp_path / device, settings={**settings, "embedding.device": other})
+        found.append([[hit.source for hit in asked.search(each, 3)] for each in QUESTIONS])
+    assert found == [found[0]] * 4
+
+
+def test_its_speed_is_measured_beside_the_others() -> None:
+    speeds = {(each.runtime, each.precision): each for each in measure_speeds(CONFIG)}
+    chosen = [way for way, speed in speeds.items() if speed.chosen]
+    assert chosen == [("torch on CUDA", "float16")]
+    assert all(speed.agreement > 0.999 for speed in speeds.values())
+
+
+@pytest.mark.parametrize("make", [make_causal, make_seq2seq])
+def test_a_generator_writes_streams_and_weighs(
+    make: Callable[[Path], Path], tmp_path: Path
+) -> None:
+    import torch
+
+    folder = str(make(tmp_path / "model"))
+    models = {
+        device: load_generator(GenerationConfig(model=folder, device=device, max_tokens=12))
+        for device in ("cpu", "auto")
+    }
+    gpu = models["auto"]
+    model = gpu._load().model  # type: ignore[attr-defined]
+    assert (model.device.type, model.dtype) == ("cuda", torch.bfloat16)
+    pieces = list(gpu.stream(PROMPT))
+    assert 3 < len([piece for piece in pieces if piece.strip()]) <= 12
+    assert list(gpu.stream(PROMPT)) == pieces
+    stream = gpu.stream(PROMPT)
+    assert next(stream) == pieces[0]
+    stream.close()  # type: ignore[attr-defined]
+    assert list(gpu.stream(PROMPT)) == pieces
+    weights = [each.log_likelihood(TEXT, "The lamp burns oil.") for each in models.values()]  # type: ignore[attr-defined]
+    assert weights[0] == pytest.approx(weights[1], rel=0.02)
+
+
+def test_a_reader_an_entailment_model_and_a_reranker_agree_with_the_cpu(tmp_path: Path) -> None:
+    reader = AnsweringConfig(reader=str(make_reader(tmp_path / "reader")))
+    quotes = ["".join(load_reader(reader, device).stream(PROMPT)) for device in ("cpu", "cuda")]
+    assert quotes[0] == quotes[1]
+    judge = str(make_entailment(tmp_path / "judge"))
+    verdicts = [load_entailment(judge, device=device).entail(PAIRS) for device in ("cpu", "cuda")]
+    assert np.allclose(*verdicts, atol=0.03)
+    scorer = RetrievalConfig(rerank=str(make_cross_encoder(tmp_path / "scorer")))
+    orders = []
+    for device in ("cpu", "cuda"):
+        config = Config(embedding=EmbeddingConfig(device=device), retrieval=scorer)
+        reranker = load_reranker(config, load_embedder(config.embedding), no_generator)
+        assert reranker is not None
+        orders.append([hit.chunk.id for hit in reranker.rerank(QUESTION, make_hits(TEXTS), 5)])
+    assert orders[0] == orders[1]
