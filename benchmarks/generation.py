@@ -5,7 +5,7 @@
 The prompts ask about real passages of `data/corpus`, as many words of them as make the wanted
 number of tokens, template included; each run has passages of its own, and asks three questions
 about them: the first, with nothing of the passages read before, another one, and the first again.
-The texts of the first and the third have to be the same. `rag ask` answers a question of
+How often the texts of the first and the third are the same is told. `rag ask` answers a question of
 `data/queries.jsonl` from an index of that corpus, as a process of its own each time, once writing
 and once as it does by default; its first token is the first byte that it prints.
 
@@ -85,6 +85,7 @@ def resident(model: str, tokens: int, runs: int) -> None:
     loaded = time.perf_counter() - started
     waits: list[list[float]] = [[] for _ in QUESTIONS]
     paces: list[float] = []
+    same: list[bool] = []
     for begin in range(0, (runs + 1) * APART, APART):
         texts = []
         for at, prompt in enumerate(made_of_passages(generator, tokens, begin)):
@@ -94,13 +95,13 @@ def resident(model: str, tokens: int, runs: int) -> None:
             if begin:
                 waits[at].append(wait)
                 paces.append(pace)
-        if texts[0] != texts[2]:
-            raise SystemExit(f"asked twice, {generator.name} wrote {texts[0]!r} and {texts[2]!r}")
+        same.append(texts[0] == texts[2])
     print(f"| {generator.name} loaded | {loaded:.2f} s | |")
     asked = ("a question", "another over the same passages", "the first one again")
     for label, found in zip(asked, waits, strict=True):
         row(f"first token of {label}, {tokens} tokens", found, "s")
     row("writing, pieces a second", paces, "")
+    print(f"| asked again, the same text | {sum(same)} of {len(same)} | |")
 
 
 def made_of_passages(generator: Generator, tokens: int, begin: int) -> Iterator[Prompt]:

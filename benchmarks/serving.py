@@ -71,23 +71,24 @@ def embedding(config: EmbeddingConfig, texts: Sequence[str]) -> None:
         embedder: Any = load_embedder(wanted)
         embedder.embed_documents(texts)
         whole, cutting, model = [], [], []
-        batches = [[texts[at] for at in batch] for batch in embedder._batches(texts)]
+        batches = list(embedder._batches(embedder._tokens(texts)))
         for _ in range(ROUNDS):
             whole.append(_timed(embedder.embed_documents, texts))
-            cutting.append(_timed(embedder._tokenizer.encode_batch, list(texts)))
-            model.append(_model_alone(embedder, batches))
+            cutting.append(_timed(embedder._tokens, texts))
+            model.append(_model_alone(embedder, texts, batches))
         rates = (f"{len(texts) / median(taken):,.0f}" for taken in (whole, cutting, model))
         print(f"| {precision} | {tokens:,} | {' | '.join(rates)} |")
 
 
-def _model_alone(embedder: Any, batches: Sequence[list[str]]) -> float:
+def _model_alone(embedder: Any, texts: Sequence[str], batches: Sequence[list[int]]) -> float:
+    """With all of it in the device's memory, and nothing fetched back."""
     import torch
 
-    loaded = embedder._load()
+    loaded = embedder._load().model
     ready = [
         {
             name: value.to(loaded.device) if isinstance(value, torch.Tensor) else value
-            for name, value in loaded.preprocess(batch).items()
+            for name, value in loaded.preprocess([texts[at] for at in batch]).items()
         }
         for batch in batches
     ]

@@ -107,13 +107,14 @@ class EmbeddingConfig:
 
     `precision` is `int8` or `float32` (both through ONNX on a CPU), `float16` or `bfloat16`
     (through torch), or `auto`: what is fastest on a CPU and agrees with float32, and `float16` on
-    CUDA. `batch_tokens` is how many tokens are computed at once through torch.
+    CUDA. `batch_tokens` is how many tokens are computed at once through torch (0: as many as
+    suit the device).
     """
 
     model: str = "all-minilm-l6-v2"
     device: str = "auto"
     precision: str = "auto"
-    batch_tokens: int = 8192
+    batch_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -375,7 +376,7 @@ def _check_ranges(config: Config) -> None:
         "ingestion.commit_seconds": 0,
         "chunking.size": 0,
         "chunking.overlap": 0,
-        "embedding.batch_tokens": 1,
+        "embedding.batch_tokens": 0,
         "retrieval.top_k": 1,
         "retrieval.dense_weight": 0,
         "retrieval.candidates": 1,

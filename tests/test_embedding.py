@@ -17,12 +17,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rag import RAG, ConfigError, EmbeddingError, ModelError, Progress
+from rag.checkpoints import computing
 from rag.config import EmbeddingConfig
 from rag.embedding import load_embedder
 from rag.embedding.batching import Together
 from rag.embedding.graph import Graph, Unfit, calibration, graph_of
 from rag.embedding.onnx import OnnxEmbedder
-from rag.embedding.runtimes import fastest, open_session, runtimes
+from rag.embedding.runtimes import (
+    cores_for_a_question,
+    fastest,
+    machine,
+    open_session,
+    runtimes,
+)
 from rag.embedding.transformer import SentenceTransformerEmbedder
 from rag.models import LocalModel, resolve
 from rag.types import Embedder, TokenEmbedder
@@ -269,30 +276,41 @@ def test_what_memory_does_not_hold_is_computed_in_halves(
     import torch
 
     embedder = SentenceTransformerEmbedder(minilm, replace(CONFIG, device="cpu"))
-    model = embedder._load()
-    real, sizes, most = model.encode_document, [], 5
+    model = embedder._load().model
+    sizes, most = [], 5
+    forward = model[0].forward
 
-    def encode(texts: list[str], **options: object) -> object:
-        sizes.append(len(texts))
-        if len(texts) > most:
+    def computed(features: dict[str, torch.Tensor], **options: object) -> object:
+        sizes.append(len(features["input_ids"]))
+        if sizes[-1] > most:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
-        return real(texts, **options)
+        return forward(features, **options)
 
-    monkeypatch.setattr(model, "encode_document", encode)
+    monkeypatch.setattr(model[0], "forward", computed)
     texts = [f"passage number {at}" for at in range(40)]
     wanted = reference.embed_documents(texts)
     assert cosines(embedder.embed_documents(texts), wanted).min() > 0.9999
     assert sizes[:4] == [40, 20, 10, 5]
     sizes.clear()
     # It has learnt how much there is room for.
-    embedder.embed_documents(texts * 20)
+    embedder.embed_documents([text * 50 for text in texts])
     assert len([size for size in sizes if size > most]) < len(sizes) / 2
     most = 0
     with pytest.raises(EmbeddingError, match=r"not enough memory .*: set `embedding.device` to"):
         embedder.embed_documents(texts)
-    monkeypatch.setattr(model, "encode_document", lambda *_, **__: torch.empty(2) @ torch.empty(3))
+    monkeypatch.setattr(model[0], "forward", lambda *_, **__: torch.empty(2) @ torch.empty(3))
     with pytest.raises(EmbeddingError, match=r"all-minilm-l6-v2 failed: "):
-        embedder.embed_documents(texts)
+        embedder.embed_query("what?")
+
+
+def test_while_torch_computes_threads_give_way_sooner() -> None:
+    before = sys.getswitchinterval()
+    with pytest.raises(ValueError, match="stop"), computing():
+        with computing():
+            assert sys.getswitchinterval() == pytest.approx(1e-4)
+        assert sys.getswitchinterval() == pytest.approx(1e-4)
+        raise ValueError("stop")
+    assert sys.getswitchinterval() == before
 
 
 def test_int8_is_refused_on_a_gpu() -> None:
@@ -316,12 +334,36 @@ def test_the_fastest_is_measured_once_and_remembered(tiny: Path) -> None:
     assert fastest(made, choices, texts) == first
     assert len(asked) == 1
     known = json.loads((made.folder / "speeds.json").read_text(encoding="utf-8"))
-    ((machine, speeds),) = known.items()
+    ((where, speeds),) = known.items()
     assert set(speeds) >= {f"{name} onnxruntime" for name in made.precisions}
     # A machine that is faster with another has another chosen.
     other = min(speeds, key=lambda name: speeds[name])
-    made.remember_speeds(machine, {**speeds, other: 1e9})
+    made.remember_speeds(where, {**speeds, other: 1e9})
     assert " ".join(fastest(made, choices, texts)) == other
+
+
+def test_a_question_gets_the_cores_that_make_it_faster(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = graph_of(resolve(str(tiny), kind="embedder"))
+    assert isinstance(made, Graph)
+    choice = ("float32", "onnxruntime")
+
+    def cores(number: int, speeds: dict[str, float]) -> int:
+        monkeypatch.setattr("rag.embedding.runtimes.usable_cores", lambda: number)
+        named = {f"float32 onnxruntime question {name}": each for name, each in speeds.items()}
+        made.remember_speeds(machine(), named)
+        return cores_for_a_question(made, choice, lambda: [[101, 2023, 102], [101] * 99])
+
+    assert cores(1, {}) == 0
+    assert made.speeds(machine()) == {}
+    assert cores(2, {}) in (0, 2)
+    assert set(made.speeds(machine())) == {f"float32 onnxruntime question {n}" for n in (1, 2)}
+    # More cores have to be worth it.
+    assert cores(8, {"1": 100, "2": 105, "4": 108}) == 0
+    assert cores(8, {"1": 100, "2": 150, "4": 155}) == 2
+    assert cores(8, {"1": 100, "2": 150, "4": 200}) == 4
+    assert cores(2, {"1": 100, "2": 150, "4": 200}) == 2
 
 
 def test_openvino_gives_what_onnx_runtime_gives(graph: Graph) -> None:
@@ -340,10 +382,12 @@ def test_on_several_cores_a_text_has_the_vector_that_it_has_on_one(
     minilm: LocalModel, graph: Graph, precision: str, runtime: str
 ) -> None:
     pytest.importorskip(runtime)
-    embedder = OnnxEmbedder(minilm, graph, precision, runtime)
-    together = embedder.embed_documents(PASSAGES)
-    for passage, vector in zip(PASSAGES, together, strict=True):
-        assert np.array_equal(embedder.embed_query(passage), vector)
+    tokens = OnnxEmbedder(minilm, graph)._tokens()
+    sessions = [open_session(runtime, graph.file(precision), cores) for cores in (0, 2)]
+    for passage in PASSAGES:
+        ids = tokens.encode(passage).ids[:256]
+        one, other = (session.run(ids, "sentence_embedding") for session in sessions)
+        assert np.array_equal(one, other)
 
 
 def test_calibration_has_texts_of_many_lengths() -> None:

@@ -506,6 +506,34 @@ def test_an_interruption_leaves_a_usable_index(
     assert rag.index(docs).documents == 3
 
 
+@pytest.mark.parametrize(("seconds", "fits"), [(0.0, range(512, 1501)), (1.0, range(64, 65))])
+def test_what_is_embedded_at_once_grows_while_that_takes_no_time(
+    tmp_path: Path,
+    counting: Counting,
+    monkeypatch: pytest.MonkeyPatch,
+    seconds: float,
+    fits: range,
+) -> None:
+    sizes: list[int] = []
+    clock = [0.0]
+
+    def embed(texts: Sequence[str]) -> np.ndarray:
+        sizes.append(len(texts))
+        clock[0] += seconds
+        return np.eye(counting.dim, dtype=np.float32)[np.arange(len(texts)) % counting.dim]
+
+    monkeypatch.setattr(counting, "embed_documents", embed)
+    monkeypatch.setattr("rag.ingestion.batch.time.perf_counter", lambda: clock[0])
+    words = "\n\n".join(f"This is paragraph number {at}, of no length." for at in range(1500))
+    (tmp_path / "long.txt").write_text(words, encoding="utf-8")
+    settings = {"chunking.size": 12, "chunking.overlap": 0}
+    rag = RAG(tmp_path / "index", embedder=counting, settings=settings)
+    report = rag.index(tmp_path / "long.txt")
+    assert sum(sizes) == report.embedded >= 1500
+    assert sizes[0] <= 64
+    assert max(sizes) in fits
+
+
 def test_a_long_run_brings_the_cache_of_vectors_along(
     tmp_path: Path, docs: Path, embedder: Embedder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -35,7 +35,7 @@ ALLOWED = {
     "context": {"types", "sentences"},
     "sources": FOUNDATION | {"config"},
     "chunking": FOUNDATION | {"config", "sentences", "normalization"},
-    "embedding": FOUNDATION | {"config", "machine", "models"},
+    "embedding": FOUNDATION | {"checkpoints", "config", "machine", "models"},
     "index": FOUNDATION | {"lexical", "filters"},
     "injection": {"sentences"},
     "extraction": {"types", "sentences", "injection"},

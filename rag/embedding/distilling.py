@@ -9,7 +9,6 @@ as may be, to where the means of its rows are those vectors: ridge regression ab
 from __future__ import annotations
 
 import json
-import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,10 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rag.config import EmbeddingConfig
+from rag.embedding.modules import has_fast_tokenizer, open_modules, window
 from rag.embedding.static import TENSOR, StaticEmbedder, is_static
 from rag.embedding.tokenization import special_around, whole_tokenizer
 from rag.errors import ConfigError, ModelError, first_line
-from rag.models import LocalModel, resolve, without_progress_bars
+from rag.models import LocalModel, resolve
 from rag.types import Progress, ProgressCallback, no_progress
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def read_tokens(config: EmbeddingConfig, progress: ProgressCallback = no_progres
 
     source = resolve(config.model, kind="embedder", progress=progress)
     model = _open(source, config)
-    if not getattr(model.tokenizer, "is_fast", False):
+    if not has_fast_tokenizer(model):
         raise ModelError(f"{source.name}: has no tokenizer.json, which a static model takes over")
     tokenizer = whole_tokenizer(model)
     before, after = special_around(tokenizer)
@@ -90,7 +90,7 @@ def read_tokens(config: EmbeddingConfig, progress: ProgressCallback = no_progres
         vectors - vectors[used].mean(axis=0),
         _rarity(used),
         tokenizer.to_str(),
-        int(model.max_seq_length or model.tokenizer.model_max_length) - before - after,
+        window(model) - before - after,
     )
 
 
@@ -185,20 +185,8 @@ def write_static(table: TokenTable, directory: Path, dim: int = 0) -> StaticEmbe
 
 
 def _open(source: LocalModel, config: EmbeddingConfig) -> Any:
-    import torch
-    from sentence_transformers import SentenceTransformer
-
-    logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
     try:
-        with without_progress_bars():
-            return SentenceTransformer(
-                source.location,
-                device=None if config.device == "auto" else config.device,
-                revision=source.revision,
-                # A local model must not ask the network for what it does not need.
-                local_files_only=source.origin != "hub",
-                model_kwargs={"dtype": torch.float32},
-            ).eval()
+        return open_modules(source, device=config.device)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise ModelError(
             f"{source.location}: cannot be loaded as an embedder: {first_line(error)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -172,12 +172,7 @@ def _made_apart(model: LocalModel, target: Path) -> dict[str, Any]:
     import subprocess
     import sys
 
-    order = {
-        "location": model.location,
-        "revision": model.revision,
-        "offline": model.origin != "hub",
-        "target": str(target),
-    }
+    order = {"model": asdict(model), "target": str(target)}
     process = subprocess.run(
         [sys.executable, "-m", "rag.embedding.making"],
         input=json.dumps(order),

@@ -20,10 +20,12 @@ import onnx
 from numpy.typing import NDArray
 
 from rag.embedding.graph import TOKENIZER, TOKENS, VECTOR, calibration
+from rag.embedding.modules import more_than_tokens, open_modules, prompts, window
 from rag.embedding.quantization import quantize, save
 from rag.embedding.runtimes import inputs
 from rag.embedding.tokenization import cut, special_around, whole_tokenizer
 from rag.errors import first_line
+from rag.models import LocalModel
 
 Floats = NDArray[np.float32]
 
@@ -32,7 +34,6 @@ AGREEMENT = {"float32": 0.99999, "int8": 0.999}
 # Shares of channels multiplied in float32, from fast to exact.
 _SHARES = (1 / 96, 1 / 32, 1 / 8)
 _OPSET = 17
-_MODULES = {"Transformer", "Pooling", "Dense", "Normalize", "Dropout", "LayerNorm"}
 
 
 class UnfitError(Exception):
@@ -56,7 +57,7 @@ class Made:
     agreement: dict[str, tuple[float, float]]
 
 
-def make(location: str, revision: str | None, offline: bool, target: Path) -> Made:
+def make(source: LocalModel, target: Path) -> Made:
     """Write `float32.onnx`, `int8.onnx` if it agrees, and `tokenizer.json` into a folder.
 
     Raises:
@@ -64,22 +65,16 @@ def make(location: str, revision: str | None, offline: bool, target: Path) -> Ma
             the graph gives is not what the model gives.
     """
     import torch
-    from sentence_transformers import SentenceTransformer
 
-    model = SentenceTransformer(
-        location,
-        device="cpu",
-        revision=revision,
-        local_files_only=offline,
-        # Written out, attention is a pattern that runtimes know and put together again.
-        model_kwargs={"attn_implementation": "eager", "dtype": torch.float32},
-    )
-    model.eval()
-    _check(model)
+    # Written out, attention is a pattern that runtimes know and put together again.
+    model = open_modules(source, device="cpu", attn_implementation="eager")
+    reason = more_than_tokens(model)
+    if reason:
+        raise UnfitError(reason)
     tokenizer = whole_tokenizer(model)
     tokenizer.save(str(target / TOKENIZER))
     before, after = special_around(tokenizer)
-    limit = int(model.max_seq_length or model.tokenizer.model_max_length)
+    limit = window(model)
     samples = [inputs(cut(tokenizer.encode(text).ids, limit, after)) for text in calibration()]
     with torch.no_grad():
         wanted = _unit(
@@ -90,7 +85,7 @@ def make(location: str, revision: str | None, offline: bool, target: Path) -> Ma
         )
     whole = target / "whole.onnx"
     _export(model, whole)
-    prompts = _prompts(model)
+    around = prompts(model)
     del model
     agreement = {"float32": _agreement(whole, samples, wanted)}
     if agreement["float32"][0] < AGREEMENT["float32"]:
@@ -98,28 +93,7 @@ def make(location: str, revision: str | None, offline: bool, target: Path) -> Ma
     agreement["int8"] = _quantize(whole, target / "int8.onnx", samples, wanted)
     save(onnx.load(str(whole)), target / "float32.onnx")
     whole.unlink()
-    return Made(wanted.shape[1], limit, before, after, *prompts, agreement)
-
-
-def _check(model: Any) -> None:
-    kinds = [type(module).__name__ for module in model]
-    if kinds[:1] != ["Transformer"] or not set(kinds) <= _MODULES:
-        raise UnfitError(f"it is made of {', '.join(kinds)}")
-    if not getattr(model.tokenizer, "is_fast", False):
-        raise UnfitError("it has no tokenizer.json")
-    if any(_prompts(model)) and not all(
-        getattr(module, "include_prompt", True) for module in model
-    ):
-        raise UnfitError("its prompts are left out of the mean")
-
-
-def _prompts(model: Any) -> tuple[str, str]:
-    """What is put before a question and before a passage, as `encode_query` and the like do."""
-    known = {name: prompt for name, prompt in model.prompts.items() if prompt is not None}
-    document = next(
-        (known[name] for name in ("document", "passage", "corpus") if name in known), ""
-    )
-    return known.get("query", ""), document
+    return Made(wanted.shape[1], limit, before, after, *around, agreement)
 
 
 def _export(model: Any, target: Path) -> None:
@@ -196,7 +170,7 @@ def main() -> None:
     # What libraries print is not to stand in the answer.
     answer, sys.stdout = sys.stdout, sys.stderr
     try:
-        made = make(order["location"], order["revision"], order["offline"], Path(order["target"]))
+        made = make(LocalModel(**order["model"]), Path(order["target"]))
         reply: dict[str, Any] = asdict(made)
     # Models, and the libraries that read them, fail in any way: the model is used without a graph.
     except Exception as error:

@@ -168,28 +168,34 @@ class OnnxEmbedder:
             return session
         with self._opening:
             if alone not in self._sessions:
-                from rag.embedding.runtimes import open_session
+                from rag.embedding.runtimes import cores_for_a_question, open_session
 
-                precision, runtime = self.choice()
-                load = partial(open_session, alone=alone)
-                self._sessions[alone] = self._loading(load, runtime, self._graph.file(precision))
+                choice, cores = self.choice(), 0
+                if alone:
+                    cores = cores_for_a_question(self._graph, choice, self._calibration_tokens)
+                # Where one core is as fast, one session is enough for all.
+                session = None if cores else self._sessions.get(False)
+                self._sessions[alone] = session or self._loading(
+                    open_session, choice[1], self._graph.file(choice[0]), cores
+                )
+                if not cores:
+                    self._sessions[False] = self._sessions[alone]
             return self._sessions[alone]
 
     def choice(self) -> tuple[str, str]:
         """The precision and the runtime in use; measured first, where that is to be found out."""
         from rag.embedding.runtimes import fastest, runtimes
 
-        encode, limit, after = self._tokens().encode, self.max_tokens, self._graph.after
         choices = [
             (precision, runtime)
             for precision in (self._graph.precisions if self._wanted == "auto" else [self._wanted])
             for runtime in ([self._runtime] if self._runtime else runtimes())
         ]
-        return fastest(
-            self._graph,
-            choices,
-            lambda: [cut(encode(text).ids, limit, after) for text in calibration()],
-        )
+        return fastest(self._graph, choices, self._calibration_tokens)
+
+    def _calibration_tokens(self) -> list[Sequence[int]]:
+        encode, limit, after = self._tokens().encode, self.max_tokens, self._graph.after
+        return [cut(encode(text).ids, limit, after) for text in calibration()]
 
     def _loading(self, load: Callable[..., Any], *arguments: Any) -> Any:
         try:

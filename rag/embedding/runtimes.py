@@ -3,7 +3,7 @@
 Texts are run one by one, on one core each, and as many side by side as there are cores. That is
 faster than batches, which have cores wait for one another and compute with padding, and it makes a
 text's vector one and the same whatever it comes with: 8-bit activations share their scale. A text
-that comes alone has several cores to itself.
+that comes alone has several cores to itself, where they are found to be faster with it than one.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib.util
 import threading
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -26,8 +27,12 @@ if TYPE_CHECKING:
 _ROUNDS = 3
 _TEXTS_A_CORE = 6
 _RUNTIMES = ("onnxruntime", "openvino")
-# A question has a few dozen tokens: too few for more cores to share.
-_CORES_A_TEXT = 4
+# Cores that one question may have to itself. It has a few dozen tokens: too few for more to share.
+_CORES_A_QUESTION = (2, 4)
+_QUESTION_TOKENS = 32
+_QUESTIONS = 12
+# What more cores have to gain to be taken from other work.
+_WORTH = 1.1
 
 
 class Session(Protocol):
@@ -38,13 +43,13 @@ class Session(Protocol):
         ...
 
 
-def open_session(runtime: str, graph: Path, *, alone: bool = False) -> Session:
-    """Load a graph to run texts side by side, a core each, or one text `alone` on several cores.
+def open_session(runtime: str, graph: Path, cores: int = 0) -> Session:
+    """Load a graph to run texts side by side, a core each, or one at a time on so many `cores`.
 
     Both give a text the same vector.
     """
     opened = _OpenVINO if runtime == "openvino" else _OnnxRuntime
-    return opened(graph, alone=alone)
+    return opened(graph, cores)
 
 
 def runtimes() -> list[str]:
@@ -52,6 +57,7 @@ def runtimes() -> list[str]:
     return [name for name in _RUNTIMES if importlib.util.find_spec(name) is not None]
 
 
+@cache
 def machine() -> str:
     """What a measured speed holds for: the processor, the cores in use, and the libraries."""
     import hashlib
@@ -113,6 +119,55 @@ def measured(
     return {_named(*choice): len(chosen) / median(taken) for choice, taken in seconds.items()}
 
 
+def cores_for_a_question(
+    graph: Graph, choice: tuple[str, str], texts: Callable[[], Sequence[Sequence[int]]]
+) -> int:
+    """The cores on which a text that comes alone is fastest; 0 if that is one.
+
+    Measured the first time and remembered, as `fastest` does. Processors with instructions for
+    8-bit products are done with a question before a second core has taken a part of it.
+    """
+    ways = [0, *(cores for cores in _CORES_A_QUESTION if cores <= usable_cores())]
+    if len(ways) == 1:
+        return 0
+    here = machine()
+    speeds = graph.speeds(here)
+    named = {cores: f"{_named(*choice)} question {cores or 1}" for cores in ways}
+    if any(name not in speeds for name in named.values()):
+        questions = [ids for ids in texts() if len(ids) <= _QUESTION_TOKENS][:_QUESTIONS]
+        for cores, speed in _questions_a_second(graph, choice, questions, ways).items():
+            speeds[named[cores]] = speed
+        graph.remember_speeds(here, speeds)
+    best = 0
+    for cores in ways:
+        if speeds[named[cores]] > _WORTH * speeds[named[best]]:
+            best = cores
+    return best
+
+
+def _questions_a_second(
+    graph: Graph,
+    choice: tuple[str, str],
+    questions: Sequence[Sequence[int]],
+    ways: Sequence[int],
+) -> dict[int, float]:
+    import time
+    from statistics import median
+
+    precision, runtime = choice
+    sessions = {cores: open_session(runtime, graph.file(precision), cores) for cores in ways}
+    seconds: dict[int, list[float]] = {cores: [] for cores in ways}
+    for at in range(_ROUNDS + 1):
+        for cores, session in sessions.items():
+            for ids in questions:
+                started = time.perf_counter()
+                session.run(ids, VECTOR)
+                # The first round is not counted: memory is taken then.
+                if at:
+                    seconds[cores].append(time.perf_counter() - started)
+    return {cores: 1 / median(taken) for cores, taken in seconds.items()}
+
+
 def _named(precision: str, runtime: str) -> str:
     return f"{precision} {runtime}"
 
@@ -130,11 +185,11 @@ def _known(ids: Sequence[int], names: set[str]) -> dict[str, Any]:
 
 
 class _OnnxRuntime:
-    def __init__(self, graph: Path, *, alone: bool) -> None:
+    def __init__(self, graph: Path, cores: int) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = min(usable_cores(), _CORES_A_TEXT) if alone else 1
+        options.intra_op_num_threads = cores or 1
         options.inter_op_num_threads = 1
         # Between two texts, a thread that waits for work would keep its core from everything else.
         options.add_session_config_entry("session.force_spinning_stop", "1")
@@ -150,15 +205,19 @@ class _OnnxRuntime:
 
 
 class _OpenVINO:
-    def __init__(self, graph: Path, *, alone: bool) -> None:
+    def __init__(self, graph: Path, cores: int) -> None:
+        import numpy as np
         import openvino
 
-        cores = min(usable_cores(), _CORES_A_TEXT) if alone else usable_cores()
+        # What its binding prepares at the first look into a tensor, it prepares without a lock: two
+        # threads that were first together would wait for each other for ever.
+        _ = openvino.Tensor(np.zeros(1)).data
+        streams = 1 if cores else usable_cores()
         core = openvino.Core()
         self._compiled = core.compile_model(
             core.read_model(str(graph)),
             "CPU",
-            {"NUM_STREAMS": 1 if alone else cores, "INFERENCE_NUM_THREADS": cores},
+            {"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": cores or streams},
         )
         self._names = {name for each in self._compiled.inputs for name in each.names}
         self._of_thread = threading.local()

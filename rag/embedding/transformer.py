@@ -2,22 +2,55 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from rag.checkpoints import computing
 from rag.config import EmbeddingConfig
 from rag.embedding.batching import Together
 from rag.embedding.fingerprint import fingerprint, former_fingerprint, hub_commit
-from rag.embedding.tokenization import special_around, whole_tokenizer
+from rag.embedding.modules import (
+    has_fast_tokenizer,
+    more_than_tokens,
+    open_modules,
+    prompts,
+    window,
+)
+from rag.embedding.tokenization import cut, special_around, whole_tokenizer
 from rag.errors import ConfigError, EmbeddingError, ModelError, first_line
 from rag.machine import has_cuda
-from rag.models import LocalModel, without_progress_bars
+from rag.models import LocalModel
 
 if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
     from rag.types import Vectors
+
+VECTOR, TOKENS = "sentence_embedding", "token_embeddings"
+
+# Tokens at once where the settings leave it to the device: a GPU waits for its orders with fewer,
+# a processor's caches hold no more.
+_ON_GPU, _ON_CPU = 16_384, 2_048
+# What the two ways to compute them have to agree on.
+_SAMPLES = ("a", "What is said of a filter, and how often it has to be changed?")
+_LEAST_AGREEMENT = 0.999
+
+
+class _Opened(NamedTuple):
+    """A model, and what is put before questions and passages.
+
+    With `plain`, tokens are all that a text's vector takes: what sentence-transformers does
+    around them for each batch, in Python, is left out.
+    """
+
+    model: Any
+    tokenizer: Tokenizer
+    before: int
+    after: int
+    plain: bool
+    query_prompt: str
+    document_prompt: str
 
 
 class SentenceTransformerEmbedder:
@@ -35,8 +68,7 @@ class SentenceTransformerEmbedder:
         self._lock = threading.Lock()
         self._most_tokens = config.batch_tokens
         self._questions: Together[str, Vectors] = Together(self._embed_queries)
-        self._loaded: Any = None
-        self._tokenizer: Any = None
+        self._loaded: _Opened | None = None
 
     @property
     def revision(self) -> str:
@@ -59,19 +91,18 @@ class SentenceTransformerEmbedder:
     @property
     def dim(self) -> int:
         """The number of dimensions of a vector."""
-        loaded = self._load()
-        return int(loaded.get_embedding_dimension())
+        return int(self._load().model.get_embedding_dimension())
 
     @property
     def max_tokens(self) -> int:
         """Tokens that one text may hold, special tokens included."""
-        loaded = self._load()
-        return int(loaded.max_seq_length or loaded.tokenizer.model_max_length)
+        return window(self._load().model)
 
     @property
     def special_tokens(self) -> int:
         """Tokens that the model adds to every text."""
-        return int(self._load().tokenizer.num_special_tokens_to_add(pair=False))
+        opened = self._load()
+        return opened.before + opened.after
 
     def token_offsets(self, text: str) -> Sequence[tuple[int, int]]:
         """The code-point span of each token of `text`, special tokens not among them.
@@ -79,8 +110,8 @@ class SentenceTransformerEmbedder:
         Raises:
             ModelError: if the model has no fast tokenizer, which alone knows the spans.
         """
-        self._load()
-        offsets: Sequence[tuple[int, int]] = self._tokenizer.encode(
+        tokenizer = self._load().tokenizer
+        offsets: Sequence[tuple[int, int]] = tokenizer.encode(
             text, add_special_tokens=False
         ).offsets
         return offsets
@@ -92,7 +123,8 @@ class SentenceTransformerEmbedder:
             EmbeddingError: if the model gives something that is not a number, or memory does not
                 hold a single text.
         """
-        return self._rows(self._load().encode_document, texts)
+        opened = self._load()
+        return self._rows(texts, opened.document_prompt, opened.model.encode_document)
 
     def embed_query(self, text: str) -> Vectors:
         """float32 `[dim]`, of length 1. Questions of several threads are embedded together.
@@ -102,65 +134,6 @@ class SentenceTransformerEmbedder:
         """
         found: Vectors = self._questions.result(text)
         return found
-
-    def _embed_queries(self, texts: Sequence[str]) -> Vectors:
-        return self._rows(self._load().encode_query, texts)
-
-    def _rows(self, encode: Callable[..., Any], texts: Sequence[str]) -> Vectors:
-        import numpy as np
-
-        found = np.empty((len(texts), self.dim), dtype=np.float32)
-        for batch, rows in self._computed(encode, texts, convert_to_numpy=True):
-            found[batch] = rows
-        return self._unit(found)
-
-    def _computed(
-        self, encode: Callable[..., Any], texts: Sequence[str], **options: Any
-    ) -> Iterator[tuple[list[int], Any]]:
-        """Texts by where they stand, and what `encode` makes of them, a batch at a time."""
-        for batch in self._batches(texts):
-            yield from self._parts(partial(encode, **options), texts, batch, self._most_tokens)
-
-    def _parts(
-        self, encode: Callable[..., Any], texts: Sequence[str], batch: list[int], tokens: int
-    ) -> Iterator[tuple[list[int], Any]]:
-        """A batch as a whole; in halves where memory does not hold it, as are those after it."""
-        try:
-            made = encode(
-                [texts[at] for at in batch], batch_size=len(batch), show_progress_bar=False
-            )
-        except RuntimeError as error:
-            if not _is_for_want_of_memory(error):
-                raise EmbeddingError(f"{self.name} failed: {first_line(error)}") from error
-            if len(batch) == 1:
-                raise EmbeddingError(
-                    f"{self.name}: there is not enough memory to embed a text "
-                    f"({first_line(error)}): set `embedding.device` to cpu"
-                ) from error
-        else:
-            yield batch, made
-            return
-        # Out of the handler: the error holds on to what had been computed.
-        fewer = max(1, tokens // 2)
-        self._most_tokens = min(self._most_tokens, fewer)
-        half = len(batch) // 2
-        for part in (batch[:half], batch[half:]):
-            yield from self._parts(encode, texts, part, fewer)
-
-    def _batches(self, texts: Sequence[str]) -> Iterator[list[int]]:
-        """Texts of like length, by where they stand, of `batch_tokens` tokens with padding."""
-        self._load()
-        tokens = [
-            min(len(each), self.max_tokens) for each in self._tokenizer.encode_batch(list(texts))
-        ]
-        batch: list[int] = []
-        for at in sorted(range(len(texts)), key=lambda at: -tokens[at]):
-            if batch and tokens[batch[0]] * (len(batch) + 1) > self._most_tokens:
-                yield batch
-                batch = []
-            batch.append(at)
-        if batch:
-            yield batch
 
     def embed_tokens(self, texts: Sequence[str]) -> list[Vectors]:
         """For each text float32 `[tokens, dim]`, each row of length 1; no special tokens.
@@ -173,20 +146,112 @@ class SentenceTransformerEmbedder:
         """
         import numpy as np
 
-        model = self._load()
-        before, after = special_around(self._tokenizer)
+        opened = self._load()
+        tokens = self._tokens(texts)
+
+        def compute(batch: list[int]) -> list[dict[str, Any]]:
+            if opened.plain:
+                found = _forward(opened.model, [tokens[at] for at in batch])
+                names = (TOKENS, "attention_mask")
+                return [{name: found[name][at] for name in names} for at in range(len(batch))]
+            items: list[dict[str, Any]] = opened.model.encode(
+                [texts[at] for at in batch],
+                batch_size=len(batch),
+                show_progress_bar=False,
+                output_value=None,
+                prompt="",
+            )
+            return items
+
         vectors: list[Vectors] = [np.empty(0, dtype=np.float32)] * len(texts)
-        items = (
-            (at, item)
-            for batch, made in self._computed(model.encode, texts, output_value=None, prompt="")
-            for at, item in zip(batch, made, strict=True)
-        )
-        for at, item in items:
-            if "token_embeddings" not in item:
-                raise EmbeddingError(f"{self.name} has no vectors of tokens: take another embedder")
-            rows = item["token_embeddings"][item["attention_mask"].bool()]
-            vectors[at] = self._unit(rows[before : len(rows) - after].float().cpu())
+        for batch, items in self._computed(compute, tokens):
+            for at, item in zip(batch, items, strict=True):
+                if TOKENS not in item:
+                    raise EmbeddingError(
+                        f"{self.name} has no vectors of tokens: take another embedder"
+                    )
+                rows = item[TOKENS][item["attention_mask"].bool()]
+                rows = rows[opened.before : len(rows) - opened.after]
+                vectors[at] = self._unit(rows.float().cpu())
         return vectors
+
+    def _embed_queries(self, texts: Sequence[str]) -> Vectors:
+        opened = self._load()
+        return self._rows(texts, opened.query_prompt, opened.model.encode_query)
+
+    def _rows(self, texts: Sequence[str], prompt: str, encode: Callable[..., Any]) -> Vectors:
+        import numpy as np
+        import torch
+
+        opened = self._load()
+        tokens = self._tokens([prompt + text for text in texts])
+
+        def compute(batch: list[int]) -> Any:
+            if opened.plain:
+                return _forward(opened.model, [tokens[at] for at in batch])[VECTOR]
+            return encode(
+                [texts[at] for at in batch],
+                batch_size=len(batch),
+                show_progress_bar=False,
+                convert_to_tensor=True,
+            )
+
+        found = np.empty((len(texts), self.dim), dtype=np.float32)
+        computed = list(self._computed(compute, tokens))
+        if computed:
+            # Fetched once: until then the device computes while the next texts are prepared.
+            rows = torch.cat([rows for _, rows in computed]).float().cpu().numpy()
+            found[[at for batch, _ in computed for at in batch]] = rows
+        return self._unit(found)
+
+    def _tokens(self, texts: Sequence[str]) -> list[Sequence[int]]:
+        opened = self._load()
+        limit = self.max_tokens
+        found = opened.tokenizer.encode_batch(list(texts))
+        return [cut(each.ids, limit, opened.after) for each in found]
+
+    def _computed(
+        self, compute: Callable[[list[int]], Any], tokens: Sequence[Sequence[int]]
+    ) -> Iterator[tuple[list[int], Any]]:
+        """Texts by where they stand, and what `compute` makes of them, a batch at a time."""
+        for batch in self._batches(tokens):
+            yield from self._parts(compute, batch, self._most_tokens)
+
+    def _parts(
+        self, compute: Callable[[list[int]], Any], batch: list[int], most: int
+    ) -> Iterator[tuple[list[int], Any]]:
+        """A batch as a whole; in halves where memory does not hold it, as are those after it."""
+        try:
+            with computing():
+                made = compute(batch)
+        except RuntimeError as error:
+            if not _is_for_want_of_memory(error):
+                raise EmbeddingError(f"{self.name} failed: {first_line(error)}") from error
+            if len(batch) == 1:
+                raise EmbeddingError(
+                    f"{self.name}: there is not enough memory to embed a text "
+                    f"({first_line(error)}): set `embedding.device` to cpu"
+                ) from error
+        else:
+            yield batch, made
+            return
+        # Out of the handler: the error holds on to what had been computed.
+        fewer = max(1, most // 2)
+        self._most_tokens = min(self._most_tokens, fewer)
+        half = len(batch) // 2
+        for part in (batch[:half], batch[half:]):
+            yield from self._parts(compute, part, fewer)
+
+    def _batches(self, tokens: Sequence[Sequence[int]]) -> Iterator[list[int]]:
+        """Texts of like length, by where they stand, of `batch_tokens` tokens with padding."""
+        batch: list[int] = []
+        for at in sorted(range(len(tokens)), key=lambda at: -len(tokens[at])):
+            if batch and len(tokens[batch[0]]) * (len(batch) + 1) > self._most_tokens:
+                yield batch
+                batch = []
+            batch.append(at)
+        if batch:
+            yield batch
 
     def _unit(self, vectors: Any) -> Vectors:
         import numpy as np
@@ -201,44 +266,71 @@ class SentenceTransformerEmbedder:
         unit: Vectors = floats / np.maximum(np.linalg.norm(floats, axis=-1, keepdims=True), 1e-12)
         return unit
 
-    def _load(self) -> Any:
+    def _load(self) -> _Opened:
         with self._lock:
             if self._loaded is None:
-                loaded = self._open()
-                self._tokenizer = self._measuring_tokenizer(loaded)
-                self._loaded = loaded
-        return self._loaded
+                self._loaded = self._open()
+            return self._loaded
 
-    def _measuring_tokenizer(self, loaded: Any) -> Any:
-        if not getattr(loaded.tokenizer, "is_fast", False):
-            raise ModelError(f"{self.name}: has no tokenizer.json, which passages are sized by")
-        return whole_tokenizer(loaded)
-
-    def _open(self) -> Any:
-        from sentence_transformers import SentenceTransformer
-
-        logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
-        device = None if self._config.device == "auto" else self._config.device
-        precision = self._config.precision
+    def _open(self) -> _Opened:
+        device, precision = self._config.device, self._config.precision
         if precision == "auto":
-            cuda = device.startswith("cuda") if device else has_cuda()
+            cuda = has_cuda() if device == "auto" else device.startswith("cuda")
             precision = "float16" if cuda else "float32"
         try:
-            with without_progress_bars():
-                return SentenceTransformer(
-                    self._model.location,
-                    device=device,
-                    revision=self._model.revision,
-                    # A local model must not ask the network for what it does not need.
-                    local_files_only=self._model.origin != "hub",
-                    model_kwargs={"dtype": precision},
-                )
+            model = open_modules(self._model, device=device, dtype=precision)
         except (OSError, ValueError, RuntimeError, KeyError) as error:
-            if device and isinstance(error, RuntimeError):
+            if device != "auto" and isinstance(error, RuntimeError):
                 raise ConfigError(f"`embedding.device` {device}: {first_line(error)}") from error
             raise ModelError(
                 f"{self._model.location}: cannot be loaded as an embedder: {first_line(error)}"
             ) from error
+        if not has_fast_tokenizer(model):
+            raise ModelError(f"{self.name}: has no tokenizer.json, which passages are sized by")
+        tokenizer = whole_tokenizer(model)
+        if not self._most_tokens:
+            self._most_tokens = _ON_CPU if model.device.type == "cpu" else _ON_GPU
+        plain = not more_than_tokens(model) and _agrees(model, tokenizer)
+        # Where it is not, `encode_query` and `encode_document` know what to put before a text.
+        around = prompts(model) if plain else ("", "")
+        return _Opened(model, tokenizer, *special_around(tokenizer), plain, *around)
+
+
+def _forward(model: Any, rows: Sequence[Sequence[int]]) -> dict[str, Any]:
+    """What the modules make of texts' tokens, padded to the longest, on the model's device."""
+    import numpy as np
+    import torch
+
+    longest = max(1, *map(len, rows))
+    ids = np.full((len(rows), longest), model.tokenizer.pad_token_id or 0, dtype=np.int64)
+    mask = np.zeros_like(ids)
+    left = model.tokenizer.padding_side == "left"
+    for row, held in enumerate(rows):
+        place = slice(longest - len(held), None) if left else slice(len(held))
+        ids[row, place] = held
+        mask[row, place] = 1
+    names = {"input_ids": ids, "attention_mask": mask}
+    with torch.inference_mode():
+        given = {name: torch.from_numpy(each).to(model.device) for name, each in names.items()}
+        found: dict[str, Any] = model(given)
+        return found
+
+
+def _agrees(model: Any, tokenizer: Tokenizer) -> bool:
+    """Whether tokens alone give what sentence-transformers gives for texts."""
+    import torch
+
+    try:
+        rows = [tokenizer.encode(text).ids for text in _SAMPLES]
+        found = _forward(model, rows)[VECTOR].float()
+        wanted = model.encode(
+            list(_SAMPLES), show_progress_bar=False, convert_to_tensor=True, prompt=""
+        )
+        cosines = torch.nn.functional.cosine_similarity(found, wanted.float())
+    # Modules of whoever made the model may want anything.
+    except Exception:  # noqa: BLE001
+        return False
+    return bool(cosines.min() > _LEAST_AGREEMENT)
 
 
 def _is_for_want_of_memory(error: RuntimeError) -> bool:

@@ -88,7 +88,9 @@ class TransformersGenerator:
                     **inputs,
                     max_new_tokens=self.max_tokens,
                     streamer=streamer,
-                    stopping_criteria=[lambda *_: torch.tensor([streamer.stopped])],
+                    stopping_criteria=[
+                        lambda ids, _: torch.tensor([streamer.stopped], device=ids.device)
+                    ],
                     pad_token_id=tokenizer.pad_token_id or tokenizer.eos_token_id,
                     **options,
                 )

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # Embedded between two looks at whether to stop.
 _PASSAGES_AT_ONCE = 64
+# More at once where they take less: to be stopped is to be heard soon.
+_SECONDS_TO_STOP = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,7 @@ class Embedding:
         self._embedder = embedder
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="embedding")
         self._stopped = threading.Event()
+        self._at_once = _PASSAGES_AT_ONCE
 
     def submit(self, passages: Sequence[str]) -> Future[dict[str, Vectors]]:
         """Vectors by passage, when they are done."""
@@ -104,13 +107,15 @@ class Embedding:
         vectors: dict[str, Vectors] = {}
         # Longest first: batches of like length carry little padding, and memory peaks at once.
         ordered = sorted(passages, key=len, reverse=True)
-        for at in range(0, len(ordered), _PASSAGES_AT_ONCE):
-            if self._stopped.is_set():
-                break
-            part = ordered[at : at + _PASSAGES_AT_ONCE]
+        while ordered and not self._stopped.is_set():
+            part, ordered = ordered[: self._at_once], ordered[self._at_once :]
             started = time.perf_counter()
             vectors.update(zip(part, self._embedder.embed_documents(part), strict=True))
-            self.seconds += time.perf_counter() - started
+            taken = time.perf_counter() - started
+            if taken < _SECONDS_TO_STOP and len(part) == self._at_once:
+                # A GPU waits for its orders longer than it works on a few.
+                self._at_once *= 2
+            self.seconds += taken
             self.passages += len(part)
             self.tokens += sum(len(self._embedder.token_offsets(passage)) for passage in part)
         return vectors
