@@ -611,10 +611,10 @@ class EntailmentModel(Protocol):
 
 @runtime_checkable
 class Loadable(Protocol):
-    """A generator that can be loaded before it is used, from another thread."""
+    """An embedder or a generator that can be loaded before it is used, from another thread."""
 
     def load(self) -> None:
-        """Load what it takes to write, if that is not done; wait if another thread is at it."""
+        """Load what it takes, if that is not done; wait if another thread is at it."""
         ...
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from checkpoints import make_causal
 from conftest import CORPUS
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -195,6 +196,8 @@ def test_a_graph_is_made_once_and_anew_when_it_is_damaged(
 
 
 def test_prompts_of_a_model_are_put_before_texts(tiny: Path, tmp_path: Path) -> None:
+    from sentence_transformers import SentenceTransformer
+
     folder = tmp_path / "prompted"
     shutil.copytree(tiny, folder)
     prompts = {"prompts": {"query": "query: ", "passage": "passage: "}}
@@ -202,13 +205,48 @@ def test_prompts_of_a_model_are_put_before_texts(tiny: Path, tmp_path: Path) -> 
     model = resolve(str(folder), kind="embedder")
     made = graph_of(model)
     assert isinstance(made, Graph)
-    one = OnnxEmbedder(model, made, "float32")
-    other = SentenceTransformerEmbedder(model, replace(CONFIG, device="cpu"))
-    assert not np.allclose(one.embed_query("a text"), one.embed_documents(["a text"])[0])
-    assert np.allclose(one.embed_query("a text"), other.embed_query("a text"), atol=1e-4)
-    assert np.allclose(
-        one.embed_documents(["a text"]), other.embed_documents(["a text"]), atol=1e-4
-    )
+    direct = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
+    wanted = direct.encode_query("a text"), direct.encode_document("a text")
+    assert not np.allclose(*wanted)
+    for embedder in (
+        OnnxEmbedder(model, made, "float32"),
+        SentenceTransformerEmbedder(model, replace(CONFIG, device="cpu")),
+    ):
+        found = embedder.embed_query("a text"), embedder.embed_documents(["a text"])[0]
+        assert np.allclose(found, wanted, atol=1e-4)
+
+
+@pytest.mark.parametrize("tokens", [1, 500, 10**6])
+def test_torch_gives_what_sentence_transformers_gives(minilm: LocalModel, tokens: int) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    direct = SentenceTransformer(minilm.location, device="cpu", local_files_only=True)
+    config = replace(CONFIG, device="cpu", batch_tokens=tokens)
+    embedder = SentenceTransformerEmbedder(minilm, config)
+    assert embedder._load().plain
+    found = embedder.embed_documents(PASSAGES)
+    assert np.allclose(found, direct.encode_document(PASSAGES), atol=1e-5)
+    assert np.allclose(embedder.embed_query("what?"), direct.encode_query("what?"), atol=1e-5)
+    assert embedder.embed_documents([]).shape == (0, embedder.dim)
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_a_decoder_is_padded_as_it_was_taught(tmp_path: Path, side: str) -> None:
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.models import Pooling, Transformer
+
+    words = Transformer(str(make_causal(tmp_path / "causal")))
+    words.tokenizer.padding_side = side
+    pooling = Pooling(words.get_embedding_dimension(), pooling_mode="lasttoken")
+    SentenceTransformer(modules=[words, pooling], device="cpu").save(str(tmp_path / "model"))
+    model = resolve(str(tmp_path / "model"), kind="embedder")
+    embedder = SentenceTransformerEmbedder(model, replace(CONFIG, device="cpu"))
+    opened = embedder._load()
+    assert opened.plain
+    assert opened.model.tokenizer.padding_side == side
+    texts = ["The lighthouse was built in 1871", "by", "Ada Stone, whose lamp burns whale oil."]
+    wanted = opened.model.encode(texts, normalize_embeddings=True)
+    assert np.allclose(embedder.embed_documents(texts), wanted, atol=1e-5)
 
 
 def test_a_model_that_no_graph_holds_is_computed_by_torch(tiny: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from rag.checkpoints import computing
 from rag.config import EmbeddingConfig
 from rag.embedding.batching import Together
 from rag.embedding.fingerprint import fingerprint, former_fingerprint, hub_commit
+from rag.embedding.graph import TOKENS, VECTOR
 from rag.embedding.modules import (
     has_fast_tokenizer,
     more_than_tokens,
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
     from rag.types import Vectors
-
-VECTOR, TOKENS = "sentence_embedding", "token_embeddings"
 
 # Tokens at once where the settings leave it to the device: a GPU waits for its orders with fewer,
 # a processor's caches hold no more.
@@ -171,8 +170,7 @@ class SentenceTransformerEmbedder:
                         f"{self.name} has no vectors of tokens: take another embedder"
                     )
                 rows = item[TOKENS][item["attention_mask"].bool()]
-                rows = rows[opened.before : len(rows) - opened.after]
-                vectors[at] = self._unit(rows.float().cpu())
+                vectors[at] = self._fetched(rows[opened.before : len(rows) - opened.after])
         return vectors
 
     def _embed_queries(self, texts: Sequence[str]) -> Vectors:
@@ -183,6 +181,8 @@ class SentenceTransformerEmbedder:
         import numpy as np
         import torch
 
+        if not texts:
+            return np.empty((0, self.dim), dtype=np.float32)
         opened = self._load()
         tokens = self._tokens([prompt + text for text in texts])
 
@@ -196,13 +196,12 @@ class SentenceTransformerEmbedder:
                 convert_to_tensor=True,
             )
 
-        found = np.empty((len(texts), self.dim), dtype=np.float32)
         computed = list(self._computed(compute, tokens))
-        if computed:
-            # Fetched once: until then the device computes while the next texts are prepared.
-            rows = torch.cat([rows for _, rows in computed]).float().cpu().numpy()
-            found[[at for batch, _ in computed for at in batch]] = rows
-        return self._unit(found)
+        # Fetched once: until then the device computes while the next texts are prepared.
+        rows = self._fetched(torch.cat([rows for _, rows in computed]))
+        found = np.empty_like(rows)
+        found[[at for batch, _ in computed for at in batch]] = rows
+        return found
 
     def _tokens(self, texts: Sequence[str]) -> list[Sequence[int]]:
         opened = self._load()
@@ -253,10 +252,15 @@ class SentenceTransformerEmbedder:
         if batch:
             yield batch
 
-    def _unit(self, vectors: Any) -> Vectors:
+    def _fetched(self, rows: Any) -> Vectors:
+        """A tensor's rows from the device, each of length 1."""
         import numpy as np
 
-        floats: Vectors = np.ascontiguousarray(vectors, dtype=np.float32)
+        try:
+            floats: Vectors = rows.float().cpu().numpy()
+        # What went wrong on a GPU is told when something is fetched from it.
+        except RuntimeError as error:
+            raise EmbeddingError(f"{self.name} failed: {first_line(error)}") from error
         if not np.isfinite(floats).all():
             raise EmbeddingError(
                 f"{self.name} gave vectors with NaN or infinite values: "
@@ -317,20 +321,23 @@ def _forward(model: Any, rows: Sequence[Sequence[int]]) -> dict[str, Any]:
 
 
 def _agrees(model: Any, tokenizer: Tokenizer) -> bool:
-    """Whether tokens alone give what sentence-transformers gives for texts."""
+    """Whether tokens alone give what sentence-transformers gives for questions and passages."""
     import torch
 
     try:
-        rows = [tokenizer.encode(text).ids for text in _SAMPLES]
-        found = _forward(model, rows)[VECTOR].float()
-        wanted = model.encode(
-            list(_SAMPLES), show_progress_bar=False, convert_to_tensor=True, prompt=""
-        )
-        cosines = torch.nn.functional.cosine_similarity(found, wanted.float())
+        for prompt, encode in zip(
+            prompts(model), (model.encode_query, model.encode_document), strict=True
+        ):
+            rows = [tokenizer.encode(prompt + text).ids for text in _SAMPLES]
+            found = _forward(model, rows)[VECTOR].float()
+            wanted = encode(list(_SAMPLES), show_progress_bar=False, convert_to_tensor=True)
+            cosines = torch.nn.functional.cosine_similarity(found, wanted.float())
+            if not cosines.min() > _LEAST_AGREEMENT:
+                return False
     # Modules of whoever made the model may want anything.
     except Exception:  # noqa: BLE001
         return False
-    return bool(cosines.min() > _LEAST_AGREEMENT)
+    return True
 
 
 def _is_for_want_of_memory(error: RuntimeError) -> bool:

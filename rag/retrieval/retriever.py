@@ -11,7 +11,7 @@ from rag.config import RetrievalConfig
 from rag.index import Index, Reading, check_embedder
 from rag.lexical import parse_question
 from rag.retrieval.search import Search
-from rag.types import Embedder, Explanation, Generator, Hit, Reranker
+from rag.types import Embedder, Explanation, Generator, Hit, Loadable, Reranker
 
 if TYPE_CHECKING:
     from rag.filters import Filter
@@ -71,15 +71,16 @@ class PassageRetriever:
     def _begin(self, reading: Reading) -> None:
         """Check that the question can be compared, and load what embeds it beside the caches."""
         check_embedder(reading.manifest, self._embedder, self._index.directory)
-        load = getattr(self._embedder, "load", None)
-        if load is None or self._config.mode == "lexical" or self._begun.is_set():
+        embedder = self._embedder
+        unused = self._config.mode == "lexical" or self._begun.is_set()
+        if unused or not isinstance(embedder, Loadable):
             return
         self._begun.set()
 
         def loaded() -> None:
             # What is wrong is told to whoever embeds: the question, a moment later.
             with suppress(Exception):
-                load()
+                embedder.load()
 
         threading.Thread(target=loaded, name="rag-embedder").start()
 
