@@ -26,7 +26,7 @@ NO_SYSTEM = (
 )
 
 
-def make_causal(folder: Path, template: str = TEMPLATE) -> Path:
+def make_causal(folder: Path, template: str | None = TEMPLATE) -> Path:
     """A Llama of two layers."""
     from transformers import LlamaConfig, LlamaForCausalLM
 

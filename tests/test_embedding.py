@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from checkpoints import make_causal
+from checkpoints import TEMPLATE, make_causal
 from conftest import CORPUS
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -230,20 +230,35 @@ def test_torch_gives_what_sentence_transformers_gives(minilm: LocalModel, tokens
     assert embedder.embed_documents([]).shape == (0, embedder.dim)
 
 
-@pytest.mark.parametrize("side", ["left", "right"])
-def test_a_decoder_is_padded_as_it_was_taught(tmp_path: Path, side: str) -> None:
+def make_decoder(folder: Path, template: str | None, side: str) -> LocalModel:
+    """A Llama whose last token is a text's vector."""
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.models import Pooling, Transformer
 
-    words = Transformer(str(make_causal(tmp_path / "causal")))
-    words.tokenizer.padding_side = side
+    words = Transformer(str(make_causal(folder / "causal", template)))
     pooling = Pooling(words.get_embedding_dimension(), pooling_mode="lasttoken")
-    SentenceTransformer(modules=[words, pooling], device="cpu").save(str(tmp_path / "model"))
-    model = resolve(str(tmp_path / "model"), kind="embedder")
-    embedder = SentenceTransformerEmbedder(model, replace(CONFIG, device="cpu"))
+    place = folder / "model"
+    SentenceTransformer(modules=[words, pooling], device="cpu").save(str(place))
+    (settings,) = place.rglob("tokenizer_config.json")
+    known = json.loads(settings.read_text(encoding="utf-8"))
+    settings.write_text(json.dumps({**known, "padding_side": side}), encoding="utf-8")
+    return resolve(str(place), kind="embedder")
+
+
+@pytest.mark.parametrize(
+    ("template", "side", "plain"),
+    [(None, "left", True), (None, "right", True), (TEMPLATE, "left", False)],
+)
+def test_a_decoder_is_padded_and_asked_as_it_was_taught(
+    tmp_path: Path, template: str | None, side: str, plain: bool
+) -> None:
+    embedder = SentenceTransformerEmbedder(
+        make_decoder(tmp_path, template, side), replace(CONFIG, device="cpu")
+    )
     opened = embedder._load()
-    assert opened.plain
     assert opened.model.tokenizer.padding_side == side
+    # With a template for conversations, a text is more than its tokens.
+    assert opened.plain == plain
     texts = ["The lighthouse was built in 1871", "by", "Ada Stone, whose lamp burns whale oil."]
     wanted = opened.model.encode(texts, normalize_embeddings=True)
     assert np.allclose(embedder.embed_documents(texts), wanted, atol=1e-5)
