@@ -101,3 +101,27 @@ def test_words_alone_need_no_embedder_to_be_loaded(sample: RAG, embedder: Embedd
     rag = RAG(sample.path, embedder=loaded, settings={"retrieval.mode": "lexical"})
     assert rag.search("key-value cache")
     assert not loaded.loads
+
+
+def test_numpy_is_whole_before_onnxruntime_asks_for_a_part_of_it(embedder: Embedder) -> None:
+    """Else two threads that begin at once may each be given half of it.
+
+    A model is loaded in a thread while another one imports NumPy for the index.
+    """
+    script = (
+        "import sys\n"
+        "def heard(event, given):\n"
+        "    whole = hasattr(sys.modules.get('numpy'), 'ndarray')\n"
+        "    if event == 'import' and given[0] == 'onnxruntime' and not whole:\n"
+        "        raise SystemExit('onnxruntime before numpy')\n"
+        "from rag.config import EmbeddingConfig\n"
+        "from rag.embedding import load_embedder\n"
+        "embedder = load_embedder(EmbeddingConfig())\n"
+        "sys.addaudithook(heard)\n"
+        "embedder.load()\n"
+        "print('onnxruntime' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], check=False, capture_output=True, text=True
+    )
+    assert (done.stdout.strip(), done.returncode) == ("True", 0), done.stderr

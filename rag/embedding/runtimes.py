@@ -188,6 +188,10 @@ def _known(ids: Sequence[int], names: set[str]) -> dict[str, Any]:
 
 class _OnnxRuntime:
     def __init__(self, graph: Path, cores: int) -> None:
+        # NumPy before it: onnxruntime asks for a part of it first, and where another thread is just
+        # importing NumPy as a whole, each would wait for the other, and Python gives one of them
+        # half a module.
+        import numpy  # noqa: F401
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
