@@ -195,6 +195,27 @@ def test_a_graph_is_made_once_and_anew_when_it_is_damaged(
     assert other.folder != made.folder
 
 
+def test_a_graph_that_cannot_be_read_is_named(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAG_CACHE", str(tmp_path / "cache"))
+    model = resolve(str(tiny), kind="embedder")
+    made = graph_of(model)
+    assert isinstance(made, Graph)
+    file = made.file("float32")
+    file.write_bytes(b"no graph".ljust(file.stat().st_size))
+    for embed in (
+        lambda embedder: embedder.embed_query("what?"),
+        lambda embedder: embedder.embed_documents(["a", "b"]),
+        lambda embedder: embedder.load(),
+    ):
+        for precision in ("auto", "float32"):
+            with pytest.raises(ModelError, match="remove that folder, and it is made anew") as told:
+                embed(OnnxEmbedder(model, made, precision))
+            assert str(told.value).startswith(str(made.folder))
+            assert str(told.value).count("cannot be loaded") == 1
+
+
 def test_prompts_of_a_model_are_put_before_texts(tiny: Path, tmp_path: Path) -> None:
     from sentence_transformers import SentenceTransformer
 

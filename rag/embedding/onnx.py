@@ -170,9 +170,11 @@ class OnnxEmbedder:
             if alone not in self._sessions:
                 from rag.embedding.runtimes import cores_for_a_question, open_session
 
-                choice, cores = self.choice(), 0
+                choice, cores = self._loading(self.choice), 0
                 if alone:
-                    cores = cores_for_a_question(self._graph, choice, self._calibration_tokens)
+                    cores = self._loading(
+                        cores_for_a_question, self._graph, choice, self._calibration_tokens
+                    )
                 # Where one core is as fast, one session is enough for all.
                 session = None if cores else self._sessions.get(False)
                 self._sessions[alone] = session or self._loading(
@@ -200,6 +202,8 @@ class OnnxEmbedder:
     def _loading(self, load: Callable[..., Any], *arguments: Any) -> Any:
         try:
             return load(*arguments)
+        except ModelError:
+            raise
         # Runtimes raise classes of their own, which have no common parent.
         except Exception as error:
             raise ModelError(

@@ -30,7 +30,6 @@ _TEXTS_A_CORE = 6
 _RUNTIMES = ("onnxruntime", "openvino")
 # Cores that one question may have to itself. It has a few dozen tokens: too few for more to share.
 _CORES_A_QUESTION = (2, 4)
-_QUESTION_TOKENS = 32
 _QUESTIONS = 12
 # What more cores have to gain to be taken from other work.
 _WORTH = 1.05
@@ -137,7 +136,7 @@ def cores_for_a_question(
     speeds = graph.speeds(here)
     named = {cores: f"{_named(*choice)} question {cores or 1}" for cores in ways}
     if any(name not in speeds for name in named.values()):
-        questions = [ids for ids in texts() if len(ids) <= _QUESTION_TOKENS][:_QUESTIONS]
+        questions = sorted(texts(), key=len)[:_QUESTIONS]
         for cores, speed in _questions_a_second(graph, choice, questions, ways).items():
             speeds[named[cores]] = speed
         graph.remember_speeds(here, speeds)
