@@ -280,6 +280,10 @@ def test_a_decoder_is_padded_and_asked_as_it_was_taught(
     assert opened.model.tokenizer.padding_side == side
     # With a template for conversations, a text is more than its tokens.
     assert opened.plain == plain
+    made = graph_of(embedder._model)
+    if not plain:
+        assert isinstance(made, Unfit)
+        assert "its tokens alone give other vectors than its texts" in made.reason
     texts = ["The lighthouse was built in 1871", "by", "Ada Stone, whose lamp burns whale oil."]
     wanted = opened.model.encode(texts, normalize_embeddings=True)
     assert np.allclose(embedder.embed_documents(texts), wanted, atol=1e-5)

@@ -20,7 +20,13 @@ import onnx
 from numpy.typing import NDArray
 
 from rag.embedding.graph import TOKENIZER, TOKENS, VECTOR, calibration
-from rag.embedding.modules import more_than_tokens, open_modules, prompts, window
+from rag.embedding.modules import (
+    has_fast_tokenizer,
+    more_than_tokens,
+    open_modules,
+    prompts,
+    window,
+)
 from rag.embedding.quantization import quantize, save
 from rag.embedding.runtimes import inputs
 from rag.embedding.tokenization import cut, special_around, whole_tokenizer
@@ -68,10 +74,12 @@ def make(source: LocalModel, target: Path) -> Made:
 
     # Written out, attention is a pattern that runtimes know and put together again.
     model = open_modules(source, device="cpu", attn_implementation="eager")
-    reason = more_than_tokens(model)
+    if not has_fast_tokenizer(model):
+        raise UnfitError("it has no tokenizer.json")
+    tokenizer = whole_tokenizer(model)
+    reason = more_than_tokens(model, tokenizer)
     if reason:
         raise UnfitError(reason)
-    tokenizer = whole_tokenizer(model)
     tokenizer.save(str(target / TOKENIZER))
     before, after = special_around(tokenizer)
     limit = window(model)

@@ -12,6 +12,7 @@ from rag.embedding.batching import Together
 from rag.embedding.fingerprint import fingerprint, former_fingerprint, hub_commit
 from rag.embedding.graph import TOKENS, VECTOR
 from rag.embedding.modules import (
+    forward,
     has_fast_tokenizer,
     more_than_tokens,
     open_modules,
@@ -31,9 +32,6 @@ if TYPE_CHECKING:
 # Tokens at once where the settings leave it to the device: a GPU waits for its orders with fewer,
 # a processor's caches hold no more.
 _ON_GPU, _ON_CPU = 16_384, 2_048
-# What the two ways to compute them have to agree on.
-_SAMPLES = ("a", "What is said of a filter, and how often it has to be changed?")
-_LEAST_AGREEMENT = 0.999
 
 
 class _Opened(NamedTuple):
@@ -150,7 +148,7 @@ class SentenceTransformerEmbedder:
 
         def compute(batch: list[int]) -> list[dict[str, Any]]:
             if opened.plain:
-                found = _forward(opened.model, [tokens[at] for at in batch])
+                found = forward(opened.model, [tokens[at] for at in batch])
                 names = (TOKENS, "attention_mask")
                 return [{name: found[name][at] for name in names} for at in range(len(batch))]
             items: list[dict[str, Any]] = opened.model.encode(
@@ -188,7 +186,7 @@ class SentenceTransformerEmbedder:
 
         def compute(batch: list[int]) -> Any:
             if opened.plain:
-                return _forward(opened.model, [tokens[at] for at in batch])[VECTOR]
+                return forward(opened.model, [tokens[at] for at in batch])[VECTOR]
             return encode(
                 [texts[at] for at in batch],
                 batch_size=len(batch),
@@ -294,50 +292,10 @@ class SentenceTransformerEmbedder:
         tokenizer = whole_tokenizer(model)
         if not self._most_tokens:
             self._most_tokens = _ON_CPU if model.device.type == "cpu" else _ON_GPU
-        plain = not more_than_tokens(model) and _agrees(model, tokenizer)
+        plain = not more_than_tokens(model, tokenizer)
         # Where it is not, `encode_query` and `encode_document` know what to put before a text.
         around = prompts(model) if plain else ("", "")
         return _Opened(model, tokenizer, *special_around(tokenizer), plain, *around)
-
-
-def _forward(model: Any, rows: Sequence[Sequence[int]]) -> dict[str, Any]:
-    """What the modules make of texts' tokens, padded to the longest, on the model's device."""
-    import numpy as np
-    import torch
-
-    longest = max(1, *map(len, rows))
-    ids = np.full((len(rows), longest), model.tokenizer.pad_token_id or 0, dtype=np.int64)
-    mask = np.zeros_like(ids)
-    left = model.tokenizer.padding_side == "left"
-    for row, held in enumerate(rows):
-        place = slice(longest - len(held), None) if left else slice(len(held))
-        ids[row, place] = held
-        mask[row, place] = 1
-    names = {"input_ids": ids, "attention_mask": mask}
-    with torch.inference_mode():
-        given = {name: torch.from_numpy(each).to(model.device) for name, each in names.items()}
-        found: dict[str, Any] = model(given)
-        return found
-
-
-def _agrees(model: Any, tokenizer: Tokenizer) -> bool:
-    """Whether tokens alone give what sentence-transformers gives for questions and passages."""
-    import torch
-
-    try:
-        for prompt, encode in zip(
-            prompts(model), (model.encode_query, model.encode_document), strict=True
-        ):
-            rows = [tokenizer.encode(prompt + text).ids for text in _SAMPLES]
-            found = _forward(model, rows)[VECTOR].float()
-            wanted = encode(list(_SAMPLES), show_progress_bar=False, convert_to_tensor=True)
-            cosines = torch.nn.functional.cosine_similarity(found, wanted.float())
-            if not cosines.min() > _LEAST_AGREEMENT:
-                return False
-    # Modules of whoever made the model may want anything.
-    except Exception:  # noqa: BLE001
-        return False
-    return True
 
 
 def _is_for_want_of_memory(error: RuntimeError) -> bool:
