@@ -14,13 +14,14 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import apsw
 import numpy as np
 import pytest
 from places import as_nobody, read_only, seen_by_all
 from test_index import DIM, found, put, record, rows, unit
 
 from rag import LockedError, StoreError
-from rag.index import Index, database
+from rag.index import Index, database, store
 from rag.index.lock import writing
 from rag.lexical import parse_question
 
@@ -136,6 +137,22 @@ def test_several_at_once(tmp_path: Path) -> None:
         thread.join()
     assert counted == [5] * 6
     assert_brought_up(folder)
+
+
+def test_a_look_waits_for_whoever_changes_the_layout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = format3(tmp_path / "index")
+    real, refused = store.format_of, [apsw.BusyError("database is locked")] * 3
+
+    def look(connection: apsw.Connection) -> int | None:
+        if refused:
+            raise refused.pop()
+        return real(connection)
+
+    monkeypatch.setattr(store, "format_of", look)
+    assert Index(folder).counts()["chunks"] == 5
+    assert not refused
 
 
 KILLED = """

@@ -12,12 +12,15 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import quote
 
 import apsw
 import apsw.sqlite_extra
 
 from rag.errors import StoreError
+
+T = TypeVar("T")
 
 NAME = "index.sqlite"
 # What a repair has made of a damaged database, until it has taken its place.
@@ -236,21 +239,29 @@ def has_checksums(connection: apsw.Connection) -> bool:
 
 def add_checksums(directory: Path) -> None:
     """Rewrite a database whose pages have none; whole before and after, whatever happens."""
-    from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
-
     with closing(_open(directory / NAME, apsw.SQLITE_OPEN_READWRITE)) as connection:
-        # The layout of pages is only changed where there is no log. SQLite does not wait for
-        # readers by itself here.
-        for attempt in Retrying(
-            retry=retry_if_exception_type(apsw.BusyError),
-            wait=wait_fixed(0.05),
-            stop=stop_after_delay(_BUSY_MS / 1000),
-            reraise=True,
-        ):
-            with attempt:
-                connection.pragma("journal_mode", "delete")
+        # The layout of pages is only changed where there is no log.
+        when_free(lambda: connection.pragma("journal_mode", "delete"))
         connection.reserve_bytes("main", _CHECKSUM_BYTES)
         connection.execute("VACUUM")
+
+
+def when_free(look: Callable[[], T]) -> T:
+    """What `look` gives, when nobody is in its way any more.
+
+    SQLite does not wait by itself where the layout of pages is being changed.
+    """
+    with suppress(apsw.BusyError):
+        return look()
+    from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+
+    again = Retrying(
+        retry=retry_if_exception_type(apsw.BusyError),
+        wait=wait_fixed(0.05),
+        stop=stop_after_delay(_BUSY_MS / 1000),
+        reraise=True,
+    )
+    return again(look)
 
 
 def clear_log(connection: apsw.Connection, patience: int | None = None) -> bool:

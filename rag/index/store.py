@@ -255,6 +255,10 @@ class Index:
                 self._check(connection, least)
                 yield connection
 
+    def _format(self) -> int | None:
+        with database.reading(self.directory) as connection:
+            return format_of(connection)
+
     def _bring_up(self) -> None:
         """Bring the index to this format, which writes it, although it is to be read only."""
         try:
@@ -277,8 +281,8 @@ class Index:
     def _is_of_this_format(self) -> bool:
         """Looked at once: nothing brings an index back to an older format."""
         if not self._migrated:
-            with database.reading(self.directory) as connection:
-                found = format_of(connection)
+            # Another process may be bringing it up.
+            found = database.when_free(self._format)
             check_format(found, self.directory)
             self._migrated = found == FORMAT
         return self._migrated

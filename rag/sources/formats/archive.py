@@ -220,7 +220,7 @@ def _add(
         return
     parts = name.split("/")
     hidden = not config.hidden and any(part.startswith(".") for part in parts)
-    if not hidden and "__MACOSX" not in parts:
+    if not hidden and "__MACOSX" not in parts[:-1]:
         kind: Literal["skipped", "failed"] = "skipped" if special else "failed"
         entries[name] = _Entry(name, opener, packed, modified, special or encrypted, kind)
 
