@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from checkpoints import PROMPT, TEXT, make_causal, make_reader, make_seq2seq
 from conftest import CORPUS
+from test_embedding import CONFIG, PASSAGES, cosines
 from test_entailment import PAIRS
 from test_entailment import make_model as make_entailment
 from test_rerank import QUESTION, TEXTS, make_cross_encoder, make_hits, no_generator
@@ -36,13 +37,7 @@ from rag.types import TokenEmbedder
 
 pytestmark = pytest.mark.skipif(not has_cuda(), reason="there is no GPU")
 
-CONFIG = EmbeddingConfig()
 QUESTIONS = ["What is LoRA?", "How are embeddings compared?", "What is RLHF?", "Who wrote BERT?"]
-PASSAGES = [
-    passage
-    for file in sorted(CORPUS.rglob("*.md"))
-    for passage in file.read_text(encoding="utf-8").split("\n\n")
-] + ["", "a", "東京", "word " * 40, "sentence of a few words. " * 200]
 
 
 @pytest.fixture(scope="module")
@@ -56,10 +51,6 @@ def on_gpu() -> SentenceTransformerEmbedder:
     embedder = load_embedder(CONFIG)
     assert isinstance(embedder, SentenceTransformerEmbedder)
     return embedder
-
-
-def cosines(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    return np.sum(one * other, axis=-1)
 
 
 @pytest.mark.parametrize(
