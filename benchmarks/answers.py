@@ -23,11 +23,20 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from rag import RAG, Answer, Citation, Generator, Hit, Message, Prompt, Sentence
+from rag import (
+    RAG,
+    Answer,
+    Citation,
+    Hit,
+    LanguageModel,
+    Message,
+    Prompt,
+    Sentence,
+)
 from rag.config import GenerationConfig
 from rag.evaluation import AnswerReport, evaluate_answers, index_corpus, load_dataset
 from rag.generation import load_generator
-from rag.sentences import split_sentences
+from rag.text.sentences import split_sentences
 
 SYSTEMS = ("default", "extract", "auto", "generate", "framework", "closed")
 MODEL = "smollm2-135m-instruct"
@@ -46,7 +55,7 @@ METRICS = {
 }
 
 
-def framework(rag: RAG, generator: Generator) -> Callable[[str], Answer]:
+def framework(rag: RAG, generator: LanguageModel) -> Callable[[str], Answer]:
     """The usual chain: retrieve, put the passages into one prompt, take what comes back."""
 
     def ask(question: str) -> Answer:
@@ -63,7 +72,7 @@ def framework(rag: RAG, generator: Generator) -> Callable[[str], Answer]:
     return ask
 
 
-def closed_book(rag: RAG, generator: Generator) -> Callable[[str], Answer]:
+def closed_book(rag: RAG, generator: LanguageModel) -> Callable[[str], Answer]:
     """The model alone."""
 
     def ask(question: str) -> Answer:
@@ -74,7 +83,7 @@ def closed_book(rag: RAG, generator: Generator) -> Callable[[str], Answer]:
 
 
 def _written(
-    rag: RAG, generator: Generator, question: str, hits: list[Hit], content: str
+    rag: RAG, generator: LanguageModel, question: str, hits: list[Hit], content: str
 ) -> Answer:
     messages = (Message("user", content),)
     prompt = Prompt(question, messages, tuple(hits), generator.count_tokens(messages))

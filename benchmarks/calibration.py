@@ -23,16 +23,16 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-import rag.extraction
+import rag.answering.extraction
 from rag import RAG, Embedder
+from rag.answering.extraction import extract, features, read
+from rag.answering.extraction.answerability import answerability, measures
+from rag.answering.grounding import Grounding, support
 from rag.config import EmbeddingConfig
 from rag.embedding import load_embedder
 from rag.evaluation.answer_metrics import exact_match, token_f1
-from rag.extraction import extract, features, read
-from rag.extraction.answerability import answerability, measures
-from rag.grounding import Grounding, support
 
-WEIGHTS = Path(rag.extraction.__file__).with_name("weights.json")
+WEIGHTS = Path(rag.answering.extraction.__file__).with_name("weights.json")
 QUESTION_WORD = re.compile(
     r"^(?:(?:in|at|on|by|to|of|for|from)\s+)?(?:what|which|who|whom|whose|when|where|why|how)\b"
     r"(?:\s+(?:is|are|was|were|did|does|do|many|much|year))*\s*",

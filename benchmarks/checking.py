@@ -31,11 +31,11 @@ from typing import Any
 import numpy as np
 
 from rag import RAG, Hit
-from rag.checking import LABELS, as_question, check, lexicon
-from rag.checking.baseline import features
-from rag.checking.windows import find_windows
+from rag.answering.claims import LABELS, as_question, check, lexicon
+from rag.answering.claims.baseline import features
+from rag.answering.claims.windows import find_windows
 from rag.evaluation import index_corpus, load_dataset
-from rag.sentences import content_words, split_sentences
+from rag.text.sentences import content_words, split_sentences
 
 ROOT = Path(__file__).parent.parent
 COEFFICIENTS = ROOT / "rag" / "checking" / "coefficients.py"
@@ -226,7 +226,7 @@ def print_judges(
     print_row("baseline, by words", claims, verdict)
     told = print_row("baseline", claims, by_baseline)
     if entailment:
-        from rag.entailment import load_entailment
+        from rag.answering.entailment import load_entailment
 
         model = load_entailment(entailment)
         print_row(model.name, claims, lambda each: verdict(each, entailment=model,

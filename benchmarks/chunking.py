@@ -27,8 +27,9 @@ from typing import TYPE_CHECKING, Any
 from rag.chunking import chunk_document, embedded_texts, embedding_limit
 from rag.config import EmbeddingConfig, SourcesConfig
 from rag.embedding import load_embedder
-from rag.normalization import searchable
-from rag.types import Chunk, Document, Embedder, Heading
+from rag.protocols import Embedder
+from rag.text.normalization import searchable
+from rag.types import Chunk, Document, Heading
 
 if TYPE_CHECKING:
     from rag.types import Vectors

@@ -34,13 +34,13 @@ from typing import Any
 
 from peers import commit, hardware
 
-from rag import RAG, Generator, Message, Prompt
+from rag import RAG, LanguageModel, Message, Prompt
+from rag.answering.prompt import build_prompt
 from rag.config import GenerationConfig
 from rag.generation import load_generator
-from rag.machine import usable_cores
 from rag.models import resolve
-from rag.prompt import build_prompt
-from rag.types import Loadable
+from rag.models.devices import usable_cores
+from rag.protocols import Loadable
 
 DATA = Path(__file__).parent.parent / "data"
 QUESTIONS = ("What is this about?", "Which names and numbers are mentioned?", "What is this about?")
@@ -104,7 +104,7 @@ def resident(model: str, tokens: int, runs: int) -> None:
     print(f"| asked again, the same text | {sum(same)} of {len(same)} | |")
 
 
-def made_of_passages(generator: Generator, tokens: int, begin: int) -> Iterator[Prompt]:
+def made_of_passages(generator: LanguageModel, tokens: int, begin: int) -> Iterator[Prompt]:
     """A prompt for each question, with the passages that make one of `tokens` of the longest."""
     files = sorted((DATA / "corpus").rglob("*.md"))
     words = " ".join(file.read_text(encoding="utf-8") for file in files).split(" ")[begin:]
@@ -125,7 +125,7 @@ def made_of_passages(generator: Generator, tokens: int, begin: int) -> Iterator[
         yield Prompt(question, read, (), generator.count_tokens(read))
 
 
-def written(generator: Generator, prompt: Prompt) -> tuple[float, float, str]:
+def written(generator: LanguageModel, prompt: Prompt) -> tuple[float, float, str]:
     """Seconds to the first piece, pieces a second after it, and the text."""
     started = time.perf_counter()
     times, pieces = [], []

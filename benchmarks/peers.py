@@ -186,7 +186,7 @@ class Bench:
         self.documents.mkdir()
         self.passages = folder / "passages.jsonl"
         self.count = self._write_documents(given.dataset / "corpus.jsonl", given.documents)
-        self.made_once = self._warm_up()
+        self.once = self._warm_up()
         command = [sys.executable, str(SCRIPTS / "passages.py"), str(self.documents), self.embedder]
         self.passages.write_text(ran(command, folder).output, encoding="utf-8")
         tokens = [json.loads(line)["tokens"] for line in self.passages.open(encoding="utf-8")]
@@ -206,7 +206,7 @@ class Bench:
             "tokens_of_passages": self.tokens,
             "questions": len(self.dataset.relevant),
             "embedder": self.embedder,
-            "made_once": self.made_once,
+            "once": self.once,
         }
 
     def measure(
@@ -472,7 +472,7 @@ def as_table(
         f"{corpus['dataset']}: {corpus['documents']:,} documents, {corpus['passages']:,} passages, "
         f"{corpus['tokens']:,} tokens; {corpus['embedder']}. Commit {found['commit']}, "
         f"{found['hardware']}, load {found['load']:.1f} before. {found['rounds']} rounds. "
-        f"First `rag index` of all, of one document: {corpus['made_once']:.1f} s.",
+        f"First `rag index` of all, of one document: {corpus['once']:.1f} s.",
         "",
         "| system | index, s | × | memory, MB | cold, s | × | memory, MB "
         "| warm, ms | 95th percentile | nDCG@10, dense | hybrid |",

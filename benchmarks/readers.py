@@ -30,7 +30,8 @@ from typing import Any
 import numpy as np
 
 from rag import RAG, RagError
-from rag.index import FileRecord, Index, Manifest, Writer, database
+from rag.index import FileRecord, Index, Manifest, Writer
+from rag.index.disk import database
 from rag.types import Chunk, Document
 
 DIM = 384

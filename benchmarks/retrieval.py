@@ -29,10 +29,17 @@ from typing import Any
 import numpy as np
 
 from rag import RAG, Chunk, Document, Embedder
-from rag.evaluation import Dataset, Report, compare, evaluate, index_corpus, load_dataset
+from rag.evaluation import (
+    Dataset,
+    Report,
+    compare,
+    evaluate,
+    index_corpus,
+    load_dataset,
+)
 from rag.index import FileRecord, Index, terms
-from rag.lexical import LexicalQuery, parse_question
-from rag.sentences import split_sentences
+from rag.query import LexicalQuery, parse_question
+from rag.text.sentences import split_sentences
 
 CONFIGURATIONS = ("dense", "lexical", "rrf", "hybrid", "hybrid+rm3", "hybrid+rocchio", "current")
 SENTENCES = 6

@@ -2,7 +2,7 @@
 
     python benchmarks/scale.py --count 1000000 --kinds flat,hnsw,ivf-sq8,ivf-pq --folder DIR
 
-A real index is made in the folder, of chunks without text: what is measured is `Reading.nearest`
+A real index is made in the folder, of chunks without text: what is measured is `Snapshot.nearest`
 whole, with what it reads from SQLite. The vectors are drawn from a mixture: topics of clusters of
 very different sizes, and within a cluster noise of which a few directions carry most, so that the
 nearest are neither copies nor all alike. Queries are drawn from the same mixture and not stored.
@@ -34,7 +34,8 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from rag.index import FileRecord, Index, Manifest, database, rows
+from rag.index import FileRecord, Index, Manifest, rows
+from rag.index.disk import database
 from rag.index.vectors.cache import blocks
 from rag.index.vectors.kinds import KINDS, CacheSettings, Truth, shape_of
 

@@ -30,7 +30,7 @@ from rag import RAG
 from rag.config import EmbeddingConfig
 from rag.embedding import load_embedder
 from rag.embedding.transformer import SentenceTransformerEmbedder
-from rag.machine import has_cuda
+from rag.models.devices import has_cuda
 
 ROUNDS = 3
 BATCHES = (2_048, 8_192, 32_768, 131_072)

@@ -22,11 +22,11 @@ from statistics import median
 from typing import Any
 
 from rag import RAG, Embedder
-from rag.distillation import PASSAGES, distil
 from rag.embedding import load_embedder
 from rag.embedding.transformer import SentenceTransformerEmbedder
 from rag.evaluation import cache_folder, evaluate, index_corpus, load_dataset
 from rag.models import resolve
+from rag.training.distillation import PASSAGES, distil
 
 TURNS = 5
 QUESTIONS = 50

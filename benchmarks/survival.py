@@ -34,9 +34,9 @@ from zlib import crc32
 import numpy as np
 
 from rag.errors import RagError
-from rag.filters import parse_filter
 from rag.index import FileRecord, Index, Manifest, Writer
-from rag.lexical import parse_question
+from rag.query import parse_question
+from rag.query.filters import parse_filter
 from rag.types import Chunk, Document
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Retrieval-augmented question answering with answers that can be checked.
+"""Answer questions from your own documents, with citations that can be checked.
 
     from rag import RAG
 
@@ -7,7 +7,8 @@
     answer = rag.ask("What does the lease say about pets?")
     print(answer.text, answer.citations)
 
-Names are imported when first used: `import rag` loads no model library.
+Types and errors are here at once; what takes more is imported when it is first used, so that
+`import rag` loads no model library.
 """
 
 from __future__ import annotations
@@ -15,181 +16,59 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from rag.answering import AnswerStream
-    from rag.config import Config, load_config
-    from rag.conversation import Conversation
-    from rag.engine import RAG
-    from rag.errors import (
-        ConfigError,
-        DaemonError,
-        EmbeddingError,
-        GenerationError,
-        LockedError,
-        ModelError,
-        QuestionError,
-        RagError,
-        SourceError,
-        StoreError,
-    )
-    from rag.types import (
-        Answer,
-        Chunk,
-        Chunker,
-        Citation,
-        Compaction,
-        Copied,
-        Document,
-        Embedder,
-        EntailmentModel,
-        Evidence,
-        Examination,
-        Explanation,
-        FileOutcome,
-        Finding,
-        Generator,
-        Heading,
-        Hit,
-        IndexStatus,
-        IngestionReport,
-        LikelihoodModel,
-        Loadable,
-        Message,
-        Page,
-        Problem,
-        Progress,
-        Prompt,
-        Reader,
-        Reranker,
-        Retriever,
-        Sentence,
-        Stage,
-        TokenEmbedder,
-        VectorSearch,
-        Verdict,
-        Window,
-        Work,
-    )
+from rag import errors, protocols, types
+from rag.errors import *  # noqa: F403
+from rag.protocols import *  # noqa: F403
+from rag.types import *  # noqa: F403
 
-_HOMES = {
-    "rag.answering": ("AnswerStream",),
-    "rag.config": ("Config", "load_config"),
-    "rag.conversation": ("Conversation",),
-    "rag.engine": ("RAG",),
-    "rag.errors": (
-        "ConfigError",
-        "DaemonError",
-        "EmbeddingError",
-        "GenerationError",
-        "LockedError",
-        "ModelError",
-        "QuestionError",
-        "RagError",
-        "SourceError",
-        "StoreError",
-    ),
-    "rag.types": (
-        "Answer",
-        "Chunk",
-        "Chunker",
-        "Citation",
-        "Compaction",
-        "Copied",
-        "Document",
-        "Embedder",
-        "EntailmentModel",
-        "Evidence",
-        "Examination",
-        "Explanation",
-        "FileOutcome",
-        "Finding",
-        "Generator",
-        "Heading",
-        "Hit",
-        "IndexStatus",
-        "IngestionReport",
-        "LikelihoodModel",
-        "Loadable",
-        "Message",
-        "Page",
-        "Problem",
-        "Progress",
-        "Prompt",
-        "Reader",
-        "Reranker",
-        "Retriever",
-        "Sentence",
-        "Stage",
-        "TokenEmbedder",
-        "VectorSearch",
-        "Verdict",
-        "Window",
-        "Work",
-    ),
-}
-_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+if TYPE_CHECKING:
+    from rag.answering.conversation import Conversation as Conversation
+    from rag.answering.prompt import build_prompt as build_prompt
+    from rag.answering.prompt import copy_templates as copy_templates
+    from rag.answering.prompt import load_templates as load_templates
+    from rag.answering.schema import load_schema as load_schema
+    from rag.answering.stream import AnswerStream as AnswerStream
+    from rag.config import Config as Config
+    from rag.config import load_config as load_config
+    from rag.engine import RAG as RAG
+    from rag.evaluation import compare as compare
+    from rag.evaluation import evaluate as evaluate
+    from rag.evaluation import load_dataset as load_dataset
+    from rag.evaluation import write_page as write_page
+    from rag.generation import from_callable as from_callable
+    from rag.query.filters import parse_filter as parse_filter
+    from rag.training.distillation import distil as distil
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "RAG",
-    "Answer",
-    "AnswerStream",
-    "Chunk",
-    "Chunker",
-    "Citation",
-    "Compaction",
-    "Config",
-    "ConfigError",
-    "Conversation",
-    "Copied",
-    "DaemonError",
-    "Document",
-    "Embedder",
-    "EmbeddingError",
-    "EntailmentModel",
-    "Evidence",
-    "Examination",
-    "Explanation",
-    "FileOutcome",
-    "Finding",
-    "GenerationError",
-    "Generator",
-    "Heading",
-    "Hit",
-    "IndexStatus",
-    "IngestionReport",
-    "LikelihoodModel",
-    "Loadable",
-    "LockedError",
-    "Message",
-    "ModelError",
-    "Page",
-    "Problem",
-    "Progress",
-    "Prompt",
-    "QuestionError",
-    "RagError",
-    "Reader",
-    "Reranker",
-    "Retriever",
-    "Sentence",
-    "SourceError",
-    "Stage",
-    "StoreError",
-    "TokenEmbedder",
-    "VectorSearch",
-    "Verdict",
-    "Window",
-    "Work",
-    "load_config",
-]
+_HOMES = {
+    "RAG": "engine",
+    "AnswerStream": "answering.stream",
+    "Config": "config",
+    "Conversation": "answering.conversation",
+    "build_prompt": "answering.prompt",
+    "compare": "evaluation",
+    "copy_templates": "answering.prompt",
+    "distil": "training.distillation",
+    "evaluate": "evaluation",
+    "from_callable": "generation",
+    "load_config": "config",
+    "load_dataset": "evaluation",
+    "load_schema": "answering.schema",
+    "load_templates": "answering.prompt",
+    "parse_filter": "query.filters",
+    "write_page": "evaluation",
+}
+
+__all__ = [*errors.__all__, *protocols.__all__, *types.__all__, *_HOMES]  # noqa: PLE0604
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME_OF:
+    if name == "Generator":  # The name of `LanguageModel` before version 0.2.
+        return protocols.LanguageModel
+    if name not in _HOMES:
         raise AttributeError(f"module 'rag' has no attribute {name!r}")
-    return getattr(import_module(_HOME_OF[name]), name)
+    return getattr(import_module(f"rag.{_HOMES[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -15,25 +15,21 @@ from rag.index import CacheSettings, Index
 from rag.types import Compaction, Progress
 
 if TYPE_CHECKING:
-    from rag.answering import AnswerStream, ExtractiveReader
-    from rag.conversation import Conversation
-    from rag.prompt import Example, Templates
+    from rag.answering.conversation import Conversation
+    from rag.answering.prompt import Example, Templates
+    from rag.answering.stream import AnswerStream, ExtractiveReader
+    from rag.protocols import Embedder, EntailmentModel, LanguageModel, Reranker, Retriever
     from rag.types import (
         Answer,
-        Copied,
+        CopyReport,
         Document,
-        Embedder,
-        EntailmentModel,
         Examination,
         Explanation,
-        Generator,
         Hit,
         IndexStatus,
         IngestionReport,
         Message,
         ProgressCallback,
-        Reranker,
-        Retriever,
         VectorSearch,
         Verdict,
     )
@@ -45,7 +41,7 @@ _EVIDENCE = 10
 Made = TypeVar("Made")
 
 
-class made_once(Generic[Made]):
+class once(Generic[Made]):
     """A property that is made at first use, by one thread, and kept.
 
     Unlike those of `functools.cached_property`, whose locks before Python 3.12 are of the class,
@@ -58,12 +54,12 @@ class made_once(Generic[Made]):
         self.__doc__ = make.__doc__
 
     @overload
-    def __get__(self, rag: None, kind: type[RAG]) -> made_once[Made]: ...
+    def __get__(self, rag: None, kind: type[RAG]) -> once[Made]: ...
 
     @overload
     def __get__(self, rag: RAG, kind: type[RAG]) -> Made: ...
 
-    def __get__(self, rag: RAG | None, kind: type[RAG]) -> Made | made_once[Made]:
+    def __get__(self, rag: RAG | None, kind: type[RAG]) -> Made | once[Made]:
         if rag is None:
             return self
         # What lies in the object's own dictionary is found there before this is asked again.
@@ -83,7 +79,7 @@ class RAG:
         path: the index folder; None takes `index.path` of the settings.
         config: all settings; None reads `rag.toml` and the environment.
         embedder: an Embedder of your own in place of the configured one.
-        generator: a Generator of your own in place of the configured one.
+        generator: a LanguageModel of your own in place of the configured one.
         reranker: a Reranker of your own in place of the configured one.
         retriever: a Retriever of your own in place of all that finds passages.
         progress: called with signs of life of long work (fetching a model).
@@ -100,7 +96,7 @@ class RAG:
         *,
         config: Config | None = None,
         embedder: Embedder | None = None,
-        generator: Generator | None = None,
+        generator: LanguageModel | None = None,
         reranker: Reranker | None = None,
         retriever: Retriever | None = None,
         progress: ProgressCallback | None = None,
@@ -216,7 +212,7 @@ class RAG:
 
     def export(
         self, path: str | Path, *, force: bool = False, progress: ProgressCallback | None = None
-    ) -> Copied:
+    ) -> CopyReport:
         """Write all that the index holds into one file, for `import_from` and for any program.
 
         The same contents give the same bytes. Without `force` no file is replaced.
@@ -224,7 +220,7 @@ class RAG:
         Raises:
             StoreError: if there is no index or it is damaged, or the file cannot be written.
         """
-        from rag.upkeep import export_index
+        from rag.index.upkeep import export_index
 
         told = progress or self._progress
         return export_index(self._index, Path(path), force=force, progress=told)
@@ -235,7 +231,7 @@ class RAG:
         *,
         wait: float | None = None,
         progress: ProgressCallback | None = None,
-    ) -> Copied:
+    ) -> CopyReport:
         """Take in a file that `export` wrote, all of it or nothing, where there is no index yet.
 
         Raises:
@@ -244,14 +240,14 @@ class RAG:
             StoreError: if there is an index, the file is damaged or was not exported, or the index
                 cannot be written.
         """
-        from rag.upkeep import import_index
+        from rag.index.upkeep import import_index
 
         told = progress or self._progress
         return import_index(self._index, Path(path), wait=wait, progress=told)
 
     def backup(
         self, folder: str | Path, *, force: bool = False, progress: ProgressCallback | None = None
-    ) -> Copied:
+    ) -> CopyReport:
         """Copy the index as it is into a new folder, while others read and write it.
 
         `force` replaces an index that is there already.
@@ -259,7 +255,7 @@ class RAG:
         Raises:
             StoreError: if there is no index or it is damaged, or the folder cannot be written.
         """
-        from rag.upkeep import back_up
+        from rag.index.upkeep import back_up
 
         told = progress or self._progress
         return back_up(self._index, Path(folder), force=force, progress=told)
@@ -272,7 +268,7 @@ class RAG:
                 `wait` seconds.
             StoreError: if there is no index, or the folder cannot be written.
         """
-        from rag import upkeep
+        from rag.index import upkeep
 
         if repair:
             seconds = self.config.index.wait if wait is None else wait
@@ -382,13 +378,13 @@ class RAG:
         schema: Mapping[str, Any] | None = None,
     ) -> AnswerStream:
         """Like `ask`, piece by piece: iterate for the text, then read `.answer`."""
-        from rag.answering import AnswerStream
+        from rag.answering.stream import AnswerStream
 
         return AnswerStream(self, question, k, where, history=history, schema=schema)
 
     def chat(self) -> Conversation:
         """A conversation: follow-up questions are understood from what was asked before."""
-        from rag.conversation import Conversation
+        from rag.answering.conversation import Conversation
 
         return Conversation(self)
 
@@ -403,14 +399,14 @@ class RAG:
         """Whether the documents support a claim, refute it, or do not say enough.
 
         Judged by the generator if that is asked for, else by the model of `answering.entailment`,
-        and without one by the features that `rag.checking` names. `k` passages are searched for
+        and without one by counting words, numbers and negations. `k` passages are searched for
         evidence, 10 by default.
 
         Raises:
             QuestionError: if the claim is empty or too long.
             StoreError: if there is no index, or it was built with another embedder.
         """
-        from rag.checking import as_question, check
+        from rag.answering.claims import as_question, check
 
         started = time.perf_counter()
         hits = self.search(as_question(claim), _EVIDENCE if k is None else k, where)
@@ -478,7 +474,7 @@ class RAG:
         """Whether there is an index at `path`."""
         return self._index.exists()
 
-    @made_once
+    @once
     def embedder(self) -> Embedder:
         """The embedder in use."""
         if self._given_embedder is not None:
@@ -487,16 +483,20 @@ class RAG:
 
         return load_embedder(self.config.embedding, self._progress)
 
-    @made_once
-    def generator(self) -> Generator:
+    @once
+    def generator(self) -> LanguageModel:
         """The generator in use."""
         if self._given_generator is not None:
             return self._given_generator
+        if self.config.generation.model == "extractive":
+            from rag.answering.extractive import ExtractiveGenerator
+
+            return ExtractiveGenerator(self.config.generation)
         from rag.generation import load_generator
 
         return load_generator(self.config.generation, progress=self._progress)
 
-    @made_once
+    @once
     def writes(self) -> bool:
         """Whether answers are written by the generator, rather than quoted.
 
@@ -511,12 +511,12 @@ class RAG:
             return model != "extractive" and (model not in CATALOGUE or CATALOGUE[model].answers)
         return way == "generate" and model != "extractive"
 
-    @made_once
+    @once
     def entailment(self) -> EntailmentModel | None:
         """The model for natural language inference in use, if there is one."""
         if not self.config.answering.entailment:
             return None
-        from rag.entailment import load_entailment
+        from rag.answering.entailment import load_entailment
 
         return load_entailment(
             self.config.answering.entailment,
@@ -524,12 +524,12 @@ class RAG:
             progress=self._progress,
         )
 
-    @made_once
+    @once
     def reader(self) -> ExtractiveReader | None:
         """The model for question answering in use, if there is one."""
         if not self.config.answering.reader:
             return None
-        from rag.generation.reader import load_reader
+        from rag.answering.reader import load_reader
 
         return load_reader(
             self.config.answering,
@@ -537,10 +537,10 @@ class RAG:
             progress=self._progress,
         )
 
-    @made_once
+    @once
     def templates(self) -> Templates:
         """The templates of prompts in use."""
-        from rag.prompt import load_templates
+        from rag.answering.prompt import load_templates
 
         return load_templates(self.config.prompt.templates)
 
@@ -548,22 +548,22 @@ class RAG:
         """The examples that a generator is shown with a question, the nearest one last."""
         if not self.config.prompt.examples or not self.config.prompt.shots:
             return ()
-        from rag.prompt import nearest_examples
+        from rag.answering.prompt import nearest_examples
 
         return nearest_examples(question, self._examples, self.embedder, self.config.prompt.shots)
 
-    @made_once
+    @once
     def _examples(self) -> tuple[Example, ...]:
-        from rag.prompt import load_examples
+        from rag.answering.prompt import load_examples
 
         return load_examples(self.config.prompt.examples)
 
-    @made_once
+    @once
     def reranker(self) -> Reranker | None:
         """The reranker in use, if there is one."""
         if self._given_reranker is not None or self.config.retrieval.rerank == "none":
             return self._given_reranker
-        from rag.rerank import load_reranker
+        from rag.retrieval.rerank import load_reranker
 
         embedder = self._reading_embedder()
         return load_reranker(self.config, embedder, lambda: self.generator, self._progress)
@@ -578,7 +578,7 @@ class RAG:
         named = replace(self.config.embedding, model=kept.rerank_model)
         return load_embedder(named, self._progress)
 
-    @made_once
+    @once
     def retriever(self) -> Retriever:
         """The retriever in use."""
         if self._given_retriever is not None:

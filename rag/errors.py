@@ -8,6 +8,20 @@ from __future__ import annotations
 
 from typing import Literal
 
+__all__ = [
+    "ConfigError",
+    "DaemonError",
+    "EmbeddingError",
+    "FilterError",
+    "GenerationError",
+    "LockedError",
+    "ModelError",
+    "QuestionError",
+    "RagError",
+    "SourceError",
+    "StoreError",
+]
+
 
 class RagError(Exception):
     """The root of the errors below: catch this one to catch them all."""

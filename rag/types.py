@@ -1,4 +1,4 @@
-"""What passes between the rooms: frozen dataclasses, and protocols for what a user may swap.
+"""What passes between the rooms, as frozen dataclasses.
 
 Offsets count Unicode code points of `Document.text`, are half-open (`[start, end)`), and are
 meant for Python slicing. Standard library only; NumPy is named in annotations alone.
@@ -8,16 +8,44 @@ from __future__ import annotations
 
 import bisect
 import html
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     Vectors = NDArray[np.float32]
+
+__all__ = [
+    "Answer",
+    "Chunk",
+    "Citation",
+    "Compaction",
+    "CopyReport",
+    "Document",
+    "Evidence",
+    "Examination",
+    "Explanation",
+    "FileOutcome",
+    "Finding",
+    "Heading",
+    "Hit",
+    "IndexStatus",
+    "IngestionReport",
+    "Message",
+    "Page",
+    "Problem",
+    "Progress",
+    "Prompt",
+    "Sentence",
+    "Stage",
+    "VectorSearch",
+    "Verdict",
+    "Window",
+    "Work",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -458,7 +486,7 @@ class Compaction:
 
 
 @dataclass(frozen=True, slots=True)
-class Copied:
+class CopyReport:
     """What an export, an import or a backup wrote at `path`; sizes in bytes."""
 
     path: str
@@ -522,152 +550,6 @@ ProgressCallback = Callable[[Progress], None]
 
 def no_progress(_: Progress) -> None:
     """The callback of whoever does not want to be told."""
-
-
-@runtime_checkable
-class Embedder(Protocol):
-    """Turns text into unit-length vectors.
-
-    `fingerprint` names the exact weights, `max_tokens` is what one text may hold, special tokens
-    included. `token_offsets` gives the code-point span of each token of a text, without special
-    tokens; chunking sizes by it.
-    """
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def fingerprint(self) -> str: ...
-
-    @property
-    def dim(self) -> int: ...
-
-    @property
-    def max_tokens(self) -> int: ...
-
-    @property
-    def special_tokens(self) -> int: ...
-
-    def token_offsets(self, text: str) -> Sequence[tuple[int, int]]: ...
-
-    def embed_documents(self, texts: Sequence[str]) -> Vectors:
-        """float32 `[len(texts), dim]`, each row of length 1."""
-        ...
-
-    def embed_query(self, text: str) -> Vectors:
-        """float32 `[dim]`, of length 1."""
-        ...
-
-
-@runtime_checkable
-class TokenEmbedder(Protocol):
-    """An embedder that gives the vectors of single tokens too, special tokens not among them."""
-
-    def embed_tokens(self, texts: Sequence[str]) -> list[Vectors]:
-        """For each text float32 `[tokens, dim]`, each row of length 1."""
-        ...
-
-
-@runtime_checkable
-class Retriever(Protocol):
-    """Finds passages, best first.
-
-    `where` is what documents must be like: a filter expression or the same as a mapping; empty
-    for all.
-    """
-
-    def search(self, question: str, k: int, where: str | Mapping[str, Any] = "") -> list[Hit]: ...
-
-
-@runtime_checkable
-class Reranker(Protocol):
-    """Orders passages anew by reading them together with the question.
-
-    `name` is the stage in a hit's trace.
-    """
-
-    @property
-    def name(self) -> str: ...
-
-    def rerank(self, question: str, hits: Sequence[Hit], k: int) -> list[Hit]:
-        """The `k` best, best first, scored and ranked anew, each trace longer by one stage."""
-        ...
-
-
-@runtime_checkable
-class EntailmentModel(Protocol):
-    """Natural language inference: whether a hypothesis follows from a premise."""
-
-    @property
-    def name(self) -> str: ...
-
-    def entail(self, pairs: Sequence[tuple[str, str]]) -> Vectors:
-        """For each (premise, hypothesis) a row of probabilities: float32 `[len(pairs), 3]`.
-
-        Of entailment, neutral and contradiction, in this order; each row sums to 1.
-        """
-        ...
-
-
-@runtime_checkable
-class Loadable(Protocol):
-    """An embedder or a generator that can be loaded before it is used, from another thread."""
-
-    def load(self) -> None:
-        """Load what it takes, if that is not done; wait if another thread is at it."""
-        ...
-
-
-@runtime_checkable
-class LikelihoodModel(Protocol):
-    """A generator that can say how likely a text is after another."""
-
-    def log_likelihood(self, context: str, text: str) -> float:
-        """The mean log probability (natural logarithm) of a token of `text` after `context`."""
-        ...
-
-
-@runtime_checkable
-class Generator(Protocol):
-    """Writes text for a prompt, piece by piece.
-
-    `context_tokens` is what the model holds, prompt and answer together; `max_tokens` is what it
-    may write.
-    """
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def context_tokens(self) -> int: ...
-
-    @property
-    def max_tokens(self) -> int: ...
-
-    def count_tokens(self, messages: Sequence[Message]) -> int:
-        """The length of `messages` as this model reads them, its template included."""
-        ...
-
-    def stream(self, prompt: Prompt) -> Iterator[str]:
-        """Pieces of the answer as they are written.
-
-        Raises:
-            GenerationError: when the model cannot be reached or stops in the middle; the pieces
-                that were already given stay valid.
-        """
-        ...
-
-
-class Reader(Protocol):
-    """Reads one file into documents. Raises `SourceError` where it cannot."""
-
-    def __call__(self, path: Path, source: str) -> Iterable[Document]: ...
-
-
-class Chunker(Protocol):
-    """Cuts a document into passages."""
-
-    def __call__(self, document: Document) -> Iterable[Chunk]: ...
 
 
 def location(source: str, page: int | None, line: int | None, heading: Sequence[str]) -> str:

@@ -13,9 +13,9 @@ from hypothesis import settings
 from rag import RAG
 from rag.config import EmbeddingConfig
 from rag.embedding import load_embedder
-from rag.machine import usable_cores
 from rag.models import resolve
-from rag.types import Embedder
+from rag.models.devices import usable_cores
+from rag.protocols import Embedder
 
 # A shell that starts the tests in the background lets them ignore Ctrl-C, and all that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -2,10 +2,10 @@
 
     python crashing.py [OPERATION...]: walks all points of all operations, and prints a table.
 
-Points are the steps of `rag.index.files`, and whatever SQLite does to its files, seen from below
-its checksums. At one of them a process is ended (`kill`), or the power fails (`power`: what was not
-synced is gone; `some`: half of that is), a write ends in its middle (`torn`), or the disk is full
-(`full`) or broken (`error`), at that point and at those after it.
+Points are the steps of `rag.index.disk.steps`, and whatever SQLite does to its files, seen from
+below its checksums. At one of them a process is ended (`kill`), or the power fails (`power`: what
+was not synced is gone; `some`: half of that is), a write ends in its middle (`torn`), or the disk
+is full (`full`) or broken (`error`), at that point and at those after it.
 
 The points are met in a process of its own (`serve`), in which the VFS stands below the one with
 checksums: it has to be there first. It has no threads and forks a child for each run.
@@ -36,7 +36,8 @@ from typing import Any
 import apsw
 
 from rag.errors import RagError, StoreError
-from rag.index import Index, commits, database, files
+from rag.index import Index
+from rag.index.disk import commits, database, steps
 from rag.index.schema import SCHEMA
 
 
@@ -99,7 +100,7 @@ class Crash:
         os._exit(ENDED)
 
     def step(self, when: str, name: str, path: Path) -> None:
-        """What `files.fault` calls."""
+        """What `steps.fault` calls."""
         if when == "after":
             self.volatile.stepped(name, path)
             return
@@ -420,7 +421,7 @@ def run(vfs: CrashingVFS, job: dict[str, Any]) -> dict[str, Any]:
     database.LONG_LOG = job["long_log"]
     vfs.crash = crash = Crash(job["at"], job["fate"])
     refused, problems = "", []
-    files.fault = crash.step
+    steps.fault = crash.step
     try:
         carry_out(index, Operation(**job["operation"]))
     except StoreError as error:
@@ -430,7 +431,7 @@ def run(vfs: CrashingVFS, job: dict[str, Any]) -> dict[str, Any]:
     except BaseException:
         problems.append(traceback.format_exc())
     points = [asdict(point) for point in crash.points]
-    files.fault = None
+    steps.fault = None
     vfs.crash = Crash(None, "")
     if refused and job["following"]:
         states = [as_state(state) for state in job["states"]]

@@ -26,11 +26,12 @@ from typing import Any
 import numpy as np
 
 from rag import RagError
-from rag.filters import parse_filter
-from rag.index import FileRecord, Index, Manifest, Writer, database
-from rag.lexical import parse_question
+from rag.index import FileRecord, Index, Manifest, Writer
+from rag.index.disk import database
+from rag.index.upkeep import examine, repair
+from rag.query import parse_question
+from rag.query.filters import parse_filter
 from rag.types import Chunk, Document, Examination
-from rag.upkeep import examine, repair
 
 DIM = 8
 MANIFEST = Manifest("embedder", "weights", DIM, 100, 10)

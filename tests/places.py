@@ -58,7 +58,7 @@ sys.path.insert(0, {str(Path(__file__).parent)!r})
 from pathlib import Path
 from rag import StoreError
 from rag.index import Index
-from rag.lexical import parse_question
+from rag.query import parse_question
 from test_index import found, unit, write
 with tempfile.TemporaryDirectory() as warm:
     index, vectors = Index(Path(warm)), unit(np.random.default_rng(0), 3)

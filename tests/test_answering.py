@@ -19,13 +19,14 @@ from rag import (
     StoreError,
 )
 from rag.generation import from_callable
-from rag.types import NO_ANSWER, Embedder, Generator, Message, Prompt
+from rag.protocols import Embedder, LanguageModel
+from rag.types import NO_ANSWER, Message, Prompt
 
 QUESTION = "Who proposed HyDE?"
 SENTENCE = "HyDE was proposed by Gao and colleagues."
 
 
-def writing(text: str) -> Generator:
+def writing(text: str) -> LanguageModel:
     """A generator that writes the same text, whatever it reads: as wrong as a model can be."""
     return from_callable("fixed", lambda _: (f"{word} " for word in text.split(" ")))
 

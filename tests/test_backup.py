@@ -18,9 +18,10 @@ import pytest
 from test_index import assert_same, found, nearest, unit, write
 
 from rag import LockedError, StoreError
-from rag.index import Index, database
+from rag.index import Index
+from rag.index.disk import database
+from rag.index.upkeep import back_up
 from rag.types import Progress
-from rag.upkeep import back_up
 
 VECTORS = {name: unit(np.random.default_rng(at), 300 + at) for at, name in enumerate("ab")}
 
@@ -169,7 +170,9 @@ def test_an_interruption_at_any_step_leaves_the_old_or_the_new(
 
     steps: list[tuple[str, str]] = []
     begun()
-    monkeypatch.setattr("rag.index.files.fault", lambda when, name, _: steps.append((when, name)))
+    monkeypatch.setattr(
+        "rag.index.disk.steps.fault", lambda when, name, _: steps.append((when, name))
+    )
     back_up(index, target, force=force)
     # One file of a cache is like the other: of each kind of step the first two, and the last.
     ends = [
@@ -186,10 +189,10 @@ def test_an_interruption_at_any_step_leaves_the_old_or_the_new(
             if next(left, False):
                 raise InterruptedCopy(name)
 
-        monkeypatch.setattr("rag.index.files.fault", fault)
+        monkeypatch.setattr("rag.index.disk.steps.fault", fault)
         with pytest.raises(InterruptedCopy):
             back_up(index, target, force=force)
-        monkeypatch.setattr("rag.index.files.fault", None)
+        monkeypatch.setattr("rag.index.disk.steps.fault", None)
         if target.exists():
             is_old = Index(target).document("old") is not None
             assert (is_old and force) or Index(target).counts() == index.counts()
@@ -248,7 +251,7 @@ def test_a_killed_copy_leaves_nothing_under_the_name(index: Index, tmp_path: Pat
     killed = (
         "import sys, time; from pathlib import Path\n"
         "from rag.index import Index, files\n"
-        "from rag.upkeep import back_up\n"
+        "from rag.index.upkeep import back_up\n"
         "def fault(when, name, path):\n"
         "    if name == 'link': print('here', flush=True); time.sleep(60)\n"
         "files.fault = fault\n"
@@ -273,7 +276,7 @@ def test_a_copy_that_is_killed_between_two_names_gives_the_old_one_back(
     killed = (
         "import os, sys; from pathlib import Path\n"
         "from rag.index import Index, files\n"
-        "from rag.upkeep import back_up\n"
+        "from rag.index.upkeep import back_up\n"
         "def fault(when, name, path):\n"
         "    if (when, name) == ('after', 'rename') and not Path(sys.argv[2]).exists():\n"
         "        os._exit(9)\n"
@@ -306,7 +309,7 @@ def test_an_index_where_nothing_can_be_written_is_copied(index: Index, tmp_path:
     reader = (
         "import os, sys; from pathlib import Path\n"
         "from rag.index import Index\n"
-        "from rag.upkeep import back_up\n"
+        "from rag.index.upkeep import back_up\n"
         "index, place = Index(Path(sys.argv[1])), Path(sys.argv[2])\n"
         "back_up(index, place / 'first')\n"
         "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"

@@ -13,15 +13,16 @@ from hypothesis import strategies as st
 from test_entailment import make_model
 
 from rag import RAG, Document, QuestionError, StoreError
-from rag.checking import BASELINE, LABELS, as_question, check, lexicon
-from rag.checking.asking import WORDS, ask
-from rag.checking.baseline import features, judge
-from rag.checking.coefficients import BY_MEANING, BY_WORDS
-from rag.checking.windows import find_windows
+from rag.answering.claims import BASELINE, LABELS, as_question, check, lexicon
+from rag.answering.claims.asking import WORDS, ask
+from rag.answering.claims.baseline import features, judge
+from rag.answering.claims.coefficients import BY_MEANING, BY_WORDS
+from rag.answering.claims.windows import find_windows
+from rag.answering.entailment import load_entailment
 from rag.config import GenerationConfig
-from rag.entailment import load_entailment
 from rag.generation import from_callable, load_generator
-from rag.types import Chunk, Embedder, Generator, Hit, Message, Prompt, Verdict
+from rag.protocols import Embedder, LanguageModel
+from rag.types import Chunk, Hit, Message, Prompt, Verdict
 
 SUPPORTED, REFUTED, NOT_ENOUGH = LABELS
 
@@ -69,7 +70,7 @@ class Rules:
         )
 
 
-def writes(reply: str, **settings: int) -> Generator:
+def writes(reply: str, **settings: int) -> LanguageModel:
     """A generator that writes the same in any case."""
     return from_callable("writer", lambda _: [reply], **settings)
 

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from rag import ConfigError
 from rag.chunking import chunk_document, chunk_size, embedded_texts, embedding_limit
 from rag.config import ChunkingConfig
-from rag.normalization import searchable
+from rag.protocols import Embedder
 from rag.sources.formats.markdown import find_headings
-from rag.types import Chunk, Document, Embedder, Heading, Page
+from rag.text.normalization import searchable
+from rag.types import Chunk, Document, Heading, Page
 
 # What the headings above a passage may add to it.
 PREFIX = 110

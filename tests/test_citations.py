@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rag import Answer, GenerationError, StoreError
-from rag.citations import CitedText, is_refusal
+from rag.answering.citations import CitedText, is_refusal
 from rag.types import NO_ANSWER, Chunk, Document, Heading, Hit, Page, Prompt
 
 LORA = (

@@ -21,8 +21,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from rag import RAG
+from rag.answering.conversation import Conversation
 from rag.cli.chat import chat_command
-from rag.conversation import Conversation
 from rag.errors import QuestionError
 
 COMMAND = [sys.executable, "-m", "rag", "chat"]

@@ -11,9 +11,9 @@ from click.testing import CliRunner, Result
 from test_entailment import make_model
 
 from rag import RAG, ModelError, QuestionError
-from rag.checking import LABELS
+from rag.answering.claims import LABELS
 from rag.cli.checking import check_command
-from rag.types import Embedder
+from rag.protocols import Embedder
 
 TRUE = "PagedAttention, introduced with vLLM in 2023, stores the cache in blocks."
 FALSE = "Generating text does not have two phases."

@@ -6,7 +6,7 @@ import pytest
 from reading import document, headings
 
 from rag.chunking import chunk_document
-from rag.types import Embedder
+from rag.protocols import Embedder
 
 MODULE = '''"""Accounts and what they hold.
 

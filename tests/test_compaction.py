@@ -11,8 +11,10 @@ import pytest
 
 from rag import RAG, StoreError
 from rag.index import FileRecord, Index, Manifest
-from rag.lexical import analyse, parse_question
-from rag.types import Chunk, Document, Embedder
+from rag.protocols import Embedder
+from rag.query import parse_question
+from rag.text.terms import analyse
+from rag.types import Chunk, Document
 
 DIM = 16
 SECRET = (
@@ -21,7 +23,7 @@ SECRET = (
 )
 
 
-def put(index: Index, texts: dict[str, str], generator: np.random.Generator) -> np.ndarray:
+def put(index: Index, texts: dict[str, str], generator: np.random.LanguageModel) -> np.ndarray:
     """Documents in one commit; returns the vectors of the first."""
     kept = []
     with index.write() as writer:
@@ -128,7 +130,7 @@ def test_no_byte_of_what_was_removed_is_left(tmp_path: Path, order: str) -> None
 
 
 def test_a_reader_that_stays_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rag.index.database._BUSY_MS", 200)
+    monkeypatch.setattr("rag.index.disk.database._BUSY_MS", 200)
     generator = np.random.default_rng(4)
     index = Index(tmp_path)
     vectors = put(index, {"secret": SECRET * 60, **plain(1)}, generator)
@@ -168,7 +170,7 @@ def test_what_cannot_be_removed_is_named(tmp_path: Path, monkeypatch: pytest.Mon
         if (when, step, path) == ("before", "remove", before):
             raise PermissionError(1, "Operation not permitted")
 
-    monkeypatch.setattr("rag.index.files.fault", held)
+    monkeypatch.setattr("rag.index.disk.steps.fault", held)
     with pytest.raises(StoreError, match=f"{before.name}: cannot be removed"):
         index.compact()
     monkeypatch.undo()

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rag import RAG
-from rag.context import merge, widen
-from rag.sentences import split_sentences
+from rag.retrieval.widening import merge, widen
+from rag.text.sentences import split_sentences
 from rag.types import Chunk, Document, Heading, Hit, Window
 
 PAGE = """Preface one. Preface two.

@@ -15,8 +15,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag import RAG, Answer, Citation, Embedder, GenerationError, Message, Prompt
-from rag.conversation import Conversation, ConversationStream, Turn
+from rag import (
+    RAG,
+    Answer,
+    Citation,
+    Embedder,
+    GenerationError,
+    Message,
+    Prompt,
+)
+from rag.answering.conversation import Conversation, ConversationStream, Turn
 from rag.errors import QuestionError, SourceError
 from rag.generation import from_callable
 

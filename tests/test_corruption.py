@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from damage import NAMES, build, contents, restore
 
-from rag.index import Index, database
+from rag.index import Index
+from rag.index.disk import database
 
 STATES = ("settled", "log")
 

@@ -17,6 +17,8 @@ from test_entailment import make_model as make_entailment
 from test_rerank import QUESTION, TEXTS, make_cross_encoder, make_hits, no_generator
 
 from rag import RAG
+from rag.answering.entailment import load_entailment
+from rag.answering.reader import load_reader
 from rag.config import (
     AnsweringConfig,
     Config,
@@ -27,13 +29,11 @@ from rag.config import (
 from rag.embedding import load_embedder
 from rag.embedding.measuring import measure_speeds
 from rag.embedding.transformer import SentenceTransformerEmbedder
-from rag.entailment import load_entailment
 from rag.generation import load_generator
-from rag.generation.reader import load_reader
-from rag.machine import has_cuda
 from rag.models import resolve
-from rag.rerank import load_reranker
-from rag.types import TokenEmbedder
+from rag.models.devices import has_cuda
+from rag.protocols import TokenEmbedder
+from rag.retrieval.rerank import load_reranker
 
 pytestmark = pytest.mark.skipif(not has_cuda(), reason="there is no GPU")
 

@@ -25,9 +25,10 @@ import pytest
 import rag
 from rag import RAG
 from rag.config import known_keys, load_config
-from rag.daemon.client import daemon_state
-from rag.daemon.identity import identity
-from rag.daemon.messages import (
+from rag.errors import DaemonError, GenerationError, QuestionError, SourceError
+from rag.serving.daemon.client import daemon_state
+from rag.serving.daemon.identity import identity
+from rag.serving.daemon.messages import (
     LONGEST_EVENT,
     Event,
     Opening,
@@ -37,9 +38,8 @@ from rag.daemon.messages import (
     failed,
     receive,
 )
-from rag.daemon.naming import MODELS, PATHS, named
-from rag.daemon.place import Place, place, prepare
-from rag.errors import DaemonError, GenerationError, QuestionError, SourceError
+from rag.serving.daemon.naming import MODELS, PATHS, named
+from rag.serving.daemon.place import SocketFolder, place, prepare
 
 pytestmark = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="takes Unix sockets")
 
@@ -53,7 +53,7 @@ class Home:
 
     folder: Path
     environment: dict[str, str]
-    place: Place
+    place: SocketFolder
 
     def rag(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -553,7 +553,7 @@ def test_templates_and_models_that_were_changed_are_read_again(
 
 
 def test_models_are_shared_by_settings_that_agree_on_them(home: Home, sample: RAG) -> None:
-    from rag.daemon.residents import KEPT, Residents
+    from rag.serving.daemon.residents import KEPT, Residents
 
     residents = Residents()
     config = load_config(None, {}, {"index.path": str(sample.path)})

@@ -17,8 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rag import SourceError
+from rag.plugins import plugins
 from rag.sources import known_suffixes
-from rag.sources.detection import detect, installed_readers, language_of
+from rag.sources.detection import detect, language_of
 
 
 def zipped(*names: str, mimetype: str = "") -> bytes:
@@ -266,9 +267,9 @@ def test_readers_of_other_packages_come_first(
     path = tmp_path / "file"
     path.write_bytes(PDF)
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    assert installed_readers()["odd"].value == "odd_reader:read"
+    assert plugins("rag.readers")["odd"].value == "odd_reader:read"
     assert ".odd" in known_suffixes()
     assert detect(path, "a.ODD", "a.ODD") == "odd"
     assert detect(path, "odd", "odd") == "pdf"
     monkeypatch.undo()
-    assert "odd" not in installed_readers()
+    assert "odd" not in plugins("rag.readers")

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rag import RAG
-from rag.diversity import collapse, diversify
-from rag.types import Chunk, Embedder, Hit, Stage
+from rag.protocols import Embedder
+from rag.retrieval.diversity import collapse, diversify
+from rag.types import Chunk, Hit, Stage
 
 if TYPE_CHECKING:
     from rag.types import Vectors

@@ -17,7 +17,7 @@ from rag import RAG, load_config
 from rag.cli import cli
 from rag.config import known_keys
 from rag.models import CATALOGUE
-from rag.types import Embedder
+from rag.protocols import Embedder
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 

@@ -15,9 +15,10 @@ import pytest
 from damage import NAMES, QUERY, build, contents, line, looks, put, restore
 
 from rag import LockedError, StoreError
-from rag.index import Index, database, files
+from rag.index import Index
+from rag.index.disk import database, steps
+from rag.index.upkeep import examine, pages, repair
 from rag.types import Examination
-from rag.upkeep import examine, pages, repair
 
 
 def index_of(tmp_path: Path) -> Index:
@@ -294,14 +295,14 @@ def test_a_repair_that_crashes_at_any_step_is_gone_on_with(
             if left < 0:
                 raise Crash
 
-        monkeypatch.setattr(files, "fault", crash)
+        monkeypatch.setattr(steps, "fault", crash)
         try:
             repair(Index(index.directory))
             break
         except Crash:
             pass
         finally:
-            monkeypatch.setattr(files, "fault", None)
+            monkeypatch.setattr(steps, "fault", None)
         _look_in_between(index.directory)
         mended = repair(Index(index.directory))
         assert mended.well, (step, mended)

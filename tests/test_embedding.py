@@ -18,22 +18,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rag import RAG, ConfigError, EmbeddingError, ModelError, Progress
-from rag.checkpoints import computing
 from rag.config import EmbeddingConfig
 from rag.embedding import load_embedder
-from rag.embedding.batching import Together
-from rag.embedding.graph import Graph, Unfit, calibration, graph_of
+from rag.embedding.batching import Batcher
 from rag.embedding.onnx import OnnxEmbedder
-from rag.embedding.runtimes import (
+from rag.embedding.transformer import SentenceTransformerEmbedder
+from rag.models import LocalModel, resolve
+from rag.models.devices import computing
+from rag.models.onnx.graph import Graph, Unsupported, calibration, graph_of
+from rag.models.onnx.runtimes import (
     cores_for_a_question,
     fastest,
     machine,
     open_session,
     runtimes,
 )
-from rag.embedding.transformer import SentenceTransformerEmbedder
-from rag.models import LocalModel, resolve
-from rag.types import Embedder, TokenEmbedder
+from rag.protocols import Embedder, TokenEmbedder
 
 CONFIG = EmbeddingConfig()
 PASSAGES = [
@@ -282,7 +282,7 @@ def test_a_decoder_is_padded_and_asked_as_it_was_taught(
     assert opened.plain == plain
     made = graph_of(embedder._model)
     if not plain:
-        assert isinstance(made, Unfit)
+        assert isinstance(made, Unsupported)
         assert "its tokens alone give other vectors than its texts" in made.reason
     texts = ["The lighthouse was built in 1871", "by", "Ada Stone, whose lamp burns whale oil."]
     wanted = opened.model.encode(texts, normalize_embeddings=True)
@@ -300,7 +300,7 @@ def test_a_model_that_no_graph_holds_is_computed_by_torch(tiny: Path, tmp_path: 
     (folder / "1_Layers").mkdir()
     config = {"word_embedding_dimension": 64, "layer_start": 1, "num_hidden_layers": 2}
     (folder / "1_Layers" / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    assert isinstance(graph_of(resolve(str(folder), kind="embedder")), Unfit)
+    assert isinstance(graph_of(resolve(str(folder), kind="embedder")), Unsupported)
     on_cpu = replace(CONFIG, model=str(folder), device="cpu")
     assert isinstance(load_embedder(on_cpu), SentenceTransformerEmbedder)
     with pytest.raises(ModelError, match="cannot be computed in int8"):
@@ -428,7 +428,7 @@ def test_a_question_gets_the_cores_that_make_it_faster(
     choice = ("float32", "onnxruntime")
 
     def cores(number: int, speeds: dict[str, float]) -> int:
-        monkeypatch.setattr("rag.embedding.runtimes.usable_cores", lambda: number)
+        monkeypatch.setattr("rag.models.onnx.runtimes.usable_cores", lambda: number)
         named = {f"float32 onnxruntime question {name}": each for name, each in speeds.items()}
         made.remember_speeds(machine(), named)
         return cores_for_a_question(made, choice, lambda: [[101, 2023, 102], [101] * 99])
@@ -484,7 +484,7 @@ def test_requests_of_threads_are_run_together() -> None:
             raise ValueError(13)
         return [each * 2 for each in given]
 
-    together: Together[int, int] = Together(run)  # type: ignore[arg-type]
+    together: Batcher[int, int] = Batcher(run)  # type: ignore[arg-type]
     with ThreadPoolExecutor(16) as pool:
         assert list(pool.map(together.result, range(14, 200))) == [2 * n for n in range(14, 200)]
     assert sum(sizes) == 186

@@ -11,7 +11,8 @@ from conftest import ROOT, XQUAD, read_queries
 from rag import RAG, Answer, Config, GenerationError, QuestionError
 from rag.evaluation.answer_metrics import token_f1
 from rag.generation import from_callable
-from rag.types import NO_ANSWER, Embedder
+from rag.protocols import Embedder
+from rag.types import NO_ANSWER
 
 QUESTIONS = read_queries(ROOT / "data" / "queries.jsonl")
 

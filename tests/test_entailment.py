@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from rag import ConfigError, ModelError
-from rag.entailment import load_entailment
+from rag.answering.entailment import load_entailment
 from rag.models import resolve
-from rag.types import EntailmentModel
+from rag.protocols import EntailmentModel
 
 LABELS = ("entailment", "neutral", "contradiction")
 PAIRS = [

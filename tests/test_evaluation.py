@@ -48,7 +48,8 @@ from rag.evaluation.matching import match
 from rag.evaluation.metrics import score
 from rag.evaluation.significance import holm
 from rag.generation import from_callable
-from rag.types import Document, Embedder, Prompt
+from rag.protocols import Embedder
+from rag.types import Document, Prompt
 
 DATA = ROOT / "data"
 

@@ -11,22 +11,26 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from rag.answering.extractive import ExtractiveGenerator
+from rag.answering.followups import standalone
 from rag.config import GenerationConfig
 from rag.errors import GenerationError
-from rag.expansion import hyde, multi_query, rm3, rocchio, standalone
 from rag.generation import from_callable, load_generator
-from rag.sentences import content_words
-from rag.types import NO_ANSWER, Generator, Message, Prompt
+from rag.protocols import LanguageModel
+from rag.retrieval.feedback import rm3, rocchio
+from rag.retrieval.rewording import hyde, multi_query
+from rag.text.sentences import content_words
+from rag.types import NO_ANSWER, Message, Prompt
 
 QUESTION = "How many people lived in Oslo in 2010?"
 
 
 @pytest.fixture(scope="module")
-def small(generator_path: Path) -> Generator:
+def small(generator_path: Path) -> LanguageModel:
     return load_generator(GenerationConfig(model=str(generator_path), max_tokens=60))
 
 
-def scripted(text: str) -> Generator:
+def scripted(text: str) -> LanguageModel:
     return from_callable("scripted", lambda _: [text[i : i + 7] for i in range(0, len(text), 7)])
 
 
@@ -185,7 +189,7 @@ def test_no_more_wordings_than_asked_for_and_the_stream_is_left() -> None:
     assert asked[0].tokens > 0
 
 
-def test_the_small_model_words_anew(small: Generator) -> None:
+def test_the_small_model_words_anew(small: LanguageModel) -> None:
     question = "Why do language models hallucinate?"
     found = multi_query(question, small)
     assert 0 < len(found) <= 3
@@ -220,12 +224,15 @@ def test_a_passage_has_an_end() -> None:
     assert len(hyde(QUESTION, scripted("x" * 5000))) == 800
 
 
-def test_the_small_model_writes_a_passage(small: Generator) -> None:
+def test_the_small_model_writes_a_passage(small: LanguageModel) -> None:
     passage = hyde("What is quantization?", small)
     assert "uantization" in passage
     assert passage.endswith(".")
     # The extractive generator has nothing to quote, and says so.
-    assert hyde("What is quantization?", load_generator(GenerationConfig(model="extractive"))) == ""
+    assert (
+        hyde("What is quantization?", ExtractiveGenerator(GenerationConfig(model="extractive")))
+        == ""
+    )
 
 
 # A conversation
@@ -314,7 +321,7 @@ def test_a_question_that_stands_alone_asks_no_generator() -> None:
     assert standalone("And in 2020?", [], generator) == "And in 2020?"
 
 
-def test_the_small_model_completes(small: Generator) -> None:
+def test_the_small_model_completes(small: LanguageModel) -> None:
     lighthouse = talk("Who built the lighthouse?", "Ada Stone built it.")
     assert standalone("When was she born?", lighthouse, small) == "When was Ada Stone born?"
     completed = standalone("And in 2020?", OSLO, small)
@@ -355,7 +362,7 @@ def test_whatever_is_written_is_survived(question: str, written: str) -> None:
         lambda g: standalone("And in 2020?", OSLO, g),
     ],
 )
-def test_a_generator_that_fails_is_told(ask: Callable[[Generator], object]) -> None:
+def test_a_generator_that_fails_is_told(ask: Callable[[LanguageModel], object]) -> None:
     def write(_: Prompt) -> Sequence[str]:
         yield "How"
         raise GenerationError("gone")

@@ -6,9 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rag import RAG
-from rag.extraction import answerability, extract, read, read_question
-from rag.extraction.words import kinds, tokens
-from rag.types import Chunk, Embedder, Hit, Stage
+from rag.answering.extraction import answerability, extract, read, read_question
+from rag.answering.extraction.words import kinds, tokens
+from rag.protocols import Embedder
+from rag.types import Chunk, Hit, Stage
 
 BRIDGE = (
     "# Bridges\n\nThe Royal Albert Bridge spans the River Tamar. It was opened by Prince Albert in "

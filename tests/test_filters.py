@@ -13,9 +13,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rag.errors import FilterError, QuestionError
-from rag.filters import And, Filter, Not, Or, algebra, matches, parse_filter
-from rag.index import FileRecord, Index, Manifest, database
+from rag.index import FileRecord, Index, Manifest
+from rag.index.disk import database
 from rag.index.filtering import chunk_ids
+from rag.query.filters import And, Filter, Not, Or, algebra, matches, parse_filter
 from rag.types import Chunk, Document
 
 DIM = 4

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag.fusion import convex, rrf
+from rag.retrieval.fusion import convex, rrf
 
 rankings = st.lists(st.lists(st.integers(0, 9), unique=True), max_size=4)
 scores = st.dictionaries(st.integers(0, 9), st.floats(0, 100, allow_subnormal=False))

@@ -27,15 +27,24 @@ from checkpoints import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rag import GenerationError, Generator, Message, ModelError, Prompt, QuestionError
+from rag import (
+    GenerationError,
+    LanguageModel,
+    Message,
+    ModelError,
+    Prompt,
+    QuestionError,
+)
+from rag.answering.extractive import ExtractiveGenerator
+from rag.answering.reader import ReaderGenerator, load_reader
 from rag.config import AnsweringConfig, GenerationConfig
 from rag.generation import load_generator
-from rag.generation.reader import ReaderGenerator, load_reader
-from rag.types import NO_ANSWER, LikelihoodModel, Loadable
+from rag.protocols import LikelihoodModel, Loadable
+from rag.types import NO_ANSWER
 
 
 def test_extraction_quotes_word_for_word() -> None:
-    extractive = load_generator(GenerationConfig(model="extractive", max_tokens=100))
+    extractive = ExtractiveGenerator(GenerationConfig(model="extractive", max_tokens=100))
     quote, _, mark = "".join(extractive.stream(PROMPT)).rpartition(" ")
     assert quote in TEXT
     assert "1871" in quote
@@ -100,7 +109,7 @@ def about(question: str, passages: str = PASSAGES, schema: dict[str, Any] | None
     return Prompt(question, (MESSAGES[0], user), (HIT,), 0, schema=schema)
 
 
-def llama(path: Path) -> tuple[Generator, Counting]:
+def llama(path: Path) -> tuple[LanguageModel, Counting]:
     generator = load_generator(GenerationConfig(str(path), max_tokens=12, context_tokens=1024))
     assert isinstance(generator, Loadable)
     generator.load()
@@ -108,7 +117,7 @@ def llama(path: Path) -> tuple[Generator, Counting]:
     return generator, counting
 
 
-def write(generator: Generator, prompt: Prompt) -> str:
+def write(generator: LanguageModel, prompt: Prompt) -> str:
     return "".join(generator.stream(prompt))
 
 
@@ -203,7 +212,7 @@ def test_llama_begins_anew_where_it_cannot_go_back(generator_path: Path) -> None
     assert [found for found, _ in recurrent.counts] == [0] * 4
 
 
-def causal(folder: Path, template: str) -> Generator:
+def causal(folder: Path, template: str) -> LanguageModel:
     place = make_causal(folder, template)
     return load_generator(GenerationConfig(model=str(place), max_tokens=4))
 
@@ -351,7 +360,7 @@ def test_a_checkpoint_that_cannot_read_is_named(tmp_path: Path) -> None:
         load_reader(AnsweringConfig(reader="nowhere"))
 
 
-def http_generator(url: str, **settings: object) -> Generator:
+def http_generator(url: str, **settings: object) -> LanguageModel:
     return load_generator(GenerationConfig(model=url, **settings))
 
 

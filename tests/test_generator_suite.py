@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 from checkpoints import HIT, MESSAGES, PROMPT, TEXT, make_causal, make_reader, make_seq2seq
 
-from rag import GenerationError, Generator, Message, Prompt
+from rag import GenerationError, LanguageModel, Message, Prompt
+from rag.answering.reader import load_reader
+from rag.answering.schema import parse
 from rag.config import AnsweringConfig, GenerationConfig
 from rag.generation import from_callable, load_generator
-from rag.generation.reader import load_reader
-from rag.structure import parse
 
 WRITERS = ["llama.cpp", "causal", "seq2seq", "http"]
 QUOTERS = ["extractive", "reader", "callable"]
@@ -63,7 +63,7 @@ def server(generator_path: Path) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def make(
     generator_path: Path, server: str, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[..., Generator]:
+) -> Callable[..., LanguageModel]:
     folder = tmp_path_factory.mktemp("checkpoints")
     places = {
         "llama.cpp": str(generator_path),
@@ -74,7 +74,7 @@ def make(
         "reader": str(make_reader(folder / "reader")),
     }
 
-    def build(backend: str, max_tokens: int = 12) -> Generator:
+    def build(backend: str, max_tokens: int = 12) -> LanguageModel:
         if backend == "callable":
             return from_callable("mine", lambda prompt: prompt.question.split())
         if backend == "reader":
@@ -85,11 +85,11 @@ def make(
 
 
 @pytest.fixture(scope="session", params=[*WRITERS, *QUOTERS])
-def generator(request: pytest.FixtureRequest, make: Callable[..., Generator]) -> Generator:
+def generator(request: pytest.FixtureRequest, make: Callable[..., LanguageModel]) -> LanguageModel:
     return make(request.param)
 
 
-def test_it_streams_text_and_repeats_itself(generator: Generator) -> None:
+def test_it_streams_text_and_repeats_itself(generator: LanguageModel) -> None:
     pieces = list(generator.stream(PROMPT))
     assert "".join(pieces).strip()
     assert all(pieces)
@@ -100,7 +100,7 @@ def test_it_streams_text_and_repeats_itself(generator: Generator) -> None:
 
 
 @pytest.mark.parametrize("backend", WRITERS)
-def test_it_writes_no_more_than_it_may(make: Callable[..., Generator], backend: str) -> None:
+def test_it_writes_no_more_than_it_may(make: Callable[..., LanguageModel], backend: str) -> None:
     short = list(make(backend, 3).stream(PROMPT))
     longer = list(make(backend, 12).stream(PROMPT))
     # No piece is less than a token, but for white space that came with one.
@@ -109,14 +109,14 @@ def test_it_writes_no_more_than_it_may(make: Callable[..., Generator], backend: 
     assert "".join(longer).startswith("".join(short))
 
 
-def test_a_reader_quotes_no_more_than_it_may(make: Callable[..., Generator]) -> None:
+def test_a_reader_quotes_no_more_than_it_may(make: Callable[..., LanguageModel]) -> None:
     for most in (1, 2, 3):
         quote, number = make("reader", most).stream(PROMPT)
         assert 1 <= len(quote.replace(".", " . ").split()) <= most
         assert number == " [1]"
 
 
-def test_tokens_are_counted(generator: Generator) -> None:
+def test_tokens_are_counted(generator: LanguageModel) -> None:
     counts = [generator.count_tokens(MESSAGES[:1]), generator.count_tokens(MESSAGES)]
     for words in (1, 10, 100):
         longer = Message("user", f"{MESSAGES[1].content}{' lamp' * words}")
@@ -126,7 +126,7 @@ def test_tokens_are_counted(generator: Generator) -> None:
     assert counts[1] + generator.max_tokens < generator.context_tokens
 
 
-def test_llama_counts_as_its_server_does(make: Callable[..., Generator], server: str) -> None:
+def test_llama_counts_as_its_server_does(make: Callable[..., LanguageModel], server: str) -> None:
     import httpx
 
     body = {"messages": [{"role": m.role, "content": m.content} for m in MESSAGES]}
@@ -149,7 +149,7 @@ def open_sockets() -> int:
     return count
 
 
-def test_a_reader_that_leaves_stops_it_and_nothing_stays_behind(generator: Generator) -> None:
+def test_a_reader_that_leaves_stops_it_and_nothing_stays_behind(generator: LanguageModel) -> None:
     expected = "".join(generator.stream(PROMPT))
     before = threading.active_count(), open_sockets()
     stream = generator.stream(PROMPT)
@@ -163,7 +163,7 @@ def test_a_reader_that_leaves_stops_it_and_nothing_stays_behind(generator: Gener
 
 @pytest.mark.parametrize("backend", WRITERS)
 def test_a_prompt_longer_than_the_window_is_refused(
-    make: Callable[..., Generator], backend: str, server: str
+    make: Callable[..., LanguageModel], backend: str, server: str
 ) -> None:
     generator = make(backend)
     long = replace(PROMPT, messages=(Message("user", "word " * 5000),))
@@ -174,14 +174,16 @@ def test_a_prompt_longer_than_the_window_is_refused(
 
 
 @pytest.mark.parametrize("backend", QUOTERS)
-def test_without_a_window_any_length_is_read(make: Callable[..., Generator], backend: str) -> None:
+def test_without_a_window_any_length_is_read(
+    make: Callable[..., LanguageModel], backend: str
+) -> None:
     text = f"{'a b c d. ' * 1000}{TEXT}"
     hit = replace(HIT, chunk=replace(HIT.chunk, text=text, end=len(text)))
     long = replace(PROMPT, messages=(Message("user", text),), hits=(hit,))
     assert "".join(make(backend).stream(long)).strip()
 
 
-def test_a_conversation_is_read(generator: Generator) -> None:
+def test_a_conversation_is_read(generator: LanguageModel) -> None:
     history = (
         Message("user", "Is there a lighthouse?"),
         Message("assistant", "There is one, with 210 steps. [1]"),
@@ -191,7 +193,7 @@ def test_a_conversation_is_read(generator: Generator) -> None:
     assert "".join(generator.stream(longer)).strip()
 
 
-def test_threads_may_ask_at_once(generator: Generator, request: pytest.FixtureRequest) -> None:
+def test_threads_may_ask_at_once(generator: LanguageModel, request: pytest.FixtureRequest) -> None:
     expected = "".join(generator.stream(PROMPT))
     found: list[str] = []
     threads = [
@@ -215,7 +217,7 @@ SCHEMA = {
 }
 
 
-def test_a_schema_does_no_harm(generator: Generator) -> None:
+def test_a_schema_does_no_harm(generator: LanguageModel) -> None:
     assert "".join(generator.stream(replace(PROMPT, schema=SCHEMA))).strip()
 
 
@@ -230,7 +232,7 @@ def test_a_schema_does_no_harm(generator: Generator) -> None:
     ids=["object", "enum", "array"],
 )
 def test_a_schema_is_enforced(
-    make: Callable[..., Generator], backend: str, schema: dict[str, object]
+    make: Callable[..., LanguageModel], backend: str, schema: dict[str, object]
 ) -> None:
     text = "".join(make(backend, 60).stream(replace(PROMPT, schema=schema)))
     # Nothing around it: the value is all that was written.
@@ -239,7 +241,7 @@ def test_a_schema_is_enforced(
     parse(text, schema)
 
 
-def test_a_schema_without_a_grammar_is_told(make: Callable[..., Generator]) -> None:
+def test_a_schema_without_a_grammar_is_told(make: Callable[..., LanguageModel]) -> None:
     with pytest.raises(GenerationError, match=r"no grammar of the JSON schema: .*colour") as caught:
         list(make("llama.cpp").stream(replace(PROMPT, schema={"type": "colour"})))
     assert "\n" not in str(caught.value)

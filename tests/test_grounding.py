@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from rag.grounding import Grounding, bears_out
-from rag.types import Chunk, Embedder, Hit
+from rag.answering.grounding import Grounding, bears_out
+from rag.protocols import Embedder
+from rag.types import Chunk, Hit
 
 LORA = (
     "LoRA was proposed by Hu and colleagues in 2021. It freezes the weights and trains two small "

@@ -13,7 +13,8 @@ from hostile import good_files, hostile_files
 from planted import plant
 
 from rag import RAG
-from rag.types import Embedder, Problem
+from rag.protocols import Embedder
+from rag.types import Problem
 
 
 class ReadersPeak:

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rag import StoreError
-from rag.index import FileRecord, Index, Manifest, StoredRoot, Writer, database
+from rag.index import FileRecord, Index, Manifest, StoredRoot, Writer
+from rag.index.disk import database
 from rag.index.vectors.kinds import CacheSettings
 from rag.types import Chunk, Document, Problem
 
@@ -20,7 +21,7 @@ DIM = 8
 MANIFEST = Manifest("embedder", "weights", DIM, 100, 10)
 
 
-def unit(generator: np.random.Generator, count: int) -> np.ndarray:
+def unit(generator: np.random.LanguageModel, count: int) -> np.ndarray:
     vectors = generator.normal(size=(count, DIM)).astype(np.float32)
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
@@ -336,7 +337,7 @@ def test_a_full_disk_leaves_the_old_caches(
         if (when, step) == ("before", "sync") and path.name.startswith(room):
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("rag.index.files.fault", no_space)
+    monkeypatch.setattr("rag.index.disk.steps.fault", no_space)
     with pytest.raises(StoreError, match="No space left"):
         write(Index(tmp_path), {"b": unit(generator, 300)})
     monkeypatch.undo()

@@ -11,7 +11,8 @@ import pytest
 
 from rag import RAG, SourceError, StoreError
 from rag.index import Index
-from rag.types import Embedder, IngestionReport, Progress
+from rag.protocols import Embedder
+from rag.types import IngestionReport, Progress
 
 
 class Counting:

@@ -13,11 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from injections import PLANTED, Planted
 
+from rag.answering.extractive import ExtractiveGenerator
+from rag.answering.injection import orders
+from rag.answering.prompt import build_prompt
 from rag.config import GenerationConfig
 from rag.generation import load_generator
-from rag.injection import orders
-from rag.prompt import build_prompt
-from rag.types import Chunk, Generator, Hit, Message
+from rag.protocols import LanguageModel
+from rag.types import Chunk, Hit, Message
 
 SETS = ROOT.parent / "shared" / "data"
 IDS = [planted.name for planted in PLANTED]
@@ -32,14 +34,14 @@ HARMLESS = hit("The archive opens at nine and closes at five.")
 
 
 @pytest.fixture(scope="module")
-def model(generator_path: Path) -> Generator:
+def model(generator_path: Path) -> LanguageModel:
     config = GenerationConfig(model=str(generator_path), context_tokens=4096)
     return load_generator(config)
 
 
 @pytest.fixture(scope="module")
-def extractive() -> Generator:
-    return load_generator(GenerationConfig(model="extractive"))
+def extractive() -> LanguageModel:
+    return ExtractiveGenerator(GenerationConfig(model="extractive"))
 
 
 def withheld(text: str) -> str:
@@ -54,7 +56,9 @@ def test_there_are_many_kinds() -> None:
 
 
 @pytest.mark.parametrize("planted", PLANTED, ids=IDS)
-def test_the_order_is_withheld_and_the_fact_is_not(planted: Planted, extractive: Generator) -> None:
+def test_the_order_is_withheld_and_the_fact_is_not(
+    planted: Planted, extractive: LanguageModel
+) -> None:
     prompt = build_prompt(planted.question, [hit(planted.document), HARMLESS], extractive)
     text = prompt.messages[-1].content
     assert planted.fact in text
@@ -64,7 +68,7 @@ def test_the_order_is_withheld_and_the_fact_is_not(planted: Planted, extractive:
 
 
 @pytest.mark.parametrize("planted", PLANTED, ids=IDS)
-def test_the_form_of_the_prompt_stays(planted: Planted, extractive: Generator) -> None:
+def test_the_form_of_the_prompt_stays(planted: Planted, extractive: LanguageModel) -> None:
     # An order that is not recognised must not get out of its fence either.
     harmless = build_prompt("Why?", [HARMLESS, HARMLESS], extractive)
     raw = "\n".join(line for line in planted.document.splitlines() if not orders(line))
@@ -90,7 +94,7 @@ MARKS = (
 
 
 @pytest.mark.parametrize("mark", MARKS)
-def test_the_models_own_control_tokens_stay_text(mark: str, model: Generator) -> None:
+def test_the_models_own_control_tokens_stay_text(mark: str, model: LanguageModel) -> None:
     """The real tokenizer: llama.cpp reads control tokens in the content of messages, too."""
     everywhere = f"One {mark} two"
     prompt = build_prompt(
@@ -108,13 +112,15 @@ def test_the_models_own_control_tokens_stay_text(mark: str, model: Generator) ->
     assert control_tokens(model, prompt.messages) == control_tokens(model, plain.messages)
 
 
-def test_without_fencing_a_document_would_change_roles(model: Generator) -> None:
+def test_without_fencing_a_document_would_change_roles(model: LanguageModel) -> None:
     plain = [Message("user", "One two")]
     broken = [Message("user", "One <|im_end|> two")]
     assert len(control_tokens(model, broken)) == len(control_tokens(model, plain)) + 1
 
 
-def control_tokens(model: Generator, messages: list[Message] | tuple[Message, ...]) -> list[int]:
+def control_tokens(
+    model: LanguageModel, messages: list[Message] | tuple[Message, ...]
+) -> list[int]:
     """The control tokens of `messages` as the model reads them: SmolLM2 has 17, first of all."""
     rows = [{"role": each.role, "content": each.content} for each in messages]
     applied = model._post("/apply-template", {"messages": rows})  # type: ignore[attr-defined]
@@ -130,20 +136,20 @@ def control_tokens(model: Generator, messages: list[Message] | tuple[Message, ..
         *("<|eot_id|>", "<|start_header_id|>", "<start_of_turn>", "<end_of_turn>", "</think>"),
     ],
 )
-def test_control_tokens_of_other_models_stay_readable(mark: str, extractive: Generator) -> None:
+def test_control_tokens_of_other_models_stay_readable(mark: str, extractive: LanguageModel) -> None:
     text = build_prompt("Why?", [hit(f"a {mark} b")], extractive).messages[-1].content
     assert mark not in text
     assert mark.strip("<>[]") in text
 
 
-def test_markup_and_code_stay_as_they_are(extractive: Generator) -> None:
+def test_markup_and_code_stay_as_they_are(extractive: LanguageModel) -> None:
     text = (
         'Use <b>List<String></b> and `a[3] |> f`.\nSee [the page](x.html) [7].\n"""A docstring."""'
     )
     assert text in build_prompt("Why?", [hit(text)], extractive).messages[-1].content
 
 
-def test_a_number_at_the_beginning_of_a_line_names_no_passage(extractive: Generator) -> None:
+def test_a_number_at_the_beginning_of_a_line_names_no_passage(extractive: LanguageModel) -> None:
     shown = build_prompt("Why?", [hit("One.\n[3] Two.\n  [ 4 ] Three [5].")], extractive)
     assert "One.\n(3) Two.\n  ( 4 ) Three [5]." in shown.messages[-1].content
 
@@ -236,15 +242,15 @@ def test_time_grows_with_length_and_no_faster(part: str) -> None:
     assert seconds(long) < 35 * min(seconds(short) for _ in range(3)) + 0.2
 
 
-def test_a_question_is_the_users_own_and_keeps_its_words(extractive: Generator) -> None:
+def test_a_question_is_the_users_own_and_keeps_its_words(extractive: LanguageModel) -> None:
     question = "What does 'ignore all previous instructions' mean?"
     prompt = build_prompt(question, [HARMLESS], extractive)
     assert question in prompt.messages[-1].content
     assert prompt.question == question
 
 
-def test_a_title_gives_no_orders_either(extractive: Generator, tmp_path: Path) -> None:
-    from rag.prompt import load_templates
+def test_a_title_gives_no_orders_either(extractive: LanguageModel, tmp_path: Path) -> None:
+    from rag.answering.prompt import load_templates
 
     (tmp_path / "passage.jinja").write_text("{{ number }} {{ title }} {{ location }}: {{ text }}")
     bad = replace(

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from rag import RAG, LockedError, StoreError
 from rag.cli import cli
 from rag.config import _CHOICES
-from rag.index import CacheSettings, FileRecord, Index, Manifest, Writer, files
+from rag.index import CacheSettings, FileRecord, Index, Manifest, Writer
+from rag.index.disk import steps
 from rag.index.vectors import cache
 from rag.index.vectors.kinds import KINDS, choose, needed_bytes
 from rag.types import Chunk, Document
@@ -519,13 +520,13 @@ def test_optimizing_may_end_at_any_step(tmp_path: Path, monkeypatch: pytest.Monk
             if left < 0:
                 raise Killed
 
-        monkeypatch.setattr(files, "fault", fail)
+        monkeypatch.setattr(steps, "fault", fail)
         try:
             index.optimize()
             ended = False
         except Killed:
             ended = True
-        monkeypatch.setattr(files, "fault", None)
+        monkeypatch.setattr(steps, "fault", None)
         for reader in (index, Index(tmp_path, caches=kept)):
             assert_same(nearest(reader, query, 999), true)
         if not ended:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -13,83 +14,130 @@ import rag
 
 PACKAGE = Path(rag.__file__).parent
 
-# Each room with what it may import of this package, besides rooms of its own folder.
-FOUNDATION = {"errors", "types"}
-ALLOWED = {
-    "__init__": {"answering", "config", "conversation", "engine", "errors", "types"},
-    "__main__": {"cli"},
+# What every room may use: what passes between the rooms, and what they raise.
+SHARED = {"errors", "types", "protocols"}
+# Each room with the rooms that it may import besides.
+ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "types": set(),
-    "config": {"errors"},
-    "models": FOUNDATION,
-    "machine": set(),
-    "checkpoints": FOUNDATION | {"models"},
-    "sentences": set(),
-    "normalization": set(),
-    "lexical": {"normalization"},
-    "filters": FOUNDATION,
-    "fusion": set(),
-    "rerank": FOUNDATION | {"checkpoints", "config", "models", "normalization"},
-    "expansion": FOUNDATION | {"sentences"},
-    "diversity": {"types", "normalization"},
-    "context": {"types", "sentences"},
-    "sources": FOUNDATION | {"config"},
-    "chunking": FOUNDATION | {"config", "sentences", "normalization"},
-    "embedding": FOUNDATION | {"checkpoints", "config", "machine", "models"},
-    "index": FOUNDATION | {"lexical", "filters"},
-    "injection": {"sentences"},
-    "extraction": {"types", "sentences", "injection"},
-    "grounding": {"types", "sentences", "injection"},
-    "entailment": FOUNDATION | {"checkpoints", "config", "models"},
-    "structure": {"errors"},
-    "prompt": FOUNDATION | {"injection", "normalization"},
-    "generation": FOUNDATION | {"checkpoints", "config", "machine", "models", "extraction"},
-    "citations": FOUNDATION | {"sentences", "grounding", "extraction", "quoting"},
-    "quoting": FOUNDATION,
-    "checking": FOUNDATION | {"sentences", "injection", "prompt", "quoting"},
-    "answering": FOUNDATION
-    | {"config", "sentences", "extraction", "grounding", "prompt", "citations", "structure"},
-    "conversation": FOUNDATION | {"config", "expansion"},
-    "retrieval": FOUNDATION
-    | {"config", "index", "filters", "lexical", "normalization"}
-    | {"fusion", "expansion", "diversity", "context"},
-    "ingestion": FOUNDATION | {"config", "sources", "chunking", "index"},
-    "upkeep": FOUNDATION | {"index", "lexical"},
-    "engine": FOUNDATION
-    | {"config", "index", "embedding", "ingestion", "retrieval", "generation", "rerank"}
-    | {"answering", "checking", "conversation", "entailment", "models", "prompt", "upkeep"},
-    "evaluation": FOUNDATION | {"config", "engine", "sentences", "index", "grounding"},
-    "distillation": FOUNDATION
-    | {"chunking", "config", "embedding", "engine", "evaluation", "index"},
-    "daemon": FOUNDATION | {"config", "models", "answering", "engine"},
-    "cli": FOUNDATION
-    | {"config", "engine", "models", "evaluation", "conversation", "prompt", "structure"}
-    | {"generation", "daemon", "distillation", "embedding"},
+    "protocols": set(),
+    "plugins": set(),
+    "config": set(),
+    "text": set(),
+    "query": {"text"},
+    "models": set(),
+    "sources": {"config", "plugins"},
+    "chunking": {"config", "text"},
+    "embedding": {"config", "models", "plugins"},
+    "index": {"query", "text"},
+    "ingestion": {"config", "sources", "chunking", "index"},
+    "retrieval": {"config", "models", "plugins", "text", "query", "index"},
+    "generation": {"config", "models", "plugins"},
+    "answering": {"config", "models", "text"},
+    "engine": {"config", "models", "embedding", "index", "ingestion", "retrieval", "generation"}
+    | {"answering"},
+    "evaluation": {"config", "text", "index", "answering", "engine"},
+    "training": {"config", "models", "chunking", "embedding", "index", "engine", "evaluation"},
+    "serving": {"config", "models", "plugins", "answering", "engine"},
+    "cli": {"config", "models", "embedding", "answering", "engine", "evaluation", "training"}
+    | {"serving"},
+    "__main__": {"cli"},
+    "__init__": {"config", "query", "generation", "answering", "engine", "evaluation", "training"},
 }
+# The modules by which a room is entered, besides its `__init__`.
+DOORS: dict[str, set[str]] = {
+    "text": {"content", "normalization", "sentences", "stopwords", "terms", "tokens", "wording"},
+    "query": {"filters"},
+    "models": {"checkpoints", "devices", "fingerprint", "sentence_models", "tokenization"}
+    | {"onnx.graph", "onnx.runtimes"},
+    "sources": {"watching"},
+    "embedding": {"measuring", "static"},
+    "index": {"upkeep"},
+    "retrieval": {"rerank"},
+    "answering": {"claims", "conversation", "entailment", "extractive", "grounding", "prompt"}
+    | {"reader", "schema", "stream"},
+    "evaluation": {"matching", "significance"},
+    "training": {"distillation"},
+    "serving": {"daemon.client", "daemon.messages", "daemon.place", "daemon.server"}
+    | {"daemon.starting"},
+}
+FILES = sorted(PACKAGE.rglob("*.py"))
 
 
-def rooms_imported(path: Path) -> set[str]:
+def room_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def is_module(dotted: str) -> bool:
+    path = PACKAGE.joinpath(*dotted.split(".")[1:])
+    return path.with_suffix(".py").is_file() or path.is_dir()
+
+
+def modules_imported(path: Path) -> set[str]:
+    """The modules of this package that a file imports anywhere in it, as `rag.room.module`."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            parts = node.module.split(".")
-            if parts == ["rag"]:
-                found |= {alias.name for alias in node.names}
-            elif parts[0] == "rag":
-                found.add(parts[1])
-        elif isinstance(node, ast.Import):
-            found |= {a.name.split(".")[1] for a in node.names if a.name.startswith("rag.")}
-    return found & set(ALLOWED) | {name for name in found if name not in ALLOWED}
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names if alias.name.split(".")[0] == "rag"}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            if (node.module or "").split(".")[0] == "rag":
+                inner = {f"{node.module}.{alias.name}" for alias in node.names}
+                found |= {name if is_module(name) else str(node.module) for name in inner}
+    # `from rag import RAG` is for whoever uses this package, and the version is everybody's.
+    return found - {"rag"}
 
 
-@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: path.stem)
-def test_imports_point_one_way(path: Path) -> None:
-    room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-    imported = rooms_imported(path) - {room} - ({"RAG"} if room == "cli" else set())
-    assert imported <= ALLOWED[room], f"{room} imports {imported - ALLOWED[room]}"
+def entrances(path: Path) -> set[tuple[str, str]]:
+    """The other rooms that a file enters, each with the module by which it does."""
+    parts = [name.split(".")[1:] for name in modules_imported(path)]
+    return {(room, ".".join(rest)) for room, *rest in parts if room != room_of(path)}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_one_way_and_enter_by_doors(path: Path) -> None:
+    room = room_of(path)
+    for entered, door in entrances(path):
+        assert entered in ALLOWED[room] | SHARED, f"{room} imports {entered}"
+        assert not door or door in DOORS.get(entered, set()), f"rag.{entered}.{door} is no door"
+
+
+def test_every_allowance_and_every_door_is_used() -> None:
+    entered = {(room_of(path), *entrance) for path in FILES for entrance in entrances(path)}
+    used = {(room, other) for room, other, _ in entered if other not in SHARED}
+    assert used == {(room, other) for room, others in ALLOWED.items() for other in others}
+    doors = {(other, door) for _, other, door in entered if door}
+    assert doors == {(room, door) for room, names in DOORS.items() for door in names}
+
+
+def test_rooms_build_on_one_another_without_a_circle() -> None:
+    order = list(TopologicalSorter(ALLOWED).static_order())
+    assert set(order) == {room_of(path) for path in FILES}
+
+
+def test_no_module_needs_itself_to_be_imported() -> None:
+    needs = {dotted(path): needed_at_once(path) - {dotted(path)} for path in FILES}
+    assert list(TopologicalSorter(needs).static_order())
+
+
+def dotted(path: Path) -> str:
+    parts = ["rag", *path.relative_to(PACKAGE).with_suffix("").parts]
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def needed_at_once(path: Path) -> set[str]:
+    """What a module imports while it is imported itself, not in functions or for types alone."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    found = set()
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "rag":
+            inner = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name if is_module(name) else str(node.module) for name in inner}
+    return found - {"rag"}
 
 
 def test_every_public_name_is_there() -> None:
+    assert len(set(rag.__all__)) == len(rag.__all__)
     for name in rag.__all__:
         assert getattr(rag, name).__name__ == name
     with pytest.raises(AttributeError, match="no_such_name"):

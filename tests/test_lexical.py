@@ -11,8 +11,9 @@ from conftest import XQUAD
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rag.lexical import LexicalQuery, Phrase, analyse, matching_words, parse_question
-from rag.normalization import searchable
+from rag.query import LexicalQuery, Phrase, matching_words, parse_question
+from rag.text.normalization import searchable
+from rag.text.terms import analyse
 
 LANGUAGES = ("en", "de", "fr", "es", "ru", "ar", "hi", "zh", "ja", "th", "ko", "tr", "sr", "xx", "")
 
@@ -564,7 +565,7 @@ def test_matching_words_agree_with_the_terms(text: str, question: str, language:
 def test_threads_may_share_the_stemmers() -> None:
     texts = [f"running{i} houses{i} généralement{i} cats" for i in range(3_000)]
     alone = [analyse(text, "fr") for text in texts]
-    from rag.lexical import terms
+    from rag.text import terms
 
     terms._read.cache_clear()
     terms.stems.cache_clear()

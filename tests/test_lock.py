@@ -26,7 +26,7 @@ from rag import LockedError, StoreError
 from rag.cli.commands import main
 from rag.config import load_config
 from rag.index import Index
-from rag.index.mounts import network_disk, warn_of_network_disk
+from rag.index.disk.mounts import network_disk, warn_of_network_disk
 
 WRITER = """
 import sys
@@ -232,7 +232,7 @@ def test_a_writer_may_be_left_in_another_thread(place: Path) -> None:
 FORKING = """
 import os, sys, time
 from pathlib import Path
-from rag.index.lock import writing
+from rag.index.disk.lock import writing
 with writing(Path(sys.argv[2])):
     child = os.fork()
     if child:

@@ -21,9 +21,10 @@ from places import as_nobody, read_only, seen_by_all
 from test_index import DIM, found, put, record, rows, unit
 
 from rag import LockedError, StoreError
-from rag.index import Index, database, store
-from rag.index.lock import writing
-from rag.lexical import parse_question
+from rag.index import Index, store
+from rag.index.disk import database
+from rag.index.disk.lock import writing
+from rag.query import parse_question
 
 # What `iterdump` of sqlite3 gave of an index that format 3's code made.
 DUMP = Path(__file__).parent / "format3.sql"

@@ -11,10 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rag import ConfigError, QuestionError
-from rag.cli.prompts import prompts
-from rag.config import GenerationConfig
-from rag.generation import load_generator
-from rag.prompt import (
+from rag.answering.prompt import (
     Example,
     build_prompt,
     copy_templates,
@@ -22,7 +19,11 @@ from rag.prompt import (
     load_templates,
     nearest_examples,
 )
-from rag.types import NO_ANSWER, Chunk, Embedder, Generator, Hit, Message, Prompt
+from rag.cli.prompts import prompts
+from rag.config import GenerationConfig
+from rag.generation import load_generator
+from rag.protocols import Embedder, LanguageModel
+from rag.types import NO_ANSWER, Chunk, Hit, Message, Prompt
 
 NAMES = ["passage.jinja", "question.jinja", "system.jinja"]
 
@@ -85,7 +86,7 @@ def test_the_budget_holds_and_nothing_is_cut(
     given_hits = hits(lengths)
     turns = [(f"h{i} " * n, f"r{i}") for i, n in enumerate(history)]
     examples = [Example(f"e{i} " * n, f"a{i}") for i, n in enumerate(shots)]
-    generator: Generator = Counter(BARE + room + answer, answer)
+    generator: LanguageModel = Counter(BARE + room + answer, answer)
     messages = said(*(text for turn in turns for text in turn))
 
     left = room

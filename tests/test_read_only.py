@@ -20,9 +20,9 @@ from test_index import assert_same, found, nearest, unit, write
 
 from rag import RAG, LockedError, StoreError
 from rag.cli.commands import cli, main
-from rag.filters import parse_filter
 from rag.index import Index
-from rag.lexical import parse_question
+from rag.query import parse_question
+from rag.query.filters import parse_filter
 
 
 @pytest.fixture
@@ -268,7 +268,7 @@ def test_another_users_index_can_be_read_while_it_is_written(
 
 
 def _commit_for_a_while(
-    index: Index, generator: np.random.Generator, while_alive: threading.Thread
+    index: Index, generator: np.random.LanguageModel, while_alive: threading.Thread
 ) -> int:
     from test_index import put, record, rows
 

@@ -21,8 +21,9 @@ import pytest
 from test_index import DIM, MANIFEST, put, record, remove, rows, unit, write
 
 from rag import StoreError
-from rag.index import Index, Writer, database, files
-from rag.lexical import parse_question
+from rag.index import Index, Writer
+from rag.index.disk import database, steps
+from rag.query import parse_question
 from rag.types import Chunk, Document
 
 PROCESSES = 4
@@ -395,7 +396,7 @@ def test_nobody_waits_while_a_writer_waits_to_empty_the_log(
             writer.commit()
             left.append(log.stat().st_size)
 
-    monkeypatch.setattr(files, "fault", step)
+    monkeypatch.setattr(steps, "fault", step)
     if state == "before":
         stays.enter_context(held(index))
     thread = threading.Thread(target=commit)
@@ -418,7 +419,7 @@ def test_a_reader_that_stays_is_waited_for_at_few_commits(
     monkeypatch.setattr(database, "LONG_LOG", 100_000)
     monkeypatch.setattr(database, "_PATIENCE_MS", 1)
     tried = []
-    monkeypatch.setattr(files, "fault", lambda *step: tried.append(step[:2]))
+    monkeypatch.setattr(steps, "fault", lambda *step: tried.append(step[:2]))
     index, log = Index(tmp_path), tmp_path / f"{database.NAME}-wal"
     write(index, {"a": unit(np.random.default_rng(0), 300)})
     with held(index) as process:
@@ -448,7 +449,7 @@ def test_a_commit_stands_where_the_log_cannot_be_emptied(
             failed.append(path)
             raise OSError(errno.EIO, "the disk is broken", str(path))
 
-    monkeypatch.setattr(files, "fault", fail)
+    monkeypatch.setattr(steps, "fault", fail)
     index = Index(tmp_path)
     write(index, {"a": unit(np.random.default_rng(0), 3)})
     assert failed

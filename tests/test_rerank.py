@@ -8,7 +8,7 @@ import math
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from importlib.metadata import EntryPoint, EntryPoints
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag import ConfigError, GenerationError, Generator, ModelError, Reranker
+from rag import (
+    ConfigError,
+    GenerationError,
+    LanguageModel,
+    ModelError,
+    Reranker,
+)
 from rag.config import Config, EmbeddingConfig, GenerationConfig, RetrievalConfig
 from rag.embedding import load_embedder
 from rag.generation import from_callable, load_generator
 from rag.models import resolve
-from rag.rerank import ScoringReranker, late_interaction, likelihood, load_reranker, passage_text
-from rag.types import Chunk, Embedder, Hit, LikelihoodModel, Stage, TokenEmbedder, Window
+from rag.protocols import Embedder, LikelihoodModel, TokenEmbedder
+from rag.retrieval.rerank import (
+    ScoringReranker,
+    late_interaction,
+    likelihood,
+    load_reranker,
+    passage_text,
+)
+from rag.types import Chunk, Hit, Stage, Window
 
 QUESTION = "When was the lighthouse built?"
 TEXTS = (
@@ -51,7 +64,7 @@ def make_hits(texts: Sequence[str], scores: Sequence[float] | None = None) -> li
     ]
 
 
-def no_generator() -> Generator:
+def no_generator() -> LanguageModel:
     raise AssertionError("the generator is not wanted here")
 
 
@@ -104,7 +117,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr("rag.rerank.time.perf_counter", clock)
+    monkeypatch.setattr("rag.retrieval.rerank.time.perf_counter", clock)
     return clock
 
 
@@ -358,10 +371,7 @@ def test_an_absent_device_is_a_setting(embedder: Embedder, cross_encoder: Path) 
 def test_a_reranker_of_an_entry_point(embedder: Embedder, monkeypatch: pytest.MonkeyPatch) -> None:
     entry = EntryPoint("by-length", f"{__name__}:by_length", "rag.rerankers")
 
-    def entry_points(**asked: str) -> EntryPoints:
-        return EntryPoints([entry]).select(**asked)
-
-    monkeypatch.setattr("rag.rerank.entry_points", entry_points)
+    monkeypatch.setattr("rag.plugins.plugins", lambda group: {entry.name: entry})
     found = load(embedder, "by-length", rerank_depth=4).rerank("q", make_hits(TEXTS), 5)
     assert [hit.chunk.text for hit in found[:4]] == sorted(TEXTS[:4], key=len, reverse=True)
 
@@ -528,7 +538,7 @@ def direct_log_likelihood(folder: Path, context: str, text: str) -> float:
         return -float(model(input_ids=asked, labels=labels).loss)
 
 
-def load_model(model: object, **settings: Any) -> Generator:
+def load_model(model: object, **settings: Any) -> LanguageModel:
     return load_generator(GenerationConfig(model=str(model), device="cpu", **settings))
 
 
@@ -595,12 +605,12 @@ def test_a_generator_without_likelihoods_is_named(embedder: Embedder) -> None:
 
 
 @pytest.fixture(scope="session")
-def llama(generator_path: Path) -> Generator:
+def llama(generator_path: Path) -> LanguageModel:
     return load_model(generator_path, context_tokens=256)
 
 
 def test_llama_gives_the_probabilities_that_it_lists(
-    llama: Generator, generator_path: Path
+    llama: LanguageModel, generator_path: Path
 ) -> None:
     """Against the whole distribution after each token, asked for one token at a time."""
     import xllamacpp
@@ -626,14 +636,14 @@ def test_llama_gives_the_probabilities_that_it_lists(
     assert found == pytest.approx(sum(logs) / len(words), abs=0.01)
 
 
-def test_llama_finds_the_passage_of_a_question(llama: Generator) -> None:
+def test_llama_finds_the_passage_of_a_question(llama: LanguageModel) -> None:
     for question, best in ((QUESTION, TEXTS[1]), ("How do penguins sleep?", TEXTS[0])):
         scores = likelihood(llama)(question)(TEXTS[:3])
         assert max(zip(scores, TEXTS, strict=False))[1] == best
     assert likelihood(llama)("How do penguins sleep?")(TEXTS[:1]) == scores[:1]
 
 
-def test_llama_counts_what_it_can_tell(llama: Generator) -> None:
+def test_llama_counts_what_it_can_tell(llama: LanguageModel) -> None:
     assert isinstance(llama, LikelihoodModel)
     plain = llama.log_likelihood("A question:", " What is it?")
     # The dove's tokens are parts of a character: they are read, and the words before count alone.
@@ -649,7 +659,7 @@ def test_llama_counts_what_it_can_tell(llama: Generator) -> None:
         llama.log_likelihood("A question:", " a" * 300)
 
 
-def test_llama_reads_the_end_of_a_long_context(llama: Generator) -> None:
+def test_llama_reads_the_end_of_a_long_context(llama: LanguageModel) -> None:
     assert isinstance(llama, LikelihoodModel)
     # A word is a token here: of 256, the text takes 3.
     long = llama.log_likelihood(" word" * 2000, " the lighthouse keeper")

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from rag import RAG, ConfigError, Embedder, Hit, QuestionError, Stage
 from rag.chunking import embedded_texts
-from rag.filters import matches, parse_filter
 from rag.generation import from_callable
 from rag.models import resolve
+from rag.query.filters import matches, parse_filter
 from rag.types import Chunk
 
 

@@ -16,7 +16,7 @@ from rag.embedding import load_embedder
 from rag.embedding.transformer import SentenceTransformerEmbedder
 from rag.index import Index, Manifest, check_embedder
 from rag.models import LocalModel, resolve
-from rag.types import Embedder
+from rag.protocols import Embedder
 
 PLACE = Path("index")
 COMMITS = ("0123456789abcdef0123456789abcdef01234567", "89abcdef0123456789abcdef0123456789abcdef")

@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 from reading import documents
 
 from rag.chunking import chunk_document, embedded_texts, embedding_limit
-from rag.types import Document, Embedder
+from rag.protocols import Embedder
+from rag.types import Document
 
 # Whole words of Latin, Greek, Cyrillic, Han and beyond the basic plane; nothing that is markup.
 WORD = st.text(

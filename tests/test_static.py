@@ -17,18 +17,31 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
-from rag import RAG, Chunk, ConfigError, EmbeddingError, ModelError, StoreError
+from rag import (
+    RAG,
+    Chunk,
+    ConfigError,
+    EmbeddingError,
+    ModelError,
+    StoreError,
+)
 from rag.chunking import embedded_texts
 from rag.cli import cli
-from rag.config import ChunkingConfig, Config, EmbeddingConfig, IndexConfig, RetrievalConfig
-from rag.distillation import Distillation, distil
+from rag.config import (
+    ChunkingConfig,
+    Config,
+    EmbeddingConfig,
+    IndexConfig,
+    RetrievalConfig,
+)
 from rag.embedding import load_embedder
-from rag.embedding.distilling import TokenTable, fitted, write_static
 from rag.embedding.static import StaticEmbedder
 from rag.index import Index
 from rag.models import resolve
-from rag.rerank import PassageVectors, load_reranker, passage_text
-from rag.types import Embedder
+from rag.protocols import Embedder
+from rag.retrieval.rerank import PassageVectors, load_reranker, passage_text
+from rag.training.distillation import Distillation, distil
+from rag.training.static import TokenTable, fitted, write_static
 
 WORDS = ("[UNK]", "red", "green", "blue")
 ROWS = np.array([[0, 0], [3, 0], [0, 4], [-3, 0]], dtype=np.float32)

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rag.answering.schema import check_schema, load_schema, parse
 from rag.errors import ConfigError, GenerationError
-from rag.structure import check_schema, load_schema, parse
 
 LIGHTHOUSE = {
     "type": "object",

@@ -19,9 +19,10 @@ import numpy as np
 import pytest
 
 from rag import RAG
-from rag.index import Index, database
-from rag.lexical import parse_question
-from rag.types import Embedder
+from rag.index import Index
+from rag.index.disk import database
+from rag.protocols import Embedder
+from rag.query import parse_question
 
 KILLS = 8
 

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from rag.index import FileRecord, Index, Manifest, Writer
 from rag.index import terms as terms_room
 from rag.index.caches import Digests
-from rag.lexical import analyse, parse_question
+from rag.query import parse_question
+from rag.text.terms import analyse
 from rag.types import Chunk, Document
 
 MANIFEST = Manifest("embedder", "weights", 4, 100, 10)

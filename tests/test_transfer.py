@@ -21,8 +21,9 @@ from test_index import DIM, found, unit, write
 
 from rag import RAG, StoreError
 from rag.index import FileRecord, Index, StoredRoot
-from rag.types import Embedder, Problem, Progress
-from rag.upkeep import export_index, import_index
+from rag.index.upkeep import export_index, import_index
+from rag.protocols import Embedder
+from rag.types import Problem, Progress
 
 VECTORS = {name: unit(np.random.default_rng(at), 3 + at) for at, name in enumerate("abc")}
 
@@ -160,7 +161,7 @@ def test_what_cannot_be_written_whole_leaves_no_file(
 
     index = grown(tmp_path / "index")
     before = exported(index, tmp_path / "one")
-    monkeypatch.setattr("rag.index.files.fault", full)
+    monkeypatch.setattr("rag.index.disk.steps.fault", full)
     with pytest.raises(StoreError, match="No space left"):
         export_index(index, tmp_path / "one", force=True)
     assert (tmp_path / "one").read_bytes() == before
@@ -363,7 +364,7 @@ def test_a_killed_import_leaves_no_index_and_can_be_run_again(tmp_path: Path) ->
     killed = (
         "import os, sys; from pathlib import Path\n"
         "from rag.index import Index, files\n"
-        "from rag.upkeep import import_index\n"
+        "from rag.index.upkeep import import_index\n"
         "def fault(when, name, path):\n"
         "    if (when, name) == (sys.argv[3], 'commit'): os._exit(9)\n"
         "files.fault = fault\n"

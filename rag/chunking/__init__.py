@@ -11,8 +11,9 @@ from rag.chunking.packing import Packer
 from rag.chunking.ruler import Ruler, TokenOffsets
 from rag.config import ChunkingConfig
 from rag.errors import ConfigError
-from rag.normalization import prefix, searchable
-from rag.types import Chunk, Document, Embedder
+from rag.protocols import Embedder
+from rag.text.normalization import prefix, searchable
+from rag.types import Chunk, Document
 
 # What the tokens of a heading path and of a passage may add up to beyond their sum: a tokenizer
 # may put a mark at the seam.

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from rag.chunking.blocks import Block
 from rag.chunking.parts import parts_of
 from rag.chunking.ruler import Ruler
-from rag.sentences import split_sentences
+from rag.text.sentences import split_sentences
 
 # A passage that is less full than a third takes the beginning of a block that would not fit whole.
 _TOO_EMPTY = 3

@@ -8,7 +8,7 @@ from typing import Literal
 
 from rag.chunking.blocks import Block, Kind, filled, stripped
 from rag.chunking.ruler import CHARACTERS_PER_TOKEN, Ruler, window_end
-from rag.sentences import split_sentences
+from rag.text.sentences import split_sentences
 
 # From the strongest boundary to the weakest: paragraph, line, sentence, word, character.
 _PROSE_SEPARATORS = (r"\n[ \t]*\n\s*", r"\n", r"(?<=[.!?。！？])\s+", r"\s+", "")

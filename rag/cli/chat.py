@@ -19,7 +19,7 @@ from rag.cli.options import config_option, embedder_option, index_option, k_opti
 from rag.errors import QuestionError, RagError
 
 if TYPE_CHECKING:
-    from rag.conversation import Conversation, StaleCitation, Turn
+    from rag.answering.conversation import Conversation, StaleCitation, Turn
     from rag.engine import RAG
     from rag.types import Answer
 
@@ -86,8 +86,8 @@ def chat_command(
     question a line; a line that begins with / is a command, and /help lists them. Ctrl-C stops an
     answer, Ctrl-D ends the conversation. Exit code 1 says that a line of a pipe met an error.
     """
+    from rag.answering.conversation import Conversation
     from rag.config import load_config
-    from rag.conversation import Conversation
     from rag.engine import RAG
 
     settings = {

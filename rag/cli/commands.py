@@ -530,7 +530,7 @@ def _by(mode: str | None) -> dict[str, Any]:
 def _schema(file: Path | None) -> Mapping[str, Any] | None:
     if file is None:
         return None
-    from rag.structure import load_schema
+    from rag.answering.schema import load_schema
 
     return load_schema(file)
 

@@ -12,7 +12,7 @@ from rag.cli import output
 from rag.cli.options import config_option, json_option
 
 if TYPE_CHECKING:
-    from rag.daemon.messages import State
+    from rag.serving.daemon.messages import State
 
 
 @click.group("daemon", invoke_without_command=True)
@@ -36,16 +36,16 @@ def daemon_command(
     if context.invoked_subcommand is not None:
         return
     from rag.config import load_config
-    from rag.daemon.place import place
+    from rag.serving.daemon.place import place
 
     config = load_config(config_file, arguments={"daemon.idle": idle})
     found = place()
     if foreground:
-        from rag.daemon.server import serve
+        from rag.serving.daemon.server import serve
 
         serve(found, config.daemon.idle)
         return
-    from rag.daemon.starting import start_daemon
+    from rag.serving.daemon.starting import start_daemon
 
     state, is_new = start_daemon(found, config.daemon.idle)
     click.echo(f"{'started' if is_new else 'running already'}: {_described(state)}")
@@ -55,8 +55,8 @@ def daemon_command(
 @json_option
 def status(as_json: bool) -> None:
     """Say whether a daemon runs, and what it has open; exit code 1 where none does."""
-    from rag.daemon.client import daemon_state
-    from rag.daemon.place import place
+    from rag.serving.daemon.client import daemon_state
+    from rag.serving.daemon.place import place
 
     state = daemon_state(place())
     if as_json:
@@ -84,8 +84,8 @@ def status(as_json: bool) -> None:
 @daemon_command.command("stop")
 def stop() -> None:
     """End the daemon, when it has answered what it was asked."""
-    from rag.daemon.client import stop_daemon
-    from rag.daemon.place import place
+    from rag.serving.daemon.client import stop_daemon
+    from rag.serving.daemon.place import place
 
     state = stop_daemon(place())
     click.echo("no daemon was running" if state is None else f"ended: process {state.process}")

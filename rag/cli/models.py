@@ -11,7 +11,7 @@ from rag.cli import output, progress
 from rag.cli.options import config_option, embedder_option, index_option, json_option
 
 if TYPE_CHECKING:
-    from rag.distillation import Distillation
+    from rag.training.distillation import Distillation
 
 
 @click.group("models", invoke_without_command=True)
@@ -113,7 +113,7 @@ def distil(
     be given as --embedder.
     """
     from rag.config import load_config
-    from rag.distillation import distil as make
+    from rag.training.distillation import distil as make
 
     settings = {"embedding.model": embedder, "index.path": index}
     config = load_config(config_file, arguments=settings)

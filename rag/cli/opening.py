@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rag.config import Config
-    from rag.daemon.client import DaemonRAG
     from rag.engine import RAG
+    from rag.serving.daemon.client import DaemonRAG
     from rag.types import ProgressCallback
 
 
@@ -56,11 +56,11 @@ def to_ask(config: Config, progress: ProgressCallback | None = None) -> RAG | Da
         return RAG(config=config, progress=progress)
 
     if config.daemon.use:
-        from rag.daemon.place import running
+        from rag.serving.daemon.place import running
 
         place = running()
         if place is not None:
-            from rag.daemon.client import DaemonRAG
+            from rag.serving.daemon.client import DaemonRAG
 
             return DaemonRAG(config, place, local, progress)
     return local()

@@ -23,9 +23,9 @@ _TEXT = "The bridge was built in 1921."
 @config_option
 def prompts(target: Path | None, config_file: Path | None) -> None:
     """Show the templates in use and a prompt made of them, or copy the built-in ones."""
+    from rag.answering.extractive import ExtractiveGenerator
+    from rag.answering.prompt import build_prompt, copy_templates, load_templates
     from rag.config import GenerationConfig, load_config
-    from rag.generation import load_generator
-    from rag.prompt import build_prompt, copy_templates, load_templates
     from rag.types import Chunk, Hit
 
     if target is not None:
@@ -37,7 +37,7 @@ def prompts(target: Path | None, config_file: Path | None) -> None:
     for template in (templates.system, templates.question, templates.passage):
         click.echo(template.file)
     # Any generator will do that has room enough.
-    generator = load_generator(GenerationConfig(model="extractive"))
+    generator = ExtractiveGenerator(GenerationConfig(model="extractive"))
     hit = Hit(Chunk(0, "", _TEXT, 0, len(_TEXT), 0), 1.0, 1, "bridge.md", "The bridge")
     prompt = build_prompt(_QUESTION, [hit], generator, templates=templates)
     for message in prompt.messages:

@@ -13,7 +13,7 @@ from rag.cli.opening import open_rag
 from rag.cli.options import config_option, index_option, json_option, wait_option
 
 if TYPE_CHECKING:
-    from rag.types import Copied
+    from rag.types import CopyReport
 
 
 @click.command("compact")
@@ -100,7 +100,7 @@ def backup_command(
     _print_copied(done, "copied", as_json)
 
 
-def _print_copied(done: Copied, verb: str, as_json: bool) -> None:
+def _print_copied(done: CopyReport, verb: str, as_json: bool) -> None:
     if as_json:
         output.print_json(done)
         return

@@ -5,9 +5,11 @@ from __future__ import annotations
 from rag.config import EmbeddingConfig
 from rag.embedding.static import StaticEmbedder, is_static
 from rag.errors import ConfigError, ModelError
-from rag.machine import has_cuda
 from rag.models import CATALOGUE, resolve
-from rag.types import Embedder, ProgressCallback
+from rag.models.devices import has_cuda
+from rag.plugins import plugin
+from rag.protocols import Embedder
+from rag.types import ProgressCallback
 
 __all__ = ["load_embedder"]
 
@@ -25,20 +27,19 @@ def load_embedder(config: EmbeddingConfig, progress: ProgressCallback | None = N
     """
     if config.model not in CATALOGUE:
         # Looking through all that is installed takes a while, and is spared the default.
-        from importlib.metadata import entry_points
-
-        for entry in entry_points(group="rag.embedders", name=config.model):
-            embedder: Embedder = entry.load()(config)
+        load = plugin("rag.embedders", config.model)
+        if load is not None:
+            embedder: Embedder = load(config)
             return embedder
     model = resolve(config.model, kind="embedder", progress=progress)
     if is_static(model):
         return StaticEmbedder(model)
     if _by_graph(config):
-        from rag.embedding.graph import Unfit, graph_of
         from rag.embedding.onnx import OnnxEmbedder
+        from rag.models.onnx.graph import Unsupported, graph_of
 
         graph = graph_of(model, progress)
-        if isinstance(graph, Unfit):
+        if isinstance(graph, Unsupported):
             _refuse(model.name, config.precision, graph.reason)
         elif config.precision in ("auto", *graph.precisions):
             return OnnxEmbedder(model, graph, config.precision)

@@ -13,7 +13,7 @@ Found = TypeVar("Found")
 _MOST = 64
 
 
-class Together(Generic[Given, Found]):
+class Batcher(Generic[Given, Found]):
     """Runs a function of many arguments for threads that have one argument each.
 
     Nobody waits for company: a thread that finds the function idle runs it at once, and those that

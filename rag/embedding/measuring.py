@@ -10,13 +10,14 @@ from statistics import median
 import numpy as np
 
 from rag.config import EmbeddingConfig
-from rag.embedding.graph import Unfit, calibration, graph_of
 from rag.embedding.onnx import OnnxEmbedder
-from rag.embedding.runtimes import runtimes
 from rag.embedding.transformer import SentenceTransformerEmbedder
-from rag.machine import has_cuda
 from rag.models import LocalModel, resolve
-from rag.types import Embedder, Progress, ProgressCallback, no_progress
+from rag.models.devices import has_cuda
+from rag.models.onnx.graph import Unsupported, calibration, graph_of
+from rag.models.onnx.runtimes import runtimes
+from rag.protocols import Embedder
+from rag.types import Progress, ProgressCallback, no_progress
 
 _ROUNDS = 3
 _QUESTIONS = 20
@@ -87,7 +88,7 @@ def _ways(
     model: LocalModel, config: EmbeddingConfig, progress: ProgressCallback | None
 ) -> Iterator[tuple[tuple[str, str], Embedder]]:
     graph = graph_of(model, progress)
-    if not isinstance(graph, Unfit):
+    if not isinstance(graph, Unsupported):
         for precision in graph.precisions:
             for runtime in runtimes():
                 yield (precision, runtime), OnnxEmbedder(model, graph, precision, runtime)

@@ -8,17 +8,17 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from rag.embedding.fingerprint import fingerprint, former_fingerprint, hub_commit
-from rag.embedding.graph import TOKENS, VECTOR, Graph, calibration
-from rag.embedding.tokenization import cut
 from rag.errors import EmbeddingError, ModelError, first_line
-from rag.machine import usable_cores
 from rag.models import LocalModel
+from rag.models.devices import usable_cores
+from rag.models.fingerprint import fingerprint, former_fingerprint, hub_commit
+from rag.models.onnx.graph import TOKENS, VECTOR, Graph, calibration
+from rag.models.tokenization import cut
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-    from rag.embedding.runtimes import Session
+    from rag.models.onnx.runtimes import Session
     from rag.types import Vectors
 
 
@@ -168,7 +168,7 @@ class OnnxEmbedder:
             return session
         with self._opening:
             if alone not in self._sessions:
-                from rag.embedding.runtimes import cores_for_a_question, open_session
+                from rag.models.onnx.runtimes import cores_for_a_question, open_session
 
                 choice, cores = self._loading(self.choice), 0
                 if alone:
@@ -186,7 +186,7 @@ class OnnxEmbedder:
 
     def choice(self) -> tuple[str, str]:
         """The precision and the runtime in use; measured first, where that is to be found out."""
-        from rag.embedding.runtimes import fastest, runtimes
+        from rag.models.onnx.runtimes import fastest, runtimes
 
         choices = [
             (precision, runtime)

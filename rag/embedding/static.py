@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rag.embedding.fingerprint import fingerprint, former_fingerprint
 from rag.errors import EmbeddingError, ModelError, first_line
 from rag.models import LocalModel
+from rag.models.fingerprint import fingerprint, former_fingerprint
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

@@ -6,12 +6,14 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rag.checkpoints import computing
 from rag.config import EmbeddingConfig
-from rag.embedding.batching import Together
-from rag.embedding.fingerprint import fingerprint, former_fingerprint, hub_commit
-from rag.embedding.graph import TOKENS, VECTOR
-from rag.embedding.modules import (
+from rag.embedding.batching import Batcher
+from rag.errors import ConfigError, EmbeddingError, ModelError, first_line
+from rag.models import LocalModel
+from rag.models.devices import computing, has_cuda
+from rag.models.fingerprint import fingerprint, former_fingerprint, hub_commit
+from rag.models.onnx.graph import TOKENS, VECTOR
+from rag.models.sentence_models import (
     forward,
     has_fast_tokenizer,
     more_than_tokens,
@@ -19,10 +21,7 @@ from rag.embedding.modules import (
     prompts,
     window,
 )
-from rag.embedding.tokenization import cut, special_around, whole_tokenizer
-from rag.errors import ConfigError, EmbeddingError, ModelError, first_line
-from rag.machine import has_cuda
-from rag.models import LocalModel
+from rag.models.tokenization import cut, special_around, whole_tokenizer
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -64,7 +63,7 @@ class SentenceTransformerEmbedder:
         self._config = config
         self._lock = threading.Lock()
         self._most_tokens = config.batch_tokens
-        self._questions: Together[str, Vectors] = Together(self._embed_queries)
+        self._questions: Batcher[str, Vectors] = Batcher(self._embed_queries)
         self._loaded: _Opened | None = None
 
     @property

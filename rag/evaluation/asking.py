@@ -10,6 +10,7 @@ from importlib.metadata import version
 from statistics import fmean
 from typing import Any
 
+from rag.answering.grounding import bears_out
 from rag.engine import RAG
 from rag.errors import QuestionError, SourceError, StoreError
 from rag.evaluation.answer_metrics import (
@@ -34,11 +35,10 @@ from rag.evaluation.answer_report import AnswerReport, AnswerRow, JudgedSentence
 from rag.evaluation.configurations import CURRENT, configured
 from rag.evaluation.dataset import Dataset
 from rag.evaluation.measuring import flat, median_and_p95, sharing_models
-from rag.grounding import bears_out
+from rag.protocols import EntailmentModel
 from rag.types import (
     Answer,
     Citation,
-    EntailmentModel,
     Message,
     Progress,
     ProgressCallback,

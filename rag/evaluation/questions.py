@@ -14,8 +14,16 @@ from rag.engine import RAG
 from rag.errors import ConfigError, StoreError
 from rag.evaluation.report import write
 from rag.index import Index
-from rag.sentences import content_words
-from rag.types import Chunk, Generator, Message, Progress, ProgressCallback, Prompt, no_progress
+from rag.protocols import LanguageModel
+from rag.text.sentences import content_words
+from rag.types import (
+    Chunk,
+    Message,
+    Progress,
+    ProgressCallback,
+    Prompt,
+    no_progress,
+)
 
 # A small model goes by the examples; without two of them it writes on instead of asking.
 _EXAMPLES = (
@@ -139,7 +147,7 @@ def _drawn(rag: RAG, seed: int) -> Iterator[tuple[str, Chunk]]:
         turn += 1
 
 
-def _written(generator: Generator, passage: str) -> str:
+def _written(generator: LanguageModel, passage: str) -> str:
     messages = [Message("system", "You write questions that can be understood by themselves.")]
     for example, question in _EXAMPLES:
         messages += [Message("user", _asked(example)), Message("assistant", question)]

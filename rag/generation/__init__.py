@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from importlib.metadata import entry_points
 
 from rag.config import GenerationConfig
 from rag.errors import GenerationError, RagError, first_line
-from rag.types import Generator, Message, ProgressCallback, Prompt
+from rag.plugins import plugin
+from rag.protocols import LanguageModel
+from rag.types import Message, ProgressCallback, Prompt
 
 __all__ = ["from_callable", "load_generator"]
 
@@ -17,10 +18,10 @@ _CONTEXT_TOKENS = 4096
 
 def load_generator(
     config: GenerationConfig, *, progress: ProgressCallback | None = None
-) -> Generator:
+) -> LanguageModel:
     """The generator that `config.model` names; weights are loaded at its first use.
 
-    `config.model` is `extractive`, a name of the entry-point group `rag.generators`, the URL of
+    `config.model` is a name of the entry-point group `rag.generators`, the URL of
     an OpenAI-compatible server, a GGUF file, or a model that transformers loads (a directory, or
     a hub name with an optional `@revision`).
 
@@ -29,16 +30,13 @@ def load_generator(
     """
     if not config.context_tokens:
         config = replace(config, context_tokens=_suitable_context(config.model))
-    if config.model == "extractive":
-        from rag.generation.extractive import ExtractiveGenerator
-
-        return ExtractiveGenerator(config)
     if config.model.startswith(("http://", "https://")):
         from rag.generation.openai import OpenAIGenerator
 
         return OpenAIGenerator(config.model, config)
-    for entry in entry_points(group="rag.generators", name=config.model):
-        generator: Generator = entry.load()(config)
+    load = plugin("rag.generators", config.model)
+    if load is not None:
+        generator: LanguageModel = load(config)
         return generator
     from rag.models import resolve
 
@@ -65,8 +63,8 @@ def from_callable(
     *,
     context_tokens: int = 8192,
     max_tokens: int = 1024,
-) -> Generator:
-    """A Generator out of a plain function; the prompt is budgeted with an estimate of tokens."""
+) -> LanguageModel:
+    """Make a LanguageModel of a plain function; tokens of its prompt are estimated."""
     return _CallableGenerator(name, write, context_tokens, max_tokens)
 
 

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from rag.checkpoints import Checkpoint, load_checkpoint
 from rag.config import GenerationConfig
 from rag.errors import GenerationError, first_line
 from rag.generation.threaded import stream_from_thread
 from rag.models import LocalModel
+from rag.models.checkpoints import Checkpoint, load_checkpoint
 from rag.types import Message, Prompt
 
 

@@ -15,8 +15,8 @@ from typing import Any
 from rag.config import GenerationConfig
 from rag.errors import GenerationError, ModelError, first_line
 from rag.generation.threaded import stream_from_thread
-from rag.machine import usable_cores
 from rag.models import LocalModel
+from rag.models.devices import usable_cores
 from rag.types import Message, Prompt
 
 _SILENT = -1

@@ -1,8 +1,8 @@
 """The store: SQLite is the truth, FAISS files are checksummed caches of it."""
 
 from rag.index.contents import Contents
-from rag.index.reading import Passage, Reading
 from rag.index.rows import FileRecord, FileState, Manifest, StoredChunk, StoredRoot
+from rag.index.snapshot import Passage, Snapshot
 from rag.index.store import Index, check_embedder
 from rag.index.vectors.kinds import CacheSettings
 from rag.index.writer import Writer
@@ -15,7 +15,7 @@ __all__ = [
     "Index",
     "Manifest",
     "Passage",
-    "Reading",
+    "Snapshot",
     "StoredChunk",
     "StoredRoot",
     "Writer",

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rag.index import files
+from rag.index.disk import steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ def remove_others(directory: Path, pattern: str, keep: Collection[str]) -> None:
     for path in directory.glob(pattern):
         if path.name in keep:
             continue
-        files.remove(path)
+        steps.remove(path)
 
 
 class Digests:

@@ -12,7 +12,8 @@ from pathlib import Path
 import apsw
 
 from rag.errors import StoreError
-from rag.index import commits, database, files, rows, schema
+from rag.index import rows, schema
+from rag.index.disk import commits, database, steps
 from rag.index.rows import FileState, Manifest, StoredChunk, StoredRoot
 from rag.types import Document
 
@@ -97,7 +98,7 @@ class Contents:
             StoreError: if the database is damaged.
             OSError: if the folder cannot be written.
         """
-        with files.step("copy", directory / database.NAME):
+        with steps.step("copy", directory / database.NAME):
             try:
                 database.copy(self._connection, directory, told)
             except apsw.FullError as error:
@@ -108,7 +109,7 @@ class Contents:
             if row is not None:
                 _copy_cache(self.directory / row.name, directory / row.name)
         commits.note(directory, rows.commits(self._connection))
-        files.sync_directory(directory)
+        steps.sync_directory(directory)
 
 
 def _copy_cache(source: Path, target: Path) -> None:
@@ -120,7 +121,7 @@ def _copy_cache(source: Path, target: Path) -> None:
         if not source.is_dir():
             _link(source, target)
             return
-        files.make_directory(target)
+        steps.make_directory(target)
         for path in sorted(source.iterdir()):
             if path.suffix == ".lock":
                 # Whoever opens the one must not wait for who opens the other.
@@ -128,11 +129,11 @@ def _copy_cache(source: Path, target: Path) -> None:
             else:
                 _link(path, target / path.name)
     except (FileNotFoundError, PermissionError):
-        files.remove(target)
+        steps.remove(target)
     else:
-        files.sync_directory(target)
+        steps.sync_directory(target)
 
 
 def _link(source: Path, target: Path) -> None:
-    files.link(source, target)
-    files.sync_path(target)
+    steps.link(source, target)
+    steps.sync_path(target)

@@ -11,9 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 import apsw
 
-from rag.filters.algebra import And, Field, Filter, Not, Test, field_of
-from rag.filters.comparison import page_bounds, predicate, value_at
 from rag.index import rows
+from rag.query.filters import (
+    And,
+    Field,
+    Filter,
+    Not,
+    Test,
+    field_of,
+    page_bounds,
+    predicate,
+    value_at,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,7 +44,7 @@ class _Condition:
 
 
 def chunk_ids(connection: apsw.Connection, filter: Filter) -> NDArray[np.int64]:  # noqa: A002
-    """The ids of all chunks for which `rag.filters.matches` is true, in ascending order.
+    """The ids of all chunks for which `rag.query.filters.matches` is true, in ascending order.
 
     A test of documents is decided once for each of them: by SQL, or, where that has no word for it
     (globs, accents, dates), by a Python function.

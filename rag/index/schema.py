@@ -9,7 +9,7 @@ from pathlib import Path
 import apsw
 
 from rag.errors import StoreError
-from rag.index import database, files
+from rag.index.disk import database, steps
 
 FORMAT = 4
 _OLDEST_FORMAT = 3
@@ -151,7 +151,7 @@ def migrate(directory: Path) -> None:
         return
     check_format(found, directory)
     if found == 3:
-        with files.step("checksums", directory / database.NAME):
+        with steps.step("checksums", directory / database.NAME):
             database.add_checksums(directory)
         with (
             closing(database.open_to_write(directory)) as connection,
@@ -165,5 +165,5 @@ def migrate(directory: Path) -> None:
 def _transaction(connection: apsw.Connection, directory: Path) -> Iterator[None]:
     connection.execute("BEGIN IMMEDIATE")
     yield
-    with files.step("commit", directory / database.NAME):
+    with steps.step("commit", directory / database.NAME):
         connection.execute("COMMIT")

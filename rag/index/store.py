@@ -9,17 +9,19 @@ from pathlib import Path
 import apsw
 
 from rag.errors import LockedError, StoreError
-from rag.index import commits, database, files, rows
+from rag.index import rows
 from rag.index.caches import CacheRow, Digests
 from rag.index.contents import Contents
-from rag.index.lock import writing
-from rag.index.reading import OpenCaches, Reading
+from rag.index.disk import commits, database, steps
+from rag.index.disk.lock import writing
 from rag.index.rows import FileState, Manifest, StoredRoot
 from rag.index.schema import FORMAT, check_format, create, format_of, migrate
+from rag.index.snapshot import OpenCaches, Snapshot
 from rag.index.vectors import cache, optimizing
 from rag.index.vectors.kinds import CacheSettings, shape_of
 from rag.index.writer import Writer
-from rag.types import Chunk, Document, Embedder, VectorSearch
+from rag.protocols import Embedder
+from rag.types import Chunk, Document, VectorSearch
 
 _LOOKS = 5
 # Rewriting a database of a few gigabytes.
@@ -189,7 +191,7 @@ class Index:
         return _vector_search(row) if row else None
 
     @contextmanager
-    def reading(self, begun: Callable[[Reading], None] | None = None) -> Iterator[Reading]:
+    def reading(self, begun: Callable[[Snapshot], None] | None = None) -> Iterator[Snapshot]:
         """One state of the index for as many looks as a search takes.
 
         `begun` is called with it before caches are opened, which may take its time, and again
@@ -197,7 +199,7 @@ class Index:
         """
         for attempt in range(1, _LOOKS + 1):
             with self._reading() as connection:
-                reading = Reading(self.directory, connection, self._caches)
+                reading = Snapshot(self.directory, connection, self._caches)
                 if begun is not None:
                     begun(reading)
                 # To build what a busy writer has cleared away since would take far longer than to
@@ -223,8 +225,8 @@ class Index:
             with closing(database.open_to_write(self.directory)) as connection:
                 if format_of(connection) is None:
                     create(connection, self.directory)
-                    files.sync_directory(self.directory)
-                    files.sync_directory(self.directory.absolute().parent)
+                    steps.sync_directory(self.directory)
+                    steps.sync_directory(self.directory.absolute().parent)
                 self._check(connection, least)
                 try:
                     yield connection

@@ -18,9 +18,10 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from rag.errors import StoreError, first_line
-from rag.index import files
 from rag.index.caches import CacheRow, Digests
-from rag.lexical import LexicalQuery, analyse
+from rag.index.disk import steps
+from rag.query import LexicalQuery
+from rag.text.terms import analyse
 
 if TYPE_CHECKING:
     import numpy as np
@@ -142,7 +143,7 @@ def write(
     name = f"terms-{generation}"
     folder = directory / name
     # A process may have been killed before it named this generation.
-    files.make_directory(folder)
+    steps.make_directory(folder)
     try:
         if before is not None:
             _link(directory / before.name, folder)
@@ -151,7 +152,7 @@ def write(
         for chunk_id in removed:
             writer.delete_documents_by_term(_ID, chunk_id)
         _add(writer, added)
-        with files.step("write", folder):
+        with steps.step("write", folder):
             writer.commit()
             writer.wait_merging_threads()
         count = TermsIndex(tantivy.Index.open(str(folder))).count
@@ -162,9 +163,9 @@ def write(
     for path in _files(folder):
         with suppress(PermissionError):
             path.chmod(mode)
-        files.sync_path(path)
-    files.sync_directory(folder)
-    files.sync_directory(directory)
+        steps.sync_path(path)
+    steps.sync_directory(folder)
+    steps.sync_directory(directory)
     return CacheRow(generation, name, _sha256(folder, digests), newest, count)
 
 
@@ -307,7 +308,7 @@ def _restricted(query: Any, within: Ids) -> Any:
 def _link(source: Path, target: Path) -> None:
     """The files of one generation in the folder of the next; they are never changed in place."""
     for path in _files(source):
-        files.link(path, target / path.name)
+        steps.link(path, target / path.name)
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import apsw
 
 from rag.errors import StoreError
-from rag.index import commits, database, files, rows, schema, terms
+from rag.index import rows, schema, terms
 from rag.index.caches import CacheRow, Digests, remove_others
+from rag.index.disk import commits, database, steps
 from rag.index.rows import FileRecord, FileState, Manifest, StoredChunk, StoredRoot
-from rag.index.vectors import cache, optimizing, refreshing
+from rag.index.vectors import cache, refreshing
 from rag.index.vectors.kinds import CacheSettings
 from rag.types import Chunk, Document, Problem
 
@@ -331,7 +332,7 @@ class Writer:
         self._connection.execute(
             "INSERT OR REPLACE INTO manifest VALUES ('commits', ?)", (str(count),)
         )
-        with files.step("commit", self._directory / database.NAME):
+        with steps.step("commit", self._directory / database.NAME):
             self._connection.execute("COMMIT")
         commits.note(self._directory, count)
         remove_others(self._directory, _TERM_FOLDERS, kept)
@@ -378,18 +379,18 @@ class Writer:
         dead = np.setdiff1d(held, live, assume_unique=True)
         missing = np.setdiff1d(live[live <= row.max_id], held, assume_unique=True)
         if len(missing) or 2 * len(dead) > len(held):
-            raise optimizing.rebuilt(self._directory)
+            raise cache.rebuilt(self._directory)
         present = rows.cache_row(self._connection, "vectors")
         digest = row.sha256
         if len(dead) and present is not None and present.generation != since:
             if row.details["kind"] == "hnsw":
-                raise optimizing.rebuilt(self._directory)
+                raise cache.rebuilt(self._directory)
             cache.extend(lambda: nullcontext(self._connection), made, 0, live[:0], dead)
             digest = cache.write(self._directory / row.name, made)
             dead = dead[:0]
         generation = self._next_generation()
         name = f"vectors-{generation}.faiss"
-        files.rename(self._directory / row.name, self._directory / name)
+        steps.rename(self._directory / row.name, self._directory / name)
         recent = None
         if np.count_nonzero(live > row.max_id) > self._settings.stale_rows:
             recent = refreshing.write_recent(
@@ -432,7 +433,7 @@ class Writer:
             keep.add(before.name)
         for pattern in _VECTOR_FILES:
             remove_others(self._directory, pattern, keep)
-        optimizing.remove_leftovers(self._directory)
+        cache.remove_leftovers(self._directory)
 
     def compact(self) -> bool:
         """Rewrite everything without what was removed, so that no byte of it remains.
@@ -447,9 +448,9 @@ class Writer:
         self.refresh_cache(anew=True)
         # What SQLite frees it does not wipe by itself, and pages may carry what lay in memory.
         self._connection.pragma("secure_delete", True)
-        with files.step("vacuum", self._directory / database.NAME):
+        with steps.step("vacuum", self._directory / database.NAME):
             self._connection.execute("VACUUM")
-        with files.step("checkpoint", self._directory / database.NAME):
+        with steps.step("checkpoint", self._directory / database.NAME):
             cleared = database.clear_log(self._connection)
         self._check_removed()
         return cleared
@@ -545,7 +546,7 @@ class Writer:
         with suppress(apsw.Error, OSError):
             patience = database.log_patience(self._log_bytes, database.log_bytes(self._directory))
             if patience:
-                with files.step("checkpoint", path):
+                with steps.step("checkpoint", path):
                     database.clear_log(self._connection, patience)
 
     def _insert_document(self, file_id: int, document: Document) -> None:

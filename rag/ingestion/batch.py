@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from rag.chunking import embedded_texts
 from rag.index import FileRecord
-from rag.types import Chunk, Document, Embedder, Problem
+from rag.protocols import Embedder
+from rag.types import Chunk, Document, Problem
 
 if TYPE_CHECKING:
     from rag.types import Vectors

@@ -15,9 +15,9 @@ from rag.config import Config
 from rag.errors import LockedError, SourceError
 from rag.index import Index, StoredRoot
 from rag.ingestion.run import Run, is_below, is_unchanged, paths_of
+from rag.protocols import Embedder
 from rag.sources import IGNORE_FILES, Root, SourceFile
 from rag.types import (
-    Embedder,
     IndexStatus,
     IngestionReport,
     Problem,

@@ -18,10 +18,10 @@ from rag.config import Config
 from rag.errors import SourceError, StoreError
 from rag.index import FileRecord, FileState, Manifest, Writer, check_embedder
 from rag.ingestion.batch import Batch, Embedding, Ended, Kept, Put
+from rag.protocols import Embedder
 from rag.sources import Read, Result, Root, SourceFile, read_files
 from rag.types import (
     Document,
-    Embedder,
     FileOutcome,
     IngestionReport,
     Problem,

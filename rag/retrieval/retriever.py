@@ -8,13 +8,14 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from rag.config import RetrievalConfig
-from rag.index import Index, Reading, check_embedder
-from rag.lexical import parse_question
+from rag.index import Index, Snapshot, check_embedder
+from rag.protocols import Embedder, LanguageModel, Loadable, Reranker
+from rag.query import parse_question
 from rag.retrieval.search import Search
-from rag.types import Embedder, Explanation, Generator, Hit, Loadable, Reranker
+from rag.types import Explanation, Hit
 
 if TYPE_CHECKING:
-    from rag.filters import Filter
+    from rag.query.filters import Filter
 
 
 class PassageRetriever:
@@ -31,7 +32,7 @@ class PassageRetriever:
         config: RetrievalConfig,
         *,
         reranker: Callable[[], Reranker | None],
-        generator: Callable[[], Generator],
+        generator: Callable[[], LanguageModel],
     ) -> None:
         self._index = index
         self._embedder = embedder
@@ -68,9 +69,9 @@ class PassageRetriever:
                 timings=search.timings,
             )
 
-    def _begin(self, reading: Reading) -> None:
+    def _begin(self, snapshot: Snapshot) -> None:
         """Check that the question can be compared, and load what embeds it beside the caches."""
-        check_embedder(reading.manifest, self._embedder, self._index.directory)
+        check_embedder(snapshot.manifest, self._embedder, self._index.directory)
         embedder = self._embedder
         unused = self._config.mode == "lexical" or self._begun.is_set()
         if unused or not isinstance(embedder, Loadable):
@@ -85,15 +86,15 @@ class PassageRetriever:
         threading.Thread(target=loaded, name="rag-embedder").start()
 
     def _searched(
-        self, reading: Reading, question: str, k: int, wanted: Filter | None
+        self, snapshot: Snapshot, question: str, k: int, wanted: Filter | None
     ) -> tuple[Search, list[Hit]]:
         if self._config.mode != "lexical":
             # While the embedder is being loaded, if this is the first question.
-            reading.open_vectors()
+            snapshot.open_vectors()
         reranker = self._reranker()
         count = k if reranker is None else max(k, self._config.rerank_depth)
-        search = Search(reading, self._embedder, self._config)
-        search.ask(parse_question(question, reading.languages), count, wanted)
+        search = Search(snapshot, self._embedder, self._config)
+        search.ask(parse_question(question, snapshot.languages), count, wanted)
         if "hyde" in self._config.expansion:
             search.imagine(self._generator())
         search.rank()
@@ -111,6 +112,6 @@ def _filter(where: str | Mapping[str, Any]) -> Filter | None:
     if not where:
         return None
     # Most searches have none, and are spared what reading one takes to be imported.
-    from rag.filters import parse_filter
+    from rag.query.filters import parse_filter
 
     return parse_filter(where)

@@ -10,21 +10,24 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, cast
 
 from rag.config import RetrievalConfig
-from rag.context import merge, widen
-from rag.diversity import collapse, diversify
 from rag.errors import QuestionError
-from rag.expansion import hyde, multi_query, rm3, rocchio
-from rag.fusion import convex, rrf
-from rag.index import Passage, Reading
-from rag.lexical import LexicalQuery, content_terms, matching_words, parse_question
-from rag.normalization import searchable
-from rag.types import Embedder, Generator, Hit, Stage
+from rag.index import Passage, Snapshot
+from rag.protocols import Embedder, LanguageModel
+from rag.query import LexicalQuery, matching_words, parse_question
+from rag.retrieval.diversity import collapse, diversify
+from rag.retrieval.feedback import rm3, rocchio
+from rag.retrieval.fusion import convex, rrf
+from rag.retrieval.rewording import hyde, multi_query
+from rag.retrieval.widening import merge, widen
+from rag.text.content import content_terms
+from rag.text.normalization import searchable
+from rag.types import Hit, Stage
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from rag.filters import Filter
+    from rag.query.filters import Filter
     from rag.types import Vectors
 
     Ids = NDArray[np.int64]
@@ -51,14 +54,14 @@ class Search:
     `stages` are the rankings of each stage in turn, `timings` in milliseconds.
     """
 
-    def __init__(self, reading: Reading, embedder: Embedder, config: RetrievalConfig) -> None:
+    def __init__(self, snapshot: Snapshot, embedder: Embedder, config: RetrievalConfig) -> None:
         self.asked = LexicalQuery((), (), (), (), "")
         self.related: dict[str, float] = {}
         self.wordings: tuple[str, ...] = ()
         self.loosened = False
         self.timings: dict[str, float] = {}
         self.stages: dict[str, Scores] = {"dense": {}, "lexical": {}}
-        self._reading = reading
+        self._snapshot = snapshot
         self._embedder = embedder
         self._config = config
         self._candidates = 0
@@ -91,7 +94,7 @@ class Search:
             self._candidates = max(self._config.candidates, self._candidates)
         with self.timed("filter"):
             if wanted is not None:
-                self._within = self._reading.passing(wanted)
+                self._within = self._snapshot.passing(wanted)
             if asked.phrases or asked.excluded:
                 self._restrict()
         if self._config.mode != "lexical":
@@ -104,16 +107,16 @@ class Search:
         Prose quotes what stands nowhere else so. Where no passage holds the phrases, and more was
         asked for than them, they are words like others.
         """
-        held = self._reading.holding(self.asked, self._within)
+        held = self._snapshot.holding(self.asked, self._within)
         quoted = {stem for phrase in self.asked.phrases for word in phrase for stem in word}
         only_quoted = all(not quoted.isdisjoint(word) for word in self.asked.words)
         if self.asked.phrases and not len(held) and not only_quoted:
             self.asked = replace(self.asked, phrases=())
             self.loosened = True
-            held = self._reading.holding(self.asked, self._within)
+            held = self._snapshot.holding(self.asked, self._within)
         self._within = held
 
-    def imagine(self, generator: Generator) -> None:
+    def imagine(self, generator: LanguageModel) -> None:
         """Move the question's vector to the middle between it and a made-up answer's."""
         if self._vector is None:
             return
@@ -132,13 +135,13 @@ class Search:
         if self._config.mode == "hybrid":
             self._note("fusion", self._ranking)
 
-    def reword(self, generator: Generator) -> None:
+    def reword(self, generator: LanguageModel) -> None:
         """Ask in other words too, and fuse all rankings by ranks."""
         with self.timed("multi-query"):
             self.wordings = tuple(multi_query(self.asked.text, generator))
         rankings = [self._ranking]
         for wording in self.wordings:
-            asked = parse_question(wording, self._reading.languages)
+            asked = parse_question(wording, self._snapshot.languages)
             asked = replace(asked, phrases=self.asked.phrases, excluded=self.asked.excluded)
             vector = None
             if self._vector is not None:
@@ -210,7 +213,7 @@ class Search:
             hits = hits[:k]
             if settings.context == "passage":
                 return hits
-            documents = self._reading.documents({hit.chunk.document_id for hit in hits})
+            documents = self._snapshot.documents({hit.chunk.document_id for hit in hits})
             context = cast(Literal["window", "section"], settings.context)
             return merge(widen(hits, documents, context), documents)
 
@@ -237,10 +240,10 @@ class Search:
         dense, lexical = {}, {}
         if vector is not None:
             with self.timed("dense"):
-                dense = dict(self._reading.nearest(vector, count, self._within))
+                dense = dict(self._snapshot.nearest(vector, count, self._within))
         if self._config.mode != "dense":
             with self.timed("lexical"):
-                lexical = dict(self._reading.matching(asked, count, self._within))
+                lexical = dict(self._snapshot.matching(asked, count, self._within))
         if self._config.mode != "hybrid" or vector is None:
             return dense, lexical
         # Each side is asked for what only the other one found.
@@ -275,7 +278,7 @@ class Search:
         import numpy as np
 
         within = np.sort(np.array(candidates, dtype=np.int64))
-        return dict(self._reading.matching(asked, len(candidates), within, related))
+        return dict(self._snapshot.matching(asked, len(candidates), within, related))
 
     def _with_related(self, candidates: Sequence[int], lexical: Scores) -> Scores:
         """Their scores by the question's words and the related ones.
@@ -310,14 +313,14 @@ class Search:
 
         missing = [each for each in ids if each not in self._vectors]
         if missing:
-            self._vectors.update(zip(missing, self._reading.vectors(missing), strict=True))
+            self._vectors.update(zip(missing, self._snapshot.vectors(missing), strict=True))
         rows = [self._vectors[each] for each in ids]
-        return np.array(rows, dtype=np.float32).reshape(len(ids), self._reading.manifest.dim)
+        return np.array(rows, dtype=np.float32).reshape(len(ids), self._snapshot.manifest.dim)
 
     def _look_up(self, ids: Sequence[int]) -> None:
         missing = [each for each in ids if each not in self._passages]
         if missing:
-            self._passages.update(self._reading.passages(missing))
+            self._passages.update(self._snapshot.passages(missing))
 
     def _note(self, stage: str, scores: Scores) -> None:
         if scores:

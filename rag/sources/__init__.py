@@ -6,8 +6,8 @@ of their own.
 
 from rag.sources.detection import known_suffixes
 from rag.sources.discovery import IGNORE_FILES, Root, SourceFile, discover, root
+from rag.sources.files import read
 from rag.sources.pool import Read, Result, read_files
-from rag.sources.reading import read
 
 __all__ = [
     "IGNORE_FILES",

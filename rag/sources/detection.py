@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import codecs
 import re
-import sys
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 from io import BufferedIOBase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rag.errors import SourceError
+from rag.plugins import plugins
 
 if TYPE_CHECKING:
-    from importlib.metadata import EntryPoint
+    pass
 
 _HEAD_BYTES = 4096
 
@@ -169,7 +168,7 @@ _SHEBANG = re.compile(rb"\A#!\s*\S*?/?(?:env\s+(?:-S\s+)?)?([a-z]+)[\d.]*\s")
 
 def known_suffixes() -> tuple[str, ...]:
     """Suffixes that stand for a format, installed readers of others included."""
-    return tuple(sorted({*_SUFFIXES, *LANGUAGES, *(f".{name}" for name in installed_readers())}))
+    return tuple(sorted({*_SUFFIXES, *LANGUAGES, *(f".{name}" for name in plugins("rag.readers"))}))
 
 
 def detect(path: Path, name: str, source: str) -> str:
@@ -182,7 +181,7 @@ def detect(path: Path, name: str, source: str) -> str:
         SourceError: of kind `skipped`, if it is nothing that holds text, saying what it is.
     """
     suffix = Path(name).suffix.lower()
-    if suffix.removeprefix(".") in installed_readers():
+    if suffix.removeprefix(".") in plugins("rag.readers"):
         return suffix.removeprefix(".")
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
@@ -326,16 +325,3 @@ def _described(head: bytes, suffix: str) -> str:
         return ""
     # Less confidence than this means fewer than three bytes, or no more than the suffix.
     return next((match.name for match in matches if match.confidence >= 0.3 and match.name), "")
-
-
-def installed_readers() -> Mapping[str, EntryPoint]:
-    """Readers of other packages (entry-point group `rag.readers`) by the suffix they take."""
-    return _readers_on(tuple(sys.path))
-
-
-@lru_cache(maxsize=4)
-def _readers_on(_: tuple[str, ...]) -> Mapping[str, EntryPoint]:
-    # To look through the packages takes longer than to read a small file.
-    from importlib.metadata import entry_points
-
-    return {entry.name: entry for entry in entry_points(group="rag.readers")}

@@ -29,7 +29,7 @@ _UNPRINTABLE = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _DRIVE = re.compile(r"[A-Za-z]:")
 
 
-class Allowance:
+class UnpackBudget:
     """How much may still be unpacked from one file; what headers say of sizes is not believed."""
 
     def __init__(self, config: SourcesConfig) -> None:

@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 from rag.config import SourcesConfig
 from rag.errors import RagError, SourceError
 from rag.sources.discovery import SourceFile
-from rag.sources.reading import check, read
+from rag.sources.files import check, read
 from rag.types import Document, Heading, Page, Problem
 
 # Beyond the limit that the pool keeps: it ends a reader whose pool has died.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import apsw
 
-from rag.index import files, rows
+from rag.errors import LockedError, StoreError
+from rag.index import rows
 from rag.index.caches import CacheRow, Digests
+from rag.index.disk import steps
 from rag.index.vectors.kinds import (
     MOST_EF,
     Shape,
@@ -48,6 +50,8 @@ _BLOCK_ROWS = 16_384
 # SQLite takes 32,766 values in one statement.
 _MOST_VALUES = 10_000
 _QUERIES = 256
+OPTIMIZED = "optimized.faiss"
+_OPTIMIZE_LOCK = "optimize.lock"
 _TIMED = 64
 
 
@@ -130,7 +134,7 @@ def write(path: Path, faiss_index: Any) -> str:
         writer = faiss.PyCallbackIOWriter(take, _WRITE_BYTES)  # type: ignore[attr-defined]
         faiss.write_index(faiss_index, writer)
 
-    files.write(path, fill)
+    steps.write(path, fill)
     return digest.hexdigest()
 
 
@@ -322,3 +326,44 @@ def _timed(connect: Connect, found: Opened, truth: Truth) -> float:
             scored(stored(connection, found.index.d, ids), query, 10)
             taken.append((time.perf_counter() - started) * 1000)
     return round(median(taken), 3) if taken else 0.0
+
+
+def remove_leftovers(directory: Path) -> None:
+    """Remove what an interrupted run left; what is being built stays."""
+    if any(directory.glob(f"{OPTIMIZED}*")):
+        with suppress(LockedError, StoreError), alone(directory):
+            forget(directory)
+
+
+def rebuilt(directory: Path) -> StoreError:
+    """What to say where what was read is not what the index holds now."""
+    return StoreError(
+        f"{directory}: was built anew meanwhile, and is as that left it: run "
+        "`rag index --optimize` again"
+    )
+
+
+def forget(directory: Path) -> None:
+    """Remove the file that `optimize` was building."""
+    for path in directory.glob(f"{OPTIMIZED}*"):
+        steps.remove(path)
+
+
+@contextmanager
+def alone(directory: Path) -> Iterator[None]:
+    """Hold the lock of `optimize`; raise LockedError if another process holds it."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(directory / _OPTIMIZE_LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except (Timeout, RuntimeError):
+        raise LockedError(
+            f"{directory}: is being optimized already: try again when that is done"
+        ) from None
+    except OSError as error:
+        raise StoreError(f"{directory}: cannot be written: {error.strerror or error}") from error
+    try:
+        yield
+    finally:
+        lock.release()

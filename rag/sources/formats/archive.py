@@ -20,8 +20,8 @@ from rag.sources.document import Member
 from rag.sources.formats.compressed import unpack
 from rag.sources.unpacking import (
     DAMAGE,
-    Allowance,
     ExhaustedError,
+    UnpackBudget,
     inner_name,
     is_damage,
     laid_out,
@@ -75,7 +75,7 @@ def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Member | Pr
 def _members(
     entries: list[_Entry], folder: Path, source: str, config: SourcesConfig
 ) -> Iterator[Member | Problem]:
-    allowance = Allowance(config)
+    allowance = UnpackBudget(config)
     for entry in sorted(entries, key=lambda entry: entry.name):
         within = f"{source}/{entry.name}"
         if entry.refusal:

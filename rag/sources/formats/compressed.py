@@ -10,7 +10,7 @@ from rag.errors import SourceError, first_line
 from rag.sources.document import Member
 from rag.sources.unpacking import (
     DAMAGE,
-    Allowance,
+    UnpackBudget,
     is_damage,
     laid_out,
     open_compressed,
@@ -44,7 +44,7 @@ def unpack(path: Path, inner: Path, source: str, config: SourcesConfig) -> str:
     broken = ""
     with stream, inner.open("wb") as target:
         try:
-            Allowance(config).copy(stream, target, status.st_size, source)
+            UnpackBudget(config).copy(stream, target, status.st_size, source)
         except EOFError:
             broken = "breaks off in the middle: fetch or copy it anew"
         except DAMAGE as error:

@@ -5,15 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from rag.sources.formats.html.elements import (
-    CODE,
-    HEADINGS,
-    LISTS,
-    Element,
-    holds,
-    name_of,
-    number,
-)
+from rag.sources.formats.html.elements import CODE, HEADINGS, LISTS, Element, holds, name_of, number
 from rag.sources.formats.html.text import fenced, language_of, plain, raw
 
 _LINE_CELL = re.compile(r"(?:^|\s)(?:blob-code|hljs-ln-code)(?=[\s-]|$)")

@@ -1,0 +1,51 @@
+"""question, hits, sentences -> the probability that the passages hold the answer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rag.answering.extraction.candidates import Candidate
+from rag.answering.extraction.question import Question
+
+if TYPE_CHECKING:
+    from rag.types import Hit
+
+# Fitted by benchmarks/calibration.py on one half of XQuAD's English questions.
+_INTERCEPT = -11.30
+_WEIGHTS = {"passage": 7.74, "sentence": 9.45, "around": 6.61, "names": 1.54}
+
+
+def answerability(question: Question, hits: Sequence[Hit], sentences: Sequence[Candidate]) -> float:
+    """The probability that the passages answer the question, by a logistic regression.
+
+    See `measures` for what it goes by. 0 without passages.
+    """
+    if not hits or not sentences:
+        return 0.0
+    values = measures(question, hits, sentences)
+    score = _INTERCEPT + sum(_WEIGHTS[name] * value for name, value in values.items())
+    return 1 / (1 + math.exp(-score))
+
+
+def measures(
+    question: Question, hits: Sequence[Hit], sentences: Sequence[Candidate]
+) -> dict[str, float]:
+    """What tells an answer from mere nearness.
+
+    `passage` and `sentence` are the largest cosines of a passage and of a sentence to the question,
+    `around` is the share of its words, by their rarity, in the passage of the best sentence, and
+    `names` that of its names and numbers which any passage holds (1 if it has none).
+    """
+    cosines = [stage.score for hit in hits for stage in hit.trace if stage.name == "dense"]
+    sentence = max(each.cosine for each in sentences)
+    held = frozenset[str]().union(*(each.context for each in sentences))
+    names = question.names
+    return {
+        # A search by words alone takes no cosines of passages.
+        "passage": max(cosines, default=sentence),
+        "sentence": sentence,
+        "around": sentences[0].around,
+        "names": len(names & held) / len(names) if names else 1.0,
+    }

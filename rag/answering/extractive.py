@@ -1,0 +1,34 @@
+"""What of the passages answers the question, word for word: no model at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rag.answering.extraction import extract, read
+from rag.config import GenerationConfig
+from rag.protocols import Embedder
+from rag.types import NO_ANSWER, Message, Prompt
+
+
+class ExtractiveGenerator:
+    """Quotes instead of writing. Deterministic, and nothing to load but perhaps an embedder."""
+
+    name = "extractive"
+    context_tokens = 1_000_000
+
+    def __init__(self, config: GenerationConfig, embedder: Embedder | None = None) -> None:
+        self.max_tokens = config.max_tokens
+        self._embedder = embedder
+
+    def count_tokens(self, messages: Sequence[Message]) -> int:
+        """The number of words: nothing limits what is read."""
+        return sum(len(message.content.split()) for message in messages)
+
+    def stream(self, prompt: Prompt) -> Iterator[str]:
+        """The span or sentence that answers, with its passage's number."""
+        found = extract(*read(prompt.question, prompt.hits, self._embedder))
+        if found is None:
+            yield NO_ANSWER
+            return
+        words = found.text.split()[: self.max_tokens]
+        yield f"{' '.join(words)} [{found.number}]"

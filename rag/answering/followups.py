@@ -1,0 +1,136 @@
+"""A follow-up question and what was said before it -> a question that stands alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from rag.protocols import LanguageModel, write_text
+from rag.text.sentences import content_words
+from rag.text.wording import PUNCTUATION, folded, has_digit, shape, unmarked
+from rag.types import Message
+
+_COMPLETED = (
+    ("How tall is Mount Everest?", "It is 8,849 m tall.", "And K2?", "How tall is K2?"),
+    (
+        "Who wrote Hamlet?",
+        "William Shakespeare wrote Hamlet.",
+        "When did he die?",
+        "When did William Shakespeare die?",
+    ),
+    (
+        "What is a heat pump?",
+        "A heat pump moves heat.",
+        "How much power does it need?",
+        "How much power does a heat pump need?",
+    ),
+)
+_TURNS_SHOWN = 4
+_TURN_CHARACTERS = 300
+_MOST_ADDED_WORDS = 12
+_POINTS_BACK = re.compile(
+    r"^\W*(?:and|or|but|also|then|what about|how about)\b"
+    r"|\b(?:its?|they|them|theirs?|he|him|his|she|hers?|this|these|those|ones?|former|latter|same)\b"
+    r"|\b(?:is|was|does|do|did|of|about|in|to|for|with|by|from|than|like|after|before) that\b"
+    r"|\b(?:that|there|others?)\W*$",
+    re.IGNORECASE,
+)
+_ASKS_WHAT_IS = re.compile(r"\W*(?:what|who|where)(?:['’]s| is| are| was| were)\b", re.IGNORECASE)
+_NEGATIONS = frozenset({"no", "not"})
+
+
+def standalone(question: str, history: Sequence[Message], generator: LanguageModel | None) -> str:
+    """A follow-up question so that it can be searched for without the conversation before it.
+
+    A question that does not lean on what was said before stays as it is. One that does (a pronoun,
+    "and in 2020?", a single word) is rewritten by the generator, as long as the outcome holds
+    every word of the question that carries meaning, and no word that was not in the conversation.
+    Otherwise, and without a generator, the words of the user's question before it are added;
+    a number among them gives way to one of the same shape, as a year to a year.
+
+    Pronouns are told in English only.
+
+    Raises:
+        GenerationError: if the generator cannot be reached or fails.
+    """
+    earlier = [message.content for message in history if message.role == "user"]
+    if not earlier or not _leans(question):
+        return question
+    if generator is not None:
+        rewritten = _completed(question, history, generator)
+        if rewritten:
+            return rewritten
+    whole = ""
+    for turn in [*earlier, question]:
+        whole = _with_words_of(turn, whole) if _leans(turn) else turn
+    return whole
+
+
+def _completed(question: str, history: Sequence[Message], generator: LanguageModel) -> str:
+    """The follow-up as the generator rewrites it; empty if that cannot be relied on."""
+    turns = [m.content for m in history if m.role in {"user", "assistant"}][-_TURNS_SHOWN:]
+    messages = [Message("system", "Rewrite the last question so that it can be understood alone.")]
+    for first, reply, last, whole in _COMPLETED:
+        messages += [Message("user", _conversation([first, reply], last))]
+        messages += [Message("assistant", whole)]
+    messages.append(Message("user", _conversation(turns, folded(question))))
+    written = write_text(question, messages, generator, lines=1).splitlines()
+    rewritten = unmarked(written[0]) if written else ""
+    return rewritten if _is_faithful(rewritten, question, history) else ""
+
+
+def _conversation(turns: Sequence[str], question: str) -> str:
+    shown = [folded(turn)[:_TURN_CHARACTERS] for turn in turns]
+    return "\n".join(["Conversation:", *shown, f"Last question: {question}"])
+
+
+def _is_faithful(rewritten: str, question: str, history: Sequence[Message]) -> bool:
+    said = content_words(" ".join([question, *(message.content for message in history)]))
+    return (
+        _meant(question) <= _meant(rewritten)
+        and all(_was_said(word, said) for word in content_words(rewritten))
+        and (rewritten.endswith("?") or not question.rstrip().endswith("?"))
+        and not _leans(rewritten)
+    )
+
+
+def _was_said(word: str, said: frozenset[str]) -> bool:
+    """Whether the conversation has the word in some form, or the number as it is."""
+    if word in said or has_digit(word):
+        return word in said
+    # An ending may have been taken off too short or too long: liv(ed), live.
+    return any(
+        word.startswith(other) or other.startswith(word)
+        for other in said
+        if min(len(word), len(other)) >= 3
+    )
+
+
+def _meant(text: str) -> frozenset[str]:
+    """What a rewriting may not lose: words with meaning, and names and numbers as written."""
+    tokens = [token.rstrip(".,;:!?") for token in text.casefold().split()]
+    exact = {token for token in tokens if not token.isalpha() and content_words(token)}
+    return content_words(text) | exact | _NEGATIONS.intersection(tokens)
+
+
+def _leans(question: str) -> bool:
+    """Whether the question needs what was said before it."""
+    if _POINTS_BACK.search(question):
+        return True
+    words = content_words(question)
+    # Scripts without spaces make one long word of many.
+    few = len(words) < 2 and sum(map(len, words)) < 12
+    return few and not (words and _ASKS_WHAT_IS.match(question))
+
+
+def _with_words_of(question: str, earlier: str) -> str:
+    held = content_words(question)
+    shapes = {shape(word) for word in held if has_digit(word)}
+    added = []
+    for token in earlier.split():
+        word = token.strip(PUNCTUATION)
+        meaning = content_words(word)
+        if not meaning <= held and shape(word.casefold()) not in shapes:
+            held |= meaning
+            added.append(word)
+    return " ".join([question, *added[:_MOST_ADDED_WORDS]])

@@ -1,0 +1,122 @@
+"""A user's own questions with their answers, shown to a generator as examples."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rag.errors import ConfigError
+from rag.protocols import Embedder
+from rag.text.normalization import searchable
+
+if TYPE_CHECKING:
+    from rag.types import Vectors
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A question, the answer that it should get, and the passages to get it from, if any."""
+
+    question: str
+    answer: str
+    passages: tuple[str, ...] = ()
+
+
+def load_examples(file: str | Path) -> tuple[Example, ...]:
+    """The examples in a JSONL or CSV file.
+
+    A line of JSONL is an object with `question`, `answer` and, if wanted, `passages` (a list of
+    texts); a CSV file has the columns question and answer.
+
+    Raises:
+        ConfigError: if it cannot be read, naming the line, or holds no example.
+    """
+    path = Path(file)
+    readers = {".jsonl": _jsonl, ".csv": _csv}
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise ConfigError(f"{file}: examples are read from .jsonl or .csv files")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise ConfigError(f"{file}: no such file with examples") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: cannot be read as UTF-8 text: {error}") from error
+    examples = tuple(_example(fields, f"{file}:{line}") for line, fields in reader(text, str(file)))
+    if not examples:
+        raise ConfigError(f"{file}: holds no example")
+    return examples
+
+
+def nearest_examples(
+    question: str, examples: Sequence[Example], embedder: Embedder, shots: int
+) -> tuple[Example, ...]:
+    """The `shots` examples whose questions are most similar, by the cosine; the best comes last.
+
+    There it is nearest to the question that is asked (Liu et al., DeeLIO 2022). The examples are
+    embedded once.
+    """
+    import numpy as np
+
+    if not examples or shots < 1:
+        return ()
+    similarities = _vectors(tuple(examples), embedder) @ embedder.embed_query(question)
+    # Of equal ones the first in the file is the better one.
+    best = np.argsort(-similarities, kind="stable")[:shots]
+    return tuple(examples[at] for at in reversed(best))
+
+
+# One file of examples is in use at a time; the vectors go with their embedder's weights.
+_embedded: dict[tuple[str, tuple[Example, ...]], Vectors] = {}
+
+
+def _vectors(examples: tuple[Example, ...], embedder: Embedder) -> Vectors:
+    key = (embedder.fingerprint, examples)
+    vectors = _embedded.get(key)
+    if vectors is None:
+        vectors = embedder.embed_documents([searchable(each.question) for each in examples])
+        _embedded.clear()
+        _embedded[key] = vectors
+    return vectors
+
+
+def _jsonl(text: str, file: str) -> Iterator[tuple[int, Any]]:
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            try:
+                yield number, json.loads(line)
+            except ValueError as error:
+                raise ConfigError(f"{file}:{number}: is not JSON: {error}") from error
+
+
+def _csv(text: str, file: str) -> Iterator[tuple[int, Any]]:
+    rows = csv.DictReader(text.splitlines(keepends=True))
+    missing = {"question", "answer"} - set(rows.fieldnames or ())
+    if missing:
+        raise ConfigError(f"{file}:1: has no column {' and no column '.join(sorted(missing))}")
+    try:
+        for row in rows:
+            yield rows.line_num, {"question": row["question"], "answer": row["answer"]}
+    except csv.Error as error:
+        raise ConfigError(f"{file}:{rows.line_num}: is not CSV: {error}") from error
+
+
+def _example(fields: Any, where: str) -> Example:
+    if not isinstance(fields, dict):
+        raise ConfigError(f"{where}: an example is an object with `question` and `answer`")
+    for name in ("question", "answer"):
+        if not isinstance(fields.get(name), str) or not fields[name].strip():
+            raise ConfigError(f"{where}: `{name}` must be a text that is not empty")
+    unknown = sorted(set(fields) - {"question", "answer", "passages"})
+    if unknown:
+        raise ConfigError(
+            f"{where}: unknown field `{unknown[0]}`; an example has question, answer and passages"
+        )
+    passages = fields.get("passages", [])
+    if not isinstance(passages, list) or not all(isinstance(each, str) for each in passages):
+        raise ConfigError(f"{where}: `passages` must be a list of texts")
+    return Example(fields["question"].strip(), fields["answer"].strip(), tuple(passages))

@@ -1,0 +1,76 @@
+"""How many commits an index has seen, told outside of its database.
+
+SQLite believes its log up to the first frame that is damaged, and what came after is forgotten
+without a word; so it is with a log that was deleted, or a database brought back from a copy. The
+number of commits in the database must not be lower than the one that is noted here.
+"""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+
+from rag.errors import StoreError
+from rag.index.disk import steps
+
+NAME = "commits"
+_SLOT = 64
+
+
+def note(directory: Path, commits: int) -> None:
+    """Note a commit durably, once SQLite has it and before anyone is told.
+
+    Two slots in turn: while one is being written the other still tells of the commit before. The
+    first time both are.
+    """
+    text = f"{commits:>20}"
+    record = f"{text} {zlib.crc32(text.encode()):08x}".ljust(_SLOT - 1) + "\n"
+    path = directory / NAME
+    if path.exists():
+        steps.overwrite(path, commits % 2 * _SLOT, record.encode())
+    else:
+        steps.overwrite(path, 0, 2 * record.encode())
+
+
+def noted(directory: Path) -> int:
+    """The number that was noted last; 0 if there is none, or it cannot be read."""
+    try:
+        data = (directory / NAME).read_bytes()
+    except OSError:
+        return 0
+    return max(_number(data[at : at + _SLOT]) for at in (0, _SLOT))
+
+
+def is_whole(directory: Path) -> bool:
+    """Whether both slots can be read."""
+    try:
+        data = (directory / NAME).read_bytes()
+    except OSError:
+        return False
+    return len(data) == 2 * _SLOT and all(_number(slot) for slot in (data[:_SLOT], data[_SLOT:]))
+
+
+def forget(directory: Path) -> None:
+    """Start anew, with a database that is taken as it is."""
+    steps.remove(directory / NAME)
+
+
+def check(directory: Path, commits: int, least: int) -> None:
+    """Compare what the database holds with what was noted before it was looked at.
+
+    Raises:
+        StoreError: if commits are missing.
+    """
+    if commits < least:
+        raise StoreError(
+            f"{directory}: {least - commits} of its {least} commits are lost, as when its log "
+            "is damaged or an older index.sqlite was put back: bring back a copy, or run "
+            f"`rag doctor --repair --index {directory}` to go on with what is there"
+        )
+
+
+def _number(slot: bytes) -> int:
+    number, _, digest = slot.rstrip().rpartition(b" ")
+    if len(digest) != 8 or not number.strip().isdigit():
+        return 0
+    return int(number) if f"{zlib.crc32(number):08x}".encode() == digest else 0

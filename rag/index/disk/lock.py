@@ -1,0 +1,163 @@
+"""One writer at a time, by a file lock that dies with its process."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rag.errors import LockedError, StoreError
+from rag.index.disk import steps
+from rag.index.disk.mounts import warn_of_network_disk
+
+if TYPE_CHECKING:
+    from filelock import FileLock
+
+NAME = "writer.lock"
+# Who holds the lock. It is told to those who do not get it, and decides nothing.
+RECORD = "writer.json"
+# A process that has just taken the lock over from a dead one is about to write its record.
+_LOOKS = 5
+_SECONDS_BETWEEN_LOOKS = 0.02
+# By how much the clock may have been set since the holder began.
+_CLOCK_SECONDS = 2.0
+
+
+@contextmanager
+def writing(directory: Path, *, wait: float = 0.0) -> Iterator[None]:
+    """Hold the writer's lock of an index; another writer is waited for up to `wait` seconds.
+
+    Whom it waits for is logged as a warning.
+
+    Raises:
+        LockedError: if another writer holds it still, naming who and since when.
+        StoreError: if the folder cannot be written, or its file system has no locks.
+    """
+    lock = _acquired(directory, wait)
+    process = os.getpid()
+    record = directory / RECORD
+    try:
+        warn_of_network_disk(directory)
+        with suppress(OSError):
+            _write_record(record)
+        yield
+    finally:
+        # A child that was forked meanwhile has no part in it.
+        if os.getpid() == process:
+            with suppress(OSError):
+                record.unlink(missing_ok=True)
+            lock.release()
+
+
+def _acquired(directory: Path, wait: float) -> FileLock:
+    # Who only reads does without it.
+    from filelock import FileLock, SoftFileLock, Timeout
+
+    # Whichever thread is the last to use a writer releases it.
+    lock = FileLock(directory / NAME, thread_local=False)
+    try:
+        steps.ensure_directory(directory)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            if not wait > 0:
+                raise
+            logging.getLogger(__name__).warning("%s: waiting for %s", directory, _holder(directory))
+            lock.acquire(timeout=wait if wait < threading.TIMEOUT_MAX else -1)
+    except (Timeout, RuntimeError) as error:
+        if isinstance(error, NotImplementedError):
+            raise _no_locks(directory) from error
+        # A thread that waits for itself is told by a RuntimeError.
+        raise LockedError(
+            f"{directory}: is being written by {_holder(directory)}: try again when it is done, "
+            "or wait for it with --wait"
+        ) from None
+    except OSError as error:
+        raise StoreError(f"{directory}: cannot be written: {error.strerror or error}") from error
+    if isinstance(lock, SoftFileLock):
+        # What took its place outlives its process.
+        lock.release()
+        raise _no_locks(directory)
+    return lock
+
+
+def _no_locks(directory: Path) -> StoreError:
+    return StoreError(
+        f"{directory}: cannot be written: its file system has no locks: keep the index on a local "
+        "disk"
+    )
+
+
+def _write_record(path: Path) -> None:
+    import socket
+
+    facts = {
+        "process": os.getpid(),
+        "host": socket.gethostname(),
+        "since": time.time(),
+        "command": _command(),
+    }
+    # Not made durable: it is of no use once the process is gone.
+    temporary = path.with_name(f"{path.name}.tmp")
+    temporary.write_text(json.dumps(facts), encoding="utf-8")
+    temporary.replace(path)
+
+
+def _command() -> str:
+    """The program that runs, and what it was told to do first; empty if there is no telling."""
+    program, *arguments = sys.argv or [""]
+    name = Path(program).name
+    if name == "__main__.py":
+        name = Path(program).parent.name
+    words = [name, *arguments[:1]] if name not in ("", "-c") else []
+    return " ".join(word for word in words if word.isprintable() and word[:1] != "-")[:80]
+
+
+def _holder(directory: Path) -> str:
+    """Who holds the lock, as far as that can be known."""
+    for _ in range(_LOOKS):
+        found = _read_record(directory / RECORD)
+        if found is not None and _is_alive(found):
+            since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(found["since"]))
+            running = f" running `{found['command']}`" if found["command"] else ""
+            return f"process {found['process']} on {found['host']} since {since}{running}"
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
+    return "another process"
+
+
+def _read_record(path: Path) -> dict[str, Any] | None:
+    kinds = {"process": int, "host": str, "since": float, "command": str}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        whole = all(type(found[key]) is kind for key, kind in kinds.items())
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return found if whole else None
+
+
+def _is_alive(record: dict[str, Any]) -> bool:
+    """Whether a record may be of a process that runs; one of this host is looked for."""
+    import socket
+
+    import psutil
+
+    if record["host"] != socket.gethostname():
+        return True
+
+    try:
+        process = psutil.Process(record["process"])
+        began: float = process.create_time()
+        ended = process.status() == psutil.STATUS_ZOMBIE
+    except psutil.AccessDenied:
+        return True
+    except (psutil.Error, ValueError, OverflowError):
+        return False
+    # A process that began later has been given the number of one that is gone.
+    return not ended and began <= record["since"] + _CLOCK_SECONDS

@@ -1,0 +1,299 @@
+"""One state of the index: nearest chunks, chunks with the words of a question, what they are."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import apsw
+
+from rag.errors import StoreError
+from rag.index import rows, terms
+from rag.index.caches import CacheRow, Digests
+from rag.index.rows import Manifest
+from rag.index.vectors import cache
+from rag.index.vectors.kinds import CacheSettings, Shape
+from rag.index.vectors.nearest import Buried, Part, Scored
+from rag.types import Chunk, Document
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from rag.query import LexicalQuery
+    from rag.query.filters import Filter
+    from rag.types import Vectors
+
+    Ids = NDArray[np.int64]
+
+T = TypeVar("T")
+
+# SQLite takes 32,766 values in one statement.
+_MOST_VALUES = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A stored chunk with what its document says of it."""
+
+    chunk: Chunk
+    source: str
+    title: str
+    language: str
+
+    @property
+    def whole(self) -> str:
+        """Title, headings and text, as its words are indexed."""
+        return "\n".join(dict.fromkeys((self.title, *self.chunk.heading, self.chunk.text)))
+
+
+class OpenCaches:
+    """The caches that were opened last, shared by all readers of one process.
+
+    One that is lost or damaged is built in memory from the truth: that costs time, nothing else.
+    """
+
+    def __init__(self, directory: Path, digests: Digests, settings: CacheSettings) -> None:
+        self.settings = settings
+        self._directory = directory
+        self._digests = digests
+        self._locks = {kind: threading.Lock() for kind in ("vectors", "recent", "terms")}
+        self._opened: dict[str, tuple[str, Any]] = {}
+        self._buried: tuple[tuple[Any, ...], Buried] | None = None
+
+    def vectors(
+        self, connection: apsw.Connection, kind: str, row: CacheRow, after: int, dim: int
+    ) -> cache.Opened:
+        """The FAISS index that a row of `kind` points to, which holds chunks above `after`."""
+
+        def load(directory: Path, row: CacheRow, digests: Digests) -> cache.Opened | None:
+            return cache.load(directory, row, digests, self.settings.mapped_bytes)
+
+        def build() -> cache.Opened:
+            if row.count > self.settings.rebuilt_rows:
+                raise StoreError(
+                    f"{self._directory / row.name}: is damaged or missing, and too large to be "
+                    f"built for one search: run `rag doctor --repair --index {self._directory}`"
+                )
+            ids = rows.chunk_ids(connection, after)
+            ids = ids[ids <= row.max_id]
+            made, _, _ = cache.build(lambda: nullcontext(connection), dim, ids, "flat", 1.0)
+            return cache.opened(made, Shape())
+
+        return self._open(kind, row, load, build)
+
+    def buried(self, connection: apsw.Connection) -> Buried:
+        """The chunks that are gone, while caches may still hold them."""
+        # An older copy that was put back counts commits from where it was: they alone do not tell.
+        # Asked for together, each of them would be read.
+        counted = connection.execute(
+            "SELECT (SELECT count(*) FROM tombstones), (SELECT max(chunk_id) FROM tombstones)"
+        ).get
+        state = (rows.commits(connection), *counted)
+        known = self._buried
+        if known is None or known[0] != state:
+            ids = rows.sorted_ids(
+                connection.execute("SELECT group_concat(chunk_id) FROM tombstones").get
+            )
+            known = self._buried = (state, Buried(ids))
+        return known[1]
+
+    def terms(self, connection: apsw.Connection, row: CacheRow) -> terms.TermsIndex:
+        """The index of terms that a row points to."""
+
+        def build() -> terms.TermsIndex:
+            found = rows.passages(connection, "true", ())
+            return terms.in_memory(terms.entry(*passage) for passage in found)
+
+        return self._open("terms", row, terms.load, build)
+
+    def has_terms(self, row: CacheRow) -> bool:
+        """Whether the index of terms that a row points to is open, or can be opened."""
+        return self._open("terms", row, terms.load, lambda: None) is not None
+
+    def _open(
+        self,
+        kind: str,
+        row: CacheRow,
+        load: Callable[[Path, CacheRow, Digests], T | None],
+        build: Callable[[], T],
+    ) -> T:
+        with self._locks[kind]:
+            known = self._opened.get(kind)
+            if known is None or known[0] != row.sha256:
+                opened = load(self._directory, row, self._digests)
+                known = (row.sha256, build() if opened is None else opened)
+                if known[1] is not None:
+                    self._opened[kind] = known
+            found: T = known[1]
+            return found
+
+
+class Snapshot:
+    """A look at one state of an index; whatever is written meanwhile is not seen."""
+
+    def __init__(self, directory: Path, connection: apsw.Connection, caches: OpenCaches) -> None:
+        self.directory = directory
+        self._connection = connection
+        self._caches = caches
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """With what the index was built.
+
+        Raises:
+            StoreError: if nothing was ever committed to it.
+        """
+        return rows.needed_manifest(self._connection, self.directory)
+
+    @cached_property
+    def languages(self) -> tuple[str, ...]:
+        """The languages (ISO 639-1) of the documents."""
+        return rows.languages(self._connection)
+
+    def is_timely(self) -> bool:
+        """Whether the index of terms of this state is there still, which is opened then.
+
+        It goes a commit after the next one took its place.
+        """
+        row = self._terms_row
+        return row is None or (self._caches.has_terms(row) and self._terms is not None)
+
+    @cached_property
+    def _terms(self) -> terms.TermsIndex | None:
+        """Opened once: readers of another state may take its place in the caches."""
+        row = self._terms_row
+        return self._caches.terms(self._connection, row) if row else None
+
+    @cached_property
+    def _terms_row(self) -> CacheRow | None:
+        return rows.cache_row(self._connection, "terms")
+
+    def open_vectors(self) -> None:
+        """Open the caches of vectors, which `nearest` would do when it is called first.
+
+        Raises:
+            StoreError: if one is damaged, and too large to be built anew for a search.
+        """
+        _ = self._parts
+
+    @cached_property
+    def _parts(self) -> list[Part]:
+        """The caches of vectors, each of the chunks that are newer than those of the one before."""
+        parts: list[Part] = []
+        after = 0
+        for kind in ("vectors", "recent"):
+            row = rows.cache_row(self._connection, kind)
+            if row is None:
+                continue
+            dim, settings = self.manifest.dim, self._caches.settings
+            buried = self._caches.buried(self._connection)
+            opened = self._caches.vectors(self._connection, kind, row, after, dim)
+            parts.append(Part(self._connection, dim, row, after, opened, buried, settings))
+            after = row.max_id
+        return parts
+
+    def passing(self, wanted: Filter) -> Ids:
+        """The ids of the chunks that pass a filter, in order."""
+        from rag.index import filtering
+
+        return filtering.chunk_ids(self._connection, wanted)
+
+    def nearest(self, query: Vectors, k: int, within: Ids | None = None) -> Scored:
+        """The `k` chunks with the highest inner product with `query` (float32 `[dim]`).
+
+        Of ids `within` if given. Scores are exact; so is what is found, unless the cache is of an
+        approximate kind.
+        """
+        dim = self.manifest.dim
+        if query.shape != (dim,):
+            raise StoreError(
+                f"{self.directory}: holds vectors of dimension {dim} "
+                f"({self.manifest.embedder}), the question's has {query.shape[-1]}"
+            )
+        found: Scored = []
+        for part in self._parts:
+            found += part.nearest(query, k, within)
+        after = self._parts[-1].row.max_id if self._parts else 0
+        newer = rows.vector_blocks(self._connection, dim, "id > ?", (after,))
+        if within is not None:
+            newer = _only(newer, within)
+        found += cache.scored(newer, query, k)
+        return sorted(found, key=lambda pair: (-pair[1], pair[0]))[:k]
+
+    def matching(
+        self,
+        query: LexicalQuery,
+        k: int,
+        within: Ids | None = None,
+        related: Mapping[str, float] | None = None,
+    ) -> Scored:
+        """The `k` chunks that match the words of a question best, by BM25.
+
+        `related` are further words with their weights, where a word of the question weighs 1.
+        """
+        if self._terms is None:
+            return []
+        return self._terms.search(query, k, within=within, related=related)
+
+    def holding(self, query: LexicalQuery, within: Ids | None = None) -> Ids:
+        """The ids of the chunks that hold a query's phrases, and nothing that it excludes."""
+        import numpy as np
+
+        if self._terms is None:
+            return np.empty(0, dtype=np.int64)
+        for phrase in query.phrases:
+            held = self._terms.holding(phrase)
+            within = held if within is None else np.intersect1d(within, held)
+        if within is None:
+            within = rows.chunk_ids(self._connection)
+        for phrase in query.excluded:
+            within = np.setdiff1d(within, self._terms.holding(phrase))
+        return within
+
+    def vectors(self, ids: Sequence[int]) -> Vectors:
+        """float32 `[len(ids), dim]`, as they are stored."""
+        import numpy as np
+
+        found = dict(self._rows("SELECT id, vector FROM chunks WHERE id IN", ids))
+        halves = np.frombuffer(b"".join(found[each] for each in ids), dtype="<f2")
+        return halves.reshape(len(ids), self.manifest.dim).astype(np.float32)
+
+    def passages(self, ids: Sequence[int]) -> dict[int, Passage]:
+        """Chunks by id; one that is not there any more is left out."""
+        spans = list(self._rows(f"SELECT {rows.SPAN_COLUMNS} FROM chunks WHERE id IN", ids))
+        # Each document once: its text may be long, and hold many of the chunks.
+        names = list({span[1] for span in spans})
+        select = "SELECT id, text, source, title, metadata FROM documents WHERE id IN"
+        documents = {row[0]: row[1:] for row in self._rows(select, names)}
+        found = {}
+        for span in spans:
+            text, source, title, metadata = documents[span[1]]
+            language = rows.language_of(json.loads(metadata))
+            found[span[0]] = Passage(rows.chunk(span, text), source, title, language)
+        return found
+
+    def documents(self, ids: Collection[str]) -> dict[str, Document]:
+        """Documents by id."""
+        found = self._rows(f"SELECT {rows.DOCUMENT_COLUMNS} FROM documents WHERE id IN", list(ids))
+        return {row[0]: rows.document(row) for row in found}
+
+    def _rows(self, select: str, values: Sequence[Any]) -> Iterator[Any]:
+        """The rows of a SELECT that ends in IN, for as many values as there are."""
+        for at in range(0, len(values), _MOST_VALUES):
+            part = values[at : at + _MOST_VALUES]
+            yield from self._connection.execute(f"{select} ({','.join('?' * len(part))})", part)
+
+
+def _only(blocks: Iterator[tuple[Ids, Vectors]], within: Ids) -> Iterator[tuple[Ids, Vectors]]:
+    import numpy as np
+
+    for ids, block in blocks:
+        wanted = np.isin(ids, within)
+        yield ids[wanted], block[wanted]

@@ -1,0 +1,351 @@
+"""The file that an index is carried in: a ZIP archive whose members are not compressed.
+
+The same contents give the same bytes on every machine, and no member is larger than the file that
+it came in. Rows are sorted, and tell nothing of how the index came about.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from itertools import groupby
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, TypeVar
+
+from rag.index import Contents, FileState, Manifest, StoredChunk, StoredRoot
+from rag.index.upkeep import lines
+from rag.index.upkeep.lines import Line, Shape
+from rag.types import Document, Progress, ProgressCallback
+
+FORMAT = "checkable-rag export"
+VERSION = 1
+_MANIFEST = "manifest.json"
+_MEMBERS = ("files.jsonl", "roots.jsonl", "documents.jsonl", "chunks.jsonl", "vectors.npy")
+_NAMES = (*_MEMBERS, _MANIFEST)
+# The oldest that a ZIP archive can tell.
+_DATE = (1980, 1, 1, 0, 0, 0)
+_WRITE_BYTES = 1 << 20
+_READ_BYTES = 1 << 20
+_MOST_MANIFEST_BYTES = 1 << 20
+_MOST_DIMENSIONS = 1 << 16
+_ROWS_BETWEEN_SIGNS = 1000
+_HALF_INFINITE = 0x7C00
+
+T = TypeVar("T")
+
+_ABOUT: Shape = {
+    "format": (str,),
+    "version": (int,),
+    "embedder": (dict,),
+    "chunking": (dict,),
+    "reading_settings": (str,),
+    "counts": (dict,),
+    "members": (dict,),
+}
+
+
+class Counted:
+    """Signs of life for rows that are gone through, of all kinds together."""
+
+    def __init__(self, stage: str, total: int, progress: ProgressCallback) -> None:
+        self._stage, self._total, self._progress = stage, total, progress
+        self._done = 0
+
+    def __call__(self, items: Iterable[T]) -> Iterator[T]:
+        for item in items:
+            yield item
+            self._done += 1
+            if self._done % _ROWS_BETWEEN_SIGNS == 0 or self._done == self._total:
+                self._progress(Progress(self._stage, self._done, self._total, "rows"))
+
+
+class Archive:
+    """A file that was exported, open for reading. Use as a context.
+
+    Nothing in it is believed: each method raises `WrongError` for what is not as it would be
+    exported, and zipfile its own errors.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._zip = zipfile.ZipFile(path)
+        self._infos = self._zip.infolist()
+        if [info.filename for info in self._infos] != list(_NAMES):
+            raise lines.WrongError("it is not an export of this program")
+        if any(info.compress_type != zipfile.ZIP_STORED for info in self._infos):
+            raise lines.WrongError("its members are compressed, those of an export are not")
+        length = path.stat().st_size
+        if sum(info.file_size for info in self._infos) > length:
+            raise lines.WrongError("its members are larger than the file")
+        about = self._about()
+        self._members = _members(about["members"])
+        for info in self._infos[:-1]:
+            if self._members[info.filename][0] != info.file_size:
+                raise lines.WrongError(f"{info.filename} has not the length that {_MANIFEST} says")
+        self.manifest = _manifest(about["embedder"], about["chunking"])
+        self.reading_settings = str(about["reading_settings"])
+        names = ("files", "roots", "documents", "chunks")
+        self.counts = {name: _natural(about["counts"], name) for name in names}
+        count = self.counts["chunks"]
+        length = len(_header(count, self.manifest.dim)) + 2 * count * self.manifest.dim
+        if self._members["vectors.npy"][0] != length:
+            raise lines.WrongError(f"vectors.npy does not hold {count:,} vectors")
+
+    def __enter__(self) -> Archive:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._zip.close()
+
+    @property
+    def rows(self) -> int:
+        """How many rows `contents` goes through."""
+        return sum(self.counts.values())
+
+    def contents(
+        self, counted: Counted
+    ) -> Iterator[FileState | StoredRoot | tuple[str, Document, list[StoredChunk]]]:
+        """Files, then roots, then documents, each with the path of its file and its chunks.
+
+        What comes last is given before all is checked: nothing is to be kept of what was given
+        unless the end is reached.
+        """
+        paths = set()
+        with closing(self._lines("files.jsonl", lines.FILE, lines.file_state)) as states:
+            for state in counted(_sorted("files.jsonl", states, lambda each: each.record.path)):
+                paths.add(state.record.path)
+                yield state
+        with closing(self._lines("roots.jsonl", lines.ROOT, lines.root)) as roots:
+            yield from counted(_sorted("roots.jsonl", roots, lambda each: each.path))
+        with (
+            closing(self._lines("documents.jsonl", lines.DOCUMENT, lines.document)) as documents,
+            closing(self._lines("chunks.jsonl", lines.CHUNK, lines.chunk)) as found,
+            closing(self._vectors()) as vectors,
+        ):
+            joined = (replace(chunk, vector=next(vectors)) for chunk in counted(found))
+            groups = groupby(joined, key=attrgetter("document_id"))
+            owner, group = next(groups, (None, iter(())))
+            for file, document in counted(
+                _sorted("documents.jsonl", documents, lambda each: each[1].id)
+            ):
+                if file not in paths:
+                    raise lines.WrongError(f"documents.jsonl: {document.id!r} is of no known file")
+                chunks: list[StoredChunk] = []
+                if owner == document.id:
+                    chunks = _checked(document, group)
+                    owner, group = next(groups, (None, iter(())))
+                yield file, document, chunks
+            if owner is not None:
+                raise lines.WrongError(
+                    f"chunks.jsonl: {owner!r} is no document, or not in its place"
+                )
+            # To the end, where its hash is checked.
+            next(vectors, None)
+
+    def _about(self) -> Line:
+        info = self._infos[-1]
+        if info.file_size > _MOST_MANIFEST_BYTES:
+            raise lines.WrongError(f"{_MANIFEST} is too large")
+        about = lines.parsed(self._zip.read(info), None)
+        if about.get("format") != FORMAT:
+            raise lines.WrongError("it is not an export of this program")
+        version = about.get("version")
+        if isinstance(version, int) and version != VERSION:
+            raise lines.WrongError(
+                f"it has version {version}, this program reads {VERSION}: use a newer one"
+            )
+        return lines.shaped(about, _ABOUT)
+
+    def _lines(
+        self, name: str, shape: Shape, made: Callable[[Line], T]
+    ) -> Generator[T, None, None]:
+        """The rows of a member; its hash is checked at the end."""
+        digest = hashlib.sha256()
+        number, count = 0, self.counts[name.partition(".")[0]]
+        with self._open(name) as member:
+            for number, data in enumerate(member, start=1):
+                if number > count:
+                    break
+                digest.update(data)
+                try:
+                    yield made(lines.parsed(data, shape))
+                except lines.WrongError as error:
+                    raise lines.WrongError(f"{name}, line {number}: {error}") from None
+        if number != count:
+            raise lines.WrongError(f"{name}: has not the {count:,} lines that {_MANIFEST} says")
+        self._check_digest(name, digest.hexdigest())
+
+    def _vectors(self) -> Generator[bytes, None, None]:
+        import numpy as np
+
+        name, dim = "vectors.npy", self.manifest.dim
+        expected = _header(self.counts["chunks"], dim)
+        digest = hashlib.sha256(expected)
+        at_once = max(1, _WRITE_BYTES // (2 * dim))
+        with self._open(name) as member:
+            if member.read(len(expected)) != expected:
+                raise lines.WrongError(f"{name}: is not float16 of the shape that {_MANIFEST} says")
+            left = self.counts["chunks"]
+            while left:
+                wanted = 2 * dim * min(left, at_once)
+                data = member.read(wanted)
+                if len(data) != wanted:
+                    raise lines.WrongError(f"{name}: ends too early")
+                digest.update(data)
+                halves = np.frombuffer(data, dtype="<u2").reshape(-1, dim)
+                if ((halves & _HALF_INFINITE) == _HALF_INFINITE).any():
+                    raise lines.WrongError(f"{name}: holds what is not a number")
+                left -= len(halves)
+                for row in halves:
+                    yield row.tobytes()
+        self._check_digest(name, digest.hexdigest())
+
+    def _open(self, name: str) -> io.BufferedReader:
+        # By its place: the name of a member is never looked at as a path.
+        member = self._zip.open(self._infos[_NAMES.index(name)])
+        return io.BufferedReader(member, _READ_BYTES)  # type: ignore[arg-type]
+
+    def _check_digest(self, name: str, found: str) -> None:
+        if found != self._members[name][1]:
+            raise lines.WrongError(f"{name}: has not the sha256 that {_MANIFEST} says")
+
+
+class _Sink:
+    """What zipfile writes to where it cannot go back."""
+
+    def __init__(self, write: Callable[[bytes], object]) -> None:
+        self._write = write
+
+    def write(self, data: bytes) -> int:
+        self._write(data)
+        return len(data)
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+
+def write(write_piece: Callable[[bytes], object], contents: Contents, counted: Counted) -> None:
+    """Write one state of an index, piece by piece."""
+    manifest, counts = contents.manifest, contents.counts
+    pieces: dict[str, Iterable[bytes]] = {
+        "files.jsonl": map(lines.file_line, counted(contents.files())),
+        "roots.jsonl": map(lines.root_line, counted(contents.roots())),
+        "documents.jsonl": (lines.document_line(*each) for each in counted(contents.documents())),
+        "chunks.jsonl": map(lines.chunk_line, counted(contents.chunks())),
+        "vectors.npy": _with_header(
+            _header(counts["chunks"], manifest.dim), counted(contents.vectors())
+        ),
+    }
+    about = {
+        "format": FORMAT,
+        "version": VERSION,
+        "embedder": {
+            "name": manifest.embedder,
+            "fingerprint": manifest.fingerprint,
+            "revision": manifest.revision,
+            "dim": manifest.dim,
+        },
+        "chunking": {"size": manifest.chunk_size, "overlap": manifest.chunk_overlap},
+        "reading_settings": contents.reading_settings,
+        "counts": counts,
+    }
+    with zipfile.ZipFile(_Sink(write_piece), "w") as archive:  # type: ignore[call-overload]
+        members = {name: _add(archive, name, pieces[name]) for name in _MEMBERS}
+        text = json.dumps({**about, "members": members}, ensure_ascii=False, indent=2) + "\n"
+        _add(archive, _MANIFEST, [text.encode()])
+
+
+def _add(archive: zipfile.ZipFile, name: str, pieces: Iterable[bytes]) -> dict[str, Any]:
+    """One member, piece by piece; returns its length and hash."""
+    info = zipfile.ZipInfo(name, _DATE)
+    # The same wherever it is written: an ordinary file, made on Unix.
+    info.create_system, info.external_attr = 3, 0o100644 << 16
+    digest, length, buffer = hashlib.sha256(), 0, bytearray()
+    with archive.open(info, "w", force_zip64=True) as member:
+        for piece in pieces:
+            buffer += piece
+            digest.update(piece)
+            length += len(piece)
+            if len(buffer) >= _WRITE_BYTES:
+                member.write(buffer)
+                buffer.clear()
+        member.write(buffer)
+    return {"bytes": length, "sha256": digest.hexdigest()}
+
+
+def _header(count: int, dim: int) -> bytes:
+    """What an .npy file of float16 `[count, dim]` begins with, whatever NumPy's version."""
+    text = f"{{'descr': '<f2', 'fortran_order': False, 'shape': ({count}, {dim}), }}"
+    # The data begins at a multiple of 64 bytes.
+    length = -(-(len(text) + 11) // 64) * 64 - 10
+    return (
+        b"\x93NUMPY\x01\x00"
+        + length.to_bytes(2, "little")
+        + text.ljust(length - 1).encode()
+        + b"\n"
+    )
+
+
+def _with_header(header: bytes, pieces: Iterable[bytes]) -> Iterator[bytes]:
+    yield header
+    yield from pieces
+
+
+def _natural(row: Line, name: str, most: int = 1 << 40) -> int:
+    value = row.get(name)
+    if type(value) is not int or not 0 <= value <= most:
+        raise lines.WrongError(f"{_MANIFEST}: `{name}` is no number from 0 to {most:,}")
+    return value
+
+
+def _members(found: Line) -> dict[str, tuple[int, str]]:
+    shape: Shape = {"bytes": (int,), "sha256": (str,)}
+    if list(found) != list(_MEMBERS):
+        raise lines.WrongError(f"{_MANIFEST}: names other members")
+    rows = {name: lines.shaped(row, shape) for name, row in found.items()}
+    return {name: (int(row["bytes"]), str(row["sha256"])) for name, row in rows.items()}
+
+
+def _manifest(embedder: Line, chunking: Line) -> Manifest:
+    shape: Shape = {"name": (str,), "fingerprint": (str,), "revision": (str,), "dim": (int,)}
+    named = lines.shaped(embedder, shape)
+    dim = _natural(embedder, "dim", _MOST_DIMENSIONS)
+    if not dim or not named["name"]:
+        raise lines.WrongError(f"{_MANIFEST}: names no embedder, or one without dimensions")
+    return Manifest(
+        embedder=str(named["name"]),
+        fingerprint=str(named["fingerprint"]),
+        dim=dim,
+        chunk_size=_natural(chunking, "size"),
+        chunk_overlap=_natural(chunking, "overlap"),
+        revision=str(named["revision"]),
+    )
+
+
+def _sorted(name: str, items: Iterable[T], key: Callable[[T], str]) -> Iterator[T]:
+    """Items by key, each of another one: two rows of one key would be one in the index."""
+    last: str | None = None
+    for item in items:
+        if last is not None and key(item) <= last:
+            raise lines.WrongError(f"{name}: is not sorted, or holds one twice")
+        last = key(item)
+        yield item
+
+
+def _checked(document: Document, chunks: Iterable[StoredChunk]) -> list[StoredChunk]:
+    found = list(chunks)
+    last = -1
+    for chunk in found:
+        if not 0 <= chunk.start < chunk.end <= len(document.text):
+            raise lines.WrongError(
+                f"chunks.jsonl: {document.id!r} has no text from {chunk.start} to {chunk.end}"
+            )
+        if chunk.ordinal <= last:
+            raise lines.WrongError(f"chunks.jsonl: the chunks of {document.id!r} are not in order")
+        last = chunk.ordinal
+    return found

@@ -1,0 +1,154 @@
+"""Copies of an index that are indexes themselves, taken while others read and write it."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from rag.errors import StoreError
+from rag.index import Index
+from rag.index.disk import database, steps
+from rag.index.disk.lock import writing
+from rag.types import CopyReport, Progress, ProgressCallback, no_progress
+
+# What a copy is named beside its place until it is whole, and what it replaces until then.
+_UNFINISHED = ".unfinished-backup"
+_REPLACED = ".replaced-backup"
+
+
+def back_up(
+    index: Index,
+    folder: Path,
+    *,
+    force: bool = False,
+    progress: ProgressCallback | None = None,
+) -> CopyReport:
+    """Copy one state of an index into a new folder, whole or not at all.
+
+    Neither readers nor writers are kept waiting. With `force` an index that is in the folder is
+    replaced; it stays until the copy is whole.
+
+    Raises:
+        LockedError: if the index that is to be replaced is being written.
+        StoreError: if there is no index or it is damaged, the folder is there already (unless
+            `force`) or holds something else, or cannot be written.
+    """
+    started = time.monotonic()
+    told = progress or no_progress
+    index.check()
+    target = folder.resolve()
+    _check_apart(index.directory, target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _bring_back(target)
+        _check_is_free(target, force=force)
+        with _unfinished(target) as copy:
+            with index.contents() as contents:
+                # An index that was never committed to is none.
+                contents.manifest  # noqa: B018
+                contents.copy(
+                    copy, lambda done, all_: told(Progress("backup", done, all_, "bytes"))
+                )
+            copied = Index(copy)
+            counts, size = copied.counts(), copied.size()
+            _put_in_place(copy, target, force=force)
+    except BrokenPipeError:
+        # Not of the copy: whoever was told of the progress has left.
+        raise
+    except OSError as error:
+        raise StoreError(f"{folder}: cannot be written: {error.strerror or error}") from error
+    return CopyReport(
+        str(folder),
+        counts["files"],
+        counts["documents"],
+        counts["chunks"],
+        size,
+        time.monotonic() - started,
+    )
+
+
+def _check_apart(source: Path, target: Path) -> None:
+    """Neither may hold the other: what is replaced would be what is copied."""
+    origin = source.resolve()
+    if origin == target or origin in target.parents or target in origin.parents:
+        raise StoreError(
+            f"{target}: and the index {source} lie in one another: name another folder"
+        )
+
+
+def _check_is_free(target: Path, *, force: bool) -> None:
+    if not target.exists() or _is_empty(target):
+        return
+    if not force:
+        raise StoreError(
+            f"{target}: exists already: name a new folder, or pass --force to replace an index"
+        )
+    if not database.exists(target) and not database.remains(target):
+        raise StoreError(f"{target}: holds no index, and is not replaced: name a new folder")
+
+
+def _is_empty(target: Path) -> bool:
+    return target.is_dir() and not any(target.iterdir())
+
+
+@contextmanager
+def _unfinished(target: Path) -> Iterator[Path]:
+    """A folder beside a target, locked as long as it is worked at; what is left of it goes."""
+    _clear_away(target)
+    folder = target.with_name(f".{target.name}-{secrets.token_hex(8)}{_UNFINISHED}")
+    steps.make_directory(folder)
+    lock = FileLock(folder / "writer.lock")
+    try:
+        with lock.acquire(timeout=0):
+            yield folder
+    except Timeout:
+        raise StoreError(f"{target}: is being written by another backup: try again") from None
+    finally:
+        steps.remove(folder)
+
+
+def _clear_away(target: Path) -> None:
+    """Take away what backups left that were killed; a lock ends with its process."""
+    for folder in target.parent.glob(f".{_literal(target.name)}-*{_UNFINISHED}"):
+        try:
+            with FileLock(folder / "writer.lock").acquire(timeout=0):
+                steps.remove(folder)
+        except (Timeout, OSError):
+            continue
+
+
+def _put_in_place(copy: Path, target: Path, *, force: bool) -> None:
+    steps.sync_directory(copy)
+    if not target.exists() or _is_empty(target):
+        steps.rename(copy, target)
+        return
+    _check_is_free(target, force=force)
+    replaced = _replaced(target)
+    steps.remove(replaced)
+    with writing(target):
+        try:
+            steps.rename(target, replaced)
+            steps.rename(copy, target)
+        except BaseException:
+            _bring_back(target)
+            raise
+    steps.remove(replaced)
+
+
+def _bring_back(target: Path) -> None:
+    """Undo what a backup did that was killed between two names."""
+    if _replaced(target).is_dir() and not target.exists():
+        steps.rename(_replaced(target), target)
+
+
+def _replaced(target: Path) -> Path:
+    return target.with_name(f".{target.name}{_REPLACED}")
+
+
+def _literal(name: str) -> str:
+    return "".join(f"[{each}]" if each in "*?[" else each for each in name)

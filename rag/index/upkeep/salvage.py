@@ -1,0 +1,504 @@
+"""A new database out of what can be read of a damaged one, and putting it in its place.
+
+The damaged one is copied first and never written to. What is new gets a name of its own once it is
+whole, and from then on takes the other's place step by step: a crash leaves what `finish` goes on
+with, and until it has, nobody else opens the index.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import time
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from rag.errors import StoreError
+from rag.index import rows, schema
+from rag.index.disk import commits, database, steps
+from rag.index.upkeep import pages
+
+WORK = "salvage.tmp"
+KEPT = "damaged-"
+# In the manifest of the new database: what was lost, until it has been told.
+LOST_KEY = "salvage_lost"
+
+_LOG = f"{database.NAME}-wal"
+_BESIDE = (_LOG, f"{database.NAME}-journal")
+_SHARED_MEMORY = f"{database.NAME}-shm"
+_READ_BYTES = 1 << 20
+_PAGE_SIZE = 4096
+_WAIT_SECONDS = 5.0
+# Looks at what cannot be read, for each table: a tree whose root is damaged has any number of keys.
+_MOST_FAILURES = 20_000
+# Damaged pages that are tried to be put right: where there are more, more than a bit has flipped.
+_MOST_TRIED = 1_000
+_LARGEST_KEY = (1 << 63) - 1
+_GENERATION = re.compile(r"[a-z]+-(\d{1,15})(?:\.|$)")
+
+_INDEXES = {
+    "files": "sqlite_autoindex_files_1",
+    "problems": "problems_by_file",
+    "documents": "documents_by_file",
+    "chunks": "chunks_by_document",
+}
+_FILES = ("id", "path", "source", "size", "mtime_ns", "sha256", "complete")
+_PROBLEMS = ("file_id", "source", "reason", "kind", "lasting")
+_ROOTS = ("path", "source", "include", "exclude", "hidden")
+_DOCUMENTS = ("file_id", *rows.DOCUMENT_COLUMNS.split(", "))
+_CHUNKS = (*rows.SPAN_COLUMNS.replace('"', "").split(", "), "passage_hash", "vector")
+
+
+def salvage(directory: Path) -> Path:
+    """Put all that can be read of a damaged database in its place; the writer's lock is held.
+
+    Returns the folder that the damaged one is kept in. `LOST_KEY` tells what was lost.
+
+    Raises:
+        StoreError: if nothing can be read, or another process reads the index; all is as it was.
+        apsw.Error, OSError: if the disk is full or cannot be written.
+    """
+    work = directory / WORK
+    steps.make_directory(work)
+    try:
+        with _alone(directory) as source:
+            remarks = _copy(directory, source, work)
+            _build(directory, work, remarks)
+            steps.sync_path(work / "new" / database.NAME)
+            steps.rename(work / "new" / database.NAME, directory / database.SALVAGED)
+    finally:
+        steps.remove(work)
+    return finish(directory)
+
+
+def finish(directory: Path) -> Path:
+    """Put a new database that is whole in the place of the damaged one; returns where that is.
+
+    Its log goes first: it must never be taken for that of the new one.
+
+    Raises:
+        StoreError: if another process reads the index.
+    """
+    kept = _folder_for_damaged(directory)
+    with _alone(directory):
+        for name in (*_BESIDE, database.NAME):
+            if (directory / name).exists():
+                steps.rename(directory / name, kept / name)
+                steps.sync_directory(directory)
+        steps.remove(directory / _SHARED_MEMORY)
+        steps.sync_directory(directory)
+        steps.rename(directory / database.SALVAGED, directory / database.NAME)
+    return kept
+
+
+def _folder_for_damaged(directory: Path) -> Path:
+    for begun in sorted(directory.glob(f"{KEPT}*"), reverse=True):
+        if begun.is_dir() and not (begun / database.NAME).exists():
+            return begun
+    at = time.strftime("%Y%m%d-%H%M%S")
+    name, number = f"{KEPT}{at}", 1
+    while (directory / name).exists():
+        number += 1
+        name = f"{KEPT}{at}-{number}"
+    steps.make_directory(directory / name)
+    steps.sync_directory(directory)
+    return directory / name
+
+
+@contextmanager
+def _alone(directory: Path) -> Iterator[apsw.VFSFile | None]:
+    """The database as a file that nobody else has open; None if there is none.
+
+    Opened by SQLite's own means: any other way would drop the locks of this process.
+
+    Raises:
+        StoreError: if somebody else has it open still after a few seconds.
+    """
+    path = directory / database.NAME
+    if not path.exists():
+        yield None
+        return
+    flags = apsw.SQLITE_OPEN_MAIN_DB | apsw.SQLITE_OPEN_READWRITE
+    with database.explained(directory):
+        file = apsw.VFSFile(database.plain_vfs(), str(path.absolute()), [flags, 0])
+    try:
+        until = time.monotonic() + _WAIT_SECONDS
+        while not _locked(file):
+            if time.monotonic() > until:
+                raise StoreError(
+                    f"{path}: is being read by another process: stop what uses the index and "
+                    "run `rag doctor --repair` again"
+                )
+            time.sleep(0.05)
+        yield file
+    finally:
+        with suppress(apsw.Error):
+            file.xUnlock(apsw.SQLITE_LOCK_NONE)
+        file.xClose()
+
+
+def _locked(file: apsw.VFSFile) -> bool:
+    try:
+        file.xLock(apsw.SQLITE_LOCK_SHARED)
+        file.xLock(apsw.SQLITE_LOCK_EXCLUSIVE)
+    except apsw.BusyError:
+        with suppress(apsw.Error):
+            file.xUnlock(apsw.SQLITE_LOCK_NONE)
+        return False
+    return True
+
+
+def _copy(directory: Path, source: apsw.VFSFile | None, work: Path) -> list[str]:
+    """A copy of the database and its log, with pages put right that can be."""
+    copy = work / "old" / database.NAME
+    copy.parent.mkdir(parents=True)
+    with copy.open("wb") as file:
+        for block in _blocks(source):
+            file.write(block)
+    for name in _BESIDE:
+        if (directory / name).is_file():
+            shutil.copyfile(directory / name, copy.parent / name)
+    if source is None or source.xFileSize() < _PAGE_SIZE:
+        # SQLite would throw away the log of a database that has no page.
+        copy.write_bytes(bytes(_PAGE_SIZE) if (copy.parent / _LOG).exists() else b"")
+    mended, beyond = _put_right(copy)
+    _checkpoint(copy)
+    more, beyond = _put_right(copy)
+    if 0 in beyond:
+        _replace_first_page(copy, work)
+    whole = mended + more
+    remarks = []
+    if whole:
+        remarks.append(f"{whole:,} damaged pages were put right, each had one flipped bit")
+    if beyond:
+        remarks.append(f"damaged pages that could not be read: {len(beyond):,}")
+    return remarks
+
+
+def _blocks(source: apsw.VFSFile | None) -> Iterator[bytes]:
+    size = source.xFileSize() if source else 0
+    for at in range(0, size, _READ_BYTES):
+        amount = min(_READ_BYTES, size - at)
+        try:
+            yield source.xRead(amount, at) if source else b""
+        except apsw.Error:
+            for page in range(at, at + amount, _PAGE_SIZE):
+                yield _page_or_none(source, min(_PAGE_SIZE, at + amount - page), page)
+    # A page that was cut off.
+    yield b"\xff" * (-size % _PAGE_SIZE)
+
+
+def _page_or_none(source: Any, amount: int, at: int) -> bytes:
+    try:
+        return bytes(source.xRead(amount, at))
+    except apsw.Error:
+        # Does not agree with its checksum, which zeros would.
+        return b"\xff" * amount
+
+
+def _put_right(copy: Path) -> tuple[int, list[int]]:
+    """Mend pages of one flipped bit; how many, and which others are damaged."""
+    mended, tried, at = 0, 0, 0
+    beyond: list[int] = []
+    with copy.open("r+b") as file:
+        while block := file.read(_READ_BYTES):
+            for number in pages.damaged(block, _PAGE_SIZE):
+                page = block[number * _PAGE_SIZE : (number + 1) * _PAGE_SIZE]
+                tried += 1
+                right = pages.put_right(page) if tried <= _MOST_TRIED else None
+                place = at + number * _PAGE_SIZE
+                if right is None:
+                    beyond.append(place // _PAGE_SIZE)
+                else:
+                    mended += 1
+                    file.seek(place)
+                    file.write(right)
+            at += len(block)
+            file.seek(at)
+        if 0 not in beyond:
+            _tell_length(file, at // _PAGE_SIZE)
+    return mended, beyond
+
+
+def _tell_length(file: Any, count: int) -> None:
+    """SQLite opens nothing that is shorter than its first page says."""
+    file.seek(0)
+    page = bytearray(file.read(_PAGE_SIZE))
+    if int.from_bytes(page[28:32], "big") > count:
+        page[28:32] = count.to_bytes(4, "big")
+        file.seek(0)
+        file.write(pages.sealed(bytes(page)))
+
+
+def _checkpoint(copy: Path) -> None:
+    """Bring the log of the copy into it, as far as it is whole."""
+    try:
+        with closing(apsw.Connection(str(copy), vfs=database.plain_vfs())) as connection:
+            connection.pragma("wal_checkpoint(TRUNCATE)")
+    except apsw.Error:
+        # Without its log, then.
+        for name in _BESIDE:
+            copy.with_name(name).unlink(missing_ok=True)
+
+
+def _replace_first_page(copy: Path, work: Path) -> None:
+    """Put the first page of a new index in place of one that is lost: its tables begin alike."""
+    folder = work / "first"
+    folder.mkdir()
+    with closing(database.open_to_write(folder)) as connection:
+        schema.create(connection, folder)
+    page = bytearray((folder / database.NAME).read_bytes()[:_PAGE_SIZE])
+    page[28:32] = (copy.stat().st_size // _PAGE_SIZE).to_bytes(4, "big")
+    with copy.open("r+b") as file:
+        file.write(pages.sealed(bytes(page)))
+
+
+def _build(directory: Path, work: Path, remarks: list[str]) -> None:
+    """A new database of the documents that are whole in the copy.
+
+    Raises:
+        StoreError: if there is nothing to be had.
+    """
+    new = work / "new"
+    new.mkdir()
+    with closing(database.open_to_write(new)) as target:
+        schema.create(target, new)
+        with closing(_Source(work / "old")) as source:
+            target.pragma("foreign_keys", False)
+            with target:
+                _fill(directory, target, source, remarks)
+        found = target.pragma("integrity_check")
+        if found != "ok" or target.execute("PRAGMA foreign_key_check").fetchall():
+            raise StoreError(f"{directory}: what can be read of it does not fit together: {found}")
+    # Closing it has brought its log in.
+
+
+def _fill(directory: Path, target: apsw.Connection, source: _Source, remarks: list[str]) -> None:
+    manifest = source.all("SELECT key, value FROM manifest")
+    if not manifest or not all(isinstance(cell, str) for row in manifest for cell in row):
+        raise _nothing(directory)
+    target.executemany("INSERT OR REPLACE INTO manifest VALUES (?, ?)", manifest)
+    try:
+        if rows.manifest(target) is None:
+            raise _nothing(directory)
+        count = max(commits.noted(directory), rows.commits(target)) + 1
+    except ValueError:
+        raise _nothing(directory) from None
+    _fill_files(target, source, remarks)
+    lost = [*_fill_documents(target, source), *_fill_chunks(target, source)]
+    if not target.execute("SELECT count(*) FROM documents").get:
+        raise _nothing(directory)
+    _settle_languages(target)
+    target.execute("DELETE FROM tombstones")
+    _go_on_counting(directory, target, source)
+    told = json.dumps([sorted(set(lost)), remarks], ensure_ascii=False)
+    target.executemany(
+        "INSERT OR REPLACE INTO manifest VALUES (?, ?)",
+        [("commits", str(count)), ("format", str(schema.FORMAT)), (LOST_KEY, told)],
+    )
+
+
+def _fill_files(target: apsw.Connection, source: _Source, remarks: list[str]) -> None:
+    """Files, problems and roots."""
+    lost: list[tuple[int, int]] = []
+    for row in source.some("files", _FILES, lost):
+        if _is_like(row[1:], (int, str, str, int, int, str, int)):
+            target.execute("INSERT OR IGNORE INTO files VALUES (?, ?, ?, ?, ?, ?, ?)", row[1:])
+    if lost:
+        # Their paths are kept a second time: they are read again.
+        known = source.all("SELECT path, id FROM files INDEXED BY sqlite_autoindex_files_1") or []
+        for path, file_id in known:
+            target.execute(
+                "INSERT OR IGNORE INTO files VALUES (?, ?, ?, -1, 0, '', 0)", (file_id, path, path)
+            )
+    unread: list[tuple[int, int]] = []
+    for row in source.some("problems", _PROBLEMS, unread):
+        if _is_like(row[1:], (int, str, str, str, int)):
+            target.execute("INSERT INTO problems VALUES (?, ?, ?, ?, ?)", row[1:])
+    target.execute("DELETE FROM problems WHERE file_id NOT IN (SELECT id FROM files)")
+    if unread:
+        target.execute("UPDATE files SET complete = 0")
+    roots = source.all(f"SELECT {', '.join(_ROOTS)} FROM roots")
+    if roots is None:
+        remarks.append("the folders that it keeps to are lost: name them to `rag index` again")
+    for root in roots or []:
+        if _is_like(root, (str, str, str, str, int)):
+            target.execute("INSERT OR IGNORE INTO roots VALUES (?, ?, ?, ?, ?)", root)
+
+
+def _fill_documents(target: apsw.Connection, source: _Source) -> Iterator[str]:
+    """Documents; yields the sources of those that cannot be kept."""
+    lost: list[tuple[int, int]] = []
+    places = ", ".join("?" * (len(_DOCUMENTS) + 1))
+    insert = f"INSERT OR IGNORE INTO documents (rowid, {', '.join(_DOCUMENTS)}) VALUES ({places})"
+    for row in source.some("documents", _DOCUMENTS, lost):
+        if _is_document(row[2:]) and isinstance(row[1], int):
+            target.execute(insert, row)
+    # The index of their files says which there were.
+    held = source.all("SELECT file_id, rowid FROM documents INDEXED BY documents_by_file")
+    if lost and held is None:
+        # Files hold any number of documents.
+        target.execute("UPDATE files SET complete = 0")
+        without = "SELECT source FROM files WHERE id NOT IN (SELECT file_id FROM documents)"
+        yield from (str(name) for (name,) in target.execute(without).fetchall())
+    for file_id, rowid in held or []:
+        if target.execute("SELECT 1 FROM documents WHERE rowid = ?", (rowid,)).get is None:
+            yield from _read_again(target, file_id)
+    without = "SELECT id, source FROM documents WHERE file_id NOT IN (SELECT id FROM files)"
+    for document_id, name in target.execute(without).fetchall():
+        target.execute("DELETE FROM documents WHERE id = ?", (document_id,))
+        yield str(name)
+
+
+def _fill_chunks(target: apsw.Connection, source: _Source) -> Iterator[str]:
+    """Chunks; yields the sources of documents of which some are missing, and takes those out."""
+    lost: list[tuple[int, int]] = []
+    kinds = (int, str, int, int, int, str, int | None, int | None, bytes, bytes)
+    places = ", ".join("?" * len(_CHUNKS))
+    names = ", ".join(f'"{name}"' for name in _CHUNKS)
+    for row in source.some("chunks", _CHUNKS, lost):
+        if _is_like(row[1:], kinds):
+            target.execute(f"INSERT OR IGNORE INTO chunks ({names}) VALUES ({places})", row[1:])
+    target.execute("DELETE FROM chunks WHERE document_id NOT IN (SELECT id FROM documents)")
+    counted = source.all(
+        "SELECT document_id, count(*) FROM chunks INDEXED BY chunks_by_document "
+        "GROUP BY document_id"
+    )
+    held = None if counted is None else dict(counted)
+    each: tuple[Any, ...]
+    for each in target.execute(
+        "SELECT documents.id, file_id, source, count(chunks.id), max(chunks.id) FROM documents "
+        "LEFT JOIN chunks ON document_id = documents.id GROUP BY documents.id"
+    ).fetchall():
+        document_id, file_id, name, count, last = each
+        if not lost and count:
+            continue
+        if held is None:
+            # Its chunks follow one another: none is missing if what comes after them was read.
+            whole = last and not any(first <= last + 1 <= end for first, end in lost)
+            whole = whole and _are_counted(target, document_id)
+        else:
+            whole = count == held.get(document_id, 0)
+        if not whole:
+            target.execute("DELETE FROM chunks WHERE document_id = ?", (document_id,))
+            target.execute("DELETE FROM documents WHERE id = ?", (document_id,))
+            target.execute("UPDATE files SET complete = 0 WHERE id = ?", (file_id,))
+            yield name
+
+
+def _are_counted(target: apsw.Connection, document_id: str) -> bool:
+    ordinals = target.execute(
+        "SELECT ordinal FROM chunks WHERE document_id = ? ORDER BY ordinal", (document_id,)
+    ).fetchall()
+    return [each for (each,) in ordinals] == list(range(len(ordinals)))
+
+
+def _read_again(target: apsw.Connection, file_id: int) -> list[str]:
+    target.execute("UPDATE files SET complete = 0 WHERE id = ?", (file_id,))
+    found = target.execute("SELECT source FROM files WHERE id = ?", (file_id,)).fetchall()
+    return [str(name) for (name,) in found]
+
+
+def _settle_languages(target: apsw.Connection) -> None:
+    languages = rows.languages_of_documents(target)
+    target.executemany(
+        "INSERT OR IGNORE INTO languages VALUES (?)", [(each,) for each in languages]
+    )
+
+
+def _go_on_counting(directory: Path, target: apsw.Connection, source: _Source) -> None:
+    """Ids and generations are never used again."""
+    counted = dict(source.all("SELECT name, seq FROM sqlite_sequence") or [])
+    names = [path.name for path in directory.iterdir()]
+    numbers = [int(found[1]) for name in names if (found := _GENERATION.match(name))]
+    counted["caches"] = max([0, *numbers, counted.get("caches", 0)])
+    for table in ("files", "chunks", "caches"):
+        known = target.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,)).get
+        sequence = max(known or 0, min(counted.get(table, 0), _LARGEST_KEY >> 1))
+        target.execute("DELETE FROM sqlite_sequence WHERE name = ?", (table,))
+        target.execute("INSERT INTO sqlite_sequence VALUES (?, ?)", (table, sequence))
+
+
+def _is_like(row: Sequence[Any], kinds: Sequence[Any]) -> bool:
+    return all(isinstance(cell, kind) for cell, kind in zip(row, kinds, strict=True))
+
+
+def _is_document(row: Sequence[Any]) -> bool:
+    try:
+        rows.document(row)
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return False
+    kinds = (str, str, str, str, str, str, int | float | None, str, str, str, int, str)
+    return _is_like(row, kinds)
+
+
+class _Source:
+    """What can be read of a damaged database; every page of it that is read agrees with its sum."""
+
+    def __init__(self, directory: Path) -> None:
+        self._connection = database.open_damaged(directory)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def all(self, select: str) -> list[Any] | None:
+        """All rows of a statement, or None if they cannot all be read."""
+        try:
+            return self._connection.execute(select).fetchall()
+        except (apsw.Error, UnicodeDecodeError):
+            return None
+
+    def some(
+        self, table: str, columns: Sequence[str], lost: list[tuple[int, int]]
+    ) -> Iterator[tuple[Any, ...]]:
+        """The rows that can be read, rowid first; ranges of rowids that cannot be go to `lost`.
+
+        It is read from both its ends; what is between is looked for row by row, where an index
+        says which there are, and else cut in two again and again.
+        """
+        names = ", ".join(f'"{name}"' for name in columns)
+        select = f"SELECT rowid, {names} FROM {table} WHERE rowid BETWEEN ? AND ? ORDER BY rowid"
+        pending, failures, keys = [(0, _LARGEST_KEY)], 0, None
+        while pending:
+            first, last = pending.pop()
+            for order in ("ASC", "DESC"):
+                try:
+                    for row in self._connection.execute(f"{select} {order}", (first, last)):
+                        if not first <= row[0] <= last:
+                            # A tree that leads back into itself.
+                            raise apsw.CorruptError(table)
+                        first, last = (row[0] + 1, last) if order == "ASC" else (first, row[0] - 1)
+                        yield row
+                    break
+                except (apsw.Error, UnicodeDecodeError):
+                    failures += 1
+            else:
+                if first > last:
+                    continue
+                keys = self._keys(table) if failures == 2 else keys
+                middle = (first + last) // 2
+                if first == last or failures > _MOST_FAILURES:
+                    lost.append((first, last))
+                elif keys is not None:
+                    inner = keys[bisect_left(keys, first) : bisect_right(keys, last)]
+                    pending += [(key, key) for key in reversed(inner)]
+                else:
+                    pending += [(middle + 1, last), (first, middle)]
+
+    def _keys(self, table: str) -> list[int] | None:
+        """The rowids that there are, by the index of a table."""
+        found = self.all(f"SELECT rowid FROM {table} INDEXED BY {_INDEXES[table]}")
+        return None if found is None else sorted(key for (key,) in found)
+
+
+def _nothing(directory: Path) -> StoreError:
+    return StoreError(
+        f"{directory / database.NAME}: nothing can be salvaged of it: bring back a copy, or delete "
+        "the folder and run `rag index PATH...`"
+    )

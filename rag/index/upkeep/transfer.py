@@ -1,0 +1,151 @@
+"""Carrying an index elsewhere: all that it holds in one file, and out of it again."""
+
+from __future__ import annotations
+
+import time
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+from rag.errors import StoreError, first_line
+from rag.index import FileState, Index, StoredRoot
+from rag.index.disk import steps as durable
+from rag.index.upkeep import archive
+from rag.index.upkeep.archive import Archive, Counted
+from rag.index.upkeep.lines import WrongError
+from rag.types import CopyReport, ProgressCallback, no_progress
+
+
+def export_index(
+    index: Index,
+    path: Path,
+    *,
+    force: bool = False,
+    progress: ProgressCallback | None = None,
+) -> CopyReport:
+    """Write one state of an index into a file, whole or not at all.
+
+    Raises:
+        StoreError: if there is no index or it is damaged, the file is there already (unless
+            `force`), or cannot be written.
+    """
+    started = time.monotonic()
+    if path.is_dir():
+        raise StoreError(f"{path}: is a folder: name a file")
+    if path.exists() and not force:
+        raise StoreError(f"{path}: exists already: name another file, or pass --force")
+    with index.contents() as contents:
+        counts = contents.counts
+        total = counts["files"] + counts["roots"] + counts["documents"] + 2 * counts["chunks"]
+        # Looked up before anything is written.
+        contents.manifest  # noqa: B018
+        counted = Counted("export", total, progress or no_progress)
+        try:
+            durable.write(path, lambda write: archive.write(write, contents, counted))
+        except BrokenPipeError:
+            # Not of the file: whoever was told of the progress has left.
+            raise
+        except OSError as error:
+            raise StoreError(f"{path}: cannot be written: {error.strerror or error}") from error
+        finally:
+            durable.remove(path.with_name(f"{path.name}.tmp"))
+    return CopyReport(
+        str(path),
+        counts["files"],
+        counts["documents"],
+        counts["chunks"],
+        path.stat().st_size,
+        time.monotonic() - started,
+    )
+
+
+def import_index(
+    index: Index,
+    path: Path,
+    *,
+    wait: float | None = None,
+    progress: ProgressCallback | None = None,
+) -> CopyReport:
+    """Fill a folder that holds no index with what was exported, all of it or nothing.
+
+    Everything is checked before the folder is touched, and once more while it is read into it.
+
+    Raises:
+        StoreError: if the folder holds an index already, the file is not one that was exported,
+            or is damaged, or the folder cannot be written.
+    """
+    started = time.monotonic()
+    _check_is_empty(index)
+    with _explained(path), Archive(path) as carried:
+        for _ in carried.contents(Counted("check", carried.rows, progress or no_progress)):
+            pass
+        counted = Counted("import", carried.rows, progress or no_progress)
+        with index.write(wait=wait) as writer:
+            if writer.manifest() is not None:
+                _refuse(index)
+            writer.set_manifest(carried.manifest)
+            writer.set_reading_settings(carried.reading_settings)
+            ids: dict[str, int] = {}
+            for item in carried.contents(counted):
+                if isinstance(item, FileState):
+                    ids[item.record.path] = writer.restore_file(item)
+                elif isinstance(item, StoredRoot):
+                    writer.put_root(item)
+                else:
+                    file, document, chunks = item
+                    writer.restore_document(ids[file], document, chunks)
+            writer.commit()
+            writer.refresh_cache()
+    counts = carried.counts
+    return CopyReport(
+        str(index.directory),
+        counts["files"],
+        counts["documents"],
+        counts["chunks"],
+        index.size(),
+        time.monotonic() - started,
+    )
+
+
+def _check_is_empty(index: Index) -> None:
+    if index.exists():
+        _refuse(index)
+
+
+def _refuse(index: Index) -> NoReturn:
+    raise StoreError(
+        f"{index.directory}: holds an index already: name another folder with --index, or delete "
+        "that one first"
+    )
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Errors of a file that is read as ours, with what to do.
+
+    Raises:
+        StoreError: for each of them.
+    """
+    cure = "nothing was imported; bring the file anew"
+    try:
+        yield
+    except (StoreError, BrokenPipeError):
+        raise
+    except WrongError as error:
+        raise StoreError(f"{path}: cannot be imported: {error}; {cure}") from error
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be read: {error.strerror or error}") from error
+    # Whatever zipfile meets in what is no archive.
+    except (
+        zipfile.BadZipFile,
+        NotImplementedError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+        OverflowError,
+    ) as error:
+        raise StoreError(
+            f"{path}: is damaged, or not an export of this program: {first_line(error)}; {cure}"
+        ) from error

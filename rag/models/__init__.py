@@ -1,0 +1,25 @@
+"""A model's name -> its files -> what a library makes of them, on a device."""
+
+from rag.models.catalogue import CATALOGUE, CatalogueEntry, Kind
+from rag.models.fetching import (
+    LocalModel,
+    Origin,
+    cache_dir,
+    is_pulled,
+    pull,
+    resolve,
+    without_progress_bars,
+)
+
+__all__ = [
+    "CATALOGUE",
+    "CatalogueEntry",
+    "Kind",
+    "LocalModel",
+    "Origin",
+    "cache_dir",
+    "is_pulled",
+    "pull",
+    "resolve",
+    "without_progress_bars",
+]

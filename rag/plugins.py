@@ -1,0 +1,32 @@
+"""What other packages add: entry points by group and name, looked up in one place."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+Group = Literal["rag.embedders", "rag.generators", "rag.rerankers", "rag.readers"]
+
+
+def plugin(group: Group, name: str) -> Any:
+    """Load what an installed package offers under `name`; None if there is no such package."""
+    entry = plugins(group).get(name)
+    return None if entry is None else entry.load()
+
+
+def plugins(group: Group) -> Mapping[str, EntryPoint]:
+    """Return the entry points of `group` by name, each of them not loaded yet."""
+    return _plugins_on(group, tuple(sys.path))
+
+
+@lru_cache(maxsize=16)
+def _plugins_on(group: Group, _: tuple[str, ...]) -> Mapping[str, EntryPoint]:
+    # Looking through all installed packages takes longer than reading a small file.
+    from importlib.metadata import entry_points
+
+    return {entry.name: entry for entry in entry_points(group=group)}

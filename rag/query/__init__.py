@@ -1,0 +1,8 @@
+"""What is asked: the words, phrases and exclusions of a question, and filters of documents."""
+
+from __future__ import annotations
+
+from rag.query.matching import matching_words
+from rag.query.question import LexicalQuery, Phrase, Word, parse_question
+
+__all__ = ["LexicalQuery", "Phrase", "Word", "matching_words", "parse_question"]

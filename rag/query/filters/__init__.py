@@ -1,0 +1,20 @@
+"""`path:docs/** after:2024-01-01 type:pdf title~"lease"` -> Filter, and what a filter means."""
+
+from rag.query.filters.algebra import And, Field, Filter, Not, Or, Test, field_of
+from rag.query.filters.comparison import matches, page_bounds, predicate, value_at
+from rag.query.filters.parsing import parse_filter
+
+__all__ = [
+    "And",
+    "Field",
+    "Filter",
+    "Not",
+    "Or",
+    "Test",
+    "field_of",
+    "matches",
+    "page_bounds",
+    "parse_filter",
+    "predicate",
+    "value_at",
+]

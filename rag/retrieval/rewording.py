@@ -1,0 +1,99 @@
+"""question -> other questions; feedback -> weighted terms, or a moved vector."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rag.protocols import LanguageModel, write_text
+from rag.text.sentences import content_words, split_sentences
+from rag.text.wording import folded, has_digit, unmarked
+from rag.types import NO_ANSWER, Message
+
+if TYPE_CHECKING:
+    pass
+
+# A small model does what it is shown, and little of what it is told.
+_REWORDED = (
+    (
+        "When was the old lighthouse built?",
+        "What year was the old lighthouse constructed?",
+        "What is the age of the old lighthouse?",
+        "In which year did they build the old lighthouse?",
+    ),
+    (
+        "How do I change the oil of the engine?",
+        "What are the steps of an oil change?",
+        "How is engine oil replaced?",
+        "How can I renew the oil in a motor?",
+    ),
+    (
+        "Who may cancel the contract?",
+        "Which party has the right to end the contract?",
+        "Who is allowed to terminate the agreement?",
+        "By whom can the contract be cancelled?",
+    ),
+)
+
+_PASSAGE_CHARACTERS = 800
+
+
+def multi_query(question: str, generator: LanguageModel, n: int = 3) -> list[str]:
+    """At most `n` other wordings of the question, written by the generator; perhaps none.
+
+    A line counts as a wording if it asks something as the question does, holds the same numbers
+    and a word of the question besides, is not much longer, and was not written before.
+
+    Raises:
+        GenerationError: if the generator cannot be reached or fails.
+    """
+    messages = [Message("system", f"Write the question in {n} other ways. Do not answer it.")]
+    for asked, *wordings in _REWORDED:
+        shown = "\n".join(f"{i}. {wording}" for i, wording in enumerate(wordings, start=1))
+        messages += [Message("user", f"Rewrite: {asked}"), Message("assistant", shown)]
+    messages.append(Message("user", f"Rewrite: {folded(question)}"))
+    found: dict[str, str] = {_alike(question): ""}
+    for line in write_text(question, messages, generator, lines=3 * n).splitlines():
+        wording = unmarked(line)
+        if _asks_the_same(wording, question):
+            found.setdefault(_alike(wording), wording)
+    return list(found.values())[1 : n + 1]
+
+
+def hyde(question: str, generator: LanguageModel) -> str:
+    """A passage as it might stand in a document that answers the question; empty if none came.
+
+    It is to be embedded as a passage, never shown: what it says is made up. Gao, Ma, Lin & Callan,
+    ACL 2023. Repeated sentences and a last one without an end are left out.
+
+    Raises:
+        GenerationError: if the generator cannot be reached or fails.
+    """
+    request = f"Write a short paragraph that answers the question.\n\nQuestion: {folded(question)}"
+    written = folded(write_text(question, [Message("user", request)], generator))
+    if NO_ANSWER in written:
+        return ""
+    sentences = dict.fromkeys(written[start:end] for start, end in split_sentences(written))
+    finished = [sentence for sentence in sentences if sentence.endswith((".", "!", "?"))]
+    passage = ""
+    for sentence in finished or sentences:
+        longer = f"{passage} {sentence}".strip()
+        if passage and len(longer) > _PASSAGE_CHARACTERS:
+            break
+        passage = longer
+    return passage[:_PASSAGE_CHARACTERS]
+
+
+def _asks_the_same(wording: str, question: str) -> bool:
+    ours, theirs = content_words(question), content_words(wording)
+    numbers = set(filter(has_digit, ours))
+    return (
+        wording not in {"", NO_ANSWER}
+        and (wording.endswith("?") or not question.rstrip().endswith("?"))
+        and numbers == set(filter(has_digit, theirs))
+        and (ours <= numbers or bool((ours & theirs) - numbers))
+        and len(wording) <= 2 * len(question) + 60
+    )
+
+
+def _alike(question: str) -> str:
+    return folded(question).casefold().rstrip(" .?!")

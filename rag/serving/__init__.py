@@ -1,0 +1,1 @@
+"""A RAG that others reach: the daemon that keeps models loaded between commands."""

@@ -1,0 +1,203 @@
+"""One file -> its documents, and those of the files within it, each problem with its reason."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+
+from rag.config import SourcesConfig
+from rag.errors import ConfigError, SourceError, first_line
+from rag.plugins import plugins
+from rag.sources.detection import STREAMED, detect
+from rag.sources.discovery import SourceFile
+from rag.sources.document import Member
+from rag.sources.language import detect_language
+from rag.types import Document, Problem
+
+Read = Callable[[Path, str, SourcesConfig], Iterable[Document | Member | Problem]]
+
+# SQLite ends text at a NUL, and half a character pair is no text in UTF-8. One code point stands
+# for one, so that spans keep their meaning.
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+
+
+def read(file: SourceFile, config: SourcesConfig) -> Iterator[Document | Problem]:
+    """The documents of a file in order, and the problems of the files within it.
+
+    Raises:
+        SourceError: whatever is wrong with the file as a whole.
+    """
+    path = Path(file.path)
+    yield from _read(path, file.source, path.name, file.path, config, depth=0)
+
+
+def check(file: SourceFile, config: SourcesConfig) -> None:
+    """Nothing, if `read` would go beyond the first bytes of the file.
+
+    Raises:
+        SourceError: if it is no document, or larger than its format may be.
+    """
+    path = Path(file.path)
+    _format_of(path, path.name, file.source, config)
+
+
+def _read(
+    path: Path, source: str, name: str, identity: str, config: SourcesConfig, *, depth: int
+) -> Iterator[Document | Problem]:
+    kind = Path(name).suffix.lstrip(".").upper() or "a document"
+    count = 0
+    try:
+        modified = path.stat().st_mtime
+        read_format = _reader(_format_of(path, name, source, config))
+        for item in read_format(path, source, config):
+            found = _results(item, source, name, identity, modified, config, depth=depth)
+            for result in found:
+                count += 1
+                yield result
+    except (SourceError, ConfigError):
+        raise
+    except MemoryError:
+        raise SourceError(
+            source,
+            f"needs more than the {config.memory_mb} MB that reading it may take "
+            "(`sources.memory_mb`)",
+        ) from None
+    except RecursionError:
+        raise SourceError(source, "is nested too deeply to be read") from None
+    except ModuleNotFoundError as error:
+        raise SourceError(
+            source,
+            f"cannot be read as {kind}: the package that holds `{error.name}` is not installed",
+            lasting=False,
+        ) from error
+    except OSError as error:
+        reason = f"cannot be read: {error.strerror or first_line(error)}"
+        raise SourceError(source, reason, lasting=False) from error
+    # A parser may raise anything on a damaged file; it must cost this file and no other.
+    except Exception as error:
+        raise SourceError(source, f"cannot be read as {kind}: {first_line(error)[:200]}") from error
+    if not count:
+        raise SourceError(source, "holds no text", kind="skipped")
+
+
+def _results(
+    item: Document | Member | Problem,
+    source: str,
+    name: str,
+    identity: str,
+    modified: float,
+    config: SourcesConfig,
+    *,
+    depth: int,
+) -> Iterator[Document | Problem]:
+    if isinstance(item, Problem):
+        yield item
+    elif isinstance(item, Member):
+        yield from _member(item, source, identity, config, depth=depth + 1)
+    else:
+        try:
+            yield from _finished(item, source, name, identity, modified, config)
+        except SourceError as error:
+            # One of several in a file, such as a message of a mailbox, costs no other.
+            if item.source == source:
+                raise
+            yield Problem(item.source, error.reason, error.kind, error.lasting)
+
+
+def _member(
+    member: Member, source: str, identity: str, config: SourcesConfig, *, depth: int
+) -> Iterator[Document | Problem]:
+    if not member.alone:
+        source, identity = f"{source}/{member.name}", f"{identity}/{member.name}"
+    if depth > config.max_depth:
+        raise SourceError(
+            source,
+            f"lies more than {config.max_depth} archives deep (`sources.max_depth`)",
+            kind="failed",
+        )
+    try:
+        yield from _read(member.path, source, member.name, identity, config, depth=depth)
+    except SourceError as error:
+        if member.alone:
+            raise
+        yield Problem(error.source, error.reason, error.kind, error.lasting)
+
+
+def _reader(name: str) -> Read:
+    installed = plugins("rag.readers").get(name)
+    if installed is not None:
+        plugin = installed.load()
+        return lambda path, source, _: plugin(path, source)
+    read_format: Read = import_module(f"rag.sources.formats.{name}").read
+    return read_format
+
+
+def _format_of(path: Path, name: str, source: str, config: SourcesConfig) -> str:
+    size = path.stat().st_size
+    if not size:
+        raise SourceError(source, "is empty", kind="skipped")
+    format_name = detect(path, name, source)
+    key = "max_container_mb" if format_name in STREAMED else "max_file_mb"
+    most: int = getattr(config, key)
+    if size > most << 20:
+        raise SourceError(
+            source, f"has {size / 2**20:,.0f} MB, the limit is {most:,} (`sources.{key}`)"
+        )
+    return format_name
+
+
+def _finished(
+    document: Document,
+    source: str,
+    name: str,
+    identity: str,
+    modified: float,
+    config: SourcesConfig,
+) -> Iterator[Document]:
+    text = _UNSTORABLE.sub("\ufffd", document.text)
+    if not text.strip():
+        return
+    if len(text) > config.max_text_mb << 20:
+        raise SourceError(
+            source,
+            f"holds {len(text) / 2**20:,.0f} million characters of text, the limit is "
+            f"{config.max_text_mb} (`sources.max_text_mb`)",
+        )
+    word = re.search(r"[!-~]{%d}" % config.max_word, text)  # noqa: UP031
+    if word:
+        raise SourceError(
+            source,
+            f"holds more than {config.max_word:,} characters without a space: this is data, not "
+            "text (`sources.max_word`)",
+        )
+    title = _UNSTORABLE.sub("\ufffd", document.title) or Path(name).stem
+    metadata = {
+        key: _UNSTORABLE.sub("\ufffd", value) if isinstance(value, str) else value
+        for key, value in document.metadata.items()
+    }
+    if "language" not in metadata and document.markup in ("plain", "markdown", "rst"):
+        language = detect_language(text)
+        if language:
+            metadata["language"] = language
+    key = document.source.removeprefix(source)
+    yield replace(
+        document,
+        id=document.id or hashlib.sha256((identity + key).encode()).hexdigest()[:32],
+        text=text,
+        title=title,
+        content_hash=content_hash(document, title, text),
+        modified=document.modified or modified,
+        metadata=metadata,
+    )
+
+
+def content_hash(document: Document, title: str, text: str) -> str:
+    """SHA-256 over all that chunks and citations are made of."""
+    headings = [(h.start, h.end, h.level, h.title) for h in document.headings]
+    pages = [(page.start, page.end, page.number) for page in document.pages]
+    joined = f"{title}\0{text}\0{document.markup}\0{headings}\0{pages}"
+    return hashlib.sha256(joined.encode("utf-8", "surrogatepass")).hexdigest()

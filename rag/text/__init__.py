@@ -1,0 +1,1 @@
+"""Text as search and answers see it: sentences, normal forms, tokens, terms, stop words."""

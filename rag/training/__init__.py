@@ -1,0 +1,1 @@
+"""An index, questions and feedback -> better models."""
