@@ -541,7 +541,7 @@ def test_templates_and_models_that_were_changed_are_read_again(
     folder = home.folder / "templates"
     folder.mkdir()
     arguments = (*writing(url), "--json")
-    built_in = Path(rag.__file__).parent / "prompt" / "templates"
+    built_in = Path(rag.__file__).parent / "answering" / "prompt" / "templates"
     name = "system.jinja"
     (folder / name).write_text((built_in / name).read_text())
     before = home.rag(*arguments, RAG_PROMPT_TEMPLATES="templates")

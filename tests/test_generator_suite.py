@@ -15,6 +15,7 @@ import pytest
 from checkpoints import HIT, MESSAGES, PROMPT, TEXT, make_causal, make_reader, make_seq2seq
 
 from rag import GenerationError, LanguageModel, Message, Prompt
+from rag.answering.extractive import ExtractiveGenerator
 from rag.answering.reader import load_reader
 from rag.answering.schema import parse
 from rag.config import AnsweringConfig, GenerationConfig
@@ -68,7 +69,6 @@ def make(
     places = {
         "llama.cpp": str(generator_path),
         "http": server,
-        "extractive": "extractive",
         "causal": str(make_causal(folder / "causal")),
         "seq2seq": str(make_seq2seq(folder / "seq2seq")),
         "reader": str(make_reader(folder / "reader")),
@@ -77,6 +77,8 @@ def make(
     def build(backend: str, max_tokens: int = 12) -> LanguageModel:
         if backend == "callable":
             return from_callable("mine", lambda prompt: prompt.question.split())
+        if backend == "extractive":
+            return ExtractiveGenerator(GenerationConfig(max_tokens=max_tokens))
         if backend == "reader":
             return load_reader(AnsweringConfig(reader=places[backend]), max_tokens=max_tokens)
         return load_generator(GenerationConfig(model=places[backend], max_tokens=max_tokens))
