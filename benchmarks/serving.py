@@ -27,14 +27,14 @@ from typing import Any
 from peers import commit, hardware
 
 from rag import RAG
-from rag.config import EmbeddingConfig
+from rag.config import EmbeddingConfig, Precision
 from rag.embedding import load_embedder
 from rag.embedding.transformer import SentenceTransformerEmbedder
 from rag.models.devices import has_cuda
 
 ROUNDS = 3
 BATCHES = (2_048, 8_192, 32_768, 131_072)
-PRECISIONS = ("float32", "bfloat16", "float16")
+PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16", "float16")
 STAGES = ("read", "chunk", "embed", "write")
 # As a search that fuses nothing: what is asked of the embedder shows.
 MODES = {"dense": {"retrieval.mode": "dense", "retrieval.expansion": ()}, "default": {}}

@@ -1,65 +1,68 @@
 """Settings: defaults, then `rag.toml`, then `RAG_*` in the environment, then arguments.
 
-A key is `section.key` in TOML and as an argument, `RAG_SECTION_KEY` in the environment. Nothing is
-read at import; `load_config` reads once and gives a frozen `Config`.
+A key is `section.key` in TOML and as an argument, `RAG_SECTION_KEY` in the environment. The rule
+that binds a setting (a range, a choice) stands in the type of its field. Nothing is read at import;
+`load_config` reads once and returns a frozen `Config`.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec import Meta
 
 from rag.errors import ConfigError
 
 CONFIG_FILE = "rag.toml"
-_BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-_CHOICES = {
-    "index.kind": ("auto", "flat", "hnsw", "ivf-sq8", "ivf-pq"),
-    "embedding.precision": ("auto", "int8", "float32", "float16", "bfloat16"),
-    "retrieval.mode": ("hybrid", "dense", "lexical"),
-    "retrieval.fusion": ("convex", "rrf"),
-    "retrieval.expansion": ("rm3", "rocchio", "multi-query", "hyde"),
-    "retrieval.context": ("passage", "window", "section"),
-    "answering.way": ("auto", "generate", "extract"),
-}
 RESERVED_VARIABLES = frozenset({"RAG_CACHE", "RAG_API_KEY"})
+_SWITCHES = {"yes": True, "on": True, "no": False, "off": False}
+
+Count = Annotated[int, Meta(ge=0)]
+Positive = Annotated[int, Meta(ge=1)]
+Amount = Annotated[float, Meta(ge=0)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+Precision = Literal["auto", "int8", "float32", "float16", "bfloat16"]
+Expansion = Literal["rm3", "rocchio", "multi-query", "hyde"]
 
 
 @dataclass(frozen=True, slots=True)
 class IndexConfig:
-    """Where the index lives, and how its vectors are searched.
+    """Where the index lies, and how its vectors are searched.
 
-    Another writer is waited for up to `wait` seconds (inf: always). `kind` is `flat` (exact),
-    `hnsw`, `ivf-sq8`, `ivf-pq`, or `auto`: exact while that takes a few milliseconds, then the kind
-    that does best within `memory_mb` (0: half of what the machine has). `recall` is the share of
-    the nearest, ten or a hundred, that the approximate kinds are to find, 0 to 1.
+    A writer waits up to `wait` seconds for another one to end (inf: as long as it takes). `kind` is
+    `flat` (exact), `hnsw`, `ivf-sq8`, `ivf-pq`, or `auto`: exact while that takes a few
+    milliseconds, then the kind that does best within `memory_mb` (0: half of the machine's memory).
+    `recall` is the share of the 10 or 100 nearest vectors that an approximate kind must find.
     """
 
     path: str = "indexes/default"
-    wait: float = 0.0
-    kind: str = "auto"
-    memory_mb: int = 0
-    recall: float = 0.95
+    wait: Amount = 0.0
+    kind: Literal["auto", "flat", "hnsw", "ivf-sq8", "ivf-pq"] = "auto"
+    memory_mb: Count = 0
+    recall: Share = 0.95
 
 
 @dataclass(frozen=True, slots=True)
 class SourcesConfig:
-    """What is taken from folders, how it is read, and the limits that reading one file has.
+    """Which files of a folder are read, how, and within which limits.
 
-    `include` and `exclude` are patterns as in `.gitignore`; `hidden` takes files that begin with a
-    dot. `encoding` is for text that is not UTF-8 and says nothing else (empty: such a file is
-    refused). `json_text`, `json_title` and `json_id` name the fields of JSON records, with dots
-    for fields within fields; several text fields are joined by commas.
+    `include` and `exclude` are patterns as in `.gitignore`; `hidden` takes files whose names begin
+    with a dot. `encoding` is for text that is not UTF-8 and does not name its encoding (empty:
+    such a file is refused). `json_text`, `json_title` and `json_id` name the fields of JSON
+    records, with dots for fields within fields; commas join several text fields.
 
     Limits: `max_file_mb` on disk (`max_container_mb` for archives, mailboxes and JSON lines, which
     are streamed), `max_text_mb` for the text of one document, `max_pages`, `max_nesting` of HTML
     and JSON, `max_word` characters without a space, `max_members` of an archive,
     `max_unpacked_mb` of all of them, `max_ratio` of their size to the archive's, `max_depth` of
-    archives within archives. Readers run in `workers` processes (0: one a core, at most 4), each
+    archives within archives. Readers run in `workers` processes (0: one per core, at most 4), each
     with `memory_mb`, and `seconds` for a file or for one document of many.
     """
 
@@ -70,35 +73,48 @@ class SourcesConfig:
     json_text: str = ""
     json_title: str = ""
     json_id: str = ""
-    max_file_mb: int = 256
-    max_container_mb: int = 8192
-    max_text_mb: int = 64
-    max_pages: int = 10_000
-    max_nesting: int = 1_000
-    max_word: int = 100_000
-    max_members: int = 100_000
-    max_unpacked_mb: int = 8192
-    max_ratio: int = 200
-    max_depth: int = 4
-    workers: int = 0
-    memory_mb: int = 1024
-    seconds: float = 60.0
+    max_file_mb: Positive = 256
+    max_container_mb: Positive = 8192
+    max_text_mb: Positive = 64
+    max_pages: Positive = 10_000
+    max_nesting: Positive = 1_000
+    max_word: Annotated[int, Meta(ge=100)] = 100_000
+    max_members: Positive = 100_000
+    max_unpacked_mb: Positive = 8192
+    max_ratio: Positive = 200
+    max_depth: Count = 4
+    workers: Count = 0
+    memory_mb: Annotated[int, Meta(ge=256)] = 1024
+    seconds: Annotated[float, Meta(ge=0.1)] = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class ChunkingConfig:
-    """Sizes of passages in tokens of the embedder; 0 for `size` means all the model reads."""
+    """The length of a chunk and how far it overlaps the next, in tokens of the embedder.
 
-    size: int = 200
-    overlap: int = 32
+    A `size` of 0 means as many tokens as the embedder reads.
+
+    Raises:
+        ConfigError: if chunks would overlap wholly.
+    """
+
+    size: Count = 200
+    overlap: Count = 32
+
+    def __post_init__(self) -> None:
+        if self.size and self.overlap >= self.size:
+            raise ConfigError(
+                f"`chunking.overlap` ({self.overlap}) must be smaller than "
+                f"`chunking.size` ({self.size})"
+            )
 
 
 @dataclass(frozen=True, slots=True)
 class IngestionConfig:
-    """After how many passages or seconds, whichever comes first, what is done is made durable."""
+    """How often indexing commits: after so many passages or seconds, whichever comes first."""
 
-    commit_passages: int = 2048
-    commit_seconds: float = 10.0
+    commit_passages: Positive = 2048
+    commit_seconds: Amount = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,55 +122,53 @@ class EmbeddingConfig:
     """Which embedder, on which device (`auto`, `cpu`, `cuda`, `mps`), in which precision.
 
     `precision` is `int8` or `float32` (both through ONNX on a CPU), `float16` or `bfloat16`
-    (through torch), or `auto`: what is fastest on a CPU and agrees with float32, and `float16` on
-    CUDA. `batch_tokens` is how many tokens are computed at once through torch (0: as many as
-    suit the device).
+    (through torch), or `auto`: on a CPU the fastest that agrees with float32, and `float16` on
+    CUDA. `batch_tokens` is how many tokens torch computes at once (0: as many as suit the device).
     """
 
     model: str = "all-minilm-l6-v2"
     device: str = "auto"
-    precision: str = "auto"
-    batch_tokens: int = 0
+    precision: Precision = "auto"
+    batch_tokens: Count = 0
 
 
 @dataclass(frozen=True, slots=True)
 class RetrievalConfig:
     """How passages are found, ordered and shown.
 
-    `top_k` is how many. `mode` is `hybrid`, `dense` or `lexical`. `fusion` of a hybrid search is
-    `convex` (of normalised scores, the dense ones weighing `dense_weight`, 0 to 1) or `rrf` (by
-    ranks). Each side gives `candidates` passages.
+    `top_k` is how many. `mode` is `hybrid`, `dense` or `lexical`. A hybrid search fuses both sides,
+    of `candidates` passages each, by `convex` (normalised scores, the dense ones weighted by
+    `dense_weight`) or by `rrf` (ranks).
 
-    `expansion` is what is searched with besides the question, in any number: `rm3` (words of the
-    best passages), `rocchio` (their vectors), `multi-query` and `hyde` (by the generator).
-    `rerank` is `none`, `embedder`, `late-interaction`, `likelihood`, or a cross-encoder by hub name
-    or directory; it reads the `rerank_depth` best passages, or what of them `rerank_budget_ms` has
-    room for (0: all). `rerank_model` is the embedder that the first two of these read with (empty:
-    that of the index).
+    `expansion` adds to the question, by any of: `rm3` (words of the best passages), `rocchio`
+    (their vectors), `multi-query` and `hyde` (what the generator writes). `rerank` is `none`,
+    `embedder`, `late-interaction`, `likelihood`, or a cross-encoder by hub name or directory; it
+    reads the `rerank_depth` best passages, or as many of them as fit into `rerank_budget_ms` (0:
+    all). `rerank_model` is the embedder that the first two of these use (empty: the index's own).
 
-    `collapse` is the similarity from which of several passages only the best is shown (0: all
-    are). `diversity` trades nearness for variety, 0 to 1. `context` is what is read of a hit:
-    `passage`, `window` (a few sentences more on either side) or `section`.
+    Of passages that are at least as similar as `collapse`, only the best is shown (0: all are).
+    `diversity` trades nearness for variety, 0 to 1. `context` is what is read of a hit: the
+    `passage`, a `window` (a few sentences more on either side) or its `section`.
     """
 
-    top_k: int = 5
-    mode: str = "hybrid"
-    fusion: str = "convex"
-    dense_weight: float = 0.5
-    candidates: int = 100
-    expansion: tuple[str, ...] = ("rm3", "rocchio")
+    top_k: Positive = 5
+    mode: Literal["hybrid", "dense", "lexical"] = "hybrid"
+    fusion: Literal["convex", "rrf"] = "convex"
+    dense_weight: Share = 0.5
+    candidates: Positive = 100
+    expansion: tuple[Expansion, ...] = ("rm3", "rocchio")
     rerank: str = "none"
     rerank_model: str = ""
-    rerank_depth: int = 30
-    rerank_budget_ms: int = 0
-    collapse: float = 0.95
-    diversity: float = 0.0
-    context: str = "passage"
+    rerank_depth: Positive = 30
+    rerank_budget_ms: Count = 0
+    collapse: Share = 0.95
+    diversity: Share = 0.0
+    context: Literal["passage", "window", "section"] = "passage"
 
 
 @dataclass(frozen=True, slots=True)
 class GenerationConfig:
-    """Which generator and how it writes.
+    """Which generator writes, and how.
 
     `model` is `extractive`, a catalogued name, a GGUF file, a model directory, a hub name, or the
     base URL of an OpenAI-compatible server, whose model is then `served_model` (empty: the first
@@ -166,60 +180,61 @@ class GenerationConfig:
     model: str = "smollm2-135m-instruct"
     served_model: str = ""
     device: str = "auto"
-    max_tokens: int = 160
-    context_tokens: int = 0
-    temperature: float = 0.0
+    max_tokens: Positive = 160
+    context_tokens: Count = 0
+    temperature: Amount = 0.0
     seed: int = 0
-    timeout: float = 60.0
-    retries: int = 3
+    timeout: Amount = 60.0
+    retries: Count = 3
 
 
 @dataclass(frozen=True, slots=True)
 class PromptConfig:
-    """What a generator is told.
+    """What the prompt is made of, besides question and passages.
 
-    `templates` is a folder with templates in place of the built-in ones (empty: those). `examples`
-    is a file of your own questions with their answers, of which the `shots` most similar ones are
-    shown to the generator.
+    `templates` is a folder with templates that replace the built-in ones (empty: none). `examples`
+    is a file with questions and answers of your own; the `shots` most similar ones go into the
+    prompt.
     """
 
     templates: str = ""
     examples: str = ""
-    shots: int = 3
+    shots: Count = 3
 
 
 @dataclass(frozen=True, slots=True)
 class AnsweringConfig:
-    """How an answer comes about, and when there is none.
+    """How an answer is made, and when there is none.
 
     `way` is `generate`, `extract` (word for word out of the passages) or `auto` (generated, and
-    extracted where what was generated is not borne out). `reader` is a model for question answering
-    that extracts, `entailment` one for natural language inference that verifies, each a hub name
-    or a directory (empty: none). `strict` leaves out sentences that no passage bears out. Below the
-    probability `threshold` that the documents hold the answer, the reply is that they do not say.
+    extracted where the passages do not support what was generated). `reader` is a question
+    answering model that extracts, `entailment` a natural language inference model that verifies;
+    each is a hub name or a directory (empty: none). `strict` leaves out sentences that no passage
+    supports. Below the probability `threshold` that the documents hold the answer, the reply is
+    that they do not say.
     """
 
-    way: str = "auto"
+    way: Literal["auto", "generate", "extract"] = "auto"
     reader: str = ""
     entailment: str = ""
     strict: bool = False
-    threshold: float = 0.5
+    threshold: Share = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class DaemonConfig:
-    """Whether a daemon that runs is asked, and after how many seconds without a question it ends.
+    """Whether commands use a running daemon, and when one that they start ends.
 
-    `idle` is that of a daemon which is started.
+    A daemon ends after `idle` seconds without a question.
     """
 
     use: bool = True
-    idle: float = 900.0
+    idle: Annotated[float, Meta(gt=0)] = 900.0
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """All settings, one section a field."""
+    """All settings, one section per field."""
 
     index: IndexConfig = field(default_factory=IndexConfig)
     sources: SourcesConfig = field(default_factory=SourcesConfig)
@@ -233,6 +248,74 @@ class Config:
     daemon: DaemonConfig = field(default_factory=DaemonConfig)
 
 
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """The default of a setting and, in its type, the rule that binds it."""
+
+    kind: Any
+    default: Any
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The words that it may be, or may list; none where it is free."""
+        kind = get_args(self.kind)[0] if get_origin(self.kind) is tuple else self.kind
+        return get_args(kind) if get_origin(kind) is Literal else ()
+
+    @property
+    def bounds(self) -> Meta:
+        """The range of a number."""
+        return next(iter(getattr(self.kind, "__metadata__", ())), Meta())
+
+    @property
+    def allowed(self) -> str:
+        """What it may be, in words."""
+        if get_origin(self.kind) is tuple:
+            return f"a list of {', '.join(self.choices) or 'texts'}"
+        if self.choices:
+            return f"one of {', '.join(self.choices)}"
+        name = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+        low, high = self.bounds.ge, self.bounds.le
+        limits = [
+            f" of more than {self.bounds.gt}" if self.bounds.gt is not None else "",
+            f" of at least {low}" if low is not None and high is None else "",
+            f" from {low} to {high}" if high is not None else "",
+        ]
+        return name[type(self.default)] + "".join(limits)
+
+    def read(self, value: Any) -> Any:
+        """Convert and check a value, which may be the text of a variable or an option.
+
+        Raises:
+            ValueError: if it is not allowed; says what is.
+        """
+        plain = value.strip() if isinstance(value, str) else value
+        if isinstance(plain, str) and get_origin(self.kind) is tuple:
+            plain = plain.split(",")
+        if isinstance(plain, list | tuple) and all(isinstance(each, str) for each in plain):
+            plain = [each.strip() for each in plain if each.strip()]
+        if isinstance(plain, str) and self.kind is bool:
+            plain = _SWITCHES.get(plain.lower(), plain)
+        try:
+            return msgspec.convert(plain, self.kind, strict=not isinstance(plain, str))
+        except msgspec.ValidationError:
+            words = plain if isinstance(plain, list) else [plain]
+            unknown = [each for each in words if self.choices and each not in self.choices]
+            shown = unknown[0] if unknown else value
+            nearest = _nearest(str(shown), self.choices)
+            raise ValueError(f"must be {self.allowed}, not {shown!r}{nearest}") from None
+
+
+@cache
+def known_settings() -> Mapping[str, Setting]:
+    """Return every setting by its `section.key`."""
+    found = {}
+    for section, kind in get_type_hints(Config).items():
+        hints = get_type_hints(kind, include_extras=True)
+        for each in fields(kind):
+            found[f"{section}.{each.name}"] = Setting(hints[each.name], each.default)
+    return found
+
+
 def load_config(
     file: Path | None = None,
     environment: Mapping[str, str] | None = None,
@@ -240,25 +323,32 @@ def load_config(
 ) -> Config:
     """Read the settings, each source overriding the one before it.
 
+    An unknown `RAG_...` variable is a warning, since the environment belongs to others too.
+
     Args:
         file: a TOML file; None reads `rag.toml` of the working directory if there is one.
         environment: None reads the process environment.
-        arguments: values by `section.key`; None values are passed over.
+        arguments: values by `section.key`; those that are None are ignored.
 
     Raises:
         ConfigError: on an unreadable file, an unknown key (naming the nearest one) or a value of
             the wrong type or range.
     """
-    config = Config()
     path = file if file is not None else Path(CONFIG_FILE)
+    values = {}
     if file is not None or path.is_file():
-        config = _merge(config, _read_toml(path), str(path))
+        values.update(_check(_read_toml(path), str(path)))
     variables = os.environ if environment is None else environment
-    config = _merge(config, _read_environment(variables), "the environment")
+    for name, key in _find_variables(variables):
+        values.update(_check({key: variables[name]}, name))
     given = {key: value for key, value in (arguments or {}).items() if value is not None}
-    config = _merge(config, given, "the arguments")
-    _check_ranges(config)
-    return config
+    values.update(_check(given, "the arguments"))
+    sections: dict[str, dict[str, Any]] = {}
+    for key, value in values.items():
+        section, _, name = key.partition(".")
+        sections.setdefault(section, {})[name] = value
+    kinds = get_type_hints(Config)
+    return Config(**{section: kinds[section](**given) for section, given in sections.items()})
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -279,72 +369,37 @@ def _read_toml(path: Path) -> dict[str, Any]:
     return flat
 
 
-def _read_environment(variables: Mapping[str, str]) -> dict[str, str]:
-    names = {f"RAG_{key.upper().replace('.', '_')}": key for key in known_keys()}
-    flat = {}
-    for name, value in variables.items():
-        if not name.startswith("RAG_") or name in RESERVED_VARIABLES:
-            continue
-        if name not in names:
-            nearest = _nearest(name, [*names, *RESERVED_VARIABLES])
-            raise ConfigError(f"{name}: unknown variable in the environment{nearest}")
-        flat[names[name]] = value
-    return flat
+def _find_variables(variables: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return the variables that are settings, each with its key; warn of those that look alike."""
+    keys = {f"RAG_{key.upper().replace('.', '_')}": key for key in known_settings()}
+    ours = [name for name in variables if name.startswith("RAG_")]
+    for name in ours:
+        if name not in keys and name not in RESERVED_VARIABLES:
+            nearest = _nearest(name, [*keys, *RESERVED_VARIABLES])
+            warnings.warn(f"{name}: unknown variable in the environment{nearest}", stacklevel=3)
+    return [(name, keys[name]) for name in ours if name in keys]
 
 
-@cache
-def known_keys() -> Mapping[str, type]:
-    """Every `section.key` with the type of its value."""
-    sections = get_type_hints(Config)
-    return {
-        f"{section}.{key}": kind
-        for section, kinds in sections.items()
-        for key, kind in get_type_hints(kinds).items()
-    }
+def _check(values: Mapping[str, Any], origin: str) -> dict[str, Any]:
+    """Convert the values of one source.
 
-
-def _merge(config: Config, values: Mapping[str, Any], origin: str) -> Config:
-    kinds = known_keys()
+    Raises:
+        ConfigError: names the source, and the key that is unknown or whose value is not allowed.
+    """
+    known = known_settings()
+    checked = {}
     for key, value in values.items():
-        if key not in kinds:
-            raise ConfigError(f"{origin}: unknown key `{key}`{_nearest(key, list(kinds))}")
-        section, name = key.split(".")
-        converted = _convert(value, kinds[key], f"{origin}: `{key}`")
-        updated = replace(getattr(config, section), **{name: converted})
-        config = replace(config, **{section: updated})
-    return config
-
-
-def _convert(value: Any, kind: type, where: str) -> Any:
-    if kind == tuple[str, ...]:
-        parts = value.split(",") if isinstance(value, str) else value
-        if not isinstance(parts, list | tuple) or not all(isinstance(p, str) for p in parts):
-            raise ConfigError(f"{where} must be {_spoken(kind)}, not {value!r}")
-        return tuple(part.strip() for part in parts if part.strip())
-    if isinstance(value, str) and kind is bool:
-        if value.lower() not in _BOOLEANS:
-            raise ConfigError(f"{where} must be {_spoken(kind)}, not {value!r}")
-        return _BOOLEANS[value.lower()]
-    if isinstance(value, str) and kind is not str:
+        if key not in known:
+            raise ConfigError(f"{origin}: unknown key `{key}`{_nearest(key, list(known))}")
         try:
-            return kind(value)
-        except ValueError:
-            raise ConfigError(f"{where} must be {_spoken(kind)}, not {value!r}") from None
-    if kind is float and type(value) is int:
-        return float(value)
-    if type(value) is not kind:
-        raise ConfigError(f"{where} must be {_spoken(kind)}, not {value!r}")
-    return value
+            checked[key] = known[key].read(value)
+        except ValueError as error:
+            raise ConfigError(f"{origin}: `{key}` {error}") from None
+    return checked
 
 
-def _spoken(kind: type) -> str:
-    if kind == tuple[str, ...]:
-        return "a list of texts"
-    return {int: "a whole number", float: "a number", str: "text", bool: "true or false"}[kind]
-
-
-def _nearest(key: str, known: list[str]) -> str:
-    # Most settings are right.
+def _nearest(key: str, known: Sequence[str]) -> str:
+    # Imported here, since most settings are right.
     import difflib
 
     close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
@@ -352,69 +407,3 @@ def _nearest(key: str, known: list[str]) -> str:
         last = {name.rpartition(".")[2]: name for name in known}
         close = [last[name] for name in difflib.get_close_matches(key, list(last), n=1, cutoff=0.5)]
     return f"; did you mean `{close[0]}`?" if close else ""
-
-
-def _check_ranges(config: Config) -> None:
-    at_least = {
-        "index.wait": 0,
-        "index.memory_mb": 0,
-        "index.recall": 0,
-        "sources.max_file_mb": 1,
-        "sources.max_container_mb": 1,
-        "sources.max_text_mb": 1,
-        "sources.max_pages": 1,
-        "sources.max_nesting": 1,
-        "sources.max_word": 100,
-        "sources.max_members": 1,
-        "sources.max_unpacked_mb": 1,
-        "sources.max_ratio": 1,
-        "sources.max_depth": 0,
-        "sources.workers": 0,
-        "sources.memory_mb": 256,
-        "sources.seconds": 0.1,
-        "ingestion.commit_passages": 1,
-        "ingestion.commit_seconds": 0,
-        "chunking.size": 0,
-        "chunking.overlap": 0,
-        "embedding.batch_tokens": 0,
-        "retrieval.top_k": 1,
-        "retrieval.dense_weight": 0,
-        "retrieval.candidates": 1,
-        "retrieval.rerank_depth": 1,
-        "retrieval.rerank_budget_ms": 0,
-        "retrieval.collapse": 0,
-        "retrieval.diversity": 0,
-        "generation.max_tokens": 1,
-        "generation.context_tokens": 0,
-        "generation.temperature": 0,
-        "generation.timeout": 0,
-        "generation.retries": 0,
-        "prompt.shots": 0,
-        "answering.threshold": 0,
-        "daemon.idle": 0,
-    }
-    for key, least in at_least.items():
-        section, name = key.split(".")
-        value = getattr(getattr(config, section), name)
-        if value < least:
-            raise ConfigError(f"`{key}` must be at least {least}, not {value}")
-    shares = ("retrieval.dense_weight", "retrieval.collapse", "retrieval.diversity")
-    for key in (*shares, "index.recall", "answering.threshold"):
-        section, name = key.split(".")
-        value = getattr(getattr(config, section), name)
-        if value > 1:
-            raise ConfigError(f"`{key}` must be at most 1, not {value}")
-    for key, choices in _CHOICES.items():
-        section, name = key.split(".")
-        value = getattr(getattr(config, section), name)
-        for each in (value,) if isinstance(value, str) else value:
-            if each not in choices:
-                raise ConfigError(
-                    f"`{key}` must be one of {', '.join(choices)}, not {each!r}"
-                    f"{_nearest(each, list(choices))}"
-                )
-    size, overlap = config.chunking.size, config.chunking.overlap
-    if size and overlap >= size:
-        raise ConfigError(
-            f"`chunking.overlap` ({overlap}) must be smaller than `chunking.size` ({size})"
-        )

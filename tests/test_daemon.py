@@ -24,7 +24,7 @@ import pytest
 
 import rag
 from rag import RAG
-from rag.config import known_keys, load_config
+from rag.config import known_settings, load_config
 from rag.errors import DaemonError, GenerationError, QuestionError, SourceError
 from rag.serving.daemon.client import daemon_state
 from rag.serving.daemon.identity import identity
@@ -616,7 +616,7 @@ def test_every_setting_that_is_text_is_known_to_be_a_path_or_not() -> None:
         "generation.device",
         "answering.way",
     }
-    texts = {key for key, kind in known_keys().items() if kind is str}
+    texts = {key for key, setting in known_settings().items() if setting.kind is str}
     assert texts - words == {*PATHS, *MODELS}
 
 

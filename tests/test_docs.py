@@ -15,7 +15,7 @@ from conftest import ROOT
 
 from rag import RAG, load_config
 from rag.cli import cli
-from rag.config import known_keys
+from rag.config import known_settings
 from rag.models import CATALOGUE
 from rag.protocols import Embedder
 
@@ -94,7 +94,7 @@ def test_the_configuration_page_lists_every_key_with_its_default(tmp_path: Path)
     (block,) = blocks(ROOT / "docs" / "configuration.md", "toml")
     tables = tomllib.loads(block)
     given = {f"{section}.{key}" for section, keys in tables.items() for key in keys}
-    assert given == set(known_keys())
+    assert given == set(known_settings())
     path = tmp_path / "rag.toml"
     path.write_text(block)
     assert load_config(path, {}) == load_config(None, {})

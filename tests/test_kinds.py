@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from rag import RAG, LockedError, StoreError
 from rag.cli import cli
-from rag.config import _CHOICES
+from rag.config import known_settings
 from rag.index import CacheSettings, FileRecord, Index, Manifest, Writer
 from rag.index.disk import steps
 from rag.index.vectors import cache
@@ -237,7 +237,7 @@ def test_auto_chooses_by_count_and_memory() -> None:
     for kind in KINDS:
         assert choose(replace(auto, kind=kind), 1_000, 384) == kind
         assert choose(replace(auto, kind=kind), 999, 384) == "flat"
-    assert _CHOICES["index.kind"] == ("auto", *KINDS)
+    assert known_settings()["index.kind"].choices == ("auto", *KINDS)
 
 
 def test_building_twice_gives_the_same_file(tmp_path: Path) -> None:

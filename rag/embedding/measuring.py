@@ -9,7 +9,7 @@ from statistics import median
 
 import numpy as np
 
-from rag.config import EmbeddingConfig
+from rag.config import EmbeddingConfig, Precision
 from rag.embedding.onnx import OnnxEmbedder
 from rag.embedding.transformer import SentenceTransformerEmbedder
 from rag.models import LocalModel, resolve
@@ -93,7 +93,8 @@ def _ways(
             for runtime in runtimes():
                 yield (precision, runtime), OnnxEmbedder(model, graph, precision, runtime)
     if has_cuda():
-        for precision in ("float16", "bfloat16", "float32"):
+        on_cuda: tuple[Precision, ...] = ("float16", "bfloat16", "float32")
+        for precision in on_cuda:
             on_gpu = replace(config, device="cuda", precision=precision)
             yield (precision, "torch on CUDA"), SentenceTransformerEmbedder(model, on_gpu)
 

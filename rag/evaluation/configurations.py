@@ -7,7 +7,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from rag.config import Config, known_keys, load_config
+from rag.config import Config, known_settings, load_config
 from rag.errors import ConfigError
 
 CURRENT = "current"
@@ -50,7 +50,7 @@ def configured(config: Config, name: str) -> Config:
             f"{name}: {mode!r} is not a way to search or to answer{_nearest(mode, [*_MODES])}"
         )
     settings: dict[str, str] = dict(_MODES[mode])
-    expansion = list(config.retrieval.expansion) if mode in (CURRENT, *WAYS) else []
+    expansion: list[str] = list(config.retrieval.expansion) if mode in (CURRENT, *WAYS) else []
     for part in added:
         key, equals, value = part.partition("=")
         if equals:
@@ -66,7 +66,7 @@ def configured(config: Config, name: str) -> Config:
 
 
 def _checked(key: str, name: str) -> str:
-    keys = [each for each in known_keys() if each.partition(".")[0] in _SECTIONS]
+    keys = [each for each in known_settings() if each.partition(".")[0] in _SECTIONS]
     if key not in keys:
         raise ConfigError(f"{name}: {key!r} cannot be set for a comparison{_nearest(key, keys)}")
     return key

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING
 
 from rag.config import RetrievalConfig
 from rag.errors import QuestionError
@@ -214,8 +214,7 @@ class Search:
             if settings.context == "passage":
                 return hits
             documents = self._snapshot.documents({hit.chunk.document_id for hit in hits})
-            context = cast(Literal["window", "section"], settings.context)
-            return merge(widen(hits, documents, context), documents)
+            return merge(widen(hits, documents, settings.context), documents)
 
     def matched(self, hits: list[Hit]) -> list[Hit]:
         """The hits with the words that they were found by."""
