@@ -35,7 +35,8 @@ from rag.answering.claims import LABELS, as_question, check, lexicon
 from rag.answering.claims.baseline import features
 from rag.answering.claims.windows import find_windows
 from rag.evaluation import index_corpus, load_dataset
-from rag.text.sentences import content_words, split_sentences
+from rag.text.sentences import split_sentences
+from rag.text.words import content_words
 
 ROOT = Path(__file__).parent.parent
 COEFFICIENTS = ROOT / "rag" / "checking" / "coefficients.py"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 from rag.config import Config, load_config
 from rag.errors import ConfigError, QuestionError, StoreError
 from rag.index import CacheSettings, Index
+from rag.stopwatch import Stopwatch
 from rag.types import Compaction, Progress
 
 if TYPE_CHECKING:
@@ -408,9 +408,9 @@ class RAG:
         """
         from rag.answering.claims import as_question, check
 
-        started = time.perf_counter()
-        hits = self.search(as_question(claim), _EVIDENCE if k is None else k, where)
-        timings = {"retrieval": (time.perf_counter() - started) * 1000}
+        clock = Stopwatch()
+        with clock("retrieval"):
+            hits = self.search(as_question(claim), _EVIDENCE if k is None else k, where)
         verdict = check(
             claim.strip(),
             hits,
@@ -419,7 +419,7 @@ class RAG:
             generator=self.generator if by_generator else None,
             embedder=self.embedder,
         )
-        return replace(verdict, timings={**timings, **verdict.timings})
+        return replace(verdict, timings={**clock.times, **verdict.timings})
 
     def document(self, document_id: str) -> Document:
         """A stored document, whose text citations point into.

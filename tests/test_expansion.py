@@ -19,7 +19,7 @@ from rag.generation import from_callable, load_generator
 from rag.protocols import LanguageModel
 from rag.retrieval.feedback import rm3, rocchio
 from rag.retrieval.rewording import hyde, multi_query
-from rag.text.sentences import content_words
+from rag.text.words import content_words
 from rag.types import NO_ANSWER, Message, Prompt
 
 QUESTION = "How many people lived in Oslo in 2010?"

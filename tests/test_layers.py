@@ -15,12 +15,13 @@ import rag
 PACKAGE = Path(rag.__file__).parent
 
 # What every room may use: what passes between the rooms, and what they raise.
-SHARED = {"errors", "types", "protocols"}
+SHARED = {"errors", "types", "protocols", "stopwatch"}
 # Each room with the rooms that it may import besides.
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "types": set(),
     "protocols": set(),
+    "stopwatch": set(),
     "plugins": set(),
     "config": set(),
     "text": set(),
@@ -46,7 +47,8 @@ ALLOWED: dict[str, set[str]] = {
 }
 # The modules by which a room is entered, besides its `__init__`.
 DOORS: dict[str, set[str]] = {
-    "text": {"content", "normalization", "sentences", "stopwords", "terms", "tokens", "wording"},
+    "text": {"content", "normalization", "sentences", "stopwords", "terms", "tokens", "wording"}
+    | {"languages.english", "words"},
     "query": {"filters"},
     "models": {"checkpoints", "devices", "fingerprint", "sentence_models", "tokenization"}
     | {"onnx.graph", "onnx.runtimes"},

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 from rag.answering.grounding import Ground, Grounding
 from rag.answering.quoting import checked_quote
 from rag.errors import GenerationError
-from rag.text.sentences import content_words, split_sentences
+from rag.text.languages.english import REFUSAL
+from rag.text.sentences import split_sentences
+from rag.text.words import content_words
 from rag.types import (
     NO_ANSWER,
     Answer,
@@ -31,12 +33,7 @@ if TYPE_CHECKING:
 _MARKER = re.compile(r"[ \t]*\[\s*\d+(?:\s*[,;–-]\s*\d+)*\s*\]")
 # What may still become a marker when more text arrives.
 _HALF_MARKER = re.compile(r"[ \t]*(?:\[[\d\s,;–-]*)?$")
-_REFUSAL = re.compile(
-    r"\b(?:documents?|passages?|context|text|sources?)\b.{0,60}?"
-    r"\b(?:do(?:es)?\s+not|don't|doesn't|no)\b.{0,40}?"
-    r"\b(?:say|says|mention|state|contain|hold|provide|include|specify|answer|information)",
-    re.IGNORECASE | re.DOTALL,
-)
+_REFUSAL = re.compile(REFUSAL, re.IGNORECASE | re.DOTALL)
 
 
 class CitedText:

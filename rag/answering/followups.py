@@ -6,8 +6,9 @@ import re
 from collections.abc import Sequence
 
 from rag.protocols import LanguageModel, write_text
-from rag.text.sentences import content_words
+from rag.text.languages.english import ASKS_WHAT_IS, POINTS_BACK
 from rag.text.wording import PUNCTUATION, folded, has_digit, shape, unmarked
+from rag.text.words import content_words
 from rag.types import Message
 
 _COMPLETED = (
@@ -28,14 +29,8 @@ _COMPLETED = (
 _TURNS_SHOWN = 4
 _TURN_CHARACTERS = 300
 _MOST_ADDED_WORDS = 12
-_POINTS_BACK = re.compile(
-    r"^\W*(?:and|or|but|also|then|what about|how about)\b"
-    r"|\b(?:its?|they|them|theirs?|he|him|his|she|hers?|this|these|those|ones?|former|latter|same)\b"
-    r"|\b(?:is|was|does|do|did|of|about|in|to|for|with|by|from|than|like|after|before) that\b"
-    r"|\b(?:that|there|others?)\W*$",
-    re.IGNORECASE,
-)
-_ASKS_WHAT_IS = re.compile(r"\W*(?:what|who|where)(?:['’]s| is| are| was| were)\b", re.IGNORECASE)
+_POINTS_BACK = re.compile(POINTS_BACK, re.IGNORECASE)
+_ASKS_WHAT_IS = re.compile(ASKS_WHAT_IS, re.IGNORECASE)
 _NEGATIONS = frozenset({"no", "not"})
 
 

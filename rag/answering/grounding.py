@@ -11,7 +11,8 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from rag.answering.injection import orders, telling_windows
-from rag.text.sentences import content_words
+from rag.text.languages.english import FRAMING_WORDS, NUMERALS
+from rag.text.words import FACT, content_words
 
 if TYPE_CHECKING:
     from rag.protocols import Embedder, EntailmentModel
@@ -27,23 +28,7 @@ _WEIGHTS = {"share": 2.63, "cosine": 3.67, "facts": 2.30}
 # So many windows, the best by words, are looked at by meaning.
 _COMPARED = 6
 _SHORT = 3  # words
-# Words that frame an answer and are borne out by nothing.
-_FRAMING = content_words("answer answers question questions passage passages document documents")
-_WORD = re.compile(r"[^\W_]+(?:[.,:'’-][^\W_]+)*")
-_NUMBER_WORDS = {
-    "one": "1",
-    "two": "2",
-    "three": "3",
-    "four": "4",
-    "five": "5",
-    "six": "6",
-    "seven": "7",
-    "eight": "8",
-    "nine": "9",
-    "ten": "10",
-    "eleven": "11",
-    "twelve": "12",
-}
+_FRAMING = content_words(FRAMING_WORDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +102,7 @@ class Grounding:
     @cached_property
     def _held(self) -> frozenset[str]:
         texts = [" ".join((hit.text, hit.title, *hit.chunk.heading)) for hit in self._hits]
-        return frozenset().union(*(_same(word) for text in texts for word in _WORD.findall(text)))
+        return frozenset().union(*(_same(word) for text in texts for word in FACT.findall(text)))
 
     @cached_property
     def _orders(self) -> list[list[tuple[int, int]]]:
@@ -130,7 +115,7 @@ class Grounding:
             # A claim often joins a pronoun to what it stands for in the sentence before.
             for start, end in telling_windows(hit.text):
                 text = hit.text[start:end]
-                facts = frozenset().union(*(_same(word) for word in _WORD.findall(text)))
+                facts = frozenset().union(*(_same(word) for word in FACT.findall(text)))
                 found.append(_Window(number, start, end, text, content_words(text), facts))
         return found
 
@@ -225,13 +210,13 @@ def bears_out(premise: str, sentence: str) -> bool:
 def _facts(sentence: str) -> list[str]:
     """The names, numbers and dates of a sentence, word by word."""
     found = []
-    words = [match[0] for match in _WORD.finditer(sentence)]
+    words = [match[0] for match in FACT.finditer(sentence)]
     for at, word in enumerate(words):
         # The first word has its capital from its place, unless a name goes on after it.
         named = word[0].isupper() and (
             at > 0 or (len(words) > 1 and words[1][0].isupper() and content_words(word))
         )
-        number = any(c.isdigit() for c in word) or word.lower() in _NUMBER_WORDS
+        number = any(c.isdigit() for c in word) or word.lower() in NUMERALS
         if number or (named and content_words(word)):
             found.append(word)
     return found
@@ -241,6 +226,6 @@ def _same(word: str) -> frozenset[str]:
     """A word in the forms in which it counts as the same."""
     low = word.casefold()
     forms = {low, low.replace(",", ""), low.removesuffix("'s").removesuffix("’s").rstrip("s")}
-    if low in _NUMBER_WORDS:
-        forms.add(_NUMBER_WORDS[low])
+    if low in NUMERALS:
+        forms.add(NUMERALS[low])
     return frozenset({*forms, *re.split(r"[-'’]", low)} - {""})

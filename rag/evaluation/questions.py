@@ -15,7 +15,8 @@ from rag.errors import ConfigError, StoreError
 from rag.evaluation.report import write
 from rag.index import Index
 from rag.protocols import LanguageModel
-from rag.text.sentences import content_words
+from rag.text.languages.english import POINTS_AT_TEXT
+from rag.text.words import content_words
 from rag.types import (
     Chunk,
     Message,
@@ -36,12 +37,7 @@ _EXAMPLES = (
         "How many workers live in a colony of honey bees?",
     ),
 )
-_POINTS_AT_TEXT = re.compile(
-    r"\b(?:(?:the|this|that|these|given|above|following) "
-    r"(?:text|passage|paragraph|excerpt|article|document|section|sentence|author|table|code)s?"
-    r"|mentioned (?:above|in))\b",
-    re.IGNORECASE,
-)
+_POINTS_AT_TEXT = re.compile(POINTS_AT_TEXT, re.IGNORECASE)
 _LABEL = re.compile(r"^\s*(?:\W*\bquestion\b\s*\d*\s*[:.\-]|\d+[.)]|[-*•])\s*", re.IGNORECASE)
 _FEWEST_PASSAGE_WORDS = 25
 _FEWEST_WORDS, _MOST_WORDS = 4, 40

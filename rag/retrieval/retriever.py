@@ -66,7 +66,7 @@ class PassageRetriever:
                 related=search.related,
                 wordings=search.wordings,
                 loosened=search.loosened,
-                timings=search.timings,
+                timings=search.clock.times,
             )
 
     def _begin(self, snapshot: Snapshot) -> None:
@@ -103,7 +103,7 @@ class PassageRetriever:
         search.feed_back(count)
         hits = search.hits(count)
         if reranker is not None:
-            with search.timed("rerank"):
+            with search.clock("rerank"):
                 hits = reranker.rerank(search.asked.text, hits, len(hits))
         return search, search.shown(hits, k)
 

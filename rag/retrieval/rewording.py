@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rag.protocols import LanguageModel, write_text
-from rag.text.sentences import content_words, split_sentences
+from rag.text.sentences import split_sentences
 from rag.text.wording import folded, has_digit, unmarked
+from rag.text.words import content_words
 from rag.types import NO_ANSWER, Message
 
 if TYPE_CHECKING:

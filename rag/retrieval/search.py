@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -19,6 +17,7 @@ from rag.retrieval.feedback import rm3, rocchio
 from rag.retrieval.fusion import convex, rrf
 from rag.retrieval.rewording import hyde, multi_query
 from rag.retrieval.widening import merge, widen
+from rag.stopwatch import Stopwatch
 from rag.text.content import content_terms
 from rag.text.normalization import searchable
 from rag.types import Hit, Stage
@@ -51,7 +50,7 @@ Scores = dict[int, float]
 class Search:
     """A question and what is known of its candidates so far; each method is a stage.
 
-    `stages` are the rankings of each stage in turn, `timings` in milliseconds.
+    `stages` are the rankings of each stage in turn, `clock` has their times.
     """
 
     def __init__(self, snapshot: Snapshot, embedder: Embedder, config: RetrievalConfig) -> None:
@@ -59,7 +58,7 @@ class Search:
         self.related: dict[str, float] = {}
         self.wordings: tuple[str, ...] = ()
         self.loosened = False
-        self.timings: dict[str, float] = {}
+        self.clock = Stopwatch()
         self.stages: dict[str, Scores] = {"dense": {}, "lexical": {}}
         self._snapshot = snapshot
         self._embedder = embedder
@@ -70,16 +69,6 @@ class Search:
         self._ranking: Scores = {}
         self._passages: dict[int, Passage] = {}
         self._vectors: dict[int, Vectors] = {}
-
-    @contextmanager
-    def timed(self, stage: str) -> Iterator[None]:
-        """Adds up what a stage takes."""
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            taken = (time.perf_counter() - started) * 1000
-            self.timings[stage] = self.timings.get(stage, 0.0) + taken
 
     def ask(self, asked: LexicalQuery, count: int, wanted: Filter | None) -> None:
         """Take a question in, and for how many passages of those that pass the filter.
@@ -92,13 +81,13 @@ class Search:
         if self._config.mode == "hybrid" or set(self._config.expansion) - {"hyde"}:
             # What either side, or a first look, ranks low may be the best when all is said.
             self._candidates = max(self._config.candidates, self._candidates)
-        with self.timed("filter"):
+        with self.clock("filter"):
             if wanted is not None:
                 self._within = self._snapshot.passing(wanted)
             if asked.phrases or asked.excluded:
                 self._restrict()
         if self._config.mode != "lexical":
-            with self.timed("embed"):
+            with self.clock("embed"):
                 self._vector = self._embedded(asked.text)
 
     def _restrict(self) -> None:
@@ -120,7 +109,7 @@ class Search:
         """Move the question's vector to the middle between it and a made-up answer's."""
         if self._vector is None:
             return
-        with self.timed("hyde"):
+        with self.clock("hyde"):
             passage = hyde(self.asked.text, generator)
             if passage:
                 vectors = self._embedder.embed_documents([searchable(passage)])
@@ -137,7 +126,7 @@ class Search:
 
     def reword(self, generator: LanguageModel) -> None:
         """Ask in other words too, and fuse all rankings by ranks."""
-        with self.timed("multi-query"):
+        with self.clock("multi-query"):
             self.wordings = tuple(multi_query(self.asked.text, generator))
         rankings = [self._ranking]
         for wording in self.wordings:
@@ -145,7 +134,7 @@ class Search:
             asked = replace(asked, phrases=self.asked.phrases, excluded=self.asked.excluded)
             vector = None
             if self._vector is not None:
-                with self.timed("embed"):
+                with self.clock("embed"):
                     vector = self._embedded(asked.text)
             rankings.append(self._fused(*self._searched(asked, vector)))
         if self.wordings:
@@ -162,7 +151,7 @@ class Search:
         best = again[:FEEDBACK_PASSAGES]
         if not wanted or not best:
             return
-        with self.timed("feedback"):
+        with self.clock("feedback"):
             weights = [self._ranking[each] for each in best]
             dense, lexical = (
                 {each: self.stages[side][each] for each in again if each in self.stages[side]}
@@ -182,7 +171,7 @@ class Search:
 
     def hits(self, count: int) -> list[Hit]:
         """The `count` best passages so far, and a few more."""
-        with self.timed("passages"):
+        with self.clock("passages"):
             best = dict(list(self._ranking.items())[: count + _SPARE])
             self._look_up(list(best))
             places = {name: _ranks(scores) for name, scores in self.stages.items()}
@@ -205,7 +194,7 @@ class Search:
     def shown(self, hits: list[Hit], k: int) -> list[Hit]:
         """The `k` hits that are shown: none twice, varied and widened as the settings say."""
         settings = self._config
-        with self.timed("shown"):
+        with self.clock("shown"):
             if settings.collapse:
                 hits = collapse(hits, self._vectors_of(hits), settings.collapse)
             if settings.diversity:
@@ -238,18 +227,18 @@ class Search:
         count = self._candidates
         dense, lexical = {}, {}
         if vector is not None:
-            with self.timed("dense"):
+            with self.clock("dense"):
                 dense = dict(self._snapshot.nearest(vector, count, self._within))
         if self._config.mode != "dense":
-            with self.timed("lexical"):
+            with self.clock("lexical"):
                 lexical = dict(self._snapshot.matching(asked, count, self._within))
         if self._config.mode != "hybrid" or vector is None:
             return dense, lexical
         # Each side is asked for what only the other one found.
-        with self.timed("dense"):
+        with self.clock("dense"):
             missing = [each for each in lexical if each not in dense]
             found_dense = {**dense, **self._similarities(vector, missing)}
-        with self.timed("lexical"):
+        with self.clock("lexical"):
             missing = [each for each in dense if each not in lexical]
             found_lexical = {**lexical, **self._matches(asked, missing)}
         return _best_first(found_dense), _best_first(found_lexical)
@@ -259,7 +248,7 @@ class Search:
             return dense
         if self._config.mode == "lexical":
             return lexical
-        with self.timed("fusion"):
+        with self.clock("fusion"):
             if self._config.fusion == "rrf":
                 return rrf([list(dense), list(lexical)])
             return convex(dense, lexical, weight=self._config.dense_weight)

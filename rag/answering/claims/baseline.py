@@ -13,8 +13,8 @@ from collections.abc import Sequence
 
 from rag.answering.claims import lexicon
 from rag.answering.claims.coefficients import BY_MEANING, BY_WORDS
-from rag.answering.claims.lexicon import AXES, DENIALS, HEDGES
 from rag.answering.claims.windows import Window
+from rag.text.languages.english import DENIALS, HEDGES, OPPOSITES
 
 Probabilities = tuple[float, float, float]
 """Of supported, refuted and not enough information."""
@@ -69,7 +69,7 @@ def features(claim: str, windows: Sequence[Window]) -> dict[str, float]:
     negated = lexicon.negated(said)
     unlike = [lexicon.negated(words) != negated for words in read]
     ways = [[lexicon.direction(said, axis) * lexicon.direction(words, axis) for words in read]
-            for axis in AXES]  # fmt: skip
+            for axis in OPPOSITES]  # fmt: skip
     similarities = sorted((window.similarity for window in windows), reverse=True)[:_NEAREST]
 
     def mean(values: Sequence[float]) -> float:
@@ -113,4 +113,6 @@ def _swapped(said: Sequence[str], read: Sequence[str]) -> bool:
     """Whether what only one of them says goes one way, and what only the other says the other."""
     own = [word for word in said if word not in read]
     other = [word for word in read if word not in said]
-    return any(lexicon.direction(own, axis) * lexicon.direction(other, axis) < 0 for axis in AXES)
+    return any(
+        lexicon.direction(own, axis) * lexicon.direction(other, axis) < 0 for axis in OPPOSITES
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -13,7 +12,9 @@ from rag.answering.claims.baseline import Probabilities
 from rag.answering.claims.windows import Window, as_evidence, find_windows
 from rag.errors import QuestionError
 from rag.protocols import Embedder, EntailmentModel, LanguageModel
-from rag.text.sentences import content_words, split_sentences
+from rag.stopwatch import Stopwatch
+from rag.text.sentences import split_sentences
+from rag.text.words import content_words
 from rag.types import Document, Hit, Verdict
 
 LABELS: tuple[Literal["supported", "refuted", "not enough information"], ...] = (
@@ -88,23 +89,26 @@ def check(
         GenerationError: if the generator cannot be reached.
         StoreError: if a hit is not what its document holds at its place.
     """
-    started = time.perf_counter()
-    judgements = [
-        _judged(sentence, hits, entailment, generator, embedder) for sentence in _sentences(claim)
-    ]
-    decisive = _decisive(judgements)
-    probabilities = decisive.probabilities
+    clock = Stopwatch()
+    with clock("check"):
+        judgements = [
+            _judged(sentence, hits, entailment, generator, embedder)
+            for sentence in _sentences(claim)
+        ]
+        decisive = _decisive(judgements)
+        probabilities = decisive.probabilities
+        evidence = tuple(
+            as_evidence(window, supports, score, document(window.hit.chunk.document_id))
+            for score, supports, window in _findings(judgements, decisive)
+        )
     return Verdict(
         claim=claim.strip(),
         label=LABELS[decisive.label],
         score=probabilities[decisive.label],
         probabilities=dict(zip(LABELS, probabilities, strict=True)),
-        evidence=tuple(
-            as_evidence(window, supports, score, document(window.hit.chunk.document_id))
-            for score, supports, window in _findings(judgements, decisive)
-        ),
+        evidence=evidence,
         judge=decisive.judge,
-        timings={"check": (time.perf_counter() - started) * 1000},
+        timings=clock.times,
     )
 
 

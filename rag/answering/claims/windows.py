@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from rag.answering.injection import telling_windows
 from rag.answering.quoting import checked_quote
 from rag.protocols import Embedder
-from rag.text.sentences import content_words
+from rag.text.words import content_words
 from rag.types import Document, Evidence, Hit
 
 _MOST = 24

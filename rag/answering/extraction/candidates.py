@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from rag.answering.extraction.question import Question
 from rag.answering.injection import telling_sentences
-from rag.text.sentences import content_words
+from rag.text.words import content_words
 
 if TYPE_CHECKING:
     from rag.protocols import Embedder

@@ -12,15 +12,13 @@ from importlib.resources import files
 
 from rag.answering.extraction.candidates import Candidate
 from rag.answering.extraction.question import Question
-from rag.answering.extraction.words import (
+from rag.answering.extraction.words import Token, kinds, tokens
+from rag.text.languages.english import (
     AUXILIARIES,
     CONJUNCTIONS,
     DETERMINERS,
     PREPOSITIONS,
     PRONOUNS,
-    Token,
-    kinds,
-    tokens,
 )
 
 _READ_SENTENCES = 6
