@@ -152,10 +152,10 @@ def make_index(
     index: Index, embedder: Embedder, folders: Sequence[Path], passages: int, indexes: Path
 ) -> None:
     """Documents of ten passages each, with vectors near real ones."""
-    with indexed(folders[0], indexes)._index.reading() as reading:
-        held = reading.manifest
-        ids = [each for each, _ in reading.nearest(np.ones(held.dim, np.float32), 2000)]
-        real = reading.vectors(ids)
+    with indexed(folders[0], indexes)._index.snapshot() as snapshot:
+        held = snapshot.manifest
+        ids = [each for each, _ in snapshot.nearest(np.ones(held.dim, np.float32), 2000)]
+        real = snapshot.vectors(ids)
     noise = np.random.default_rng(0)
     texts = made_passages(folders, passages, indexes)
     with index.write() as writer:

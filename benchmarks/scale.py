@@ -191,13 +191,15 @@ def exact(folder: Path, queries: Floats) -> dict[str, NDArray[np.int64]]:
     By share as text; `1` is all.
     """
     index = Index(folder / "index")
-    with index._reading() as connection:
+    with database.open_to_read(index.directory) as connection:
         ids = rows.chunk_ids(connection)
     none = np.zeros(len(queries), np.int64)
     truths = {share: Truth(none[:FILTERED], queries[:FILTERED], 10) for share in SHARES}
     within = {share: passing(ids, share) for share in SHARES}
     everything = Truth(none, queries)
-    for own, vectors in blocks(index._reading, queries.shape[1], ids):
+    for own, vectors in blocks(
+        lambda: database.open_to_read(index.directory), queries.shape[1], ids
+    ):
         everything.take(own, vectors)
         for share, truth in truths.items():
             low, high = within[share].searchsorted([own[0], own[-1] + 1])
@@ -236,12 +238,12 @@ def built(folder: Path, kind: str, recall: float) -> dict[str, Any]:
             said["last"] = time.perf_counter()
             print(f"{kind}: {stage} {done:,} of {total:,}", file=sys.stderr)
 
-    index.optimize(told=told)
+    index.optimize(progress=told)
     taken = time.perf_counter() - started
     said.pop("last", None)
     starts = [*said.items(), ("", taken)]
     stages = {stage: round(after - at, 1) for (stage, at), (_, after) in pairwise(starts)}
-    with index._reading() as connection:
+    with database.open_to_read(index.directory) as connection:
         row = rows.cache_row(connection, "vectors")
     assert row is not None
     print(f"{kind}: {stages}, {dict(row.details)}", file=sys.stderr)
@@ -262,15 +264,15 @@ def measured(folder: Path, kind: str, queries: int) -> dict[str, Any]:
     import faiss  # noqa: F401
 
     before = memory()
-    with index.reading() as reading:
-        reading.nearest(saved["queries"][0], 10)
+    with index.snapshot() as snapshot:
+        snapshot.nearest(saved["queries"][0], 10)
         loaded = memory()
         found, times = [], []
         for query in saved["queries"]:
             started = time.perf_counter()
-            found.append([each for each, _ in reading.nearest(query, 10)])
+            found.append([each for each, _ in snapshot.nearest(query, 10)])
             times.append((time.perf_counter() - started) * 1000)
-        many = [[each for each, _ in reading.nearest(query, 100)] for query in saved["queries"]]
+        many = [[each for each, _ in snapshot.nearest(query, 100)] for query in saved["queries"]]
         used = memory()
         filtered = {}
         ids = np.arange(1, index.counts()["chunks"] + 1, dtype=np.int64)
@@ -278,7 +280,7 @@ def measured(folder: Path, kind: str, queries: int) -> dict[str, Any]:
             within, near, taken = passing(ids, share), [], []
             for query in saved["queries"][:FILTERED]:
                 started = time.perf_counter()
-                near.append([each for each, _ in reading.nearest(query, 10, within)])
+                near.append([each for each, _ in snapshot.nearest(query, 10, within)])
                 taken.append((time.perf_counter() - started) * 1000)
             recall = recall_of(near, saved[str(share)], 10)
             filtered[str(share)] = (float(np.median(taken)), recall)

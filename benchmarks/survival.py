@@ -126,12 +126,12 @@ def held(index: Index) -> tuple[State, list[str]]:
     state: State = {}
     torn = []
     stored: dict[str, list[Chunk]] = {}
-    with index.reading() as reading:
+    with index.snapshot() as snapshot:
         documents = list(index.documents())
         for document in documents:
             stored[document.id] = index.chunks(document.id)
         ids = [chunk.id for chunks in stored.values() for chunk in chunks]
-        vectors = dict(zip(ids, reading.vectors(ids), strict=True)) if ids else {}
+        vectors = dict(zip(ids, snapshot.vectors(ids), strict=True)) if ids else {}
     for document in documents:
         name, chunks = document.id, stored[document.id]
         version, count = document.metadata["version"], document.metadata["count"]
@@ -171,32 +171,32 @@ def wrong_answers(index: Index, state: State, seed: int) -> list[str]:
     query = generator.normal(size=DIM).astype(np.float32)
     word, group = WORDS[seed % len(WORDS)], f"g{seed % GROUPS}"
     wrong = []
-    with index.reading() as reading:
+    with index.snapshot() as snapshot:
 
         def texts(ids: Sequence[int]) -> list[str]:
-            passages = reading.passages(ids)
+            passages = snapshot.passages(ids)
             return [passages[each].chunk.text if each in passages else "gone" for each in ids]
 
         wanted = parse_filter(f"meta.group:{group}")
         assert wanted is not None
-        within = reading.passing(wanted)
+        within = snapshot.passing(wanted)
         of_group = [row for row in rows if row[1] == group]
         if sorted(texts(within.tolist())) != sorted(row[2] for row in of_group):
             wrong.append(f"filter {wanted}")
         for k, ids, among in ((5, None, rows), (len(rows) + 9, None, rows), (5, within, of_group)):
-            ours = reading.nearest(query, k, ids)
+            ours = snapshot.nearest(query, k, ids)
             found = texts([each for each, _ in ours])
             theirs = {row[2]: float(row[3] @ query) for row in among}
             if not is_nearest(dict(zip(found, [s for _, s in ours], strict=True)), theirs, k):
                 wrong.append(f"nearest {k} {'' if ids is None else 'filtered'}")
-        hits = [each for each, _ in reading.matching(parse_question(word), len(rows) + 9)]
+        hits = [each for each, _ in snapshot.matching(parse_question(word), len(rows) + 9)]
         if sorted(texts(hits)) != sorted(row[2] for row in rows if word in row[2].split()):
             wrong.append(f"matching {word}")
         if rows:
             # The words of one passage, which must be the first of all.
             text = rows[seed % len(rows)][2]
             phrase = parse_question(f'"{text}"')
-            if texts([each for each, _ in reading.matching(phrase, 2)]) != [text]:
+            if texts([each for each, _ in snapshot.matching(phrase, 2)]) != [text]:
                 wrong.append(f"matching the phrase {text!r}")
     return wrong
 

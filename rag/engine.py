@@ -191,12 +191,12 @@ class RAG:
         """
         show = progress or self._progress
 
-        def told(stage: str, done: int, total: int) -> None:
+        def report(stage: str, done: int, total: int) -> None:
             if show is not None:
                 show(Progress(stage, done, total, "vectors"))
 
         self._index.check()
-        return self._index.optimize(wait=wait, told=told)
+        return self._index.optimize(wait=wait, progress=report)
 
     def compact(self, *, wait: float | None = None) -> Compaction:
         """Rewrite the index without what was removed: no byte of its text remains.

@@ -529,7 +529,7 @@ def _of_format_3(folder: Path, crashes: Crashes) -> None:
     """As the version before wrote it, without checksums and the number of commits."""
     _filled(folder, crashes)
     tables: dict[str, list[tuple[Any, ...]]] = {}
-    with database.reading(folder) as connection:
+    with database.open_to_read(folder) as connection:
         names = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
         for (name,) in names:
             tables[name] = connection.execute(f"SELECT * FROM {name}").fetchall()

@@ -99,7 +99,7 @@ def build_with_log(directory: Path) -> dict[str, float]:
             writer.set_manifest(MANIFEST)
             writer.commit()
         # A reader that stays keeps the log from being cleared away.
-        with index.reading():
+        with index.snapshot():
             build(index)
             os.kill(os.getpid(), signal.SIGKILL)
     os.waitpid(child, 0)
@@ -112,8 +112,8 @@ def build_with_log(directory: Path) -> dict[str, float]:
 def looks(directory: Path) -> dict[str, Callable[[], Any]]:
     """Every way to read an index, each from the beginning."""
 
-    def reading(look: Callable[[Any], Any]) -> Any:
-        with Index(directory).reading() as state:
+    def at_one_state(look: Callable[[Any], Any]) -> Any:
+        with Index(directory).snapshot() as state:
             return look(state)
 
     def nearest(state: Any, k: int = 12) -> Any:
@@ -137,11 +137,11 @@ def looks(directory: Path) -> dict[str, Callable[[], Any]]:
         "documents": lambda: list(Index(directory).documents()),
         "chunks": lambda: {name: Index(directory).chunks(name) for name in NAMES},
         "files": lambda: [file.record for file in Index(directory).files()],
-        "nearest": lambda: reading(nearest),
-        "all": lambda: sorted(reading(lambda state: nearest(state, 1000))),
-        "matching": lambda: reading(matching),
-        "holding": lambda: reading(holding),
-        "passing": lambda: reading(passing),
+        "nearest": lambda: at_one_state(nearest),
+        "all": lambda: sorted(at_one_state(lambda state: nearest(state, 1000))),
+        "matching": lambda: at_one_state(matching),
+        "holding": lambda: at_one_state(holding),
+        "passing": lambda: at_one_state(passing),
     }
 
 

@@ -64,8 +64,8 @@ with tempfile.TemporaryDirectory() as warm:
     index, vectors = Index(Path(warm)), unit(np.random.default_rng(0), 3)
     write(index, {{"a": vectors}})
     found(index, vectors[0], 3)
-    with index.reading() as reading:
-        reading.matching(parse_question("passage", ("en", "de")), 3)
+    with index.snapshot() as snapshot:
+        snapshot.matching(parse_question("passage", ("en", "de")), 3)
 os.setgroups([])
 os.setgid({NOBODY})
 os.setuid({NOBODY})

@@ -250,7 +250,8 @@ def test_every_copy_beside_a_writer_is_one_of_its_states(tmp_path: Path) -> None
 def test_a_killed_copy_leaves_nothing_under_the_name(index: Index, tmp_path: Path) -> None:
     killed = (
         "import sys, time; from pathlib import Path\n"
-        "from rag.index import Index, files\n"
+        "from rag.index import Index\n"
+        "from rag.index.disk import steps as files\n"
         "from rag.index.upkeep import back_up\n"
         "def fault(when, name, path):\n"
         "    if name == 'link': print('here', flush=True); time.sleep(60)\n"
@@ -275,7 +276,8 @@ def test_a_copy_that_is_killed_between_two_names_gives_the_old_one_back(
 ) -> None:
     killed = (
         "import os, sys; from pathlib import Path\n"
-        "from rag.index import Index, files\n"
+        "from rag.index import Index\n"
+        "from rag.index.disk import steps as files\n"
         "from rag.index.upkeep import back_up\n"
         "def fault(when, name, path):\n"
         "    if (when, name) == ('after', 'rename') and not Path(sys.argv[2]).exists():\n"

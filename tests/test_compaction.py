@@ -23,7 +23,7 @@ SECRET = (
 )
 
 
-def put(index: Index, texts: dict[str, str], generator: np.random.LanguageModel) -> np.ndarray:
+def put(index: Index, texts: dict[str, str], generator: np.random.Generator) -> np.ndarray:
     """Documents in one commit; returns the vectors of the first."""
     kept = []
     with index.write() as writer:
@@ -121,9 +121,9 @@ def test_no_byte_of_what_was_removed_is_left(tmp_path: Path, order: str) -> None
     # Words are kept in ways that no look at bytes would find.
     assert terms_held(tmp_path) == before["chunks"]
     assert index.counts() == before
-    with index.reading() as reading:
-        assert reading.matching(parse_question("Quillfeather Consortium"), 10) == []
-        assert len(reading.nearest(vectors[0], 1000)) == before["chunks"]
+    with index.snapshot() as snapshot:
+        assert snapshot.matching(parse_question("Quillfeather Consortium"), 10) == []
+        assert len(snapshot.nearest(vectors[0], 1000)) == before["chunks"]
     index = Index(tmp_path)
     put(index, plain(8, 9), generator)
     assert index.counts()["documents"] == before["documents"] + 2
@@ -135,10 +135,10 @@ def test_a_reader_that_stays_is_told_of(tmp_path: Path, monkeypatch: pytest.Monk
     index = Index(tmp_path)
     vectors = put(index, {"secret": SECRET * 60, **plain(1)}, generator)
     remove(index, "secret")
-    with index.reading() as reading:
-        count = len(reading.nearest(vectors[0], 1000))
+    with index.snapshot() as snapshot:
+        count = len(snapshot.nearest(vectors[0], 1000))
         assert not index.compact()
-        assert len(reading.nearest(vectors[0], 1000)) == count
+        assert len(snapshot.nearest(vectors[0], 1000)) == count
     assert index.compact()
     assert remains(tmp_path, traces_of("secret", SECRET * 60, vectors)) == []
 

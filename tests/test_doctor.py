@@ -194,7 +194,7 @@ def test_a_flipped_bit_is_put_right_where_it_can_be_told(tmp_path: Path) -> None
 def test_a_page_is_put_right_or_left_and_never_made_another(tmp_path: Path) -> None:
     index = index_of(tmp_path)
     data = (index.directory / database.NAME).read_bytes()
-    assert not pages.damaged(data, 4096)
+    assert not pages.find_damaged(data, 4096)
     generator = np.random.default_rng(0)
     right = 0
     for _ in range(60):
@@ -318,8 +318,8 @@ def test_a_repair_that_crashes_at_any_step_is_gone_on_with(
 def _look_in_between(directory: Path) -> None:
     index = Index(directory)
     try:
-        with index.reading() as reading:
-            found = reading.nearest(QUERY, 200)
+        with index.snapshot() as snapshot:
+            found = snapshot.nearest(QUERY, 200)
         assert len(found) in (85, 125)
         assert {line("alpha", 3), line("delta", 4)} <= {
             chunk.text for name in ("alpha", "delta") for chunk in index.chunks(name)
@@ -333,7 +333,7 @@ def test_another_process_that_reads_is_not_pulled_from_under(tmp_path: Path) -> 
     overwrite_page(index, rowid_page(index, "gamma"))
     script = (
         "import sys; from pathlib import Path; from rag.index import Index\n"
-        "with Index(Path(sys.argv[1])).reading():\n"
+        "with Index(Path(sys.argv[1])).snapshot():\n"
         "    print('reading', flush=True); sys.stdin.read()"
     )
     reader = subprocess.Popen(

@@ -55,7 +55,7 @@ def build(directory: Path, documents: list[tuple[Document, list[Chunk]]]) -> Ind
 
 
 def by_sql(index: Index, *filters: Filter) -> list[list[int]]:
-    with database.reading(index.directory) as connection:
+    with database.open_to_read(index.directory) as connection:
         found = [chunk_ids(connection, each) for each in filters]
     assert all(ids.dtype == np.int64 for ids in found)
     return [ids.tolist() for ids in found]
@@ -610,7 +610,7 @@ def test_what_was_removed_is_not_found(tmp_path: Path) -> None:
 def test_a_statement_may_be_at_work_on_the_connection(large: Index) -> None:
     wanted = parse_filter("path:docs/**")
     assert wanted is not None
-    with database.reading(large.directory) as connection:
+    with database.open_to_read(large.directory) as connection:
         running = connection.execute("SELECT id FROM chunks")
         for row, _ in zip(running, range(3), strict=False):
             assert len(chunk_ids(connection, wanted)) == 200, row

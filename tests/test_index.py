@@ -21,7 +21,7 @@ DIM = 8
 MANIFEST = Manifest("embedder", "weights", DIM, 100, 10)
 
 
-def unit(generator: np.random.LanguageModel, count: int) -> np.ndarray:
+def unit(generator: np.random.Generator, count: int) -> np.ndarray:
     vectors = generator.normal(size=(count, DIM)).astype(np.float32)
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
@@ -77,9 +77,9 @@ def nearest(files: dict[str, np.ndarray], query: np.ndarray, k: int) -> list[tup
 
 
 def found(index: Index, query: np.ndarray, k: int) -> list[tuple[str, float]]:
-    with index.reading() as reading:
-        scored = reading.nearest(query, k)
-        passages = reading.passages([each for each, _ in scored])
+    with index.snapshot() as snapshot:
+        scored = snapshot.nearest(query, k)
+        passages = snapshot.passages([each for each, _ in scored])
     return [(passages[each].chunk.text, score) for each, score in scored]
 
 
@@ -120,10 +120,10 @@ def test_hits_carry_what_was_stored(tmp_path: Path) -> None:
     index = Index(tmp_path)
     vectors = unit(np.random.default_rng(0), 3)
     write(index, {"a": vectors})
-    with index.reading() as reading:
-        ((nearest_id, score),) = reading.nearest(vectors[1], 1)
-        hit = reading.passages([nearest_id])[nearest_id]
-        assert np.allclose(reading.vectors([nearest_id]), vectors[1:2], atol=1e-3)
+    with index.snapshot() as snapshot:
+        ((nearest_id, score),) = snapshot.nearest(vectors[1], 1)
+        hit = snapshot.passages([nearest_id])[nearest_id]
+        assert np.allclose(snapshot.vectors([nearest_id]), vectors[1:2], atol=1e-3)
     assert (hit.source, hit.title, hit.language) == ("a", "a", "en")
     assert score == pytest.approx(1.0, abs=1e-3)
     assert hit.chunk.heading == ("Top", "a")
@@ -138,10 +138,10 @@ def test_as_many_are_found_as_are_asked_for(tmp_path: Path) -> None:
     """More than SQLite takes values in one statement."""
     index = Index(tmp_path)
     write(index, {"a": unit(np.random.default_rng(1), 33_000)})
-    with index.reading() as reading:
-        scored = reading.nearest(np.eye(1, DIM, dtype=np.float32)[0], 40_000)
+    with index.snapshot() as snapshot:
+        scored = snapshot.nearest(np.eye(1, DIM, dtype=np.float32)[0], 40_000)
         ids = [each for each, _ in scored]
-        assert len(reading.passages(ids)) == len(reading.vectors(ids)) == 33_000
+        assert len(snapshot.passages(ids)) == len(snapshot.vectors(ids)) == 33_000
 
 
 def test_chunk_ids_are_never_used_again(tmp_path: Path) -> None:

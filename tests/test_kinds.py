@@ -19,7 +19,7 @@ from rag import RAG, LockedError, StoreError
 from rag.cli import cli
 from rag.config import known_settings
 from rag.index import CacheSettings, FileRecord, Index, Manifest, Writer
-from rag.index.disk import steps
+from rag.index.disk import database, steps
 from rag.index.vectors import cache
 from rag.index.vectors.kinds import KINDS, choose, needed_bytes
 from rag.types import Chunk, Document
@@ -75,7 +75,7 @@ def put_all(index: Index, *given: tuple[str, np.ndarray]) -> None:
 
 def live(index: Index) -> tuple[np.ndarray, np.ndarray]:
     """Ids of all chunks, and their vectors."""
-    with index._reading() as connection:
+    with database.open_to_read(index.directory) as connection:
         stored = connection.execute("SELECT id, vector FROM chunks ORDER BY id").fetchall()
     ids = np.array([each for each, _ in stored], dtype=np.int64)
     halves = np.frombuffer(b"".join(blob for _, blob in stored), dtype="<f2")
@@ -96,8 +96,8 @@ def exact(
 def nearest(
     index: Index, query: np.ndarray, k: int, within: np.ndarray | None = None
 ) -> list[tuple[int, float]]:
-    with index.reading() as reading:
-        return reading.nearest(query, k, within)
+    with index.snapshot() as snapshot:
+        return snapshot.nearest(query, k, within)
 
 
 def assert_same(ours: list[tuple[int, float]], true: list[tuple[int, float]]) -> None:
@@ -123,7 +123,7 @@ def recall(index: Index, queries: np.ndarray, k: int, within: np.ndarray | None 
 
 
 def cache_rows(index: Index) -> dict[str, tuple[str, int, int, dict]]:
-    with index._reading() as connection:
+    with database.open_to_read(index.directory) as connection:
         found = connection.execute("SELECT kind, name, max_id, count, details FROM caches")
         return {row[0]: (row[1], row[2], row[3], json.loads(row[4])) for row in found}
 
@@ -131,7 +131,7 @@ def cache_rows(index: Index) -> dict[str, tuple[str, int, int, dict]]:
 def assert_caches_are_exact(index: Index) -> None:
     """What caches hold, without tombstones, is what is stored up to the newest they cover."""
     named = cache_rows(index)
-    with index._reading() as connection:
+    with database.open_to_read(index.directory) as connection:
         buried = {each for (each,) in connection.execute("SELECT chunk_id FROM tombstones")}
     ids, _ = live(index)
     after = 0
@@ -141,7 +141,7 @@ def assert_caches_are_exact(index: Index) -> None:
         name, newest, count, _ = named[kind]
         import faiss
 
-        held = cache.held(faiss.read_index(str(index.directory / name)))
+        held = cache.ids_of(faiss.read_index(str(index.directory / name)))
         assert len(held) == len(set(held.tolist())) == count
         own = ids[(ids > after) & (ids <= newest)].tolist()
         assert set(held.tolist()) - buried == set(own)
@@ -366,8 +366,8 @@ def test_a_reader_goes_on_with_the_cache_it_mapped(tmp_path: Path, kind: str) ->
     reader = Index(tmp_path, caches=kept)
     put_all(reader, ("a", clustered(1, 600)))
     query = clustered(2, 1)[0]
-    with reader.reading() as reading:
-        before = reading.nearest(query, 10)
+    with reader.snapshot() as snapshot:
+        before = snapshot.nearest(query, 10)
         opened = reader._caches._opened["vectors"][1]
         assert opened.mapped is (kind != "ivf-pq")
         other = Index(tmp_path, caches=replace(kept, kind="ivf-sq8"))
@@ -376,7 +376,7 @@ def test_a_reader_goes_on_with_the_cache_it_mapped(tmp_path: Path, kind: str) ->
             put(writer, "b", clustered(3, 600))
         other.optimize()
         assert len(list(tmp_path.glob("vectors-*"))) == 1
-        assert reading.nearest(query, 10) == before
+        assert snapshot.nearest(query, 10) == before
     assert_same(nearest(reader, query, 600), exact(other, query, 600))
 
 
@@ -412,8 +412,8 @@ def test_optimizing_beside_writers_and_readers_loses_nothing(tmp_path: Path) -> 
         while time.monotonic() < until or not done:
             index.optimize()
             done += 1
-            with index.reading() as reading:
-                found = reading.nearest(query, 1 << 20)
+            with index.snapshot() as snapshot:
+                found = snapshot.nearest(query, 1 << 20)
                 # Every third file is taken out again: all others are found, whole.
                 assert len(found) >= 3000
                 assert len(found) % 25 == 0
@@ -447,7 +447,7 @@ def test_whatever_a_writer_does_meanwhile_is_there(tmp_path: Path, kind: str) ->
             if kind != "hnsw":
                 index.compact()
 
-    index.optimize(told=meanwhile)
+    index.optimize(progress=meanwhile)
     assert_caches_are_exact(index)
     query = clustered(7, 1)[0]
     assert_same(nearest(index, query, 9999), exact(index, query, 9999))
@@ -456,7 +456,7 @@ def test_whatever_a_writer_does_meanwhile_is_there(tmp_path: Path, kind: str) ->
         import faiss
 
         name = cache_rows(index)["vectors"][0]
-        held = cache.held(faiss.read_index(str(tmp_path / name)))
+        held = cache.ids_of(faiss.read_index(str(tmp_path / name)))
         assert set(held.tolist()) <= set(live(index)[0].tolist())
 
 
@@ -475,7 +475,7 @@ def test_optimizing_gives_up_on_what_was_built_anew(tmp_path: Path) -> None:
 
     for chunk_size in (MANIFEST.chunk_size, 77):  # noqa: B007
         with pytest.raises(StoreError, match="built anew meanwhile"):
-            index.optimize(told=meanwhile)
+            index.optimize(progress=meanwhile)
         assert_caches_are_exact(index)
         query = clustered(3, 1)[0]
         assert_same(nearest(index, query, 999), exact(index, query, 999))
@@ -490,7 +490,7 @@ def test_one_at_a_time_optimizes_and_a_writer_is_waited_for(tmp_path: Path) -> N
             with pytest.raises(LockedError, match="being optimized already"):
                 Index(tmp_path).optimize()
 
-    index.optimize(told=meanwhile)
+    index.optimize(progress=meanwhile)
     before = cache_rows(index)
     with index.write(), pytest.raises(LockedError):
         Index(tmp_path, caches=SMALL).optimize(wait=0.1)

@@ -232,8 +232,8 @@ def test_a_writer_may_be_left_in_another_thread(place: Path) -> None:
 FORKING = """
 import os, sys, time
 from pathlib import Path
-from rag.index.disk.lock import writing
-with writing(Path(sys.argv[2])):
+from rag.index.disk.lock import hold_lock
+with hold_lock(Path(sys.argv[2])):
     child = os.fork()
     if child:
         print("writing", flush=True)

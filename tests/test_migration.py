@@ -23,7 +23,7 @@ from test_index import DIM, found, put, record, rows, unit
 from rag import LockedError, StoreError
 from rag.index import Index, store
 from rag.index.disk import database
-from rag.index.disk.lock import writing
+from rag.index.disk.lock import hold_lock
 from rag.query import parse_question
 
 # What `iterdump` of sqlite3 gave of an index that format 3's code made.
@@ -52,7 +52,7 @@ def before() -> dict[str, list[Any]]:
 def assert_brought_up(folder: Path) -> None:
     """All that was there is there, under checksums, and found."""
     expected = before()
-    with database.reading(folder) as connection:
+    with database.open_to_read(folder) as connection:
         assert connection.reserve_bytes("main") == 8
         assert connection.pragma("integrity_check") == "ok"
         assert connection.pragma("journal_mode") == "wal"
@@ -65,15 +65,15 @@ def assert_brought_up(folder: Path) -> None:
     assert stored is not None
     assert (stored.embedder, stored.fingerprint, stored.dim) == ("embedder", "weights", DIM)
     assert stored.revision == ""
-    with index.reading() as reading:
+    with index.snapshot() as snapshot:
         for number, _, start, end, *_, blob in expected["chunks"]:
             vector = np.frombuffer(blob, dtype="<f2").astype(np.float32)
-            ((nearest, score),) = reading.nearest(vector, 1)
+            ((nearest, score),) = snapshot.nearest(vector, 1)
             assert (nearest, round(score, 2)) == (number, 1.0)
-            assert len(reading.passages([nearest])[nearest].chunk.text) == end - start
-        (lamp,) = reading.matching(parse_question("whale oil"), 5)
+            assert len(snapshot.passages([nearest])[nearest].chunk.text) == end - start
+        (lamp,) = snapshot.matching(parse_question("whale oil"), 5)
         assert lamp[0] == 2
-        assert not reading.matching(parse_question("removed"), 5)
+        assert not snapshot.matching(parse_question("removed"), 5)
 
 
 def read(index: Index) -> None:
@@ -159,7 +159,8 @@ def test_a_look_waits_for_whoever_changes_the_layout(
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from rag.index import Index, files
+from rag.index import Index
+from rag.index.disk import steps as files
 def fault(when, name, path):
     if (when, name) == (sys.argv[2], sys.argv[3]):
         os.kill(os.getpid(), signal.SIGKILL)
@@ -217,7 +218,7 @@ def test_another_writer_is_waited_for(tmp_path: Path, monkeypatch: pytest.Monkey
     held, over = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with writing(folder):
+        with hold_lock(folder):
             held.set()
             over.wait()
 

@@ -44,12 +44,12 @@ def assert_searchable(folder: Path, files: dict[str, np.ndarray]) -> None:
     index = Index(folder)
     query = unit(np.random.default_rng(1), 1)[0]
     assert_same(found(index, query, 10), nearest(files, query, 10))
-    with index.reading() as reading:
-        (each, *_) = reading.matching(parse_question('"b passage 7"'), 5)
-        assert reading.passages([each[0]])[each[0]].chunk.text == "b passage 7"
-        within = reading.passing(parse_filter("path:b"))
+    with index.snapshot() as snapshot:
+        (each, *_) = snapshot.matching(parse_question('"b passage 7"'), 5)
+        assert snapshot.passages([each[0]])[each[0]].chunk.text == "b passage 7"
+        within = snapshot.passing(parse_filter("path:b"))
         assert len(within) == len(files["b"])
-        assert len(reading.nearest(query, 1000, within)) == len(files["b"])
+        assert len(snapshot.nearest(query, 1000, within)) == len(files["b"])
     assert [document.id for document in index.documents()] == sorted(files)
     assert index.counts()["chunks"] == sum(map(len, files.values()))
 
@@ -58,8 +58,8 @@ def copied_while_open(source: Path, target: Path, files: dict[str, np.ndarray]) 
     """A copy with a log, such as a killed process leaves or a snapshot holds."""
     index = Index(source)
     write(index, {"a": files["a"]})
-    with index.reading() as reading:
-        assert reading.manifest
+    with index.snapshot() as snapshot:
+        assert snapshot.manifest
         write(index, {"b": files["b"]})
         shutil.copytree(source, target)
     assert (target / "index.sqlite-wal").stat().st_size
@@ -182,10 +182,10 @@ index, query, seen, problems = Index(place), np.eye(1, 8, dtype=np.float32)[0], 
 end = time.monotonic() + seconds
 while not seen or time.monotonic() < end:
     try:
-        with index.reading() as reading:
-            by_vector = reading.nearest(query, 1000)
-            by_word = reading.matching(parse_question("passage"), 1000)
-            passages = reading.passages([each for each, _ in by_vector])
+        with index.snapshot() as snapshot:
+            by_vector = snapshot.nearest(query, 1000)
+            by_word = snapshot.matching(parse_question("passage"), 1000)
+            passages = snapshot.passages([each for each, _ in by_vector])
     except StoreError as error:
         problems.append(str(error))
         if "try again" not in problems[-1]:
@@ -268,7 +268,7 @@ def test_another_users_index_can_be_read_while_it_is_written(
 
 
 def _commit_for_a_while(
-    index: Index, generator: np.random.LanguageModel, while_alive: threading.Thread
+    index: Index, generator: np.random.Generator, while_alive: threading.Thread
 ) -> int:
     from test_index import put, record, rows
 

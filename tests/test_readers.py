@@ -67,13 +67,13 @@ def sizes_at(version: int) -> dict[str, int]:
 def look(index: Index) -> int:
     """All that can be seen of one state; returns its version, or raises AssertionError."""
     query = np.eye(1, DIM, dtype=np.float32)[0]
-    with index.reading() as reading:
-        by_vector = dict(reading.nearest(query, 1000))
-        by_word = dict(reading.matching(parse_question("passage"), 1000))
-        passages = reading.passages(list(by_vector))
-        again = dict(reading.nearest(query, 1000))
-        vectors = reading.vectors(list(by_vector))
-        documents = reading.documents(["a", "b", "c"])
+    with index.snapshot() as snapshot:
+        by_vector = dict(snapshot.nearest(query, 1000))
+        by_word = dict(snapshot.matching(parse_question("passage"), 1000))
+        passages = snapshot.passages(list(by_vector))
+        again = dict(snapshot.nearest(query, 1000))
+        vectors = snapshot.vectors(list(by_vector))
+        documents = snapshot.documents(["a", "b", "c"])
     (version,) = {int(each.chunk.text.split()[2]) for each in passages.values()}
     wanted = [
         f"{name} version {version} passage {at}"
@@ -221,15 +221,15 @@ def test_a_reading_that_is_held_sees_one_state_and_keeps_no_writer_waiting(tmp_p
         return done
 
     free = commits(1.0)
-    with index.reading() as reading:
-        before = reading.nearest(vectors[0], 100)
+    with index.snapshot() as snapshot:
+        before = snapshot.nearest(vectors[0], 100)
         held = commits(1.0)
         write(index, {"c": unit(np.random.default_rng(1), 400)})
         # From the caches of its own state, which are gone from the folder meanwhile.
-        assert reading.nearest(vectors[0], 100) == before
-        words = reading.matching(everything, 1000)
+        assert snapshot.nearest(vectors[0], 100) == before
+        words = snapshot.matching(everything, 1000)
         assert sorted(each for each, _ in words) == sorted(each for each, _ in before)
-        assert len(reading.passages([each for each, _ in words])) == len(words)
+        assert len(snapshot.passages([each for each, _ in words])) == len(words)
     assert held > free / 4
     assert index.counts()["files"] == 3
 
@@ -238,8 +238,8 @@ HELD = """
 import sys
 from pathlib import Path
 from rag.index import Index
-with Index(Path(sys.argv[1])).reading() as reading:
-    print(reading.manifest.dim, flush=True)
+with Index(Path(sys.argv[1])).snapshot() as snapshot:
+    print(snapshot.manifest.dim, flush=True)
     sys.stdin.readline()
 """
 
@@ -295,11 +295,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from rag.index import Index
 index, first = Index(Path(sys.argv[1])), ExitStack()
-first.enter_context(index.reading())
+first.enter_context(index.snapshot())
 print("ready", flush=True)
 while not Path(sys.argv[2]).exists():
     second = ExitStack()
-    second.enter_context(index.reading())
+    second.enter_context(index.snapshot())
     time.sleep(0.005)
     first.close()
     first = second
@@ -318,10 +318,10 @@ def overlapping(index: Index, stop: Path) -> Iterator[None]:
 
     def in_a_thread() -> None:
         first = ExitStack()
-        first.enter_context(own.reading())
+        first.enter_context(own.snapshot())
         while not stop.exists():
             second = ExitStack()
-            second.enter_context(own.reading())
+            second.enter_context(own.snapshot())
             time.sleep(0.005)
             first.close()
             first = second

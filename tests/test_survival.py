@@ -89,7 +89,7 @@ def change_tree(folder: Path) -> None:
 
 def contents(index: Path) -> dict[str, Any]:
     """Everything that an index holds, but for ids that count up."""
-    with database.reading(index) as connection:
+    with database.open_to_read(index) as connection:
         files = connection.execute("SELECT path, size, sha256, complete FROM files").fetchall()
         documents = {
             row[0]: row[1:]
@@ -128,10 +128,10 @@ def assert_whole(index: Path) -> None:
         assert chunks
         assert all(document.text[chunk.start : chunk.end] == chunk.text for chunk in chunks)
         assert [chunk.ordinal for chunk in chunks] == list(range(len(chunks)))
-    with store.reading() as reading:
+    with store.snapshot() as snapshot:
         # Each passage holds one of these: what is in is found by its words at once.
-        found = reading.matching(parse_question("matter row new file"), 10_000)
-        assert len(reading.passages([each for each, _ in found])) == len(found)
+        found = snapshot.matching(parse_question("matter row new file"), 10_000)
+        assert len(snapshot.passages([each for each, _ in found])) == len(found)
     assert len(found) == store.counts()["chunks"]
 
 

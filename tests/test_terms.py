@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rag.index import FileRecord, Index, Manifest, Writer
+from rag.index import FileRecord, Index, Manifest, Writer, rows
 from rag.index import terms as terms_room
 from rag.index.caches import Digests
+from rag.index.disk import database
 from rag.query import parse_question
 from rag.text.terms import analyse
 from rag.types import Chunk, Document
@@ -51,9 +52,9 @@ def writing(index: Index) -> Iterator[Writer]:
 
 
 def matching(index: Index, question: str, k: int = 1000) -> list[tuple[str, float]]:
-    with index.reading() as reading:
-        scored = reading.matching(parse_question(question), k)
-        passages = reading.passages([each for each, _ in scored])
+    with index.snapshot() as snapshot:
+        scored = snapshot.matching(parse_question(question), k)
+        passages = snapshot.passages([each for each, _ in scored])
     return [(passages[each].chunk.text, score) for each, score in scored]
 
 
@@ -169,13 +170,13 @@ def test_a_filter_leaves_the_best_of_those_that_pass(
     with writing(index) as writer:
         put(writer, "a", [" ".join(generator.choice(WORDS, 8)) for _ in range(200)])
     query = parse_question("alpha beta")
-    with index.reading() as reading:
-        everything = reading.matching(query, 1000)
+    with index.snapshot() as snapshot:
+        everything = snapshot.matching(query, 1000)
         for size in (0, 1, 3, 50, 200):
             within = np.sort(generator.choice(np.arange(1, 201), size, replace=False))
             allowed = set(within.tolist())
             expected = [pair for pair in everything if pair[0] in allowed][:5]
-            found = reading.matching(query, 5, within)
+            found = snapshot.matching(query, 5, within)
             assert [score for _, score in found] == pytest.approx([s for _, s in expected])
             assert {each for each, _ in found} <= allowed
 
@@ -205,8 +206,7 @@ def test_a_damaged_cache_is_noticed_and_mended(tmp_path: Path, damage: str) -> N
     assert texts(Index(tmp_path), "alpha") == ["alpha beta"]
     with index.write() as writer:
         writer.refresh_cache()
-    with index.reading() as reading:
-        row = terms_room.CacheRow(*_row(reading))
+    row = _row(tmp_path)
     assert terms_room.is_intact(tmp_path, row, Digests())
     assert texts(Index(tmp_path), "gamma") == ["gamma"]
 
@@ -229,18 +229,18 @@ def test_a_change_does_not_build_upon_a_damaged_cache(tmp_path: Path, damage: st
         put(writer, "c", ["gamma delta"])
     assert texts(Index(tmp_path), "alpha") == ["alpha beta", "alpha delta"]
     assert texts(Index(tmp_path), "gamma") == ["gamma", "gamma delta"]
-    with index.reading() as reading:
-        row = terms_room.CacheRow(*_row(reading))
+    row = _row(tmp_path)
     opened = terms_room.load(tmp_path, row, Digests())
     assert opened is not None
     assert opened.count == row.count == 4
     assert not any(path.read_bytes() == damaged for path in folder(index).iterdir())
 
 
-def _row(reading: object) -> tuple[int, str, str, int, int]:
-    return reading._connection.execute(  # type: ignore[attr-defined, no-any-return]
-        "SELECT generation, name, sha256, max_id, count FROM caches WHERE kind = 'terms'"
-    ).fetchone()
+def _row(directory: Path) -> terms_room.CacheRow:
+    with database.open_to_read(directory) as connection:
+        row = rows.cache_row(connection, "terms")
+    assert row is not None
+    return row
 
 
 def test_a_generation_that_was_never_named_is_replaced(tmp_path: Path) -> None:
@@ -259,12 +259,12 @@ def test_a_reader_keeps_its_state_while_others_are_written(tmp_path: Path) -> No
     index = Index(tmp_path)
     with writing(index) as writer:
         put(writer, "a", ["alpha"])
-    with Index(tmp_path).reading() as reading:
-        assert len(reading.matching(parse_question("alpha"), 9)) == 1
+    with Index(tmp_path).snapshot() as snapshot:
+        assert len(snapshot.matching(parse_question("alpha"), 9)) == 1
         for round_ in range(4):
             with writing(index) as writer:
                 put(writer, f"b{round_}", ["alpha"])
-        assert len(reading.matching(parse_question("alpha"), 9)) == 1
+        assert len(snapshot.matching(parse_question("alpha"), 9)) == 1
     assert len(matching(index, "alpha")) == 5
     # Old generations go: the present one and the one before stay.
     assert len(list(tmp_path.glob("terms-*"))) == 2

@@ -363,7 +363,8 @@ def test_a_killed_import_leaves_no_index_and_can_be_run_again(tmp_path: Path) ->
     export_index(grown(tmp_path / "index"), tmp_path / "one")
     killed = (
         "import os, sys; from pathlib import Path\n"
-        "from rag.index import Index, files\n"
+        "from rag.index import Index\n"
+        "from rag.index.disk import steps as files\n"
         "from rag.index.upkeep import import_index\n"
         "def fault(when, name, path):\n"
         "    if (when, name) == (sys.argv[3], 'commit'): os._exit(9)\n"

@@ -88,11 +88,11 @@ class Contents:
                 )
             yield vector
 
-    def copy(self, directory: Path, told: Callable[[int, int], None]) -> None:
+    def copy(self, directory: Path, progress: Callable[[int, int], None]) -> None:
         """Copy the database with its checksums, and what caches there are, into an empty folder.
 
         A cache that a writer takes away meanwhile is left out: it is built anew when it is missed.
-        `told` is called with the bytes that are done, and all.
+        `progress` is called with the bytes that are done, and all.
 
         Raises:
             StoreError: if the database is damaged.
@@ -100,7 +100,7 @@ class Contents:
         """
         with steps.step("copy", directory / database.NAME):
             try:
-                database.copy(self._connection, directory, told)
+                database.copy(self._connection, directory, progress)
             except apsw.FullError as error:
                 # Not of the index that is read.
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error

@@ -51,8 +51,8 @@ def chunk_ids(connection: apsw.Connection, filter: Filter) -> NDArray[np.int64]:
     """
     parts = filter.parts if isinstance(filter, And) else (filter,)
     flags: list[_Condition] = []
-    document = _joined("AND", [_condition(connection, p) for p in parts if not _reads_chunks(p)])
-    chunk = _joined("AND", [_condition(connection, p, flags) for p in parts if _reads_chunks(p)])
+    document = _join("AND", [_condition(connection, p) for p in parts if not _reads_chunks(p)])
+    chunk = _join("AND", [_condition(connection, p, flags) for p in parts if _reads_chunks(p)])
     columns = "".join(f", {flag.sql} AS flag_{at}" for at, flag in enumerate(flags))
     found = connection.execute(
         f"WITH passing AS MATERIALIZED (SELECT id{columns} FROM documents WHERE {document.sql}) "
@@ -82,10 +82,10 @@ def _condition(
         negated = _condition(connection, part.part, flags)
         return _Condition(f"NOT {negated.sql}", negated.values)
     word = "AND" if isinstance(part, And) else "OR"
-    return _joined(word, [_condition(connection, inner, flags) for inner in part.parts])
+    return _join(word, [_condition(connection, inner, flags) for inner in part.parts])
 
 
-def _joined(word: str, conditions: Sequence[_Condition]) -> _Condition:
+def _join(word: str, conditions: Sequence[_Condition]) -> _Condition:
     if not conditions:
         return _Condition("1")
     sql = f" {word} ".join(condition.sql for condition in conditions)
@@ -97,7 +97,7 @@ def _test(connection: apsw.Connection, test: Test) -> _Condition:
     few = len(test.values) <= _MOST_VALUES
     if few and field.kind == "page":
         bounds = [page_bounds(test.operator, value) for value in test.values]
-        return _joined("OR", [_Condition(_IN_BOUNDS, pair) for pair in bounds])
+        return _join("OR", [_Condition(_IN_BOUNDS, pair) for pair in bounds])
     if few and field.kind == "id":
         return _Condition(f"id IN ({','.join('?' * len(test.values))})", test.values)
     name = f"passes_{next(_numbers)}"

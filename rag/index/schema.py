@@ -145,7 +145,7 @@ def migrate(directory: Path) -> None:
     """
     if not database.exists(directory):
         return
-    with database.reading(directory) as connection:
+    with database.open_to_read(directory) as connection:
         found = format_of(connection)
     if found is None:
         return

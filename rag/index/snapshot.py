@@ -19,7 +19,7 @@ from rag.index.caches import CacheRow, Digests
 from rag.index.rows import Manifest
 from rag.index.vectors import cache
 from rag.index.vectors.kinds import CacheSettings, Shape
-from rag.index.vectors.nearest import Buried, Part, Scored
+from rag.index.vectors.nearest import Part, Scored, Tombstones
 from rag.types import Chunk, Document
 
 if TYPE_CHECKING:
@@ -65,17 +65,17 @@ class OpenCaches:
         self._digests = digests
         self._locks = {kind: threading.Lock() for kind in ("vectors", "recent", "terms")}
         self._opened: dict[str, tuple[str, Any]] = {}
-        self._buried: tuple[tuple[Any, ...], Buried] | None = None
+        self._tombstones: tuple[tuple[Any, ...], Tombstones] | None = None
 
     def vectors(
         self, connection: apsw.Connection, kind: str, row: CacheRow, after: int, dim: int
-    ) -> cache.Opened:
+    ) -> cache.OpenCache:
         """The FAISS index that a row of `kind` points to, which holds chunks above `after`."""
 
-        def load(directory: Path, row: CacheRow, digests: Digests) -> cache.Opened | None:
+        def load(directory: Path, row: CacheRow, digests: Digests) -> cache.OpenCache | None:
             return cache.load(directory, row, digests, self.settings.mapped_bytes)
 
-        def build() -> cache.Opened:
+        def build() -> cache.OpenCache:
             if row.count > self.settings.rebuilt_rows:
                 raise StoreError(
                     f"{self._directory / row.name}: is damaged or missing, and too large to be "
@@ -84,11 +84,11 @@ class OpenCaches:
             ids = rows.chunk_ids(connection, after)
             ids = ids[ids <= row.max_id]
             made, _, _ = cache.build(lambda: nullcontext(connection), dim, ids, "flat", 1.0)
-            return cache.opened(made, Shape())
+            return cache.prepare(made, Shape())
 
         return self._open(kind, row, load, build)
 
-    def buried(self, connection: apsw.Connection) -> Buried:
+    def tombstones(self, connection: apsw.Connection) -> Tombstones:
         """The chunks that are gone, while caches may still hold them."""
         # An older copy that was put back counts commits from where it was: they alone do not tell.
         # Asked for together, each of them would be read.
@@ -96,12 +96,12 @@ class OpenCaches:
             "SELECT (SELECT count(*) FROM tombstones), (SELECT max(chunk_id) FROM tombstones)"
         ).get
         state = (rows.commits(connection), *counted)
-        known = self._buried
+        known = self._tombstones
         if known is None or known[0] != state:
             ids = rows.sorted_ids(
                 connection.execute("SELECT group_concat(chunk_id) FROM tombstones").get
             )
-            known = self._buried = (state, Buried(ids))
+            known = self._tombstones = (state, Tombstones(ids))
         return known[1]
 
     def terms(self, connection: apsw.Connection, row: CacheRow) -> terms.TermsIndex:
@@ -193,9 +193,9 @@ class Snapshot:
             if row is None:
                 continue
             dim, settings = self.manifest.dim, self._caches.settings
-            buried = self._caches.buried(self._connection)
+            tombstones = self._caches.tombstones(self._connection)
             opened = self._caches.vectors(self._connection, kind, row, after, dim)
-            parts.append(Part(self._connection, dim, row, after, opened, buried, settings))
+            parts.append(Part(self._connection, dim, row, after, opened, tombstones, settings))
             after = row.max_id
         return parts
 
@@ -224,7 +224,7 @@ class Snapshot:
         newer = rows.vector_blocks(self._connection, dim, "id > ?", (after,))
         if within is not None:
             newer = _only(newer, within)
-        found += cache.scored(newer, query, k)
+        found += cache.score(newer, query, k)
         return sorted(found, key=lambda pair: (-pair[1], pair[0]))[:k]
 
     def matching(

@@ -13,7 +13,7 @@ from rag.index import rows
 from rag.index.caches import CacheRow, Digests
 from rag.index.contents import Contents
 from rag.index.disk import commits, database, steps
-from rag.index.disk.lock import writing
+from rag.index.disk.lock import hold_lock
 from rag.index.rows import FileState, Manifest, StoredRoot
 from rag.index.schema import FORMAT, check_format, create, format_of, migrate
 from rag.index.snapshot import OpenCaches, Snapshot
@@ -55,7 +55,10 @@ class Index:
         if not database.remains(self.directory):
             if not database.exists(self.directory):
                 return False
-            with database.explained(self.directory), database.reading(self.directory) as connection:
+            with (
+                database.explain_errors(self.directory),
+                database.open_to_read(self.directory) as connection,
+            ):
                 # Whoever began it may have been killed before there were tables.
                 if format_of(connection) is None:
                     return False
@@ -67,17 +70,17 @@ class Index:
         Raises:
             StoreError: if there is none.
         """
-        with self._reading():
+        with self._connect():
             pass
 
     def manifest(self) -> Manifest | None:
         """With what the index was built; None before the first commit."""
-        with self._reading() as connection:
+        with self._connect() as connection:
             return rows.manifest(connection)
 
     def counts(self) -> dict[str, int]:
         """Numbers of `files` that gave documents, of `documents` and of `chunks`."""
-        with self._reading() as connection:
+        with self._connect() as connection:
             numbers = connection.execute(
                 "SELECT (SELECT count(DISTINCT file_id) FROM documents), "
                 "(SELECT count(*) FROM documents), (SELECT count(*) FROM chunks)"
@@ -92,7 +95,7 @@ class Index:
 
     def document(self, document_id: str) -> Document | None:
         """A stored document, or None."""
-        with self._reading() as connection:
+        with self._connect() as connection:
             row = connection.execute(
                 f"SELECT {rows.DOCUMENT_COLUMNS} FROM documents WHERE id = ?", (document_id,)
             ).fetchone()
@@ -100,7 +103,7 @@ class Index:
 
     def documents(self) -> Iterator[Document]:
         """All documents by source, one consistent state of the index."""
-        with self._reading() as connection:
+        with self._connect() as connection:
             for row in connection.execute(
                 f"SELECT {rows.DOCUMENT_COLUMNS} FROM documents ORDER BY source, id"
             ):
@@ -108,25 +111,25 @@ class Index:
 
     def chunks(self, document_id: str) -> list[Chunk]:
         """The chunks of one document in order."""
-        with self._reading() as connection:
+        with self._connect() as connection:
             found = rows.passages(connection, "document_id = ?", (document_id,))
             return [chunk for chunk, _, _ in found]
 
     def roots(self) -> list[StoredRoot]:
         """The folders and files that the index keeps to."""
-        with self._reading() as connection:
+        with self._connect() as connection:
             return rows.stored_roots(connection)
 
     def files(self) -> Iterator[FileState]:
         """What is known of each file, by path."""
-        with self._reading() as connection:
+        with self._connect() as connection:
             for row in connection.execute(f"SELECT {rows.FILE_COLUMNS} FROM files ORDER BY path"):
                 yield rows.file_state(connection, row)
 
     def find(self, name: str) -> list[Document]:
         """The documents whose id or source is `name`; else whose source ends with it."""
         columns = f"SELECT {rows.DOCUMENT_COLUMNS} FROM documents"
-        with self._reading() as connection:
+        with self._connect() as connection:
             found = connection.execute(
                 f"{columns} WHERE id = ? OR source = ? ORDER BY source, id", (name, name)
             ).fetchall()
@@ -149,7 +152,7 @@ class Index:
             StoreError: if the disk is full or read-only, or the index is damaged.
         """
         seconds = self._wait if wait is None else wait
-        with writing(self.directory, wait=seconds), self._written() as connection:
+        with hold_lock(self.directory, wait=seconds), self._open_to_write() as connection:
             yield Writer(connection, self.directory, self._digests, self._settings)
 
     def compact(self, *, wait: float | None = None) -> bool:
@@ -167,61 +170,61 @@ class Index:
             return writer.compact()
 
     def optimize(
-        self, *, wait: float = float("inf"), told: cache.Told = cache.untold
+        self, *, wait: float = float("inf"), progress: cache.BuildProgress = cache.no_progress
     ) -> VectorSearch:
         """Build the vectors' cache anew beside readers and writers; returns how it is searched.
 
         Only at the end it becomes a writer, which waits for another one up to `wait` seconds.
-        Whatever was written meanwhile is in the index, and newer than the cache. `told` is called
-        with a stage, and how many vectors of how many are done.
+        Whatever was written meanwhile is in the index, and newer than the cache. `progress` is
+        called with a stage, and how many vectors of how many are done.
 
         Raises:
             LockedError: if another writer is at work for longer, or this is being done already.
             StoreError: if there is no index, it was built anew meanwhile, or cannot be written.
         """
         row = optimizing.optimize(
-            self.directory, self._reading, lambda: self.write(wait=wait), self._settings, told
+            self.directory, self._connect, lambda: self.write(wait=wait), self._settings, progress
         )
         return _vector_search(row)
 
     def vector_search(self) -> VectorSearch | None:
         """How vectors are searched, and how well; None before there is a cache of them."""
-        with self._reading() as connection:
+        with self._connect() as connection:
             row = rows.cache_row(connection, "vectors")
         return _vector_search(row) if row else None
 
     @contextmanager
-    def reading(self, begun: Callable[[Snapshot], None] | None = None) -> Iterator[Snapshot]:
+    def snapshot(self, on_begin: Callable[[Snapshot], None] | None = None) -> Iterator[Snapshot]:
         """One state of the index for as many looks as a search takes.
 
-        `begun` is called with it before caches are opened, which may take its time, and again
+        `on_begin` is called with it before caches are opened, which may take its time, and again
         with a newer state where that is taken.
         """
         for attempt in range(1, _LOOKS + 1):
-            with self._reading() as connection:
-                reading = Snapshot(self.directory, connection, self._caches)
-                if begun is not None:
-                    begun(reading)
+            with self._connect() as connection:
+                snapshot = Snapshot(self.directory, connection, self._caches)
+                if on_begin is not None:
+                    on_begin(snapshot)
                 # To build what a busy writer has cleared away since would take far longer than to
                 # begin anew, with the next state. What is damaged has to be built.
-                if attempt == _LOOKS or reading.is_timely():
-                    yield reading
+                if attempt == _LOOKS or snapshot.is_timely():
+                    yield snapshot
                     return
 
     @contextmanager
     def contents(self) -> Iterator[Contents]:
         """One state of the index as a whole, to copy it or to carry it elsewhere."""
-        with self._reading() as connection:
+        with self._connect() as connection:
             yield Contents(self.directory, connection)
 
     @contextmanager
-    def _written(self) -> Iterator[apsw.Connection]:
+    def _open_to_write(self) -> Iterator[apsw.Connection]:
         if not database.exists(self.directory) and database.remains(self.directory):
             # It would be started anew, and what is lost forgotten.
-            raise database.missing(self.directory)
+            raise database.missing_error(self.directory)
         try:
             migrate(self.directory)
-            least = commits.noted(self.directory)
+            least = commits.read(self.directory)
             with closing(database.open_to_write(self.directory)) as connection:
                 if format_of(connection) is None:
                     create(connection, self.directory)
@@ -246,26 +249,26 @@ class Index:
             raise StoreError(f"{self.directory}: cannot be written: {said}: {outlook}") from error
 
     @contextmanager
-    def _reading(self) -> Iterator[apsw.Connection]:
-        with database.explained(self.directory):
+    def _connect(self) -> Iterator[apsw.Connection]:
+        with database.explain_errors(self.directory):
             if not self._is_of_this_format():
                 self._bring_up()
             # Before the look: a commit after it may be noted already and not be seen.
-            least = commits.noted(self.directory)
-            with database.reading(self.directory) as connection:
+            least = commits.read(self.directory)
+            with database.open_to_read(self.directory) as connection:
                 connection.execute("BEGIN")
                 self._check(connection, least)
                 yield connection
 
     def _format(self) -> int | None:
-        with database.reading(self.directory) as connection:
+        with database.open_to_read(self.directory) as connection:
             return format_of(connection)
 
     def _bring_up(self) -> None:
         """Bring the index to this format, which writes it, although it is to be read only."""
         try:
             # Another reader may be at it.
-            with writing(self.directory, wait=max(self._wait, _MIGRATION_SECONDS)):
+            with hold_lock(self.directory, wait=max(self._wait, _MIGRATION_SECONDS)):
                 migrate(self.directory)
         except LockedError:
             raise

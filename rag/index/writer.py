@@ -379,12 +379,12 @@ class Writer:
         dead = np.setdiff1d(held, live, assume_unique=True)
         missing = np.setdiff1d(live[live <= row.max_id], held, assume_unique=True)
         if len(missing) or 2 * len(dead) > len(held):
-            raise cache.rebuilt(self._directory)
+            raise cache.rebuilt_error(self._directory)
         present = rows.cache_row(self._connection, "vectors")
         digest = row.sha256
         if len(dead) and present is not None and present.generation != since:
             if row.details["kind"] == "hnsw":
-                raise cache.rebuilt(self._directory)
+                raise cache.rebuilt_error(self._directory)
             cache.extend(lambda: nullcontext(self._connection), made, 0, live[:0], dead)
             digest = cache.write(self._directory / row.name, made)
             dead = dead[:0]

@@ -50,15 +50,15 @@ class PassageRetriever:
             StoreError: if there is no index, it was built with another embedder, or is damaged.
         """
         wanted = _filter(where)
-        with self._index.reading(self._begin) as reading:
-            _, hits = self._searched(reading, question, k, wanted)
+        with self._index.snapshot(self._begin) as snapshot:
+            _, hits = self._searched(snapshot, question, k, wanted)
             return hits
 
     def explain(self, question: str, k: int, where: str | Mapping[str, Any] = "") -> Explanation:
         """What `search` finds, with what was looked for and the time of each stage."""
         wanted = _filter(where)
-        with self._index.reading(self._begin) as reading:
-            search, hits = self._searched(reading, question, k, wanted)
+        with self._index.snapshot(self._begin) as snapshot:
+            search, hits = self._searched(snapshot, question, k, wanted)
             return Explanation(
                 question=question,
                 hits=tuple(search.matched(hits)),

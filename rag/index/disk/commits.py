@@ -32,7 +32,7 @@ def note(directory: Path, commits: int) -> None:
         steps.overwrite(path, 0, 2 * record.encode())
 
 
-def noted(directory: Path) -> int:
+def read(directory: Path) -> int:
     """The number that was noted last; 0 if there is none, or it cannot be read."""
     try:
         data = (directory / NAME).read_bytes()
@@ -48,11 +48,6 @@ def is_whole(directory: Path) -> bool:
     except OSError:
         return False
     return len(data) == 2 * _SLOT and all(_number(slot) for slot in (data[:_SLOT], data[_SLOT:]))
-
-
-def forget(directory: Path) -> None:
-    """Start anew, with a database that is taken as it is."""
-    steps.remove(directory / NAME)
 
 
 def check(directory: Path, commits: int, least: int) -> None:

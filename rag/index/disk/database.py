@@ -70,7 +70,7 @@ def open_to_write(directory: Path) -> apsw.Connection:
 
 
 @contextmanager
-def reading(directory: Path) -> Iterator[apsw.Connection]:
+def open_to_read(directory: Path) -> Iterator[apsw.Connection]:
     """A connection that changes nothing, on media that cannot be written too.
 
     Raises:
@@ -80,7 +80,7 @@ def reading(directory: Path) -> Iterator[apsw.Connection]:
     path = directory / NAME
     _check_presence(directory)
     if not path.is_file():
-        raise missing(directory)
+        raise missing_error(directory)
     before = _version(path)
     if os.access(path, os.W_OK) and os.access(directory, os.W_OK):
         found = _open_with_log(path)
@@ -163,7 +163,7 @@ def _version(path: Path) -> tuple[int, int, int]:
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def missing(directory: Path) -> StoreError:
+def missing_error(directory: Path) -> StoreError:
     """What to say where there is no database."""
     if remains(directory):
         return StoreError(
@@ -301,11 +301,11 @@ def log_patience(before: int, after: int) -> int:
     return min(_PATIENCE_MS * (after // LONG_LOG), _MOST_PATIENCE_MS)
 
 
-def copy(source: apsw.Connection, directory: Path, told: Callable[[int, int], None]) -> None:
+def copy(source: apsw.Connection, directory: Path, progress: Callable[[int, int], None]) -> None:
     """Copy one state of a database durably, with its checksums, and read all of the copy.
 
     The source's read transaction, which keeps no writer waiting, is what makes it one state.
-    `told` is called with the bytes that are done, and all.
+    `progress` is called with the bytes that are done, and all.
 
     Raises:
         apsw.Error: if a page is damaged, or the copy cannot be written.
@@ -319,7 +319,7 @@ def copy(source: apsw.Connection, directory: Path, told: Callable[[int, int], No
             while not copying.done:
                 copying.step(_PAGES_AT_ONCE)
                 done = copying.page_count - copying.remaining
-                told(done * size, copying.page_count * size)
+                progress(done * size, copying.page_count * size)
     # Opened anew: what is in memory would not be read from the disk.
     with closing(_open(path, flags)) as target:
         check_pages(target, directory)
@@ -329,7 +329,7 @@ def copy(source: apsw.Connection, directory: Path, told: Callable[[int, int], No
 
 
 @contextmanager
-def explained(directory: Path) -> Iterator[None]:
+def explain_errors(directory: Path) -> Iterator[None]:
     """Errors of SQLite while reading as ours, with what to do.
 
     Raises:

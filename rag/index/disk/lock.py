@@ -31,7 +31,7 @@ _CLOCK_SECONDS = 2.0
 
 
 @contextmanager
-def writing(directory: Path, *, wait: float = 0.0) -> Iterator[None]:
+def hold_lock(directory: Path, *, wait: float = 0.0) -> Iterator[None]:
     """Hold the writer's lock of an index; another writer is waited for up to `wait` seconds.
 
     Whom it waits for is logged as a warning.
@@ -40,7 +40,7 @@ def writing(directory: Path, *, wait: float = 0.0) -> Iterator[None]:
         LockedError: if another writer holds it still, naming who and since when.
         StoreError: if the folder cannot be written, or its file system has no locks.
     """
-    lock = _acquired(directory, wait)
+    lock = _acquire(directory, wait)
     process = os.getpid()
     record = directory / RECORD
     try:
@@ -56,7 +56,7 @@ def writing(directory: Path, *, wait: float = 0.0) -> Iterator[None]:
             lock.release()
 
 
-def _acquired(directory: Path, wait: float) -> FileLock:
+def _acquire(directory: Path, wait: float) -> FileLock:
     # Who only reads does without it.
     from filelock import FileLock, SoftFileLock, Timeout
 

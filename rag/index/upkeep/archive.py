@@ -50,7 +50,7 @@ _ABOUT: Shape = {
 }
 
 
-class Counted:
+class RowCounter:
     """Signs of life for rows that are gone through, of all kinds together."""
 
     def __init__(self, stage: str, total: int, progress: ProgressCallback) -> None:
@@ -108,7 +108,7 @@ class Archive:
         return sum(self.counts.values())
 
     def contents(
-        self, counted: Counted
+        self, counter: RowCounter
     ) -> Iterator[FileState | StoredRoot | tuple[str, Document, list[StoredChunk]]]:
         """Files, then roots, then documents, each with the path of its file and its chunks.
 
@@ -117,27 +117,29 @@ class Archive:
         """
         paths = set()
         with closing(self._lines("files.jsonl", lines.FILE, lines.file_state)) as states:
-            for state in counted(_sorted("files.jsonl", states, lambda each: each.record.path)):
+            for state in counter(
+                _check_order("files.jsonl", states, lambda each: each.record.path)
+            ):
                 paths.add(state.record.path)
                 yield state
         with closing(self._lines("roots.jsonl", lines.ROOT, lines.root)) as roots:
-            yield from counted(_sorted("roots.jsonl", roots, lambda each: each.path))
+            yield from counter(_check_order("roots.jsonl", roots, lambda each: each.path))
         with (
             closing(self._lines("documents.jsonl", lines.DOCUMENT, lines.document)) as documents,
             closing(self._lines("chunks.jsonl", lines.CHUNK, lines.chunk)) as found,
             closing(self._vectors()) as vectors,
         ):
-            joined = (replace(chunk, vector=next(vectors)) for chunk in counted(found))
+            joined = (replace(chunk, vector=next(vectors)) for chunk in counter(found))
             groups = groupby(joined, key=attrgetter("document_id"))
             owner, group = next(groups, (None, iter(())))
-            for file, document in counted(
-                _sorted("documents.jsonl", documents, lambda each: each[1].id)
+            for file, document in counter(
+                _check_order("documents.jsonl", documents, lambda each: each[1].id)
             ):
                 if file not in paths:
                     raise lines.WrongError(f"documents.jsonl: {document.id!r} is of no known file")
                 chunks: list[StoredChunk] = []
                 if owner == document.id:
-                    chunks = _checked(document, group)
+                    chunks = _check_chunks(document, group)
                     owner, group = next(groups, (None, iter(())))
                 yield file, document, chunks
             if owner is not None:
@@ -229,16 +231,16 @@ class _Sink:
         """Nothing is held back."""
 
 
-def write(write_piece: Callable[[bytes], object], contents: Contents, counted: Counted) -> None:
+def write(write_piece: Callable[[bytes], object], contents: Contents, counter: RowCounter) -> None:
     """Write one state of an index, piece by piece."""
     manifest, counts = contents.manifest, contents.counts
     pieces: dict[str, Iterable[bytes]] = {
-        "files.jsonl": map(lines.file_line, counted(contents.files())),
-        "roots.jsonl": map(lines.root_line, counted(contents.roots())),
-        "documents.jsonl": (lines.document_line(*each) for each in counted(contents.documents())),
-        "chunks.jsonl": map(lines.chunk_line, counted(contents.chunks())),
+        "files.jsonl": map(lines.file_line, counter(contents.files())),
+        "roots.jsonl": map(lines.root_line, counter(contents.roots())),
+        "documents.jsonl": (lines.document_line(*each) for each in counter(contents.documents())),
+        "chunks.jsonl": map(lines.chunk_line, counter(contents.chunks())),
         "vectors.npy": _with_header(
-            _header(counts["chunks"], manifest.dim), counted(contents.vectors())
+            _header(counts["chunks"], manifest.dim), counter(contents.vectors())
         ),
     }
     about = {
@@ -327,7 +329,7 @@ def _manifest(embedder: Line, chunking: Line) -> Manifest:
     )
 
 
-def _sorted(name: str, items: Iterable[T], key: Callable[[T], str]) -> Iterator[T]:
+def _check_order(name: str, items: Iterable[T], key: Callable[[T], str]) -> Iterator[T]:
     """Items by key, each of another one: two rows of one key would be one in the index."""
     last: str | None = None
     for item in items:
@@ -337,7 +339,7 @@ def _sorted(name: str, items: Iterable[T], key: Callable[[T], str]) -> Iterator[
         yield item
 
 
-def _checked(document: Document, chunks: Iterable[StoredChunk]) -> list[StoredChunk]:
+def _check_chunks(document: Document, chunks: Iterable[StoredChunk]) -> list[StoredChunk]:
     found = list(chunks)
     last = -1
     for chunk in found:

@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 from rag.errors import StoreError
 from rag.index import Index
 from rag.index.disk import database, steps
-from rag.index.disk.lock import writing
+from rag.index.disk.lock import hold_lock
 from rag.types import CopyReport, Progress, ProgressCallback, no_progress
 
 # What a copy is named beside its place until it is whole, and what it replaces until then.
@@ -39,7 +39,7 @@ def back_up(
             `force`) or holds something else, or cannot be written.
     """
     started = time.monotonic()
-    told = progress or no_progress
+    report = progress or no_progress
     index.check()
     target = folder.resolve()
     _check_apart(index.directory, target)
@@ -47,12 +47,12 @@ def back_up(
         target.parent.mkdir(parents=True, exist_ok=True)
         _bring_back(target)
         _check_is_free(target, force=force)
-        with _unfinished(target) as copy:
+        with _make_unfinished(target) as copy:
             with index.contents() as contents:
                 # An index that was never committed to is none.
                 contents.manifest  # noqa: B018
                 contents.copy(
-                    copy, lambda done, all_: told(Progress("backup", done, all_, "bytes"))
+                    copy, lambda done, all_: report(Progress("backup", done, all_, "bytes"))
                 )
             copied = Index(copy)
             counts, size = copied.counts(), copied.size()
@@ -97,7 +97,7 @@ def _is_empty(target: Path) -> bool:
 
 
 @contextmanager
-def _unfinished(target: Path) -> Iterator[Path]:
+def _make_unfinished(target: Path) -> Iterator[Path]:
     """A folder beside a target, locked as long as it is worked at; what is left of it goes."""
     _clear_away(target)
     folder = target.with_name(f".{target.name}-{secrets.token_hex(8)}{_UNFINISHED}")
@@ -114,7 +114,7 @@ def _unfinished(target: Path) -> Iterator[Path]:
 
 def _clear_away(target: Path) -> None:
     """Take away what backups left that were killed; a lock ends with its process."""
-    for folder in target.parent.glob(f".{_literal(target.name)}-*{_UNFINISHED}"):
+    for folder in target.parent.glob(f".{_escape_glob(target.name)}-*{_UNFINISHED}"):
         try:
             with FileLock(folder / "writer.lock").acquire(timeout=0):
                 steps.remove(folder)
@@ -128,9 +128,9 @@ def _put_in_place(copy: Path, target: Path, *, force: bool) -> None:
         steps.rename(copy, target)
         return
     _check_is_free(target, force=force)
-    replaced = _replaced(target)
+    replaced = _place_of_replaced(target)
     steps.remove(replaced)
-    with writing(target):
+    with hold_lock(target):
         try:
             steps.rename(target, replaced)
             steps.rename(copy, target)
@@ -142,13 +142,13 @@ def _put_in_place(copy: Path, target: Path, *, force: bool) -> None:
 
 def _bring_back(target: Path) -> None:
     """Undo what a backup did that was killed between two names."""
-    if _replaced(target).is_dir() and not target.exists():
-        steps.rename(_replaced(target), target)
+    if _place_of_replaced(target).is_dir() and not target.exists():
+        steps.rename(_place_of_replaced(target), target)
 
 
-def _replaced(target: Path) -> Path:
+def _place_of_replaced(target: Path) -> Path:
     return target.with_name(f".{target.name}{_REPLACED}")
 
 
-def _literal(name: str) -> str:
+def _escape_glob(name: str) -> str:
     return "".join(f"[{each}]" if each in "*?[" else each for each in name)

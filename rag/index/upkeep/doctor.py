@@ -20,7 +20,7 @@ from rag.errors import LockedError, RagError, StoreError, first_line
 from rag.index import rows, schema, terms
 from rag.index.caches import CacheRow, Digests
 from rag.index.disk import commits, database, steps
-from rag.index.disk.lock import writing
+from rag.index.disk.lock import hold_lock
 from rag.index.disk.mounts import network_disk
 from rag.index.store import Index
 from rag.index.upkeep import salvage
@@ -97,13 +97,13 @@ def repair(index: Index, *, wait: float = 5.0) -> Examination:
     lost: set[str] = set()
     kept = ""
     try:
-        with writing(directory, wait=wait):
+        with hold_lock(directory, wait=wait):
             look, kept = _mend_database(_look(directory, alone=True), done)
             if look.usable:
                 lost |= _told(look, done)
         if look.usable:
             lost |= _mend_contents(index, look, done, wait)
-            with writing(directory, wait=wait):
+            with hold_lock(directory, wait=wait):
                 _clear(directory, done)
     except LockedError:
         raise
@@ -155,7 +155,7 @@ def _look_at_database(look: _Look) -> None:
         look.say("database", "problem", said, path)
         return
     try:
-        least = commits.noted(look.directory)
+        least = commits.read(look.directory)
         with _opened(look.directory) as connection:
             found = schema.format_of(connection)
             if found is not None and found != schema.FORMAT:
@@ -183,7 +183,7 @@ def _look_at_database(look: _Look) -> None:
 
 @contextmanager
 def _opened(directory: Path) -> Iterator[apsw.Connection]:
-    with database.reading(directory) as connection:
+    with database.open_to_read(directory) as connection:
         # What is looked at stays as it is: the log is not cleared away behind it.
         connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
         connection.execute("BEGIN")
@@ -451,7 +451,7 @@ def _wrong_vectors(
     # Read whole: it is not changed, and let go of at once.
     data = np.fromfile(directory / row.name, dtype=np.uint8)
     opened = faiss.deserialize_index(data)
-    held = cache.held(opened)
+    held = cache.ids_of(opened)
     if len(held) != row.count or opened.ntotal != row.count:
         yield f"holds {len(held):,} vectors, not the {row.count:,} that were noted"
     distinct = np.unique(held)
@@ -590,7 +590,7 @@ def _mend_database(look: _Look, done: list[Finding]) -> tuple[_Look, str]:
 
 def _settle_commits(directory: Path) -> Finding:
     """Let the database and what is noted outside of it agree, upwards: nothing is forgotten."""
-    least = commits.noted(directory)
+    least = commits.read(directory)
     with closing(database.open_to_write(directory)) as connection:
         count = rows.commits(connection)
         if count < least:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _SURE_BIT = 16
 
 
-def damaged(data: bytes, page_size: int) -> list[int]:
+def find_damaged(data: bytes, page_size: int) -> list[int]:
     """Which pages of some (from 0) do not agree with their checksums; whole pages only."""
     import numpy as np
 
@@ -54,7 +54,7 @@ def put_right(page: bytes) -> bytes | None:
     return words.tobytes()
 
 
-def sealed(page: bytes) -> bytes:
+def seal(page: bytes) -> bytes:
     """A page with the checksum that belongs to what it holds."""
     words = _words(page, len(page)).copy()
     words[0, -2:] = _sums(words)[0]

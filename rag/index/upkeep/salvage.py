@@ -67,7 +67,7 @@ def salvage(directory: Path) -> Path:
     work = directory / WORK
     steps.make_directory(work)
     try:
-        with _alone(directory) as source:
+        with _open_exclusively(directory) as source:
             remarks = _copy(directory, source, work)
             _build(directory, work, remarks)
             steps.sync_path(work / "new" / database.NAME)
@@ -86,7 +86,7 @@ def finish(directory: Path) -> Path:
         StoreError: if another process reads the index.
     """
     kept = _folder_for_damaged(directory)
-    with _alone(directory):
+    with _open_exclusively(directory):
         for name in (*_BESIDE, database.NAME):
             if (directory / name).exists():
                 steps.rename(directory / name, kept / name)
@@ -112,7 +112,7 @@ def _folder_for_damaged(directory: Path) -> Path:
 
 
 @contextmanager
-def _alone(directory: Path) -> Iterator[apsw.VFSFile | None]:
+def _open_exclusively(directory: Path) -> Iterator[apsw.VFSFile | None]:
     """The database as a file that nobody else has open; None if there is none.
 
     Opened by SQLite's own means: any other way would drop the locks of this process.
@@ -125,11 +125,11 @@ def _alone(directory: Path) -> Iterator[apsw.VFSFile | None]:
         yield None
         return
     flags = apsw.SQLITE_OPEN_MAIN_DB | apsw.SQLITE_OPEN_READWRITE
-    with database.explained(directory):
+    with database.explain_errors(directory):
         file = apsw.VFSFile(database.plain_vfs(), str(path.absolute()), [flags, 0])
     try:
         until = time.monotonic() + _WAIT_SECONDS
-        while not _locked(file):
+        while not _try_to_lock(file):
             if time.monotonic() > until:
                 raise StoreError(
                     f"{path}: is being read by another process: stop what uses the index and "
@@ -143,7 +143,7 @@ def _alone(directory: Path) -> Iterator[apsw.VFSFile | None]:
         file.xClose()
 
 
-def _locked(file: apsw.VFSFile) -> bool:
+def _try_to_lock(file: apsw.VFSFile) -> bool:
     try:
         file.xLock(apsw.SQLITE_LOCK_SHARED)
         file.xLock(apsw.SQLITE_LOCK_EXCLUSIVE)
@@ -208,7 +208,7 @@ def _put_right(copy: Path) -> tuple[int, list[int]]:
     beyond: list[int] = []
     with copy.open("r+b") as file:
         while block := file.read(_READ_BYTES):
-            for number in pages.damaged(block, _PAGE_SIZE):
+            for number in pages.find_damaged(block, _PAGE_SIZE):
                 page = block[number * _PAGE_SIZE : (number + 1) * _PAGE_SIZE]
                 tried += 1
                 right = pages.put_right(page) if tried <= _MOST_TRIED else None
@@ -233,7 +233,7 @@ def _tell_length(file: Any, count: int) -> None:
     if int.from_bytes(page[28:32], "big") > count:
         page[28:32] = count.to_bytes(4, "big")
         file.seek(0)
-        file.write(pages.sealed(bytes(page)))
+        file.write(pages.seal(bytes(page)))
 
 
 def _checkpoint(copy: Path) -> None:
@@ -256,7 +256,7 @@ def _replace_first_page(copy: Path, work: Path) -> None:
     page = bytearray((folder / database.NAME).read_bytes()[:_PAGE_SIZE])
     page[28:32] = (copy.stat().st_size // _PAGE_SIZE).to_bytes(4, "big")
     with copy.open("r+b") as file:
-        file.write(pages.sealed(bytes(page)))
+        file.write(pages.seal(bytes(page)))
 
 
 def _build(directory: Path, work: Path, remarks: list[str]) -> None:
@@ -282,18 +282,18 @@ def _build(directory: Path, work: Path, remarks: list[str]) -> None:
 def _fill(directory: Path, target: apsw.Connection, source: _Source, remarks: list[str]) -> None:
     manifest = source.all("SELECT key, value FROM manifest")
     if not manifest or not all(isinstance(cell, str) for row in manifest for cell in row):
-        raise _nothing(directory)
+        raise _unsalvageable_error(directory)
     target.executemany("INSERT OR REPLACE INTO manifest VALUES (?, ?)", manifest)
     try:
         if rows.manifest(target) is None:
-            raise _nothing(directory)
-        count = max(commits.noted(directory), rows.commits(target)) + 1
+            raise _unsalvageable_error(directory)
+        count = max(commits.read(directory), rows.commits(target)) + 1
     except ValueError:
-        raise _nothing(directory) from None
+        raise _unsalvageable_error(directory) from None
     _fill_files(target, source, remarks)
     lost = [*_fill_documents(target, source), *_fill_chunks(target, source)]
     if not target.execute("SELECT count(*) FROM documents").get:
-        raise _nothing(directory)
+        raise _unsalvageable_error(directory)
     _settle_languages(target)
     target.execute("DELETE FROM tombstones")
     _go_on_counting(directory, target, source)
@@ -382,7 +382,7 @@ def _fill_chunks(target: apsw.Connection, source: _Source) -> Iterator[str]:
         if held is None:
             # Its chunks follow one another: none is missing if what comes after them was read.
             whole = last and not any(first <= last + 1 <= end for first, end in lost)
-            whole = whole and _are_counted(target, document_id)
+            whole = whole and _has_all_ordinals(target, document_id)
         else:
             whole = count == held.get(document_id, 0)
         if not whole:
@@ -392,7 +392,7 @@ def _fill_chunks(target: apsw.Connection, source: _Source) -> Iterator[str]:
             yield name
 
 
-def _are_counted(target: apsw.Connection, document_id: str) -> bool:
+def _has_all_ordinals(target: apsw.Connection, document_id: str) -> bool:
     ordinals = target.execute(
         "SELECT ordinal FROM chunks WHERE document_id = ? ORDER BY ordinal", (document_id,)
     ).fetchall()
@@ -497,7 +497,7 @@ class _Source:
         return None if found is None else sorted(key for (key,) in found)
 
 
-def _nothing(directory: Path) -> StoreError:
+def _unsalvageable_error(directory: Path) -> StoreError:
     return StoreError(
         f"{directory / database.NAME}: nothing can be salvaged of it: bring back a copy, or delete "
         "the folder and run `rag index PATH...`"

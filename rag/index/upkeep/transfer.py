@@ -13,7 +13,7 @@ from rag.errors import StoreError, first_line
 from rag.index import FileState, Index, StoredRoot
 from rag.index.disk import steps as durable
 from rag.index.upkeep import archive
-from rag.index.upkeep.archive import Archive, Counted
+from rag.index.upkeep.archive import Archive, RowCounter
 from rag.index.upkeep.lines import WrongError
 from rag.types import CopyReport, ProgressCallback, no_progress
 
@@ -41,9 +41,9 @@ def export_index(
         total = counts["files"] + counts["roots"] + counts["documents"] + 2 * counts["chunks"]
         # Looked up before anything is written.
         contents.manifest  # noqa: B018
-        counted = Counted("export", total, progress or no_progress)
+        counter = RowCounter("export", total, progress or no_progress)
         try:
-            durable.write(path, lambda write: archive.write(write, contents, counted))
+            durable.write(path, lambda write: archive.write(write, contents, counter))
         except BrokenPipeError:
             # Not of the file: whoever was told of the progress has left.
             raise
@@ -78,17 +78,17 @@ def import_index(
     """
     started = time.monotonic()
     _check_is_empty(index)
-    with _explained(path), Archive(path) as carried:
-        for _ in carried.contents(Counted("check", carried.rows, progress or no_progress)):
+    with _explain_errors(path), Archive(path) as carried:
+        for _ in carried.contents(RowCounter("check", carried.rows, progress or no_progress)):
             pass
-        counted = Counted("import", carried.rows, progress or no_progress)
+        counter = RowCounter("import", carried.rows, progress or no_progress)
         with index.write(wait=wait) as writer:
             if writer.manifest() is not None:
                 _refuse(index)
             writer.set_manifest(carried.manifest)
             writer.set_reading_settings(carried.reading_settings)
             ids: dict[str, int] = {}
-            for item in carried.contents(counted):
+            for item in carried.contents(counter):
                 if isinstance(item, FileState):
                     ids[item.record.path] = writer.restore_file(item)
                 elif isinstance(item, StoredRoot):
@@ -122,7 +122,7 @@ def _refuse(index: Index) -> NoReturn:
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def _explain_errors(path: Path) -> Iterator[None]:
     """Errors of a file that is read as ours, with what to do.
 
     Raises:

@@ -26,7 +26,7 @@ from rag.index.vectors.kinds import (
     parameters,
     sample_size,
     shape_of,
-    tuned,
+    tune,
 )
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 Connect = Callable[[], AbstractContextManager[apsw.Connection]]
 """Gives a connection for as long as a look takes: between two of them the log can be cleared."""
 
-Told = Callable[[str, int, int], None]
+BuildProgress = Callable[[str, int, int], None]
 """Called with a stage, and how many vectors of how many are done."""
 
 _WRITE_BYTES = 1 << 20
@@ -56,7 +56,7 @@ _TIMED = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class OpenCache:
     """A cache of vectors, ready to be searched. `scan` goes through all vectors of a graph."""
 
     index: Any
@@ -65,12 +65,17 @@ class Opened:
     scan: Any = None
 
 
-def untold(_stage: str, _done: int, _total: int) -> None:
+def no_progress(_stage: str, _done: int, _total: int) -> None:
     """Nobody is told."""
 
 
 def build(
-    connect: Connect, dim: int, ids: Ids, kind: str, recall: float, told: Told = untold
+    connect: Connect,
+    dim: int,
+    ids: Ids,
+    kind: str,
+    recall: float,
+    progress: BuildProgress = no_progress,
 ) -> tuple[Any, Shape, Ids]:
     """A FAISS index of a kind over stored chunks, how to search it, and the ids that it holds.
 
@@ -83,37 +88,42 @@ def build(
     held: list[Ids] = []
     if kind == "flat":
         made = new(kind, dim, len(ids), np.empty((0, dim), np.float32))
-        for own, vectors in _told(told, len(ids), blocks(connect, dim, ids)):
+        for own, vectors in _report(progress, len(ids), blocks(connect, dim, ids)):
             made.add_with_ids(vectors, own)
             held.append(own)
-        return made, Shape(trained=made.ntotal), _joined(held)
-    told("train", 0, len(ids))
+        return made, Shape(trained=made.ntotal), _join(held)
+    progress("train", 0, len(ids))
     random = np.random.default_rng(0)
     picked = np.sort(random.choice(ids, sample_size(kind, len(ids)), replace=False))
-    sample_ids, sample = _picked(connect, dim, picked)
+    sample_ids, sample = _fetch(connect, dim, picked)
     made = new(kind, dim, len(ids), sample)
     some = random.choice(len(sample), min(_QUERIES, len(sample)), replace=False)
     truth = Truth(sample_ids[some], sample[some])
     del sample
-    for own, vectors in _told(told, len(ids), blocks(connect, dim, ids)):
+    for own, vectors in _report(progress, len(ids), blocks(connect, dim, ids)):
         made.add_with_ids(vectors, own)
         truth.take(own, vectors)
         held.append(own)
-    told("measure", 0, len(ids))
-    shape = replace(tuned(kind, made, truth, recall), trained=made.ntotal)
-    taken = _timed(connect, opened(made, shape), truth)
-    return made, replace(shape, milliseconds=taken), _joined(held)
+    progress("measure", 0, len(ids))
+    shape = replace(tune(kind, made, truth, recall), trained=made.ntotal)
+    taken = _time_searches(connect, prepare(made, shape), truth)
+    return made, replace(shape, milliseconds=taken), _join(held)
 
 
 def extend(
-    connect: Connect, made: Any, dim: int, ids: Ids, removed: Ids, told: Told = untold
+    connect: Connect,
+    made: Any,
+    dim: int,
+    ids: Ids,
+    removed: Ids,
+    progress: BuildProgress = no_progress,
 ) -> None:
     """Add chunks to an index that is in memory, and take others out of it."""
     import faiss
 
     if len(removed):
         made.remove_ids(faiss.IDSelectorBatch(removed))
-    for own, vectors in _told(told, len(ids), blocks(connect, dim, ids)):
+    for own, vectors in _report(progress, len(ids), blocks(connect, dim, ids)):
         made.add_with_ids(vectors, own)
 
 
@@ -138,7 +148,7 @@ def write(path: Path, faiss_index: Any) -> str:
     return digest.hexdigest()
 
 
-def load(directory: Path, row: CacheRow, digests: Digests, mapped_bytes: int) -> Opened | None:
+def load(directory: Path, row: CacheRow, digests: Digests, mapped_bytes: int) -> OpenCache | None:
     """The cache that `row` points to, or None if it is missing or not what was written.
 
     FAISS itself has no checksum: a flipped byte would load without a word. A large one is mapped:
@@ -154,30 +164,30 @@ def load(directory: Path, row: CacheRow, digests: Digests, mapped_bytes: int) ->
             if hashlib.sha256(data).hexdigest() != row.sha256:
                 return None
             found = faiss.deserialize_index(np.frombuffer(data, dtype=np.uint8))
-            return opened(found, shape)
+            return prepare(found, shape)
         if not is_intact(directory, row, digests):
             return None
         # Product quantization for fast scans is laid out anew when it is read.
         if shape.kind != "ivf-pq" and hasattr(faiss, "IO_FLAG_MMAP_IFC"):
-            return opened(faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC), shape, mapped=True)
-        return opened(faiss.read_index(str(path)), shape)
+            return prepare(faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC), shape, mapped=True)
+        return prepare(faiss.read_index(str(path)), shape)
     except (OSError, RuntimeError):
         # Taken away between two looks at it.
         return None
 
 
-def opened(faiss_index: Any, shape: Shape, *, mapped: bool = False) -> Opened:
+def prepare(faiss_index: Any, shape: Shape, *, mapped: bool = False) -> OpenCache:
     """An index with how it is searched."""
     import faiss
 
     if shape.kind != "hnsw":
-        return Opened(faiss_index, shape, mapped)
+        return OpenCache(faiss_index, shape, mapped)
     graph: Any = faiss.downcast_index(faiss_index.index)
     # What it is made with is only to be empty; the vectors are the graph's own.
     scan = faiss.IndexIDMap(faiss.IndexFlatIP(graph.d))
     scan.index, scan.id_map = graph.storage, faiss_index.id_map
     scan.ntotal, scan.own_fields = graph.ntotal, False
-    return Opened(faiss_index, shape, mapped, scan)
+    return OpenCache(faiss_index, shape, mapped, scan)
 
 
 def read_whole(directory: Path, row: CacheRow, digests: Digests) -> Any | None:
@@ -200,7 +210,7 @@ def is_intact(directory: Path, row: CacheRow, digests: Digests) -> bool:
         return False
 
 
-def held(faiss_index: Any) -> Ids:
+def ids_of(faiss_index: Any) -> Ids:
     """The ids of the chunks that an index of any kind holds, in no order."""
     import faiss
 
@@ -208,7 +218,7 @@ def held(faiss_index: Any) -> Ids:
     if hasattr(inner, "id_map"):
         return faiss.vector_to_array(inner.id_map)
     lists = inner.invlists
-    return _joined(
+    return _join(
         [
             faiss.rev_swig_ptr(lists.get_ids(each), lists.list_size(each)).copy()
             for each in range(lists.nlist)
@@ -231,7 +241,7 @@ def selector(kept: Ids, newest: int) -> Any:
 
 
 def candidates(
-    found: Opened,
+    found: OpenCache,
     query: Vectors,
     wanted: int,
     *,
@@ -257,7 +267,7 @@ def candidates(
     return ids[0][ids[0] >= 0], scores[0][ids[0] >= 0]
 
 
-def stored(connection: apsw.Connection, dim: int, ids: Ids) -> Iterator[tuple[Ids, Vectors]]:
+def vectors_of(connection: apsw.Connection, dim: int, ids: Ids) -> Iterator[tuple[Ids, Vectors]]:
     """Ids and float32 vectors of those of some chunks that are there, by id, in blocks."""
     for at in range(0, len(ids), _MOST_VALUES):
         part = ids[at : at + _MOST_VALUES].tolist()
@@ -278,7 +288,7 @@ def blocks(connect: Connect, dim: int, ids: Ids) -> Iterator[tuple[Ids, Vectors]
             yield np.concatenate([own for own, _ in read]), np.concatenate([v for _, v in read])
 
 
-def scored(parts: Iterator[tuple[Ids, Vectors]], query: Vectors, k: int) -> list[tuple[int, float]]:
+def score(parts: Iterator[tuple[Ids, Vectors]], query: Vectors, k: int) -> list[tuple[int, float]]:
     """The `k` best of each part (chunk id, inner product), equal ones by id."""
     import numpy as np
 
@@ -290,40 +300,40 @@ def scored(parts: Iterator[tuple[Ids, Vectors]], query: Vectors, k: int) -> list
     return found
 
 
-def _picked(connect: Connect, dim: int, ids: Ids) -> tuple[Ids, Vectors]:
+def _fetch(connect: Connect, dim: int, ids: Ids) -> tuple[Ids, Vectors]:
     import numpy as np
 
     with connect() as connection:
-        read = list(stored(connection, dim, ids))
+        read = list(vectors_of(connection, dim, ids))
     if not read:
         return np.empty(0, np.int64), np.empty((0, dim), np.float32)
     return np.concatenate([own for own, _ in read]), np.concatenate([v for _, v in read])
 
 
-def _joined(parts: list[Ids]) -> Ids:
+def _join(parts: list[Ids]) -> Ids:
     import numpy as np
 
     return np.concatenate(parts) if parts else np.empty(0, np.int64)
 
 
-def _told(
-    told: Told, total: int, parts: Iterator[tuple[Ids, Vectors]]
+def _report(
+    progress: BuildProgress, total: int, parts: Iterator[tuple[Ids, Vectors]]
 ) -> Iterator[tuple[Ids, Vectors]]:
     done = 0
     for own, vectors in parts:
         yield own, vectors
         done += len(own)
-        told("build", done, total)
+        progress("build", done, total)
 
 
-def _timed(connect: Connect, found: Opened, truth: Truth) -> float:
+def _time_searches(connect: Connect, found: OpenCache, truth: Truth) -> float:
     """The median time of a search for ten, with a look at what is stored, in milliseconds."""
     taken = []
     with connect() as connection:
         for query in truth.queries[:_TIMED]:
             started = time.perf_counter()
             ids, _ = candidates(found, query, 10 * found.shape.depth)
-            scored(stored(connection, found.index.d, ids), query, 10)
+            score(vectors_of(connection, found.index.d, ids), query, 10)
             taken.append((time.perf_counter() - started) * 1000)
     return round(median(taken), 3) if taken else 0.0
 
@@ -331,11 +341,11 @@ def _timed(connect: Connect, found: Opened, truth: Truth) -> float:
 def remove_leftovers(directory: Path) -> None:
     """Remove what an interrupted run left; what is being built stays."""
     if any(directory.glob(f"{OPTIMIZED}*")):
-        with suppress(LockedError, StoreError), alone(directory):
-            forget(directory)
+        with suppress(LockedError, StoreError), hold_optimize_lock(directory):
+            remove_unfinished(directory)
 
 
-def rebuilt(directory: Path) -> StoreError:
+def rebuilt_error(directory: Path) -> StoreError:
     """What to say where what was read is not what the index holds now."""
     return StoreError(
         f"{directory}: was built anew meanwhile, and is as that left it: run "
@@ -343,14 +353,14 @@ def rebuilt(directory: Path) -> StoreError:
     )
 
 
-def forget(directory: Path) -> None:
+def remove_unfinished(directory: Path) -> None:
     """Remove the file that `optimize` was building."""
     for path in directory.glob(f"{OPTIMIZED}*"):
         steps.remove(path)
 
 
 @contextmanager
-def alone(directory: Path) -> Iterator[None]:
+def hold_optimize_lock(directory: Path) -> Iterator[None]:
     """Hold the lock of `optimize`; raise LockedError if another process holds it."""
     from filelock import FileLock, Timeout
 

@@ -201,23 +201,23 @@ class Truth:
         return hit / wanted if wanted else 1.0
 
 
-def tuned(kind: str, made: Any, truth: Truth, target: float) -> Shape:
+def tune(kind: str, made: Any, truth: Truth, target: float) -> Shape:
     """The least effort with which the target is reached at 10 and at 100, or the most of use."""
     lists = 0 if kind == "hnsw" else made.nlist
     best = Shape(kind, recall=-1.0, recall_100=-1.0)
     for much in _efforts(kind, lists):
         shape = Shape(kind, lists, depth=_DEPTHS[kind][-1])
         shape = replace(shape, ef=much) if kind == "hnsw" else replace(shape, probes=much)
-        shape = _measured(made, shape, truth)
-        if _worst(shape) > _worst(best) + _WORTH:
+        shape = _measure(made, shape, truth)
+        if _worst_recall(shape) > _worst_recall(best) + _WORTH:
             best = shape
         elif much >= _ENOUGH:
             break
-        if _worst(shape) >= target:
+        if _worst_recall(shape) >= target:
             break
     for depth in _DEPTHS[kind][:-1]:
-        shape = _measured(made, replace(best, depth=depth), truth)
-        if _worst(shape) >= min(target, _worst(best)):
+        shape = _measure(made, replace(best, depth=depth), truth)
+        if _worst_recall(shape) >= min(target, _worst_recall(best)):
             return shape
     return best
 
@@ -246,7 +246,7 @@ def parameters(kind: str, kept: Any, effort: int) -> Any:
     return faiss.SearchParametersIVF(nprobe=effort, sel=kept)  # type: ignore[call-arg]
 
 
-def _measured(made: Any, shape: Shape, truth: Truth) -> Shape:
+def _measure(made: Any, shape: Shape, truth: Truth) -> Shape:
     """With the recall of queries that are searched as users' are."""
     reached = []
     for k in (10, 100):
@@ -257,7 +257,7 @@ def _measured(made: Any, shape: Shape, truth: Truth) -> Shape:
     return replace(shape, recall=reached[0], recall_100=reached[1])
 
 
-def _worst(shape: Shape) -> float:
+def _worst_recall(shape: Shape) -> float:
     return min(shape.recall, shape.recall_100)
 
 

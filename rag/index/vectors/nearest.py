@@ -11,7 +11,7 @@ import apsw
 from rag.index import rows
 from rag.index.caches import CacheRow
 from rag.index.vectors import cache
-from rag.index.vectors.cache import Opened
+from rag.index.vectors.cache import OpenCache
 from rag.index.vectors.kinds import CacheSettings
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ Scored = list[tuple[int, float]]
 _LEAST_WANTED = 10
 
 
-class Buried:
+class Tombstones:
     """The ids of removed chunks that caches may still hold, in order."""
 
     def __init__(self, ids: Ids) -> None:
@@ -44,7 +44,7 @@ class Buried:
             return None
         return faiss.IDSelectorNot(cache.selector(self.ids, int(self.ids[-1])))
 
-    def between(self, after: int, newest: int) -> int:
+    def count_between(self, after: int, newest: int) -> int:
         """How many there are above an id and up to another."""
         low, high = self.ids.searchsorted([after, newest], side="right")
         return int(high - low)
@@ -58,34 +58,34 @@ class Part:
     dim: int
     row: CacheRow
     after: int
-    opened: Opened
-    buried: Buried
+    open_cache: OpenCache
+    tombstones: Tombstones
     settings: CacheSettings
 
     def nearest(self, query: Vectors, k: int, within: Ids | None) -> Scored:
         """The `k` best, with exact scores, in any order; all that pass if there are fewer."""
-        live = self.row.count - self.buried.between(self.after, self.row.max_id)
+        live = self.row.count - self.tombstones.count_between(self.after, self.row.max_id)
         if within is not None:
-            within = self._own(within)
+            within = self._select(within)
         passing = live if within is None else min(len(within), live)
         if passing <= 0:
             return []
-        if self.opened.shape.kind == "flat" and not self.opened.mapped:
+        if self.open_cache.shape.kind == "flat" and not self.open_cache.mapped:
             ids, scores = self._candidates(query, min(k, passing), passing, within)
             return list(zip(ids.tolist(), scores.tolist(), strict=True))
         if within is not None and passing <= self.settings.scanned_rows:
-            return self._compared(query, k, within)
+            return self._compare(query, k, within)
         # Of a few candidates too many are wrong, and more of them cost next to nothing.
-        wanted = min(max(k, _LEAST_WANTED) * self.opened.shape.depth, passing)
+        wanted = min(max(k, _LEAST_WANTED) * self.open_cache.shape.depth, passing)
         # Most of all are read faster in the order of ids than looked for and read one by one.
         if 2 * wanted <= passing:
             for thorough in (False, True):
                 ids, _ = self._candidates(query, wanted, passing, within, thorough=thorough)
                 ids.sort()
-                compared = self._compared(query, k, ids)
+                compared = self._compare(query, k, ids)
                 if len(compared) == min(k, passing):
                     return compared
-        return self._compared(query, k, within)
+        return self._compare(query, k, within)
 
     def _candidates(
         self,
@@ -96,29 +96,29 @@ class Part:
         *,
         thorough: bool = False,
     ) -> tuple[Ids, Vectors]:
-        kept = self.buried.others
+        kept = self.tombstones.others
         if within is not None:
             kept = cache.selector(within, self.row.max_id)
         return cache.candidates(
-            self.opened, query, wanted, kept=kept, passing=passing, thorough=thorough
+            self.open_cache, query, wanted, kept=kept, passing=passing, thorough=thorough
         )
 
-    def _compared(self, query: Vectors, k: int, ids: Ids | None) -> Scored:
+    def _compare(self, query: Vectors, k: int, ids: Ids | None) -> Scored:
         """The best of some chunks, or of all, compared with what is stored of them."""
         if ids is not None:
-            return cache.scored(cache.stored(self.connection, self.dim, ids), query, k)
+            return cache.score(cache.vectors_of(self.connection, self.dim, ids), query, k)
         bounds = (self.after, self.row.max_id)
         where = "id > ? AND id <= ?"
         blocks = rows.vector_blocks(self.connection, self.dim, where, bounds)
-        return cache.scored(blocks, query, k)
+        return cache.score(blocks, query, k)
 
-    def _own(self, within: Ids) -> Ids:
+    def _select(self, within: Ids) -> Ids:
         import numpy as np
 
         if np.any(within[1:] <= within[:-1]):
             within = np.unique(within)
         low, high = within.searchsorted([self.after, self.row.max_id], side="right")
         own = within[low:high]
-        at = own.searchsorted(self.buried.ids)
-        dead = at[own[np.minimum(at, len(own) - 1)] == self.buried.ids] if len(own) else at[:0]
+        at = own.searchsorted(self.tombstones.ids)
+        dead = at[own[np.minimum(at, len(own) - 1)] == self.tombstones.ids] if len(own) else at[:0]
         return np.delete(own, dead) if len(dead) else own

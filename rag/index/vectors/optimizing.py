@@ -13,7 +13,7 @@ from rag.errors import StoreError
 from rag.index import rows
 from rag.index.caches import CacheRow
 from rag.index.vectors import cache
-from rag.index.vectors.cache import Told
+from rag.index.vectors.cache import BuildProgress
 from rag.index.vectors.kinds import CacheSettings, choose, shape_of
 
 if TYPE_CHECKING:
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 def optimize(
     directory: Path,
-    reading: Callable[[], AbstractContextManager[apsw.Connection]],
+    connect: Callable[[], AbstractContextManager[apsw.Connection]],
     write: Callable[[], AbstractContextManager[Writer]],
     settings: CacheSettings,
-    told: Told,
+    progress: BuildProgress,
 ) -> CacheRow:
     """Build the cache that suits what is stored, and name it in one transaction of its own.
 
@@ -36,8 +36,8 @@ def optimize(
         StoreError: if there is nothing to build from, the index was built anew meanwhile, or it
             cannot be written.
     """
-    with cache.alone(directory):
-        with reading() as connection:
+    with cache.hold_optimize_lock(directory):
+        with connect() as connection:
             manifest = rows.manifest(connection)
             ids = rows.chunk_ids(connection)
             before = rows.cache_row(connection, "vectors")
@@ -47,19 +47,21 @@ def optimize(
             )
 
         @contextmanager
-        def connect() -> Iterator[apsw.Connection]:
-            with reading() as looking:
+        def connect_if_same() -> Iterator[apsw.Connection]:
+            with connect() as looking:
                 if rows.manifest(looking) != manifest:
-                    raise cache.rebuilt(directory)
+                    raise cache.rebuilt_error(directory)
                 yield looking
 
         present = shape_of(before.details).kind if before else ""
         kind = choose(settings, len(ids), manifest.dim, present)
-        made, shape, held = cache.build(connect, manifest.dim, ids, kind, settings.recall, told)
+        made, shape, held = cache.build(
+            connect_if_same, manifest.dim, ids, kind, settings.recall, progress
+        )
         path = directory / cache.OPTIMIZED
         try:
             try:
-                told("write", 0, len(held))
+                progress("write", 0, len(held))
                 digest = cache.write(path, made)
             except OSError as error:
                 raise StoreError(
@@ -68,8 +70,8 @@ def optimize(
             row = CacheRow(0, cache.OPTIMIZED, digest, int(ids[-1]), made.ntotal, shape.details())
             with write() as writer:
                 if writer.manifest() != manifest:
-                    raise cache.rebuilt(directory)
+                    raise cache.rebuilt_error(directory)
                 generation = before.generation if before else 0
                 return writer.take_cache(row, made, held, since=generation)
         finally:
-            cache.forget(directory)
+            cache.remove_unfinished(directory)

@@ -79,20 +79,20 @@ def refresh(
     recent = rows.cache_row(connection, "recent")
     state = _State(connection, directory, digests, settings, dim, generation, main, recent)
     if main is None or not cache.is_intact(directory, main, digests):
-        return _built(state)
+        return _build(state)
     newer = state.count("chunks WHERE id > ?", main.max_id)
     dead = state.count("tombstones WHERE chunk_id <= ?", main.max_id)
     live = main.count - dead + newer
     if choose(settings, live, dim, main_kind := shape_of(main.details).kind) != main_kind:
-        return _built(state)
+        return _build(state)
     if live <= settings.flat_rows and main_kind == "flat":
         buried = state.count("tombstones")
         most = max(settings.stale_rows, settings.stale_share * main.count)
-        return _built(state) if newer + buried > most else None
+        return _build(state) if newer + buried > most else None
     share = min(settings.stale_share * main.count, settings.recent_rows)
     if newer + dead > max(settings.stale_rows, share):
-        return _extended(state, main, live, dead)
-    return _with_recent(state, main)
+        return _extend(state, main, live, dead)
+    return _write_recent_if_due(state, main)
 
 
 def write_recent(
@@ -108,7 +108,7 @@ def write_recent(
     return CacheRow(generation, name, digest, int(ids[-1]), made.ntotal, shape.details())
 
 
-def _with_recent(state: _State, main: CacheRow) -> Change | None:
+def _write_recent_if_due(state: _State, main: CacheRow) -> Change | None:
     recent = state.recent
     if recent is not None and not cache.is_intact(state.directory, recent, state.digests):
         recent = None
@@ -130,7 +130,7 @@ def _with_recent(state: _State, main: CacheRow) -> Change | None:
     return Change(None, written, main.max_id)
 
 
-def _built(state: _State) -> Change:
+def _build(state: _State) -> Change:
     """A main cache of everything, of the kind that suits it."""
     ids = rows.chunk_ids(state.connection)
     present = shape_of(state.main.details).kind if state.main else ""
@@ -143,7 +143,7 @@ def _built(state: _State) -> Change:
     return Change(row, None, 0)
 
 
-def _extended(state: _State, main: CacheRow, live: int, dead: int) -> Change:
+def _extend(state: _State, main: CacheRow, live: int, dead: int) -> Change:
     """The main cache with what is newer and without what is gone, in the lists that it has."""
     shape = shape_of(main.details)
     keeps_dead = shape.kind == "hnsw"
@@ -153,10 +153,10 @@ def _extended(state: _State, main: CacheRow, live: int, dead: int) -> Change:
         or live > most
         or (keeps_dead and dead > main.count * _dead_share(state))
     ):
-        return _built(state)
+        return _build(state)
     made = cache.read_whole(state.directory, main, state.digests)
     if made is None:
-        return _built(state)
+        return _build(state)
     newer = rows.chunk_ids(state.connection, main.max_id)
     removed = rows.sorted_ids(
         state.connection.execute(
@@ -165,7 +165,7 @@ def _extended(state: _State, main: CacheRow, live: int, dead: int) -> Change:
     )
     cache.extend(state.connect, made, state.dim, newer, removed[:0] if keeps_dead else removed)
     if made.ntotal != live + (dead if keeps_dead else 0):
-        return _built(state)
+        return _build(state)
     name = f"vectors-{state.generation}.faiss"
     digest = cache.write(state.directory / name, made)
     newest = max(main.max_id, int(newer[-1]) if len(newer) else 0)
