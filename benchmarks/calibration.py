@@ -25,9 +25,10 @@ from sklearn.metrics import roc_auc_score
 
 import rag.answering.extraction
 from rag import RAG, Embedder
-from rag.answering.extraction import extract, features, read
+from rag.answering.extraction import candidates_of, extract, features
 from rag.answering.extraction.answerability import answerability, measures
 from rag.answering.grounding import Grounding, support
+from rag.answering.passages import Passages
 from rag.config import EmbeddingConfig
 from rag.embedding import load_embedder
 from rag.evaluation.answer_metrics import exact_match, token_f1
@@ -88,7 +89,7 @@ def cases(folder: Path, embedder: Embedder, *, split: bool) -> list[Case]:
         lines = (folder / "queries.jsonl").read_text(encoding="utf-8").splitlines()
         for number, query in enumerate(map(json.loads, lines)):
             hits = searcher.search(query["text"])
-            question, sentences = read(query["text"], hits, embedder)
+            question, sentences = candidates_of(query["text"], Passages(hits, embedder))
             article = articles.get(query["_id"], "")
             part = int(article[1:].split("p")[0]) if split and article else number
             found.append(
@@ -187,7 +188,7 @@ def statements(
     answered = [case for case in part if case.answerable]
     found = []
     for number, case in enumerate(answered):
-        grounding = Grounding(case.text, case.hits, embedder)
+        grounding = Grounding(case.text, Passages(case.hits, embedder))
         spans = [text for text, _ in features(case.question, case.sentences)]
         wrong = next((t for t in spans[number:] if token_f1(t, case.answers) == 0), None)
         other = answered[(number + 7) % len(answered)].answers[0]

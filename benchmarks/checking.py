@@ -34,6 +34,7 @@ from rag import RAG, Hit
 from rag.answering.claims import LABELS, as_question, check, lexicon
 from rag.answering.claims.baseline import features
 from rag.answering.claims.windows import find_windows
+from rag.answering.passages import Passages
 from rag.evaluation import index_corpus, load_dataset
 from rag.text.sentences import split_sentences
 from rag.text.words import content_words
@@ -193,7 +194,8 @@ def fitted(
     for group, weight in ((claims, 1.0), (made, MADE_WEIGHT)):
         counts = Counter(claim.label for claim in group)
         for claim in group:
-            rows.append(features(claim.text, find_windows(claim.text, claim.hits, embedder)))
+            windows = find_windows(claim.text, Passages(claim.hits, embedder))
+            rows.append(features(claim.text, windows))
             labels.append(LABELS.index(claim.label))
             # Each verdict weighs the same, and so do all made claims as that share of the real.
             weights.append(weight * len(claims) / 3 / counts[claim.label])

@@ -12,7 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from rag.errors import StoreError
+
 if TYPE_CHECKING:
+    from typing import Self
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -39,6 +43,7 @@ __all__ = [
     "Problem",
     "Progress",
     "Prompt",
+    "Quote",
     "Sentence",
     "Stage",
     "VectorSearch",
@@ -260,14 +265,10 @@ class Prompt:
     schema: Mapping[str, Any] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Citation:
-    """A quoted span: `quote == document.text[start:end]`, checked when made.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quote:
+    """A quoted span: `quote == document.text[start:end]`, checked when `of` makes it."""
 
-    `number` is the one shown in the answer's text, and the passage's number in the prompt.
-    """
-
-    number: int
     document_id: str
     source: str
     page: int | None
@@ -281,6 +282,41 @@ class Citation:
     def location(self) -> str:
         """`path:page or line › heading`, as the command line shows it."""
         return location(self.source, self.page, self.line, self.heading)
+
+    @classmethod
+    def of(cls, hit: Hit, start: int, end: int, document: Document, **own: Any) -> Self:
+        """Quote `hit.text[start:end]`; `own` are the fields that a kind of quote has besides.
+
+        Raises:
+            StoreError: if the document does not hold the same at its place.
+        """
+        quote, at = hit.text[start:end], hit.start + start
+        if quote != document.text[at : hit.start + end]:
+            raise StoreError(
+                f"{hit.source}: its passage at {hit.start}-{hit.end} is not what the stored "
+                "document holds there: index it again with `rag index --rebuild`"
+            )
+        return cls(
+            document_id=document.id,
+            source=document.source,
+            page=document.page_at(at),
+            line=document.line_at(at),
+            heading=document.heading_at(at),
+            start=at,
+            end=hit.start + end,
+            quote=quote,
+            **own,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Citation(Quote):
+    """A quote that supports an answer.
+
+    `number` is the one shown in the answer's text, and the passage's number in the prompt.
+    """
+
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,28 +377,12 @@ class Answer:
         return f"<div><p><b>{html.escape(self.question)}</b></p><p>{body}</p>{sources}</div>"
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """A span of a document that speaks for or against a claim, and how strongly (0 to 1).
-
-    `quote == document.text[start:end]`, checked when made.
-    """
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence(Quote):
+    """A quote that speaks for or against a claim, and how strongly (0 to 1)."""
 
     relation: Literal["for", "against"]
     score: float
-    document_id: str
-    source: str
-    page: int | None
-    line: int | None
-    heading: tuple[str, ...]
-    start: int
-    end: int
-    quote: str
-
-    @property
-    def location(self) -> str:
-        """`path:page or line › heading`, as the command line shows it."""
-        return location(self.source, self.page, self.line, self.heading)
 
 
 @dataclass(frozen=True, slots=True)

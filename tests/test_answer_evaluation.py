@@ -309,7 +309,17 @@ def citation(sample: RAG, quote: str, number: int, at: int = 0) -> Citation:
         if quote in document.text:
             start = document.text.index(quote) + at
             end = start + len(quote)
-            return Citation(number, document.id, document.source, None, None, (), start, end, quote)
+            return Citation(
+                number=number,
+                document_id=document.id,
+                source=document.source,
+                page=None,
+                line=None,
+                heading=(),
+                start=start,
+                end=end,
+                quote=quote,
+            )
     raise LookupError(quote)
 
 

@@ -18,9 +18,12 @@ from hypothesis import strategies as st
 from rag import (
     RAG,
     Answer,
+    Chunk,
     Citation,
+    Document,
     Embedder,
     GenerationError,
+    Hit,
     Message,
     Prompt,
 )
@@ -470,7 +473,9 @@ def test_citations_that_no_longer_hold_are_told(embedder: Embedder, tmp_path: Pa
 
 
 def test_only_citation_marks_are_taken_out() -> None:
-    citation = Citation(1, "a", "a.md", None, None, (), 0, 3, "abc")
+    document = Document("a", "a.md", "abc", "", "text/plain", "")
+    hit = Hit(Chunk(1, "a", "abc", 0, 3, 0), 1.0, 1, "a.md", "")
+    citation = Citation.of(hit, 0, 3, document, number=1)
     turn = Turn(
         "q",
         "q",

@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rag import RAG
-from rag.answering.extraction import answerability, extract, read, read_question
+from rag.answering.extraction import answerability, candidates_of, extract, parse_question
 from rag.answering.extraction.words import kinds, tokens
+from rag.answering.passages import Passages
 from rag.protocols import Embedder
 from rag.types import Chunk, Hit, Stage
 
@@ -38,7 +39,7 @@ HITS = [hit(BRIDGE), hit(ZOO, 2, 0.3)]
     ],
 )
 def test_the_shortest_span_that_answers(question: str, answer: str) -> None:
-    found = extract(*read(question, HITS))
+    found = extract(*candidates_of(question, Passages(HITS)))
     assert found is not None
     assert found.text == answer
     text = HITS[found.number - 1].text
@@ -47,20 +48,20 @@ def test_the_shortest_span_that_answers(question: str, answer: str) -> None:
 
 
 def test_yes_or_no_is_answered_by_the_sentence() -> None:
-    found = extract(*read("Does the zoo in Basel keep flamingos?", HITS))
+    found = extract(*candidates_of("Does the zoo in Basel keep flamingos?", Passages(HITS)))
     assert found is not None
     assert found.text == "The zoo in Basel keeps 12 flamingos."
     assert found.expected == 0
 
 
 def test_what_gives_orders_is_never_extracted() -> None:
-    _, sentences = read("Who designed the bridge?", HITS)
+    _, sentences = candidates_of("Who designed the bridge?", Passages(HITS))
     assert sentences
     assert not any("Mallory" in sentence.text for sentence in sentences)
 
 
 def test_without_passages_there_is_nothing() -> None:
-    question, sentences = read("Who designed the bridge?", [])
+    question, sentences = candidates_of("Who designed the bridge?", Passages([]))
     assert sentences == []
     assert extract(question, sentences) is None
     assert answerability(question, [], sentences) == 0
@@ -83,7 +84,7 @@ def test_without_passages_there_is_nothing() -> None:
     ],
 )
 def test_what_a_question_asks_for(question: str, asked: str, head: str) -> None:
-    read_it = read_question(question)
+    read_it = parse_question(question)
     assert read_it.asked == asked
     assert not head or read_it.head == head
 
@@ -105,7 +106,7 @@ def test_an_answer_is_told_from_its_absence(sample: RAG, embedder: Embedder) -> 
 
 
 def _with_hits(text: str, hits: list[Hit], embedder: Embedder) -> tuple:
-    question, sentences = read(text, hits, embedder)
+    question, sentences = candidates_of(text, Passages(hits, embedder))
     return question, hits, sentences
 
 
@@ -135,7 +136,7 @@ WORDS = st.sampled_from(
 )
 def test_whatever_is_read_the_span_is_in_its_passage(texts: list[str], question: str) -> None:
     hits = [hit(text, rank) for rank, text in enumerate(texts, start=1)]
-    asked, sentences = read(question, hits)
+    asked, sentences = candidates_of(question, Passages(hits))
     found = extract(asked, sentences)
     assert 0 <= answerability(asked, hits, sentences) <= 1
     if found is not None:

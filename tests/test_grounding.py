@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from rag.answering.grounding import Grounding, bears_out
+from rag.answering.passages import Passages
 from rag.protocols import Embedder
 from rag.types import Chunk, Hit
 
@@ -26,32 +27,30 @@ HITS = [
 
 @pytest.fixture(params=["words", "meaning"])
 def grounding(request: pytest.FixtureRequest, embedder: Embedder) -> Grounding:
-    return Grounding("q?", HITS, embedder if request.param == "meaning" else None)
+    return Grounding("q?", Passages(HITS, embedder if request.param == "meaning" else None))
 
 
 def test_a_sentence_rests_on_the_span_that_says_it(grounding: Grounding) -> None:
-    (ground,) = grounding.grounds("LoRA was proposed in 2021 by Hu.")
-    assert HITS[ground.number - 1].text[ground.start : ground.end] == (
+    (found,) = grounding.supports("LoRA was proposed in 2021 by Hu.")
+    assert HITS[found.number - 1].text[found.start : found.end] == (
         "LoRA was proposed by Hu and colleagues in 2021."
     )
-    assert 0.5 <= ground.support <= 1
+    assert 0.5 <= found.score <= 1
 
 
 def test_word_for_word_is_certain(grounding: Grounding) -> None:
-    (ground,) = grounding.grounds("It freezes the weights and\ntrains two small matrices.")
-    assert ground.support == 1
-    assert (
-        LORA[ground.start : ground.end] == "It freezes the weights and trains two small matrices."
-    )
+    (found,) = grounding.supports("It freezes the weights and\ntrains two small matrices.")
+    assert found.score == 1
+    assert LORA[found.start : found.end] == "It freezes the weights and trains two small matrices."
 
 
 def test_another_number_leaves_no_support(grounding: Grounding) -> None:
-    assert grounding.grounds("The zoo in Basel keeps 13 flamingos.") == []
+    assert grounding.supports("The zoo in Basel keeps 13 flamingos.") == []
     assert grounding.flags("The zoo in Basel keeps 13 flamingos.") == ("13",)
 
 
 def test_what_is_about_something_else_has_none(grounding: Grounding) -> None:
-    assert grounding.grounds("Bananas are exported by Ecuador.") == []
+    assert grounding.supports("Bananas are exported by Ecuador.") == []
 
 
 def test_names_numbers_and_dates_that_no_passage_holds_are_flagged(grounding: Grounding) -> None:
@@ -63,13 +62,13 @@ def test_names_numbers_and_dates_that_no_passage_holds_are_flagged(grounding: Gr
 
 
 def test_an_order_bears_nothing_out(grounding: Grounding) -> None:
-    assert grounding.grounds("The pool holds 4,000 litres.") == []
-    assert grounding.grounds("The pool holds 900 litres.")[0].number == 3
+    assert grounding.supports("The pool holds 4,000 litres.") == []
+    assert grounding.supports("The pool holds 900 litres.")[0].number == 3
 
 
 def test_hints_count_where_the_passage_bears_it_out(grounding: Grounding) -> None:
-    assert [g.number for g in grounding.grounds("The zoo keeps 12 flamingos.", [1])] == [2]
-    assert [g.number for g in grounding.grounds("The zoo keeps 12 flamingos.", [2])] == [2]
+    assert [g.number for g in grounding.supports("The zoo keeps 12 flamingos.", [1])] == [2]
+    assert [g.number for g in grounding.supports("The zoo keeps 12 flamingos.", [2])] == [2]
 
 
 class FirstWord:
@@ -84,10 +83,10 @@ class FirstWord:
 
 
 def test_a_model_for_inference_decides_where_there_is_one() -> None:
-    grounding = Grounding("q?", HITS, None, FirstWord())
-    (ground,) = grounding.grounds("LoRA came from Hu in 2021 and colleagues.")
-    assert ground.support == pytest.approx(0.8)
-    assert grounding.grounds("Proposed by Hu in 2021 was LoRA.") == []
+    grounding = Grounding("q?", Passages(HITS), FirstWord())
+    (found,) = grounding.supports("LoRA came from Hu in 2021 and colleagues.")
+    assert found.score == pytest.approx(0.8)
+    assert grounding.supports("Proposed by Hu in 2021 was LoRA.") == []
 
 
 def test_bearing_out_takes_all_numbers_and_half_of_the_words() -> None:

@@ -11,8 +11,8 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from rag.answering.grounding import Ground, Grounding
-from rag.answering.quoting import checked_quote
+from rag.answering.grounding import Grounding, Support
+from rag.answering.passages import Passages
 from rag.errors import GenerationError
 from rag.text.languages.english import REFUSAL
 from rag.text.sentences import split_sentences
@@ -22,7 +22,6 @@ from rag.types import (
     Answer,
     Citation,
     Document,
-    Hit,
     Prompt,
     Sentence,
 )
@@ -59,13 +58,13 @@ class CitedText:
     ) -> None:
         self._pieces = pieces
         self._prompt = prompt
-        self._grounding = grounding or Grounding(prompt.question, prompt.hits)
+        self._grounding = grounding or Grounding(prompt.question, Passages(prompt.hits))
         self._strict = strict
         self._first = first
         self._shown = ""
         self._sentences: list[Sentence] = []
         self._dropped: list[Sentence] = []
-        self._evidence: list[Ground] = []
+        self._evidence: list[Support] = []
         self.interrupted: str | None = None
 
     @property
@@ -179,15 +178,15 @@ class CitedText:
         gap = " " if self._shown and not raw[0].isspace() else ""
         return self._show(gap + raw.rstrip()) + self._mark(sentence, found)
 
-    def _judged(self, text: str, hinted: Sequence[int]) -> tuple[Sentence, list[Ground]]:
+    def _judged(self, text: str, hinted: Sequence[int]) -> tuple[Sentence, list[Support]]:
         refuses = is_refusal(text)
-        found = [] if refuses else self._grounding.grounds(text, hinted)
+        found = [] if refuses else self._grounding.supports(text, hinted)
         numbers = tuple(sorted({ground.number for ground in found}))
-        support = max((ground.support for ground in found), default=0.0)
+        support = max((ground.score for ground in found), default=0.0)
         flagged = () if refuses else self._grounding.flags(text)
         return Sentence(text, 0, len(text), support, numbers, flagged), found
 
-    def _mark(self, sentence: Sentence, found: Sequence[Ground]) -> str:
+    def _mark(self, sentence: Sentence, found: Sequence[Support]) -> str:
         start = len(self._shown.rstrip()) - len(sentence.text)
         self._sentences.append(replace(sentence, start=start, end=start + len(sentence.text)))
         self._evidence += found
@@ -234,7 +233,7 @@ def quotation(
         StoreError: if a passage is not what its document holds at its place.
     """
     text = " ".join(extract.text.split())
-    ground = Ground(extract.number, extract.sentence_start, extract.sentence_end, 1.0)
+    ground = Support(extract.number, extract.sentence_start, extract.sentence_end, 1.0)
     return Answer(
         question=prompt.question,
         text=f"{text} [{extract.number}]",
@@ -271,7 +270,7 @@ def structured(
     """
     sentences, evidence, end = [], [], 0
     for value in _leaves(data):
-        found = grounding.grounds(value)
+        found = grounding.supports(value)
         evidence += found
         # As it is written in JSON, which may escape some of it.
         start = max(text.find(value, end), end)
@@ -281,7 +280,7 @@ def structured(
                 text=text[start:end],
                 start=start,
                 end=end,
-                support=max((ground.support for ground in found), default=0.0),
+                support=max((ground.score for ground in found), default=0.0),
                 citations=tuple(sorted({ground.number for ground in found})),
                 flagged=grounding.flags(value),
             )
@@ -319,7 +318,7 @@ def _leaves(data: Any) -> Iterator[str]:
 
 
 def _citations(
-    evidence: Sequence[Ground], prompt: Prompt, document: Callable[[str], Document]
+    evidence: Sequence[Support], prompt: Prompt, document: Callable[[str], Document]
 ) -> tuple[Citation, ...]:
     citations = {}
     documents: dict[str, Document] = {}
@@ -328,24 +327,9 @@ def _citations(
         name = hit.chunk.document_id
         if name not in documents:
             documents[name] = document(name)
-        citation = _citation(hit, ground, documents[name])
+        citation = Citation.of(hit, ground.start, ground.end, documents[name], number=ground.number)
         citations[citation.number, citation.start, citation.end] = citation
     return tuple(citations[key] for key in sorted(citations))
-
-
-def _citation(hit: Hit, evidence: Ground, document: Document) -> Citation:
-    start, end = hit.start + evidence.start, hit.start + evidence.end
-    return Citation(
-        number=evidence.number,
-        document_id=document.id,
-        source=document.source,
-        page=document.page_at(start),
-        line=document.line_at(start),
-        heading=document.heading_at(start),
-        start=start,
-        end=end,
-        quote=checked_quote(hit, evidence.start, evidence.end, document),
-    )
 
 
 def _take_markers(raw: str, sent: int) -> tuple[str, list[int]]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from rag.answering.extraction import extract, read
+from rag.answering.extraction import candidates_of, extract
+from rag.answering.passages import Passages
 from rag.config import GenerationConfig
 from rag.protocols import Embedder
 from rag.types import NO_ANSWER, Message, Prompt
@@ -26,7 +27,7 @@ class ExtractiveGenerator:
 
     def stream(self, prompt: Prompt) -> Iterator[str]:
         """The span or sentence that answers, with its passage's number."""
-        found = extract(*read(prompt.question, prompt.hits, self._embedder))
+        found = extract(*candidates_of(prompt.question, Passages(prompt.hits, self._embedder)))
         if found is None:
             yield NO_ANSWER
             return

@@ -1,24 +1,23 @@
-"""A sentence and the passages -> which span bears it out, how well, and what no passage holds."""
+"""sentence, passages -> the spans that support it, how well, and what no passage holds."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from rag.answering.injection import orders, telling_windows
+from rag.answering.passages import Passages, Statement, Stretch
 from rag.text.languages.english import FRAMING_WORDS, NUMERALS
 from rag.text.words import FACT, content_words
 
 if TYPE_CHECKING:
-    from rag.protocols import Embedder, EntailmentModel
-    from rag.types import Hit
+    from rag.protocols import EntailmentModel
 
-# A sentence is borne out by a span whose support is this or more.
+# A span supports a sentence if it scores this or more.
 SUPPORTED = 0.5
 
 # Fitted by benchmarks/calibration.py on statements made of one half of XQuAD's questions.
@@ -32,175 +31,156 @@ _FRAMING = content_words(FRAMING_WORDS)
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
-    """The span `hits[number - 1].text[start:end]` that bears a sentence out, by `support` (0-1)."""
+class Support(Stretch):
+    """A stretch of a passage that supports a sentence, with its score (0 to 1)."""
 
-    number: int
-    start: int
-    end: int
-    support: float
+    score: float
 
 
-@dataclass(frozen=True, slots=True)
-class _Window:
-    number: int
-    start: int
-    end: int
-    text: str
-    words: frozenset[str]
-    facts: frozenset[str]
+Likely = tuple[float, int, Statement]
+"""A share of words, and the window that holds it with the number of its passage."""
 
 
 class Grounding:
-    """The passages of an answer, against which its sentences are held.
+    """The passages of an answer, against which its sentences are compared.
 
     Args:
         question: what was asked; it gives a reply of few words its context.
-        hits: the passages, as numbered in the prompt.
-        embedder: compares meanings, besides words; None leaves words alone to decide.
+        passages: as numbered in the prompt. Their embedder compares meanings, besides words.
         entailment: decides in place of both, among the windows that hold a sentence's numbers.
     """
 
     def __init__(
-        self,
-        question: str,
-        hits: Sequence[Hit],
-        embedder: Embedder | None = None,
-        entailment: EntailmentModel | None = None,
+        self, question: str, passages: Passages, entailment: EntailmentModel | None = None
     ) -> None:
         self._question = question
-        self._hits = hits
-        self._embedder = embedder
+        self._passages = passages
         self._entailment = entailment
+        self._forms: dict[str, frozenset[str]] = {}
 
-    def grounds(self, sentence: str, hinted: Sequence[int] = ()) -> list[Ground]:
-        """What bears the sentence out: in the passages `hinted` at, or else in the best one.
+    def supports(self, sentence: str, hinted: Sequence[int] = ()) -> list[Support]:
+        """Return what supports the sentence: in the passages `hinted` at, or else in the best one.
 
-        Word for word counts 1. Otherwise windows of one or two sentences are compared: by the
+        Word for word scores 1. Otherwise windows of one or two sentences are compared: by the
         share of the sentence's words and facts that they hold and the cosine of the two, by a
         logistic regression. A number in the sentence that a window lacks leaves it no support: it
-        is what a reader would act upon. Spans that give orders to a model bear nothing out.
+        is what a reader would act upon. Instructions to a model support nothing.
         """
         words = content_words(sentence) - _FRAMING
         if not words:
             return []
-        found = self._verbatim(sentence) or self._compared(sentence, words)
-        best: dict[int, Ground] = {}
-        for ground in found:
-            kept = best.get(ground.number)
-            if ground.support >= SUPPORTED and (kept is None or ground.support > kept.support):
-                best[ground.number] = ground
-        chosen = [ground for number, ground in sorted(best.items()) if number in hinted]
+        best: dict[int, Support] = {}
+        for found in self._verbatim(sentence) or self._compare(sentence, words):
+            other = best.get(found.number)
+            if found.score >= SUPPORTED and (other is None or found.score > other.score):
+                best[found.number] = found
+        chosen = [found for number, found in sorted(best.items()) if number in hinted]
         if not chosen and best:
-            chosen = [max(best.values(), key=lambda ground: (ground.support, -ground.number))]
+            chosen = [max(best.values(), key=lambda found: (found.score, -found.number))]
         return chosen
 
     def flags(self, sentence: str) -> tuple[str, ...]:
-        """The names, numbers and dates of the sentence that no passage holds, in its order."""
-        return tuple(dict.fromkeys(w for w in _facts(sentence) if not _same(w) & self._held))
-
-    @cached_property
-    def _held(self) -> frozenset[str]:
-        texts = [" ".join((hit.text, hit.title, *hit.chunk.heading)) for hit in self._hits]
-        return frozenset().union(*(_same(word) for text in texts for word in FACT.findall(text)))
-
-    @cached_property
-    def _orders(self) -> list[list[tuple[int, int]]]:
-        return [orders(hit.text) for hit in self._hits]
-
-    @cached_property
-    def _windows(self) -> list[_Window]:
-        found = []
-        for number, hit in enumerate(self._hits, start=1):
-            # A claim often joins a pronoun to what it stands for in the sentence before.
-            for start, end in telling_windows(hit.text):
-                text = hit.text[start:end]
-                facts = frozenset().union(*(_same(word) for word in FACT.findall(text)))
-                found.append(_Window(number, start, end, text, content_words(text), facts))
-        return found
-
-    def _verbatim(self, sentence: str) -> list[Ground]:
-        """Where the sentence stands word for word, whatever the white space and its full stop."""
-        words = sentence.rstrip(" .").split()
-        if len(words) <= _SHORT:
-            return []
-        pattern = re.compile(r"\s+".join(map(re.escape, words)) + r"\.?")
-        found = []
-        for number, hit in enumerate(self._hits, start=1):
-            for match in pattern.finditer(hit.text):
-                barred = self._orders[number - 1]
-                if not any(a < match.end() and match.start() < b for a, b in barred):
-                    found.append(Ground(number, match.start(), match.end(), 1.0))
-                    break
-        return found
-
-    def _compared(self, sentence: str, words: frozenset[str]) -> list[Ground]:
-        likely = self._likely(words)
-        if self._embedder is None and self._entailment is None:
-            supports = [share for share, _ in likely]
-        elif self._entailment is not None:
-            claim = self._in_context(sentence, words)
-            rows = self._entailment.entail([(window.text, claim) for _, window in likely])
-            supports = [float(row[0]) for row in rows]
-        else:
-            supports = [support(each) for each in self._measured(sentence, words, likely)]
-        return [
-            Ground(window.number, window.start, window.end, support)
-            for (_, window), support in zip(likely, supports, strict=True)
-        ]
+        """Return the names, numbers and dates of the sentence that no passage holds, in order."""
+        return tuple(dict.fromkeys(w for w in _facts(sentence) if not _forms(w) & self._held))
 
     def measures(self, sentence: str) -> list[dict[str, float]]:
-        """What its support goes by, for each of the likeliest windows.
+        """Return what its support is computed from, for each of the likeliest windows.
 
         `share` of the sentence's words and of its `facts` (names, numbers and dates) that the
         window holds, and the `cosine` of the two. Without an embedder there are none.
         """
         words = content_words(sentence) - _FRAMING
-        return self._measured(sentence, words, self._likely(words))
+        return self._measure(sentence, words, self._likely(words))
 
-    def _measured(
-        self, sentence: str, words: frozenset[str], likely: Sequence[tuple[float, _Window]]
-    ) -> list[dict[str, float]]:
-        if self._embedder is None or not likely:
+    @cached_property
+    def _held(self) -> frozenset[str]:
+        """All words of the passages, their titles and headings, in all their forms."""
+        hits = self._passages.hits
+        return _all_forms(" ".join((h.text, h.title, *h.chunk.heading)) for h in hits)
+
+    @cached_property
+    def _asked(self) -> frozenset[str]:
+        return content_words(self._question)
+
+    def _verbatim(self, sentence: str) -> list[Support]:
+        """Find the sentence word for word, whatever the white space and its full stop."""
+        words = sentence.rstrip(" .").split()
+        if len(words) <= _SHORT:
             return []
-        texts = [self._in_context(sentence, words), *(window.text for _, window in likely)]
-        vectors = self._embedder.embed_documents(texts)
-        facts = [_same(fact) for fact in _facts(sentence)]
+        pattern = re.compile(r"\s+".join(map(re.escape, words)) + r"\.?")
+        found = []
+        for number, passage in self._passages.numbered():
+            for match in pattern.finditer(passage.text):
+                if not passage.instructs(*match.span()):
+                    found.append(Support(number, *match.span(), 1.0))
+                    break
+        return found
+
+    def _compare(self, sentence: str, words: frozenset[str]) -> list[Support]:
+        likely = self._likely(words)
+        if self._entailment is not None:
+            claim = self._in_context(sentence, words)
+            rows = self._entailment.entail([(window.text, claim) for _, _, window in likely])
+            scores = [float(row[0]) for row in rows]
+        elif self._passages.embedder is not None:
+            scores = [support(each) for each in self._measure(sentence, words, likely)]
+        else:
+            scores = [share for share, _, _ in likely]
+        return [
+            Support(number, window.start, window.end, score)
+            for (_, number, window), score in zip(likely, scores, strict=True)
+        ]
+
+    def _measure(
+        self, sentence: str, words: frozenset[str], likely: Sequence[Likely]
+    ) -> list[dict[str, float]]:
+        if self._passages.embedder is None or not likely:
+            return []
+        texts = [self._in_context(sentence, words), *(window.text for _, _, window in likely)]
+        vectors = self._passages.vectors(texts)
+        facts = [_forms(fact) for fact in _facts(sentence)]
         return [
             {
                 "share": share,
                 "cosine": float(cosine),
-                "facts": fmean(bool(fact & window.facts) for fact in facts) if facts else 1.0,
+                "facts": fmean(bool(fact & self._forms_in(window)) for fact in facts)
+                if facts
+                else 1.0,
             }
-            for (share, window), cosine in zip(likely, vectors[1:] @ vectors[0], strict=True)
+            for (share, _, window), cosine in zip(likely, vectors[1:] @ vectors[0], strict=True)
         ]
 
-    def _likely(self, words: frozenset[str]) -> list[tuple[float, _Window]]:
-        """The windows with the largest share of the words, of those that hold all its numbers."""
+    def _forms_in(self, window: Statement) -> frozenset[str]:
+        if window.text not in self._forms:
+            self._forms[window.text] = _all_forms([window.text])
+        return self._forms[window.text]
+
+    def _likely(self, words: frozenset[str]) -> list[Likely]:
+        """Return the windows with the largest share of the words, if they hold all its numbers."""
         numbers = {word for word in words if word[0].isdigit()}
-        asked = content_words(self._question)
         shares = [
-            (len(words & window.words) / len(words), window)
-            for window in self._windows
+            (len(words & window.words) / len(words), number, window)
+            for number, passage in self._passages.numbered()
+            for window in passage.windows
             if numbers <= window.words and words & window.words
         ]
         # Of equal ones the one nearest to the question, then the shortest.
-        shares.sort(key=lambda pair: (-pair[0], -len(asked & pair[1].words), len(pair[1].text)))
+        shares.sort(key=lambda at: (-at[0], -len(self._asked & at[2].words), len(at[2].text)))
         return shares[:_COMPARED]
 
     def _in_context(self, sentence: str, words: frozenset[str]) -> str:
-        """A reply of few words says little without what was asked."""
+        """Put the question before a reply of few words, which says little without it."""
         return f"{self._question} {sentence}" if len(words) <= _SHORT else sentence
 
 
 def support(values: dict[str, float]) -> float:
-    """The probability that a window bears a sentence out, from what `Grounding.measures` gives."""
+    """Return the probability that a window supports a sentence, from `Grounding.measures`."""
     score = _INTERCEPT + sum(_WEIGHTS[name] * value for name, value in values.items())
     return 1 / (1 + math.exp(-score))
 
 
 def bears_out(premise: str, sentence: str) -> bool:
-    """Whether `premise` holds every number and at least half of the other words of `sentence`."""
+    """Return whether `premise` has the numbers and at least half of the words of `sentence`."""
     words, held = content_words(sentence) - _FRAMING, content_words(premise)
     if not words or any(word[0].isdigit() and word not in held for word in words):
         return False
@@ -208,22 +188,26 @@ def bears_out(premise: str, sentence: str) -> bool:
 
 
 def _facts(sentence: str) -> list[str]:
-    """The names, numbers and dates of a sentence, word by word."""
+    """Return the names, numbers and dates of a sentence, word by word."""
     found = []
     words = [match[0] for match in FACT.finditer(sentence)]
     for at, word in enumerate(words):
         # The first word has its capital from its place, unless a name goes on after it.
-        named = word[0].isupper() and (
+        is_name = word[0].isupper() and (
             at > 0 or (len(words) > 1 and words[1][0].isupper() and content_words(word))
         )
-        number = any(c.isdigit() for c in word) or word.lower() in NUMERALS
-        if number or (named and content_words(word)):
+        is_number = any(c.isdigit() for c in word) or word.lower() in NUMERALS
+        if is_number or (is_name and content_words(word)):
             found.append(word)
     return found
 
 
-def _same(word: str) -> frozenset[str]:
-    """A word in the forms in which it counts as the same."""
+def _all_forms(texts: Iterable[str]) -> frozenset[str]:
+    return frozenset().union(*(_forms(word) for text in texts for word in FACT.findall(text)))
+
+
+def _forms(word: str) -> frozenset[str]:
+    """Return a word in the forms that count as the same word."""
     low = word.casefold()
     forms = {low, low.replace(",", ""), low.removesuffix("'s").removesuffix("’s").rstrip("s")}
     if low in NUMERALS:

@@ -11,10 +11,10 @@ import base64
 import contextlib
 import re
 import unicodedata
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
 
 from rag.text.sentences import split_sentences
 
@@ -251,17 +251,20 @@ class _Unit:
         return cls(start, end, paragraph, labels, directs, directs or context, order)
 
 
-def orders(text: str) -> list[tuple[int, int]]:
+def orders(text: str, sentences: Sequence[tuple[int, int]] | None = None) -> list[tuple[int, int]]:
     """Spans of `text` that give orders to a model, in order: whole sentences, lines or comments.
 
     A sentence is one when it tells to drop earlier instructions, to answer one thing in any case,
     to show the prompt and the like; or when it tells to do something and also speaks of a model,
-    its user, or any question. What stands near one and does half of that is one too.
+    its user, or any question. What stands near one and does half of that is one too. `sentences`
+    are the spans of all sentences of `text`, if they are known.
     """
+    if sentences is None:
+        sentences = split_sentences(text)
     units = [
         _Unit.of(text, start, end, number)
         for number, paragraph in enumerate(_paragraphs(text))
-        for start, end in _units(text, *paragraph)
+        for start, end in _units(text, *paragraph, sentences)
     ]
     for at, unit in enumerate(units):
         unit.order |= unit.directs and any(each.labels for each in units[max(at - _NEAR, 0) : at])
@@ -273,23 +276,6 @@ def orders(text: str) -> list[tuple[int, int]]:
     for left, unit, right in zip(units, units[1:], units[2:], strict=False):
         unit.order |= left.order and right.order and left.paragraph == right.paragraph
     return [(unit.start, unit.end) for unit in units if unit.order]
-
-
-def telling_sentences(text: str) -> list[tuple[int, int]]:
-    """Spans of the sentences of `text` that may be evidence: no headings, nothing in `orders`."""
-    barred = orders(text)
-    return [
-        (start, end)
-        for start, end in split_sentences(text)
-        if text[start] != "#" and not any(a < end and start < b for a, b in barred)
-    ]
-
-
-def telling_windows(text: str) -> list[tuple[int, int]]:
-    """The `telling_sentences`, then each two that follow one another in `text` as one span."""
-    spans = telling_sentences(text)
-    joined = [(a[0], b[1]) for a, b in pairwise(spans) if not text[a[1] : b[0]].strip()]
-    return spans + joined
 
 
 def _paragraphs(text: str) -> Iterator[tuple[int, int]]:
@@ -309,16 +295,29 @@ def _paragraphs(text: str) -> Iterator[tuple[int, int]]:
         at = end
 
 
-def _units(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+def _units(
+    text: str, start: int, end: int, sentences: Sequence[tuple[int, int]]
+) -> Iterator[tuple[int, int]]:
     if text.startswith("<!--", start) and text.endswith("-->", start, end):
         yield start, end
         return
-    for first, last in split_sentences(text[start:end]):
-        at = start + first
-        for line in _LINE_END.finditer(text, at, start + last):
+    for first, last in _sentences_within(text, start, end, sentences):
+        at = first
+        for line in _LINE_END.finditer(text, at, last):
             yield at, line.start()
             at = line.end()
-        yield at, start + last
+        yield at, last
+
+
+def _sentences_within(
+    text: str, start: int, end: int, sentences: Sequence[tuple[int, int]]
+) -> Sequence[tuple[int, int]]:
+    first = bisect_right(sentences, start, key=lambda span: span[1])
+    found = sentences[first : bisect_left(sentences, end, key=lambda span: span[0])]
+    if found and (found[0][0] < start or found[-1][1] > end):
+        # A comment stands in the middle of a sentence.
+        return [(start + a, start + b) for a, b in split_sentences(text[start:end])]
+    return found
 
 
 def _folded(text: str) -> str:

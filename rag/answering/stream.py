@@ -9,13 +9,20 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rag.answering.citations import CitedText, quotation, refusal, structured
-from rag.answering.extraction import Candidate, Extract, Question, answerability, extract, read
+from rag.answering.extraction import (
+    Candidate,
+    Extract,
+    Question,
+    answerability,
+    candidates_of,
+    extract,
+)
 from rag.answering.grounding import Grounding
+from rag.answering.passages import Passages
 from rag.answering.prompt import build_prompt
 from rag.config import Config
 from rag.errors import ConfigError, QuestionError, RagError
 from rag.protocols import LanguageModel, Loadable
-from rag.text.sentences import split_sentences
 from rag.types import Prompt
 
 if TYPE_CHECKING:
@@ -122,9 +129,10 @@ class AnswerStream:
         self._load_ahead()
         with self._timed("retrieval"):
             hits = self._means.search(self._question, self._k, self._where)
+        self._passages = Passages(hits, self._means.embedder)
         self._question = self._question.strip()
         with self._timed("reading"):
-            question, sentences = read(self._question, hits, self._means.embedder)
+            question, sentences = candidates_of(self._question, self._passages)
             self._answerability = answerability(question, hits, sentences)
         if not hits or self._answerability < settings.threshold:
             yield from self._refused(hits)
@@ -211,8 +219,9 @@ class AnswerStream:
         if found is None:
             return None
         number, start, end, probability = found
-        text = hits[number - 1].text
-        around = [span for span in split_sentences(text) if span[0] < end and start < span[1]] or [
+        passage = self._passages[number - 1]
+        text = passage.text
+        around = [span for span in passage.sentences if span[0] < end and start < span[1]] or [
             (start, end)
         ]
         return Extract(
@@ -246,7 +255,7 @@ class AnswerStream:
         with self._timed("prompt"):
             return build_prompt(
                 self._question,
-                hits,
+                self._passages,
                 generator,
                 templates=self._means.templates,
                 history=self._history,
@@ -255,8 +264,7 @@ class AnswerStream:
             )
 
     def _grounding(self, hits: Sequence[Hit]) -> Grounding:
-        means = self._means
-        return Grounding(self._question, hits, means.embedder, means.entailment)
+        return Grounding(self._question, self._passages.among(hits), self._means.entailment)
 
     def _check_schema(self, schema: Mapping[str, Any]) -> None:
         from rag.answering.schema import check_schema

@@ -35,7 +35,10 @@ _NAMED = 10
 def as_json(value: Any) -> Any:
     """Dataclasses and what they hold as what JSON knows."""
     if is_dataclass(value):
-        return {field.name: as_json(getattr(value, field.name)) for field in fields(value)}
+        # What a class adds to the one that it extends comes first.
+        own = type(value).__annotations__
+        names = sorted((field.name for field in fields(value)), key=lambda name: name not in own)
+        return {name: as_json(getattr(value, name)) for name in names}
     if isinstance(value, dict):
         return {str(key): as_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -10,6 +10,7 @@ from rag.answering.claims import baseline
 from rag.answering.claims.asking import ask
 from rag.answering.claims.baseline import Probabilities
 from rag.answering.claims.windows import Window, as_evidence, find_windows
+from rag.answering.passages import Passages
 from rag.errors import QuestionError
 from rag.protocols import Embedder, EntailmentModel, LanguageModel
 from rag.stopwatch import Stopwatch
@@ -91,9 +92,9 @@ def check(
     """
     clock = Stopwatch()
     with clock("check"):
+        passages = Passages(hits, embedder)
         judgements = [
-            _judged(sentence, hits, entailment, generator, embedder)
-            for sentence in _sentences(claim)
+            _judged(sentence, passages, entailment, generator) for sentence in _sentences(claim)
         ]
         decisive = _decisive(judgements)
         probabilities = decisive.probabilities
@@ -122,18 +123,17 @@ def _sentences(claim: str) -> list[str]:
 
 def _judged(
     sentence: str,
-    hits: Sequence[Hit],
+    passages: Passages,
     entailment: EntailmentModel | None,
     generator: LanguageModel | None,
-    embedder: Embedder | None,
 ) -> _Judgement:
-    windows = find_windows(sentence, hits, embedder)
+    windows = find_windows(sentence, passages)
     if not windows:
         return _Judgement(_NOTHING_FOUND)
     if entailment is not None:
         each = _entailed(sentence, windows, entailment)
         return _Judgement(_settled(each), windows, each, entailment.name)
-    by_meaning = embedder is not None
+    by_meaning = passages.embedder is not None
     probabilities = baseline.judge(sentence, windows, by_meaning=by_meaning)
     each = [baseline.judge(sentence, [window], by_meaning=by_meaning) for window in windows]
     asked = ask(sentence, windows, generator, probabilities) if generator is not None else None

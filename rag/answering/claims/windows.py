@@ -7,9 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rag.answering.injection import telling_windows
-from rag.answering.quoting import checked_quote
-from rag.protocols import Embedder
+from rag.answering.passages import Passages
 from rag.text.words import content_words
 from rag.types import Document, Evidence, Hit
 
@@ -54,24 +52,30 @@ def as_question(claim: str) -> str:
     return " ".join(_MARKS.sub(" ", claim).split())
 
 
-def find_windows(claim: str, hits: Sequence[Hit], embedder: Embedder | None = None) -> list[Window]:
+def find_windows(claim: str, passages: Passages) -> list[Window]:
     """The windows most similar to a claim, most similar first.
 
     Headings, and sentences that give orders to a model, are in no window.
     """
-    spans = [(hit, start, end) for hit in hits for start, end in telling_windows(hit.text)]
-    texts = [hit.text[start:end] for hit, start, end in spans]
+    found = [(passage, window) for passage in passages for window in passage.windows]
     words = content_words(claim)
-    held = [content_words(text) for text in texts]
-    coverages = _coverages(
-        words,
-        [own | content_words(hit.title) for own, (hit, _, _) in zip(held, spans, strict=True)],
-    )
-    similarities = coverages if embedder is None else _cosines(claim, texts, embedder)
+    coverages = _coverages(words, [window.words | passage.title_words for passage, window in found])
+    if passages.embedder is None:
+        similarities = coverages
+    else:
+        similarities = _cosines(claim, [window.text for _, window in found], passages)
     windows = [
-        Window(*span, text, similarity, coverage, len(words & own) / max(1, len(own)))
-        for span, text, own, coverage, similarity in zip(
-            spans, texts, held, coverages, similarities, strict=True
+        Window(
+            passage.hit,
+            window.start,
+            window.end,
+            window.text,
+            similarity,
+            coverage,
+            len(words & window.words) / max(1, len(window.words)),
+        )
+        for (passage, window), coverage, similarity in zip(
+            found, coverages, similarities, strict=True
         )
     ]
     return sorted(windows, key=lambda window: -window.similarity)[:_MOST]
@@ -83,18 +87,13 @@ def as_evidence(window: Window, supports: bool, score: float, document: Document
     Raises:
         StoreError: if the hit is not what its document holds at its place.
     """
-    start, end = window.hit.start + window.start, window.hit.start + window.end
-    return Evidence(
+    return Evidence.of(
+        window.hit,
+        window.start,
+        window.end,
+        document,
         relation="for" if supports else "against",
         score=score,
-        document_id=document.id,
-        source=document.source,
-        page=document.page_at(start),
-        line=document.line_at(start),
-        heading=document.heading_at(start),
-        start=start,
-        end=end,
-        quote=checked_quote(window.hit, window.start, window.end, document),
     )
 
 
@@ -107,7 +106,7 @@ def _coverages(words: frozenset[str], held: Sequence[frozenset[str]]) -> list[fl
     return [math.fsum(rarity[word] for word in words & each) / total for each in held]
 
 
-def _cosines(claim: str, texts: Sequence[str], embedder: Embedder) -> list[float]:
+def _cosines(claim: str, texts: Sequence[str], passages: Passages) -> list[float]:
     # Two statements are compared: a model that reads questions otherwise is not to read one here.
-    asked, *found = embedder.embed_documents([claim, *texts])
+    asked, *found = passages.vectors([claim, *texts])
     return [float(each @ asked) for each in found]

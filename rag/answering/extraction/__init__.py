@@ -1,4 +1,4 @@
-"""question, hits -> what of the passages answers it, word for word, without a model that reads.
+"""question, passages -> the answer word for word, without a language model.
 
 The answer is the shortest span where that is clear enough, and the sentence otherwise.
 """
@@ -7,16 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from rag.answering.extraction.answerability import answerability
-from rag.answering.extraction.candidates import Candidate, candidates
-from rag.answering.extraction.question import Question, read_question
+from rag.answering.extraction.candidates import Candidate, rank_sentences
+from rag.answering.extraction.question import Question, parse_question
 from rag.answering.extraction.spans import Span, best_span, features
-
-if TYPE_CHECKING:
-    from rag.protocols import Embedder
-    from rag.types import Hit
+from rag.answering.passages import Passages, Stretch
 
 __all__ = [
     "Candidate",
@@ -24,10 +20,10 @@ __all__ = [
     "Question",
     "Span",
     "answerability",
+    "candidates_of",
     "extract",
     "features",
-    "read",
-    "read_question",
+    "parse_question",
 ]
 
 # Below this expected overlap a span is wrong more often than not, and its sentence says more.
@@ -35,28 +31,23 @@ CLEAR = 0.3
 
 
 @dataclass(frozen=True, slots=True)
-class Extract:
-    """An answer word for word: `hits[number - 1].text[start:end] == text`.
+class Extract(Stretch):
+    """An answer word for word: `passages[number - 1].text[start:end] == text`.
 
     It stands in the sentence `[sentence_start:sentence_end]` of the same text. `expected` is its
     expected token F1 with the answer; 0 where the sentence itself is what is given.
     """
 
-    number: int
-    start: int
-    end: int
     text: str
     sentence_start: int
     sentence_end: int
     expected: float
 
 
-def read(
-    question: str, hits: Sequence[Hit], embedder: Embedder | None = None
-) -> tuple[Question, list[Candidate]]:
-    """The question taken apart, and the sentences that may answer it, best first."""
-    asked = read_question(question)
-    return asked, candidates(asked, hits, embedder)
+def candidates_of(question: str, passages: Passages) -> tuple[Question, list[Candidate]]:
+    """Return the question taken apart, and the sentences that may answer it, best first."""
+    parsed = parse_question(question)
+    return parsed, rank_sentences(parsed, passages)
 
 
 def extract(question: Question, sentences: Sequence[Candidate]) -> Extract | None:

@@ -1,21 +1,14 @@
-"""question, hits -> the sentences that may hold the answer, best first."""
+"""question, passages -> the sentences that may hold the answer, best first."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 from rag.answering.extraction.question import Question
-from rag.answering.injection import telling_sentences
-from rag.text.words import content_words
-
-if TYPE_CHECKING:
-    from rag.protocols import Embedder
-    from rag.types import Hit
+from rag.answering.passages import Passage, Passages, Stretch
 
 # So many of the best sentences by words are compared by meaning too.
 _EMBEDDED = 12
@@ -24,17 +17,14 @@ _NO_COSINE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
-    """A sentence of a passage: `hits[number - 1].text[start:end] == text`.
+class Candidate(Stretch):
+    """A sentence of a passage: `passages[number - 1].text[start:end] == text`.
 
     `direct` is the share of the question's words that it holds, weighted by their rarity among the
     candidates, `around` the same for its passage with title and headings, `near` for the sentences
     beside it; `cosine` is its similarity to the question.
     """
 
-    number: int
-    start: int
-    end: int
     text: str
     words: frozenset[str]
     context: frozenset[str]
@@ -50,14 +40,14 @@ class Candidate:
         return self.direct + 0.4 * self.around + 0.3 * self.near + 0.1 / self.number + self.cosine
 
 
-def candidates(
-    question: Question, hits: Sequence[Hit], embedder: Embedder | None = None
-) -> list[Candidate]:
-    """The sentences of the passages, best first; what gives orders to a model is none.
+def rank_sentences(question: Question, passages: Passages) -> list[Candidate]:
+    """Return the sentences of the passages, best first, without instructions to a model.
 
     Without an embedder they are compared by words alone.
     """
-    found = [each for number, hit in enumerate(hits, start=1) for each in _sentences(number, hit)]
+    found = [
+        each for number, passage in passages.numbered() for each in _sentences(number, passage)
+    ]
     held_by = Counter(word for each in found for word in each.words)
     rarity = {
         word: math.log(1 + (len(found) + 1) / (held_by[word] + 0.5)) for word in question.words
@@ -77,10 +67,10 @@ def candidates(
         for each in found
     ]
     scored.sort(key=_order)
-    if embedder is not None and scored:
+    if passages.embedder is not None and scored:
         best = scored[:_EMBEDDED]
-        vectors = embedder.embed_documents([each.text for each in best])
-        cosines = vectors @ embedder.embed_query(question.text)
+        vectors = passages.vectors([each.text for each in best])
+        cosines = vectors @ passages.embedder.embed_query(question.text)
         scored = sorted(
             (replace(each, cosine=float(c)) for each, c in zip(best, cosines, strict=True)),
             key=_order,
@@ -88,20 +78,16 @@ def candidates(
     return scored
 
 
-def _sentences(number: int, hit: Hit) -> list[Candidate]:
-    text = hit.text
-    spans = telling_sentences(text)
-    words = [content_words(text[start:end]) for start, end in spans]
-    context = content_words(" ".join((text, hit.title, *hit.chunk.heading)))
-    beside = [frozenset[str]() for _ in spans]
-    for at, (left, right) in enumerate(pairwise(words)):
-        beside[at] |= right
-        beside[at + 1] |= left
+def _sentences(number: int, passage: Passage) -> list[Candidate]:
+    beside = [frozenset[str]() for _ in passage.statements]
+    for at, (left, right) in enumerate(pairwise(passage.statements)):
+        beside[at] |= right.words
+        beside[at + 1] |= left.words
     return [
-        Candidate(number, start, end, text[start:end], held, context, around)
-        for (start, end), held, around in zip(spans, words, beside, strict=True)
+        Candidate(number, each.start, each.end, each.text, each.words, passage.context_words, near)
+        for each, near in zip(passage.statements, beside, strict=True)
         # A heading or a list's lead-in is no answer.
-        if len(held) >= 2
+        if len(each.words) >= 2
     ]
 
 

@@ -34,8 +34,8 @@ class Question:
     names: frozenset[str]
 
 
-def read_question(text: str) -> Question:
-    """What a question asks for, told by its question word; English alone is understood."""
+def parse_question(text: str) -> Question:
+    """Return what a question asks for, by its question word; English alone is understood."""
     low = text.lower().strip()
     kinds = (asked for asked, pattern in QUESTION_KINDS if re.search(pattern, low))
     asked: Asked = next(kinds, "what")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import chain, pairwise
 from typing import Any
 
+from rag.answering.passages import Passage, Passages
 from rag.answering.prompt.examples import Example
 from rag.answering.prompt.fencing import inert, quoted, quoted_line
 from rag.answering.prompt.rendering import Templates, load_templates
@@ -22,7 +23,7 @@ _MARK = re.compile(r"[ \t]*\[\d+\]")
 
 def build_prompt(
     question: str,
-    hits: Sequence[Hit],
+    hits: Sequence[Hit] | Passages,
     generator: LanguageModel,
     *,
     templates: Templates | None = None,
@@ -35,7 +36,8 @@ def build_prompt(
     When room is short, the examples go first, then the oldest turns of `history`, then passages:
     they are taken whole, best first; one that does not fit is passed over and named in `left_out`,
     and the next ones are tried. Question and instructions are never cut. Of `history` each user
-    message with the reply to it counts; of `examples` the last one is the nearest.
+    message with the reply to it counts; of `examples` the last one is the nearest. `hits` may be
+    passages that were read already.
 
     Raises:
         QuestionError: if question and instructions alone, or with any one of the passages, are
@@ -45,13 +47,14 @@ def build_prompt(
     parts = _Parts(templates or load_templates(), question, schema)
     turns = _turns(history)
     shown = [parts.example(example) for example in examples]
-    passages = [_Passage.of(hit) for hit in hits]
+    numbered = hits if isinstance(hits, Passages) else Passages(hits)
+    passages = [_Passage.of(passage) for passage in numbered]
     budget = generator.context_tokens - generator.max_tokens
 
     messages = parts.messages(passages, turns, shown)
     tokens = generator.count_tokens(messages)
     if tokens <= budget:
-        return Prompt(question, messages, tuple(hits), tokens, schema=schema)
+        return Prompt(question, messages, numbered.hits, tokens, schema=schema)
 
     messages = parts.messages([])
     tokens = generator.count_tokens(messages)
@@ -101,11 +104,12 @@ class _Passage:
     values: Mapping[str, Any]
 
     @classmethod
-    def of(cls, hit: Hit) -> _Passage:
+    def of(cls, passage: Passage) -> _Passage:
+        hit = passage.hit
         return cls(
             hit,
             {
-                "text": quoted(hit.text),
+                "text": quoted(passage.text, passage.instructions),
                 "title": quoted_line(hit.title),
                 "source": quoted_line(hit.source),
                 "location": quoted_line(hit.location),

@@ -6,6 +6,7 @@ Only the prompt sees these forms. The hits keep their text, which citations poin
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from rag.answering.injection import orders
 from rag.text.normalization import searchable
@@ -39,10 +40,13 @@ def inert(text: str) -> str:
     return _NUMBER.sub(r"\1(\2)", _FENCE.sub("‹", text))
 
 
-def quoted(text: str) -> str:
-    """A passage's text, inert and with `[…]` in place of what gives orders to a model."""
+def quoted(text: str, instructions: Sequence[tuple[int, int]] | None = None) -> str:
+    """A passage's text, inert and with `[…]` in place of what gives orders to a model.
+
+    `instructions` are the spans of these orders, if they are known.
+    """
     kept, at = [], 0
-    for start, end in orders(text):
+    for start, end in orders(text) if instructions is None else instructions:
         kept += [inert(text[at:start]), WITHHELD]
         at = end
     return "".join([*kept, inert(text[at:])]).strip()
