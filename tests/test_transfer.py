@@ -240,14 +240,14 @@ COUNTS = {"files": 4, "roots": 1, "documents": 3, "chunks": 12}
 WRONG: dict[str, tuple[Callable[[dict[str, bytes]], None], str]] = {
     "another format": (edit("manifest.json", format="else"), "not an export"),
     "a later version": (edit("manifest.json", version=2), "use a newer"),
-    "no version": (edit("manifest.json", version="1"), "`version` is of the wrong type"),
-    "a further field": (edit("manifest.json", more=1), "has not the fields"),
+    "no version": (edit("manifest.json", version="1"), "`version`: expected `int`, got `str`"),
+    "a further field": (edit("manifest.json", more=1), "unknown field `more`"),
     "too many chunks": (
         edit("manifest.json", counts={**COUNTS, "chunks": 10**12}),
         "vectors.npy does not hold",
     ),
-    "a huge count": (edit("manifest.json", counts={**COUNTS, "chunks": 10**30}), "`chunks`"),
-    "a negative count": (edit("manifest.json", counts={**COUNTS, "files": -1}), "`files`"),
+    "a huge count": (edit("manifest.json", counts={**COUNTS, "chunks": 10**30}), "`counts.chunks`"),
+    "a negative count": (edit("manifest.json", counts={**COUNTS, "files": -1}), "`counts.files`"),
     "too few files": (edit("manifest.json", counts={**COUNTS, "files": 3}), "has not the 3 lines"),
     "too many files": (edit("manifest.json", counts={**COUNTS, "files": 5}), "has not the 5 lines"),
     "another dimension": (
@@ -256,7 +256,7 @@ WRONG: dict[str, tuple[Callable[[dict[str, bytes]], None], str]] = {
     ),
     "no dimension": (
         edit("manifest.json", embedder={"name": "e", "fingerprint": "", "revision": "", "dim": 0}),
-        "without dimensions",
+        "`embedder.dim`: expected `int` >= 1",
     ),
     "a wide shape": (
         replaced("vectors.npy", b"(12, 8)", b"(8, 12)"),
@@ -266,14 +266,17 @@ WRONG: dict[str, tuple[Callable[[dict[str, bytes]], None], str]] = {
     "infinite": (number(float("-inf")), "not a number"),
     "no JSON": (replaced("files.jsonl", b"{", b"["), "files.jsonl, line 1: is no JSON"),
     "deep JSON": (replaced("roots.jsonl", b"{", b"[" * 100_000), "is no JSON"),
-    "no text": (edit("documents.jsonl", text=7), "line 1: `text` is of the wrong type"),
+    "no text": (edit("documents.jsonl", text=7), "line 1: `text`: expected `str`, got `int`"),
     "half a character": (edit("documents.jsonl", title="\ud800"), "`title` holds what is no text"),
-    "a true number": (edit("files.jsonl", size=True), "`size` is of the wrong type"),
-    "a large number": (edit("files.jsonl", size=1 << 63), "`size` is too large"),
+    "a true number": (edit("files.jsonl", size=True), "`size`: expected `int`, got `bool`"),
+    "a large number": (edit("files.jsonl", size=1 << 63), "`size`: expected `int` <= "),
     "no finite time": (edit("documents.jsonl", modified=float("inf")), "`modified` is not"),
     "an unknown file": (edit("documents.jsonl", file="/etc/passwd"), "is of no known file"),
     "a page outside": (edit("documents.jsonl", pages=[[0, 10_000, 1]]), "outside of the text"),
-    "a heading of three": (edit("documents.jsonl", headings=[[0, 1, 1]]), "is no heading"),
+    "a heading of three": (
+        edit("documents.jsonl", headings=[[0, 1, 1]]),
+        "`headings[0]`: expected `array` of length 4",
+    ),
     "a span outside": (edit("chunks.jsonl", end=10_000), "has no text from"),
     "an empty span": (edit("chunks.jsonl", end=0), "has no text from"),
     "a negative span": (edit("chunks.jsonl", start=-5), "has no text from"),
@@ -282,7 +285,7 @@ WRONG: dict[str, tuple[Callable[[dict[str, bytes]], None], str]] = {
     "of no document": (edit("chunks.jsonl", document="0"), "is no document"),
     "a problem of no kind": (
         replaced("files.jsonl", b'"failed"', b'"passed"'),
-        "no kind of problem",
+        "`problems[0].kind`: invalid enum value 'passed'",
     ),
     "a document twice": (duplicated("documents.jsonl"), "holds one twice"),
     "a file twice": (duplicated("files.jsonl"), "holds one twice"),

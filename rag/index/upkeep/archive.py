@@ -16,11 +16,12 @@ from dataclasses import replace
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, TypeVar
+
+import msgspec
 
 from rag.index import Contents, FileState, Manifest, StoredChunk, StoredRoot
 from rag.index.upkeep import lines
-from rag.index.upkeep.lines import Line, Shape
 from rag.types import Document, Progress, ProgressCallback
 
 FORMAT = "checkable-rag export"
@@ -33,21 +34,49 @@ _DATE = (1980, 1, 1, 0, 0, 0)
 _WRITE_BYTES = 1 << 20
 _READ_BYTES = 1 << 20
 _MOST_MANIFEST_BYTES = 1 << 20
-_MOST_DIMENSIONS = 1 << 16
 _ROWS_BETWEEN_SIGNS = 1000
 _HALF_INFINITE = 0x7C00
 
 T = TypeVar("T")
+L = TypeVar("L", bound=lines.Line)
 
-_ABOUT: Shape = {
-    "format": (str,),
-    "version": (int,),
-    "embedder": (dict,),
-    "chunking": (dict,),
-    "reading_settings": (str,),
-    "counts": (dict,),
-    "members": (dict,),
-}
+_Natural = Annotated[int, msgspec.Meta(ge=0, le=1 << 40)]
+
+
+class _Embedder(lines.Line, frozen=True):
+    name: Annotated[str, msgspec.Meta(min_length=1)]
+    fingerprint: str
+    revision: str
+    dim: Annotated[int, msgspec.Meta(ge=1, le=1 << 16)]
+
+
+class _Chunking(msgspec.Struct, frozen=True):
+    size: _Natural
+    overlap: _Natural
+
+
+class _Counts(msgspec.Struct, frozen=True):
+    files: _Natural
+    roots: _Natural
+    documents: _Natural
+    chunks: _Natural
+
+
+class _Member(lines.Line, frozen=True):
+    bytes: lines.Integer
+    sha256: str
+
+
+class _About(lines.Line, frozen=True):
+    """What the archive's manifest says of the index and of the other members."""
+
+    format: str
+    version: int
+    embedder: _Embedder
+    chunking: _Chunking
+    reading_settings: str
+    counts: _Counts
+    members: dict[str, _Member]
 
 
 class RowCounter:
@@ -83,17 +112,23 @@ class Archive:
         if sum(info.file_size for info in self._infos) > length:
             raise lines.WrongError("its members are larger than the file")
         about = self._about()
-        self._members = _members(about["members"])
+        self._members = about.members
         for info in self._infos[:-1]:
-            if self._members[info.filename][0] != info.file_size:
+            if self._members[info.filename].bytes != info.file_size:
                 raise lines.WrongError(f"{info.filename} has not the length that {_MANIFEST} says")
-        self.manifest = _manifest(about["embedder"], about["chunking"])
-        self.reading_settings = str(about["reading_settings"])
-        names = ("files", "roots", "documents", "chunks")
-        self.counts = {name: _natural(about["counts"], name) for name in names}
+        self.manifest = Manifest(
+            embedder=about.embedder.name,
+            fingerprint=about.embedder.fingerprint,
+            dim=about.embedder.dim,
+            chunk_size=about.chunking.size,
+            chunk_overlap=about.chunking.overlap,
+            revision=about.embedder.revision,
+        )
+        self.reading_settings = about.reading_settings
+        self.counts: dict[str, int] = msgspec.structs.asdict(about.counts)
         count = self.counts["chunks"]
         length = len(_header(count, self.manifest.dim)) + 2 * count * self.manifest.dim
-        if self._members["vectors.npy"][0] != length:
+        if self._members["vectors.npy"].bytes != length:
             raise lines.WrongError(f"vectors.npy does not hold {count:,} vectors")
 
     def __enter__(self) -> Archive:
@@ -116,17 +151,19 @@ class Archive:
         unless the end is reached.
         """
         paths = set()
-        with closing(self._lines("files.jsonl", lines.FILE, lines.file_state)) as states:
+        with closing(self._lines("files.jsonl", lines.FileLine, lines.FileLine.item)) as states:
             for state in counter(
                 _check_order("files.jsonl", states, lambda each: each.record.path)
             ):
                 paths.add(state.record.path)
                 yield state
-        with closing(self._lines("roots.jsonl", lines.ROOT, lines.root)) as roots:
+        with closing(self._lines("roots.jsonl", lines.RootLine, lines.RootLine.item)) as roots:
             yield from counter(_check_order("roots.jsonl", roots, lambda each: each.path))
         with (
-            closing(self._lines("documents.jsonl", lines.DOCUMENT, lines.document)) as documents,
-            closing(self._lines("chunks.jsonl", lines.CHUNK, lines.chunk)) as found,
+            closing(
+                self._lines("documents.jsonl", lines.DocumentLine, lines.DocumentLine.item)
+            ) as documents,
+            closing(self._lines("chunks.jsonl", lines.ChunkLine, lines.ChunkLine.item)) as found,
             closing(self._vectors()) as vectors,
         ):
             joined = (replace(chunk, vector=next(vectors)) for chunk in counter(found))
@@ -149,23 +186,27 @@ class Archive:
             # To the end, where its hash is checked.
             next(vectors, None)
 
-    def _about(self) -> Line:
+    def _about(self) -> _About:
         info = self._infos[-1]
         if info.file_size > _MOST_MANIFEST_BYTES:
             raise lines.WrongError(f"{_MANIFEST} is too large")
-        about = lines.parsed(self._zip.read(info), None)
-        if about.get("format") != FORMAT:
+        row = lines.parse(self._zip.read(info))
+        if row.get("format") != FORMAT:
             raise lines.WrongError("it is not an export of this program")
-        version = about.get("version")
+        version = row.get("version")
         if isinstance(version, int) and version != VERSION:
             raise lines.WrongError(
                 f"it has version {version}, this program reads {VERSION}: use a newer one"
             )
-        return lines.shaped(about, _ABOUT)
+        try:
+            about = lines.convert(row, _About)
+        except lines.WrongError as error:
+            raise lines.WrongError(f"{_MANIFEST}: {error}") from None
+        if list(about.members) != list(_MEMBERS):
+            raise lines.WrongError(f"{_MANIFEST}: names other members")
+        return about
 
-    def _lines(
-        self, name: str, shape: Shape, made: Callable[[Line], T]
-    ) -> Generator[T, None, None]:
+    def _lines(self, name: str, kind: type[L], item: Callable[[L], T]) -> Generator[T, None, None]:
         """The rows of a member; its hash is checked at the end."""
         digest = hashlib.sha256()
         number, count = 0, self.counts[name.partition(".")[0]]
@@ -175,7 +216,7 @@ class Archive:
                     break
                 digest.update(data)
                 try:
-                    yield made(lines.parsed(data, shape))
+                    yield item(lines.convert(lines.parse(data), kind))
                 except lines.WrongError as error:
                     raise lines.WrongError(f"{name}, line {number}: {error}") from None
         if number != count:
@@ -213,7 +254,7 @@ class Archive:
         return io.BufferedReader(member, _READ_BYTES)  # type: ignore[arg-type]
 
     def _check_digest(self, name: str, found: str) -> None:
-        if found != self._members[name][1]:
+        if found != self._members[name].sha256:
             raise lines.WrongError(f"{name}: has not the sha256 that {_MANIFEST} says")
 
 
@@ -235,34 +276,36 @@ def write(write_piece: Callable[[bytes], object], contents: Contents, counter: R
     """Write one state of an index, piece by piece."""
     manifest, counts = contents.manifest, contents.counts
     pieces: dict[str, Iterable[bytes]] = {
-        "files.jsonl": map(lines.file_line, counter(contents.files())),
-        "roots.jsonl": map(lines.root_line, counter(contents.roots())),
-        "documents.jsonl": (lines.document_line(*each) for each in counter(contents.documents())),
-        "chunks.jsonl": map(lines.chunk_line, counter(contents.chunks())),
+        "files.jsonl": _encode(map(lines.FileLine.of, counter(contents.files()))),
+        "roots.jsonl": _encode(map(lines.RootLine.of, counter(contents.roots()))),
+        "documents.jsonl": _encode(
+            lines.DocumentLine.of(*each) for each in counter(contents.documents())
+        ),
+        "chunks.jsonl": _encode(map(lines.ChunkLine.of, counter(contents.chunks()))),
         "vectors.npy": _with_header(
             _header(counts["chunks"], manifest.dim), counter(contents.vectors())
         ),
     }
-    about = {
-        "format": FORMAT,
-        "version": VERSION,
-        "embedder": {
-            "name": manifest.embedder,
-            "fingerprint": manifest.fingerprint,
-            "revision": manifest.revision,
-            "dim": manifest.dim,
-        },
-        "chunking": {"size": manifest.chunk_size, "overlap": manifest.chunk_overlap},
-        "reading_settings": contents.reading_settings,
-        "counts": counts,
-    }
     with zipfile.ZipFile(_Sink(write_piece), "w") as archive:  # type: ignore[call-overload]
         members = {name: _add(archive, name, pieces[name]) for name in _MEMBERS}
-        text = json.dumps({**about, "members": members}, ensure_ascii=False, indent=2) + "\n"
+        about = _About(
+            FORMAT,
+            VERSION,
+            _Embedder(manifest.embedder, manifest.fingerprint, manifest.revision, manifest.dim),
+            _Chunking(manifest.chunk_size, manifest.chunk_overlap),
+            contents.reading_settings,
+            _Counts(**counts),
+            members,
+        )
+        text = json.dumps(msgspec.to_builtins(about), ensure_ascii=False, indent=2) + "\n"
         _add(archive, _MANIFEST, [text.encode()])
 
 
-def _add(archive: zipfile.ZipFile, name: str, pieces: Iterable[bytes]) -> dict[str, Any]:
+def _encode(items: Iterable[lines.Line]) -> Iterator[bytes]:
+    return map(lines.encode, items)
+
+
+def _add(archive: zipfile.ZipFile, name: str, pieces: Iterable[bytes]) -> _Member:
     """One member, piece by piece; returns its length and hash."""
     info = zipfile.ZipInfo(name, _DATE)
     # The same wherever it is written: an ordinary file, made on Unix.
@@ -277,7 +320,7 @@ def _add(archive: zipfile.ZipFile, name: str, pieces: Iterable[bytes]) -> dict[s
                 member.write(buffer)
                 buffer.clear()
         member.write(buffer)
-    return {"bytes": length, "sha256": digest.hexdigest()}
+    return _Member(length, digest.hexdigest())
 
 
 def _header(count: int, dim: int) -> bytes:
@@ -296,37 +339,6 @@ def _header(count: int, dim: int) -> bytes:
 def _with_header(header: bytes, pieces: Iterable[bytes]) -> Iterator[bytes]:
     yield header
     yield from pieces
-
-
-def _natural(row: Line, name: str, most: int = 1 << 40) -> int:
-    value = row.get(name)
-    if type(value) is not int or not 0 <= value <= most:
-        raise lines.WrongError(f"{_MANIFEST}: `{name}` is no number from 0 to {most:,}")
-    return value
-
-
-def _members(found: Line) -> dict[str, tuple[int, str]]:
-    shape: Shape = {"bytes": (int,), "sha256": (str,)}
-    if list(found) != list(_MEMBERS):
-        raise lines.WrongError(f"{_MANIFEST}: names other members")
-    rows = {name: lines.shaped(row, shape) for name, row in found.items()}
-    return {name: (int(row["bytes"]), str(row["sha256"])) for name, row in rows.items()}
-
-
-def _manifest(embedder: Line, chunking: Line) -> Manifest:
-    shape: Shape = {"name": (str,), "fingerprint": (str,), "revision": (str,), "dim": (int,)}
-    named = lines.shaped(embedder, shape)
-    dim = _natural(embedder, "dim", _MOST_DIMENSIONS)
-    if not dim or not named["name"]:
-        raise lines.WrongError(f"{_MANIFEST}: names no embedder, or one without dimensions")
-    return Manifest(
-        embedder=str(named["name"]),
-        fingerprint=str(named["fingerprint"]),
-        dim=dim,
-        chunk_size=_natural(chunking, "size"),
-        chunk_overlap=_natural(chunking, "overlap"),
-        revision=str(named["revision"]),
-    )
 
 
 def _check_order(name: str, items: Iterable[T], key: Callable[[T], str]) -> Iterator[T]:
