@@ -14,25 +14,12 @@ import apsw
 from rag.errors import StoreError
 from rag.index import rows, schema
 from rag.index.disk import commits, database, steps
-from rag.index.rows import FileState, Manifest, StoredChunk, StoredRoot
+from rag.index.rows import FileState, StoredChunk, StoredRoot
 from rag.types import Document
 
 
-class Contents:
-    """One state of an index as a whole; whatever is written meanwhile is not seen."""
-
-    def __init__(self, directory: Path, connection: apsw.Connection) -> None:
-        self.directory = directory
-        self._connection = connection
-
-    @cached_property
-    def manifest(self) -> Manifest:
-        """With what the index was built.
-
-        Raises:
-            StoreError: if nothing was ever committed to it.
-        """
-        return rows.needed_manifest(self._connection, self.directory)
+class Contents(rows.State):
+    """One state of an index as a whole, to be copied or carried elsewhere."""
 
     @cached_property
     def counts(self) -> dict[str, int]:

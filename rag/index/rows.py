@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby, islice
 from operator import itemgetter
 from pathlib import Path
@@ -176,16 +177,26 @@ def manifest(connection: apsw.Connection) -> Manifest | None:
     return Manifest(**known, revision=values.get("revision", ""))
 
 
-def needed_manifest(connection: apsw.Connection, directory: Path) -> Manifest:
-    """With what the index in a folder was built.
+class State:
+    """One state of an index, held by a read transaction: what is written meanwhile is not seen."""
 
-    Raises:
-        StoreError: if nothing was ever committed to it.
-    """
-    found = manifest(connection)
-    if found is None:
-        raise StoreError(f"{directory}: holds no index: build one with `rag index PATH...`")
-    return found
+    def __init__(self, directory: Path, connection: apsw.Connection) -> None:
+        self.directory = directory
+        self._connection = connection
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """With what the index was built.
+
+        Raises:
+            StoreError: if nothing was ever committed to it.
+        """
+        found = manifest(self._connection)
+        if found is None:
+            raise StoreError(
+                f"{self.directory}: holds no index: build one with `rag index PATH...`"
+            )
+        return found
 
 
 def languages_of_documents(connection: apsw.Connection) -> list[str]:

@@ -16,7 +16,6 @@ import apsw
 from rag.errors import StoreError
 from rag.index import rows, terms
 from rag.index.caches import CacheRow, Digests
-from rag.index.rows import Manifest
 from rag.index.vectors import cache
 from rag.index.vectors.kinds import CacheSettings, Shape
 from rag.index.vectors.nearest import Part, Scored, Tombstones
@@ -135,22 +134,12 @@ class OpenCaches:
             return found
 
 
-class Snapshot:
-    """A look at one state of an index; whatever is written meanwhile is not seen."""
+class Snapshot(rows.State):
+    """One state of an index, to be searched."""
 
     def __init__(self, directory: Path, connection: apsw.Connection, caches: OpenCaches) -> None:
-        self.directory = directory
-        self._connection = connection
+        super().__init__(directory, connection)
         self._caches = caches
-
-    @cached_property
-    def manifest(self) -> Manifest:
-        """With what the index was built.
-
-        Raises:
-            StoreError: if nothing was ever committed to it.
-        """
-        return rows.needed_manifest(self._connection, self.directory)
 
     @cached_property
     def languages(self) -> tuple[str, ...]:

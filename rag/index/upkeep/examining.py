@@ -1,0 +1,526 @@
+"""Look through all that an index consists of, and change nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import apsw
+
+from rag.errors import StoreError, first_line
+from rag.index import rows, schema, terms
+from rag.index.caches import CacheRow, Digests
+from rag.index.disk import commits, database
+from rag.index.disk.mounts import network_disk
+from rag.index.upkeep import salvage
+from rag.index.vectors import cache
+from rag.query import LexicalQuery
+from rag.types import Finding
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Ids = NDArray[np.int64]
+
+_SAMPLE = 50
+# float16 leaves the length of a unit vector within a thousandth of 1.
+_NORM_TOLERANCE = 0.01
+_BLOCK_ROWS = 4096
+_MOST_NAMED = 5
+_OURS = re.compile(
+    r"index\.sqlite(-wal|-shm|-journal|-salvaged)?|commits|writer\.(lock|json|json\.tmp)|"
+    r"optimize\.lock|optimized\.faiss.*|salvage\.tmp|"
+    r"(vectors|recent)-\d+\.faiss|terms-\d+"
+)
+# A cache that `optimize` is building has a lock of its own, and is no leftover.
+_LEFTOVER = re.compile(r"((vectors|recent)-\d+\.faiss|terms-\d+|writer\.json|salvage)(\.tmp)?")
+_NO_LEFTOVERS = frozenset({"writer.json", "salvage"})
+_CACHE_NAME = re.compile(r"[a-z]+-\d+(\.faiss)?")
+_NAMES_OF_SCHEMA = "SELECT type, name FROM sqlite_schema WHERE name NOT LIKE 'sqlite_%'"
+_DAMAGE = (apsw.CorruptError, apsw.NotADBError, apsw.SQLError, apsw.FormatError)
+_DAMAGED_READ = (apsw.SQLITE_IOERR_DATA, apsw.SQLITE_IOERR_READ, apsw.SQLITE_IOERR_CORRUPTFS)
+
+
+@dataclass
+class Findings:
+    """What was found in the folder of an index, and what a repair has to mend.
+
+    Only where the database is `usable` (of this format, with all its pages and a manifest) were
+    its rows and the caches looked at.
+    """
+
+    directory: Path
+    items: list[Finding] = field(default_factory=list)
+    usable: bool = False
+    # To mend: the database as a whole, the counter of commits, documents with what is wrong with
+    # them, rows that belong to nothing, and caches by kind.
+    database_is_damaged: bool = False
+    counter_is_off: bool = False
+    broken: dict[str, str] = field(default_factory=dict)
+    has_orphans: bool = False
+    caches: set[str] = field(default_factory=set)
+
+    def add(
+        self,
+        check: str,
+        status: Literal["ok", "note", "problem"],
+        text: str,
+        file: Path | None = None,
+    ) -> None:
+        """Add one finding."""
+        self.items.append(Finding(check, status, text, str(file) if file else ""))
+
+
+def look_through(directory: Path, *, alone: bool = False) -> Findings:
+    """Check everything in an index folder; `alone` says that the caller holds the writer's lock."""
+    findings = Findings(directory)
+    _check_database(findings)
+    if findings.usable:
+        _check_contents(findings)
+    findings.items += _check_folder(directory)
+    findings.items += _check_disk(directory)
+    if not alone:
+        findings.items += _check_writer(directory)
+    return findings
+
+
+@contextmanager
+def _open(directory: Path) -> Iterator[apsw.Connection]:
+    with database.open_to_read(directory) as connection:
+        # The log stays as it is: closing must not bring it into the database.
+        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        connection.execute("BEGIN")
+        yield connection
+
+
+def _check_database(findings: Findings) -> None:
+    directory, path = findings.directory, findings.directory / database.NAME
+    said = ""
+    if (directory / database.SALVAGED).exists():
+        said = "a repair of it was interrupted"
+    elif not path.is_file():
+        said = "is missing"
+    elif database.is_cut_off(path):
+        said = "is empty or cut off"
+    if said:
+        findings.database_is_damaged = True
+        findings.add("database", "problem", said, path)
+        return
+    try:
+        least = commits.read(directory)
+        with _open(directory) as connection:
+            found = schema.format_of(connection)
+            if found is not None and found != schema.FORMAT:
+                schema.check_format(found, directory)
+                text = f"has index format {found}, which is brought up when it is first used"
+                findings.add("format", "note", text, path)
+                return
+            said = _find_broken_structure(connection)
+            if said:
+                findings.database_is_damaged = True
+                findings.add("database", "problem", said, path)
+                return
+            count = connection.pragma("page_count")
+            findings.add("database", "ok", f"all {count:,} pages are whole", path)
+            _check_manifest(findings, connection)
+            _check_commits(findings, connection, least)
+    except StoreError as error:
+        # An index of another format, or on a disk that cannot be written, is not damaged.
+        text = str(error).removeprefix(f"{directory}: ").removeprefix(f"{path}: ")
+        findings.add("database", "problem", text, path)
+    except apsw.Error as error:
+        findings.database_is_damaged = _is_lasting(error)
+        findings.add("database", "problem", database.reason(error), path)
+
+
+def _is_lasting(error: apsw.Error) -> bool:
+    """Return whether a second look would meet the same error, unlike that of a full disk."""
+    return isinstance(error, _DAMAGE) or getattr(error, "extendedresult", 0) in _DAMAGED_READ
+
+
+def _find_broken_structure(connection: apsw.Connection) -> str:
+    if not database.has_checksums(connection):
+        return "its first page is damaged"
+    found = [row[0] for row in connection.execute("PRAGMA integrity_check(5)")]
+    if found != ["ok"]:
+        said = " ".join("; ".join(map(str, found)).split())
+        return f"its tables do not fit together: {said[:300]}"
+    there = set(connection.execute(_NAMES_OF_SCHEMA))
+    with closing(apsw.Connection(":memory:")) as fresh:
+        fresh.execute(schema.SCHEMA).fetchall()
+        wanted = fresh.execute(_NAMES_OF_SCHEMA).fetchall()
+    missing = [f"{kind} {name}" for kind, name in wanted if (kind, name) not in there]
+    return f"has no {', '.join(missing[:_MOST_NAMED])}" if missing else ""
+
+
+def _check_manifest(findings: Findings, connection: apsw.Connection) -> None:
+    path = findings.directory / database.NAME
+    try:
+        found = rows.manifest(connection)
+        rows.commits(connection)
+    except (ValueError, TypeError):
+        findings.database_is_damaged = True
+        findings.add("manifest", "problem", "cannot be read", path)
+        return
+    if found is None and connection.execute("SELECT count(*) FROM chunks").get:
+        findings.add("manifest", "problem", "does not say what the vectors are of", path)
+    elif found is None:
+        findings.add("manifest", "note", "holds nothing yet: run `rag index PATH...`", path)
+    elif not found.embedder or found.dim < 1:
+        text = f"names no embedder, or dimension {found.dim}"
+        findings.add("manifest", "problem", text, path)
+    else:
+        findings.usable = True
+        text = f"{found.embedder}, dimension {found.dim}, format {schema.FORMAT}"
+        findings.add("manifest", "ok", text)
+
+
+def _check_commits(findings: Findings, connection: apsw.Connection, least: int) -> None:
+    path = findings.directory / commits.NAME
+    count = rows.commits(connection)
+    findings.counter_is_off = True
+    if count < least:
+        text = (
+            f"{least - count:,} of {least:,} are lost, as when the log is damaged or an older "
+            "database was put back"
+        )
+        findings.add("commits", "problem", text, path)
+    elif count and not path.exists():
+        findings.add("commits", "note", "is missing: a lost log would not be noticed", path)
+    elif count and not least:
+        findings.add("commits", "problem", "cannot be read: a lost log would not be noticed", path)
+    elif count > least:
+        text = f"{count - least:,} were not noted by who was killed"
+        findings.add("commits", "note", text, path)
+    elif not commits.is_whole(findings.directory):
+        findings.add("commits", "problem", "one of its two halves is damaged", path)
+    else:
+        findings.counter_is_off = False
+        findings.add("commits", "ok", f"all {count:,} are there")
+
+
+def _check_contents(findings: Findings) -> None:
+    """Check the rows of the tables, and the caches against them."""
+    try:
+        with _open(findings.directory) as connection:
+            manifest = rows.manifest(connection)
+            if manifest is None:
+                return
+            _check_references(findings, connection)
+            _check_documents(findings, connection)
+            _check_vectors(findings, connection, manifest.dim)
+            findings.items += _check_roots(findings.directory, connection)
+            findings.items += _check_files(connection)
+            if not findings.broken and not findings.has_orphans:
+                _check_caches(findings, connection)
+    except (apsw.Error, StoreError) as error:
+        said = database.reason(error) if isinstance(error, apsw.Error) else first_line(error)
+        findings.add("database", "problem", said, findings.directory / database.NAME)
+
+
+def _check_references(findings: Findings, connection: apsw.Connection) -> None:
+    found = Counter(row[0] for row in connection.execute("PRAGMA foreign_key_check"))
+    if found:
+        findings.has_orphans = True
+        named = ", ".join(f"{count:,} rows of {table}" for table, count in found.items())
+        path = findings.directory / database.NAME
+        findings.add("references", "problem", f"{named} belong to nothing", path)
+    else:
+        text = "every chunk has its document, every document its file"
+        findings.add("references", "ok", text)
+
+
+def _check_documents(findings: Findings, connection: apsw.Connection) -> None:
+    before, number = len(findings.broken), 0
+    cursor = connection.execute(f"SELECT {rows.DOCUMENT_COLUMNS} FROM documents ORDER BY id")
+    for row in cursor:
+        number += 1
+        reason = _find_breach(connection, row)
+        if reason:
+            findings.broken[str(row[0])] = reason
+    _add_broken(findings, "documents", before, f"{number:,} with their chunks")
+
+
+def _find_breach(connection: apsw.Connection, row: tuple[Any, ...]) -> str:
+    """Return which law a document breaks; empty if none."""
+    try:
+        document = rows.document(row)
+        length = len(document.text)
+        spans = [(page.start, page.end) for page in document.pages]
+        spans += [(heading.start, heading.end) for heading in document.headings]
+        if not all(0 <= start <= end <= length for start, end in spans):
+            return "its pages or headings are not within it"
+        rows.language_of(document.metadata)
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        return "cannot be read"
+    chunks = connection.execute(
+        f"SELECT {rows.SPAN_COLUMNS} FROM chunks WHERE document_id = ? ORDER BY ordinal", (row[0],)
+    )
+    for ordinal, span in enumerate(chunks):
+        try:
+            chunk = rows.chunk(span, document.text)
+            whole = all(isinstance(each, str) for each in chunk.heading)
+            whole = whole and 0 <= chunk.start < chunk.end <= length and bool(chunk.text.strip())
+        except (ValueError, TypeError, RecursionError):
+            whole = False
+        if not whole:
+            return "a chunk of it is not a part of its text"
+        if chunk.ordinal != ordinal:
+            return "a chunk of it is missing, or there twice"
+    return ""
+
+
+def _check_vectors(findings: Findings, connection: apsw.Connection, dim: int) -> None:
+    import numpy as np
+
+    before, number = len(findings.broken), 0
+    cursor = connection.execute("SELECT document_id, vector FROM chunks ORDER BY id")
+    while block := list(islice(cursor, _BLOCK_ROWS)):
+        number += len(block)
+        wrong = [name for name, blob in block if not _has_length(blob, 2 * dim)]
+        right = [(name, blob) for name, blob in block if _has_length(blob, 2 * dim)]
+        halves = np.frombuffer(b"".join(blob for _, blob in right), dtype="<f2")
+        norms = np.linalg.norm(halves.astype(np.float32).reshape(-1, dim), axis=1)
+        # A vector that is not finite is not near 1 either.
+        off = ~(np.abs(norms - 1) <= _NORM_TOLERANCE)
+        wrong += [right[at][0] for at in np.flatnonzero(off)]
+        for name in wrong:
+            findings.broken.setdefault(str(name), "a vector of it is not of the length it must be")
+    _add_broken(findings, "vectors", before, f"{number:,} of dimension {dim} and length 1")
+
+
+def _has_length(blob: object, length: int) -> bool:
+    return isinstance(blob, bytes) and len(blob) == length
+
+
+def _add_broken(findings: Findings, check: str, before: int, well: str) -> None:
+    """Name the documents that were found broken after the first `before`, or say what is well."""
+    found = list(findings.broken.items())[before:]
+    if not found:
+        findings.add(check, "ok", well)
+        return
+    named = "; ".join(f"{name}: {reason}" for name, reason in found[:_MOST_NAMED])
+    more = f" and {len(found) - _MOST_NAMED:,} more" if len(found) > _MOST_NAMED else ""
+    path = findings.directory / database.NAME
+    findings.add(check, "problem", f"{len(found):,} documents are not whole: {named}{more}", path)
+
+
+def _check_roots(directory: Path, connection: apsw.Connection) -> Iterator[Finding]:
+    try:
+        count = len(rows.stored_roots(connection))
+    except (ValueError, TypeError):
+        path = directory / database.NAME
+        yield Finding("folders", "problem", "the folders that it follows cannot be read", str(path))
+    else:
+        yield Finding("folders", "ok", f"follows {count:,} folder{'' if count == 1 else 's'}")
+
+
+def _check_files(connection: apsw.Connection) -> Iterator[Finding]:
+    number, due = connection.execute(
+        "SELECT count(*), count(*) FILTER (WHERE NOT complete AND id NOT IN "
+        "(SELECT file_id FROM problems)) FROM files"
+    ).get
+    if due:
+        text = f"{due:,} of {number:,} are to be read again by the next `rag index`"
+        yield Finding("files", "note", text)
+    else:
+        yield Finding("files", "ok", f"{number:,} are in")
+
+
+def _check_caches(findings: Findings, connection: apsw.Connection) -> None:
+    directory, live = findings.directory, rows.chunk_ids(connection)
+    kinds = [kind for (kind,) in connection.execute("SELECT kind FROM caches ORDER BY kind")]
+    for kind in kinds:
+        row = None
+        try:
+            row = rows.cache_row(connection, kind)
+            said = _find_fault(_Cache(directory, connection, row, live), kind) if row else ""
+        except (ValueError, TypeError, AttributeError, RuntimeError, MemoryError, OSError) as error:
+            said = f"cannot be read ({first_line(error)})"
+        path = directory / row.name if row else None
+        if row and not said:
+            findings.add(f"cache of {kind}", "ok", f"{row.count:,} chunks", path)
+        elif _points_elsewhere(directory, kind, row):
+            findings.add(f"cache of {kind}", "note", "was written anew meanwhile", path)
+        else:
+            findings.caches.add(kind)
+            text = f"{said or _NO_NAME}: whoever searches builds it in memory"
+            findings.add(f"cache of {kind}", "problem", text, path)
+    if len(live) and "terms" not in kinds:
+        findings.caches.add("terms")
+        text = "there is none: nothing is found by its words"
+        findings.add("cache of terms", "problem", text)
+    if len(live) and "vectors" not in kinds:
+        findings.caches.add("vectors")
+        text = "there is none yet: searches go through all rows"
+        findings.add("cache of vectors", "note", text)
+
+
+_NO_NAME = "its name cannot be read"
+
+
+def _points_elsewhere(directory: Path, kind: str, row: CacheRow | None) -> bool:
+    """Return whether a writer has named another cache since `row` was read."""
+    with _open(directory) as connection:
+        try:
+            now = rows.cache_row(connection, kind)
+        except (ValueError, TypeError):
+            return False
+    return row is not None and now != row
+
+
+@dataclass(frozen=True, slots=True)
+class _Cache:
+    """A cache that a row names, to be compared with the ids of the `live` chunks."""
+
+    directory: Path
+    connection: apsw.Connection
+    row: CacheRow
+    live: Ids
+
+    def faults_of_vectors(self) -> Iterator[str]:
+        """Yield what is wrong with a cache of vectors; the first fault is enough."""
+        import faiss
+        import numpy as np
+
+        row, live = self.row, self.live
+        if not cache.is_intact(self.directory, row, Digests()):
+            yield "is damaged: its sha256 is another"
+        # Read whole: it is not changed, and let go of at once.
+        data = np.fromfile(self.directory / row.name, dtype=np.uint8)
+        opened = faiss.deserialize_index(data)
+        held = cache.ids_of(opened)
+        if len(held) != row.count or opened.ntotal != row.count:
+            yield f"holds {len(held):,} vectors, not the {row.count:,} that were noted"
+        distinct = np.unique(held)
+        if len(distinct) != len(held):
+            yield "holds a chunk twice"
+        gone = self.connection.execute("SELECT chunk_id FROM tombstones").fetchall()
+        tombstones = np.array(gone, dtype=np.int64).reshape(-1)
+        if len(np.setdiff1d(np.setdiff1d(held, live), tombstones)):
+            yield "holds chunks that are gone"
+        if (
+            row.max_id >= 0
+            and self._is_main()
+            and len(np.setdiff1d(live[live <= row.max_id], held))
+        ):
+            yield "lacks chunks"
+        if row.details.get("kind", "flat") != "flat" or not len(held):
+            # An approximate kind does not hold what is stored.
+            return
+        inner: Any = faiss.downcast_index(opened.index)  # type: ignore[attr-defined]
+        here = np.isin(held, live).nonzero()[0]
+        select = "SELECT vector FROM chunks WHERE id = ?"
+        for at in here[:: max(1, len(here) // _SAMPLE)]:
+            blob = self.connection.execute(select, (int(held[at]),)).get
+            stored = np.frombuffer(blob, dtype="<f2").astype(np.float32)
+            if not np.array_equal(inner.reconstruct(int(at)), stored):
+                yield f"holds another vector of chunk {int(held[at])}"
+
+    def _is_main(self) -> bool:
+        """Return whether this cache must hold all chunks up to its last, not only newer ones."""
+        named = self.connection.execute("SELECT name FROM caches WHERE kind = 'vectors'").get
+        return bool(named == self.row.name)
+
+    def faults_of_terms(self) -> Iterator[str]:
+        """Yield what is wrong with the cache of terms; the first fault is enough."""
+        import numpy as np
+
+        row, live = self.row, self.live
+        if not terms.is_intact(self.directory, row, Digests()):
+            yield "is damaged: its sha256 is another"
+        opened = terms.load(self.directory, row, Digests())
+        if opened is None:
+            yield "cannot be opened"
+            return
+        if opened.count != row.count:
+            yield f"holds {opened.count:,} chunks, not the {row.count:,} that were noted"
+        if row.count != len(live) or (len(live) and row.max_id < live[-1]):
+            yield f"holds {row.count:,} chunks, not the {len(live):,} that there are"
+        for chunk_id in live[:: max(1, len(live) // _SAMPLE)]:
+            passage = next(rows.passages(self.connection, "id = ?", (int(chunk_id),)))
+            words = terms.entry(*passage).words.split()
+            word = next((word for word in words if word.isalnum()), None)
+            if word is None:
+                continue
+            asked = LexicalQuery(((word,),), (), (), (), word)
+            if not opened.search(asked, 1, within=np.array([chunk_id])):
+                yield f"does not find chunk {int(chunk_id)} by its own words"
+
+
+def _find_fault(found: _Cache, kind: str) -> str:
+    """Return the first fault of a cache; empty if there is none."""
+    if not _CACHE_NAME.fullmatch(found.row.name):
+        return _NO_NAME
+    path = found.directory / found.row.name
+    if not (path.is_dir() if kind == "terms" else path.is_file()):
+        return "is missing"
+    faults = found.faults_of_terms() if kind == "terms" else found.faults_of_vectors()
+    return next(faults, "")
+
+
+def find_leftovers(directory: Path) -> list[Path]:
+    """Return the files of an index that nothing points to; none if the database is unreadable."""
+    with suppress(apsw.Error, StoreError), _open(directory) as connection:
+        named = {str(name) for (name,) in connection.execute("SELECT name FROM caches")}
+        return [
+            path
+            for path in sorted(directory.iterdir())
+            if _LEFTOVER.fullmatch(path.name) and path.name not in named | _NO_LEFTOVERS
+        ]
+    return []
+
+
+def _check_folder(directory: Path) -> Iterator[Finding]:
+    left = [path.name for path in find_leftovers(directory)]
+    if left:
+        text = f"left by what was interrupted, or for readers: {', '.join(left)}"
+        yield Finding("folder", "note", text, str(directory))
+    for path in sorted(directory.iterdir()):
+        if path.name.startswith(salvage.KEPT) and path.is_dir():
+            text = "holds what was damaged before: delete it at will"
+            yield Finding("folder", "note", text, str(path))
+        elif not _OURS.fullmatch(path.name) and path.name not in left:
+            text = "is not of the index, and is left alone"
+            yield Finding("folder", "note", text, str(path))
+
+
+def _check_disk(directory: Path) -> Iterator[Finding]:
+    network = network_disk(directory)
+    if network is not None:
+        kind, place = network
+        text = f"lies on a network disk ({kind} at {place}): let one machine alone use it"
+        yield Finding("disk", "note", text, str(directory))
+    size = sum(path.stat().st_size for path in directory.glob("index.sqlite*"))
+    with suppress(OSError):
+        free = shutil.disk_usage(directory).free
+        # A repair and `rag compact` write all of it anew.
+        status: Literal["ok", "note"] = "ok" if free > 2 * size else "note"
+        yield Finding("disk", status, f"{free / 1e6:,.0f} MB are free")
+
+
+def _check_writer(directory: Path) -> Iterator[Finding]:
+    import psutil
+
+    path = directory / "writer.json"
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        process, host = int(record["process"]), str(record["host"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    here = host == os.uname().nodename if hasattr(os, "uname") else True
+    if here and not psutil.pid_exists(process):
+        text = f"process {process} was writing when it ended: the next writer goes on"
+    else:
+        text = f"process {process} on {host} is writing"
+    yield Finding("writer", "note", text, str(path))
