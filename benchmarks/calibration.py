@@ -3,7 +3,7 @@
 XQUAD is a folder with `corpus.jsonl`, `queries.jsonl` and `qrels.tsv`. Everything is fitted on the
 questions about its articles with even numbers (and every other question that has no answer there)
 and measured on the others, and on each further DATASET whole. Prints Markdown tables and the
-coefficients; `--write` writes the weights of spans into the package.
+coefficients; `--write` writes them into the package.
 """
 
 from __future__ import annotations
@@ -18,22 +18,24 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, cast
 
+import msgspec
 import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-import rag.answering.extraction
+import rag.answering
 from rag import RAG, Embedder
 from rag.answering.extraction import candidates_of, extract, features
 from rag.answering.extraction.answerability import answerability, measures
 from rag.answering.grounding import Grounding, support
+from rag.answering.logistic import Logistic, regression
 from rag.answering.passages import Passages
 from rag.config import EmbeddingConfig
 from rag.embedding import load_embedder
 from rag.evaluation.answer_metrics import exact_match, token_f1
 
-WEIGHTS = Path(rag.answering.extraction.__file__).with_name("weights.json")
+WEIGHTS = Path(rag.answering.__file__).with_name("weights.json")
 QUESTION_WORD = re.compile(
     r"^(?:(?:in|at|on|by|to|of|for|from)\s+)?(?:what|which|who|whom|whose|when|where|why|how)\b"
     r"(?:\s+(?:is|are|was|were|did|does|do|many|much|year))*\s*",
@@ -106,7 +108,14 @@ def cases(folder: Path, embedder: Embedder, *, split: bool) -> list[Case]:
     return found
 
 
-def fit_spans(fitting: Sequence[Case]) -> dict[str, float]:
+def write_regressions(fitted: dict[str, Logistic]) -> None:
+    """Write regressions by name into the package, in place of those that it has there."""
+    every = msgspec.json.decode(WEIGHTS.read_bytes(), type=dict[str, Logistic]) | fitted
+    WEIGHTS.write_text(json.dumps(msgspec.to_builtins(every), indent=1) + "\n", encoding="utf-8")
+    regression.cache_clear()
+
+
+def fit_spans(fitting: Sequence[Case]) -> Logistic:
     """Weights that make the spans likely which overlap with a gold answer."""
     names: dict[str, int] = {}
     rows: list[torch.Tensor] = []
@@ -136,11 +145,14 @@ def fit_spans(fitting: Sequence[Case]) -> dict[str, float]:
     kept = torch.zeros(len(names))
     kept[torch.argsort(-weights.abs())[:KEPT]] = 1.0
     weights = _minimised(table, target, group_of, kept) / spread
-    return {
-        name: round(float(weights[at]), 4)
-        for name, at in sorted(names.items())
-        if kept[at] and abs(float(weights[at])) >= 5e-5
-    }
+    return Logistic(
+        0.0,
+        {
+            name: round(float(weights[at]), 4)
+            for name, at in sorted(names.items())
+            if kept[at] and abs(float(weights[at])) >= 5e-5
+        },
+    )
 
 
 def _minimised(
@@ -167,13 +179,18 @@ def _minimised(
     return weights.detach() * kept
 
 
-def fit_answerability(fitting: Sequence[Case]) -> tuple[float, dict[str, float]]:
-    """Intercept and weights of the logistic regression."""
+def fit_answerability(fitting: Sequence[Case]) -> Logistic:
+    """The regression that tells questions whose answer was found from the others."""
     table = [measures(c.question, c.hits, c.sentences) for c in fitting]
-    names = list(table[0])
+    return fit_logistic(table, [c.answerable for c in fitting])
+
+
+def fit_logistic(table: Sequence[dict[str, float]], truth: Sequence[bool]) -> Logistic:
+    """A regression over all features of `table`, rounded to two digits."""
     model = LogisticRegression(C=10, class_weight="balanced", max_iter=1000)
-    model.fit([[row[name] for name in names] for row in table], [c.answerable for c in fitting])
-    return float(model.intercept_[0]), dict(zip(names, map(float, model.coef_[0]), strict=True))
+    model.fit([list(row.values()) for row in table], truth)
+    weights = dict(zip(table[0], np.round(model.coef_[0], 2).tolist(), strict=True))
+    return Logistic(round(float(model.intercept_[0]), 2), weights)
 
 
 def statements(
@@ -200,15 +217,10 @@ def statements(
     return found
 
 
-def fit_support(
-    found: Sequence[tuple[list[dict[str, float]], bool]],
-) -> tuple[float, dict[str, float]]:
-    """Intercept and weights of the logistic regression over the best windows."""
-    names = ("share", "cosine", "facts")
+def fit_support(found: Sequence[tuple[list[dict[str, float]], bool]]) -> Logistic:
+    """The regression that tells true statements from others, over their best windows."""
     best = [max(values, key=lambda row: (row["share"], row["cosine"])) for values, _ in found]
-    model = LogisticRegression(C=10, class_weight="balanced", max_iter=1000)
-    model.fit([[row[name] for name in names] for row in best], [true for _, true in found])
-    return float(model.intercept_[0]), dict(zip(names, map(float, model.coef_[0]), strict=True))
+    return fit_logistic(best, [true for _, true in found])
 
 
 def print_support(parts: dict[str, list[Case]], embedder: Embedder) -> None:
@@ -264,20 +276,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("xquad", type=Path)
     parser.add_argument("others", nargs="*", type=Path)
-    parser.add_argument("--write", action="store_true", help="write the weights of spans")
+    parser.add_argument("--write", action="store_true", help="write the weights")
     arguments = parser.parse_args()
     embedder = cast(Embedder, Remembering(load_embedder(EmbeddingConfig())))
     xquad = cases(arguments.xquad, embedder, split=True)
     fitting = [c for c in xquad if c.fitted]
+    fitted = {
+        "answerability": fit_answerability(fitting),
+        "support": fit_support(statements(fitting, embedder)),
+    }
+    for name, found in fitted.items():
+        print(f"{name}:", found.intercept, found.weights)
     if arguments.write:
-        weights = fit_spans(fitting)
-        WEIGHTS.write_text(json.dumps(weights, indent=2) + "\n", encoding="utf-8")
-    intercept, coefficients = fit_answerability(fitting)
-    print("answerability:", round(intercept, 2), {k: round(v, 2) for k, v in coefficients.items()})
+        write_regressions({**fitted, "span": fit_spans(fitting)})
     parts = {"XQuAD, fitted": fitting, "XQuAD, held out": [c for c in xquad if not c.fitted]}
     parts |= {folder.name: cases(folder, embedder, split=False) for folder in arguments.others}
-    intercept, coefficients = fit_support(statements(fitting, embedder))
-    print("support:", round(intercept, 2), {k: round(v, 2) for k, v in coefficients.items()})
     print_spans(parts)
     print_answerability(parts)
     print_support(parts, embedder)

@@ -18,8 +18,6 @@ import argparse
 import hashlib
 import json
 import re
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -29,18 +27,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from calibration import write_regressions
 
-from rag import RAG, Hit
+from rag import RAG, Embedder, Hit
 from rag.answering.claims import LABELS, as_question, check, lexicon
 from rag.answering.claims.baseline import features
 from rag.answering.claims.windows import find_windows
+from rag.answering.logistic import Logistic
 from rag.answering.passages import Passages
 from rag.evaluation import index_corpus, load_dataset
 from rag.text.sentences import split_sentences
 from rag.text.words import content_words
 
 ROOT = Path(__file__).parent.parent
-COEFFICIENTS = ROOT / "rag" / "checking" / "coefficients.py"
 NAMES = {"SUPPORTS": LABELS[0], "REFUTES": LABELS[1], "NOT_ENOUGH_INFO": LABELS[2]}
 
 # By cross-validation on the fitting half.
@@ -87,11 +86,12 @@ def main() -> None:
     claims = list(read_claims(rag, arguments.dataset, fitting=arguments.fit))
     made = list(make_claims(rag, fitting=arguments.fit))
     if arguments.fit:
-        write_coefficients(rag, claims, made)
-        # The new ones are read where nothing has been imported yet.
-        options = [each for each in sys.argv if each != "--fit"]
-        sys.exit(subprocess.run([sys.executable, *options], check=False).returncode)
-    fitting = list(read_claims(rag, arguments.dataset, fitting=True))
+        for embedder, kind in ((rag.embedder, "by meaning"), (None, "by words")):
+            write_regressions(fit_baseline(claims, made, embedder, kind))
+        fitting, claims = claims, list(read_claims(rag, arguments.dataset, fitting=False))
+        made = list(make_claims(rag, fitting=False))
+    else:
+        fitting = list(read_claims(rag, arguments.dataset, fitting=True))
     print_judges(rag, fitting, claims, arguments.every, arguments.entailment)
     print_made(rag, made)
 
@@ -161,35 +161,13 @@ def turned(sentence: str) -> str | None:
     return None
 
 
-def write_coefficients(rag: RAG, claims: Sequence[Claim], made: Sequence[Claim]) -> None:
-    """Fit the regression, with and without an embedder, and write its coefficients as Python."""
-    tables = {
-        "BY_MEANING": fitted(claims, made, rag),
-        "BY_WORDS": fitted(claims, made, None),
-    }
-    lines = [
-        '"""Coefficients of the baseline, of each verdict: `benchmarks/checking.py --fit`."""',
-        "",
-    ]
-    for name, table in tables.items():
-        lines.append(f"{name} = {{")
-        lines += [
-            f'    "{feature}": ({", ".join(f"{value:.3f}" for value in values)}),'
-            for feature, values in table.items()
-        ]
-        lines += ["}", ""]
-    COEFFICIENTS.write_text("\n".join(lines[:-1]) + "\n", encoding="utf-8")
-    print(f"written: {COEFFICIENTS}", file=sys.stderr)
-
-
-def fitted(
-    claims: Sequence[Claim], made: Sequence[Claim], rag: RAG | None
-) -> dict[str, list[float]]:
+def fit_baseline(
+    claims: Sequence[Claim], made: Sequence[Claim], embedder: Embedder | None, kind: str
+) -> dict[str, Logistic]:
     """Coefficients for features as they are, though the fit is on standardised ones."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler
 
-    embedder = rag.embedder if rag else None
     rows, labels, weights = [], [], []
     for group, weight in ((claims, 1.0), (made, MADE_WEIGHT)):
         counts = Counter(claim.label for claim in group)
@@ -206,7 +184,13 @@ def fitted(
     model.fit(scaler.transform(values), labels, sample_weight=weights)
     slopes = model.coef_ / scaler.scale_
     constants = model.intercept_ - slopes @ scaler.mean_
-    return {"": list(constants), **{name: list(slopes[:, at]) for at, name in enumerate(names)}}
+    return {
+        f"claim {label} {kind}": Logistic(
+            round(float(constants[at]), 3),
+            dict(zip(names, np.round(slopes[at], 3).tolist(), strict=True)),
+        )
+        for at, label in enumerate(LABELS)
+    }
 
 
 def print_judges(

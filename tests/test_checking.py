@@ -16,9 +16,9 @@ from rag import RAG, Document, QuestionError, StoreError
 from rag.answering.claims import BASELINE, LABELS, as_question, check, lexicon
 from rag.answering.claims.asking import WORDS, ask
 from rag.answering.claims.baseline import features, judge
-from rag.answering.claims.coefficients import BY_MEANING, BY_WORDS
 from rag.answering.claims.windows import find_windows
 from rag.answering.entailment import load_entailment
+from rag.answering.logistic import regression
 from rag.answering.passages import Passages
 from rag.config import GenerationConfig
 from rag.generation import from_callable, load_generator
@@ -304,12 +304,14 @@ def test_any_text_gives_a_verdict_that_is_consistent(claim: str, texts: list[str
 def test_the_verdict_is_the_regression_of_its_features(embedder: Embedder) -> None:
     hits, _ = hits_of(TOWER, BREAD)
     for claim in ("The tower was built in 1871.", "Bread is not baked from flour."):
-        for by_meaning, table in ((True, BY_MEANING), (False, BY_WORDS)):
+        for by_meaning, kind in ((True, "by meaning"), (False, "by words")):
             windows = find_windows(claim, Passages(hits, embedder if by_meaning else None))
             values = features(claim, windows)
-            assert set(table) == {"", *values}
-            matrix = np.array([table[name] for name in values])
-            logits = np.array(list(values.values())) @ matrix + np.array(table[""])
+            verdicts = [regression(f"claim {label} {kind}") for label in LABELS]
+            assert all(set(each.weights) == set(values) for each in verdicts)
+            matrix = np.array([[each.weights[name] for each in verdicts] for name in values])
+            constants = np.array([each.intercept for each in verdicts])
+            logits = np.array(list(values.values())) @ matrix + constants
             expected = np.exp(logits) / np.exp(logits).sum()
             assert judge(claim, windows, by_meaning=by_meaning) == pytest.approx(expected)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from functools import cached_property
 from statistics import fmean
 from typing import TYPE_CHECKING
 
+from rag.answering.logistic import regression
 from rag.answering.passages import Passages, Statement, Stretch
 from rag.text.languages.english import FRAMING_WORDS, NUMERALS
 from rag.text.words import FACT, content_words
@@ -19,10 +19,6 @@ if TYPE_CHECKING:
 
 # A span supports a sentence if it scores this or more.
 SUPPORTED = 0.5
-
-# Fitted by benchmarks/calibration.py on statements made of one half of XQuAD's questions.
-_INTERCEPT = -6.39
-_WEIGHTS = {"share": 2.63, "cosine": 3.67, "facts": 2.30}
 
 # So many windows, the best by words, are looked at by meaning.
 _COMPARED = 6
@@ -175,8 +171,7 @@ class Grounding:
 
 def support(values: dict[str, float]) -> float:
     """Return the probability that a window supports a sentence, from `Grounding.measures`."""
-    score = _INTERCEPT + sum(_WEIGHTS[name] * value for name, value in values.items())
-    return 1 / (1 + math.exp(-score))
+    return regression("support").probability(values)
 
 
 def bears_out(premise: str, sentence: str) -> bool:

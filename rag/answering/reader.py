@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from rag.answering.logistic import sigmoid
 from rag.config import AnsweringConfig
 from rag.errors import GenerationError, ModelError, QuestionError, first_line
 from rag.models import LocalModel, resolve
@@ -109,7 +109,7 @@ class ReaderGenerator:
                 for start, end, margin in self._spans(question, passage):
                     if margin > best_margin:
                         best, best_margin = (number, start, end), margin
-        return Span(*best, 1 / (1 + math.exp(-best_margin))) if best else None
+        return Span(*best, sigmoid(best_margin)) if best else None
 
     def _spans(self, question: str, passage: str) -> Iterator[tuple[int, int, float]]:
         """The best span of each window of a passage, and its margin over no answer."""

@@ -1,21 +1,26 @@
 """A verdict without a model: a few features of the claim and its windows, and a regression.
 
-Multinomial logistic regression with the coefficients of `rag.answering.claims.coefficients`, which
-`benchmarks/checking.py --fit` writes. What is compared is what differs between a claim and a near
-sentence when one contradicts the other: negation, antonyms and numbers (de Marneffe, Rafferty &
-Manning, ACL 2008, section 4).
+Multinomial logistic regression: one regression a verdict, fitted by `benchmarks/checking.py --fit`.
+Its features are what differs between a claim and a near sentence when one contradicts the other:
+negation, antonyms and numbers (de Marneffe, Rafferty & Manning, ACL 2008, section 4).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 from rag.answering.claims import lexicon
-from rag.answering.claims.coefficients import BY_MEANING, BY_WORDS
 from rag.answering.claims.windows import Window
+from rag.answering.logistic import regression
 from rag.text.languages.english import DENIALS, HEDGES, OPPOSITES
 
+LABELS: tuple[Literal["supported", "refuted", "not enough information"], ...] = (
+    "supported",
+    "refuted",
+    "not enough information",
+)
 Probabilities = tuple[float, float, float]
 """Of supported, refuted and not enough information."""
 
@@ -26,11 +31,10 @@ _NEAREST = 5
 
 def judge(claim: str, windows: Sequence[Window], *, by_meaning: bool) -> Probabilities:
     """How likely each verdict is; `by_meaning` says that similarities are an embedder's."""
-    weights = BY_MEANING if by_meaning else BY_WORDS
-    values = {"": 1.0, **features(claim, windows)}
-    logits = [math.fsum(weights[name][at] * value for name, value in values.items())
-              for at in range(3)]  # fmt: skip
-    return softmax(logits)
+    values = features(claim, windows)
+    kind = "by meaning" if by_meaning else "by words"
+    verdicts = [regression(f"claim {label} {kind}") for label in LABELS]
+    return softmax([math.fsum([each.intercept, *each.products(values)]) for each in verdicts])
 
 
 def softmax(logits: Sequence[float]) -> Probabilities:

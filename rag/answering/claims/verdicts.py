@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from rag.answering.claims import baseline
 from rag.answering.claims.asking import ask
-from rag.answering.claims.baseline import Probabilities
+from rag.answering.claims.baseline import LABELS, Probabilities
 from rag.answering.claims.windows import Window, as_evidence, find_windows
 from rag.answering.passages import Passages
 from rag.errors import QuestionError
@@ -18,11 +17,6 @@ from rag.text.sentences import split_sentences
 from rag.text.words import content_words
 from rag.types import Document, Hit, Verdict
 
-LABELS: tuple[Literal["supported", "refuted", "not enough information"], ...] = (
-    "supported",
-    "refuted",
-    "not enough information",
-)
 BASELINE = "baseline"
 
 _MOST_EVIDENCE = 5

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rag.answering.extraction.candidates import Candidate
 from rag.answering.extraction.question import Question
+from rag.answering.logistic import regression
 
 if TYPE_CHECKING:
     from rag.types import Hit
-
-# Fitted by benchmarks/calibration.py on one half of XQuAD's English questions.
-_INTERCEPT = -11.30
-_WEIGHTS = {"passage": 7.74, "sentence": 9.45, "around": 6.61, "names": 1.54}
 
 
 def answerability(question: Question, hits: Sequence[Hit], sentences: Sequence[Candidate]) -> float:
@@ -24,9 +20,7 @@ def answerability(question: Question, hits: Sequence[Hit], sentences: Sequence[C
     """
     if not hits or not sentences:
         return 0.0
-    values = measures(question, hits, sentences)
-    score = _INTERCEPT + sum(_WEIGHTS[name] * value for name, value in values.items())
-    return 1 / (1 + math.exp(-score))
+    return regression("answerability").probability(measures(question, hits, sentences))
 
 
 def measures(

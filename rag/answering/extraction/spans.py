@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 
 from rag.answering.extraction.candidates import Candidate
 from rag.answering.extraction.question import Question
 from rag.answering.extraction.words import Token, kinds, tokens
+from rag.answering.logistic import regression
 from rag.text.languages.english import (
     AUXILIARIES,
     CONJUNCTIONS,
@@ -58,7 +56,7 @@ def best_span(question: Question, sentences: Sequence[Candidate]) -> Span | None
     runs = list(_runs(question, sentences[:_READ_SENTENCES]))
     if not runs:
         return None
-    weights = _weights()
+    weights = regression("span").weights
     scores = [sum(weights.get(name, 0.0) * value for name, value in run.facts) for run in runs]
     highest = max(scores)
     likelihoods = [math.exp(score - highest) for score in scores]
@@ -254,13 +252,6 @@ class _Surroundings:
             "headnext": j + 1 in at,
             "headprev": any(i - 4 <= each < i for each in at),
         }
-
-
-@cache
-def _weights() -> Mapping[str, float]:
-    text = files("rag.answering.extraction").joinpath("weights.json").read_text(encoding="utf-8")
-    weights: dict[str, float] = json.loads(text)
-    return weights
 
 
 def _f1(one: Counter[str], other: Counter[str]) -> float:
