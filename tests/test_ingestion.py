@@ -191,7 +191,7 @@ def test_what_failed_is_remembered_until_it_changes(
     (docs / "broken.pdf").write_bytes(b"%PDF-1.7 junk")
     first = rag.index(docs)
     read: list[str] = []
-    monkeypatch.setattr("rag.ingestion.run.read_files", _noting(read))
+    monkeypatch.setattr("rag.ingestion.pipeline.read_files", _noting(read))
     again = rag.index(docs)
     assert again.failed == first.failed
     assert not read
@@ -422,7 +422,7 @@ def test_an_unchanged_tree_of_ten_thousand_files_reads_and_embeds_nothing(
         (folder / f"{n}.txt").write_text(f"Number {n % 10}.")
     assert rag.index(tmp_path / "tree").embedded == 10
     read: list[str] = []
-    monkeypatch.setattr("rag.ingestion.run.read_files", _noting(read))
+    monkeypatch.setattr("rag.ingestion.pipeline.read_files", _noting(read))
     report = rag.index()
     assert (report.unchanged, report.embedded, read) == (10_000, 0, [])
 
@@ -545,7 +545,7 @@ def test_a_long_run_brings_the_cache_of_vectors_along(
 
     for n in range(100):
         (docs / f"{n}.txt").write_text(f"Particle number {n}.")
-    monkeypatch.setattr("rag.ingestion.run._PASSAGES_WITHOUT_CACHE", 10)
+    monkeypatch.setattr("rag.ingestion.pipeline._PASSAGES_WITHOUT_CACHE", 10)
     settings = {"ingestion.commit_passages": 10}
     rag = RAG(tmp_path / "index", embedder=Failing(embedder), settings=settings)
     with pytest.raises(KeyboardInterrupt):

@@ -567,7 +567,7 @@ def test_threads_may_share_the_stemmers() -> None:
     alone = [analyse(text, "fr") for text in texts]
     from rag.text import terms
 
-    terms._read.cache_clear()
+    terms._terms_of.cache_clear()
     terms.stems.cache_clear()
     results: dict[int, list[object]] = {}
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from rag.protocols import LanguageModel, write_text
 from rag.text.languages.english import ASKS_WHAT_IS, POINTS_BACK
-from rag.text.wording import PUNCTUATION, folded, has_digit, shape, unmarked
+from rag.text.wording import PUNCTUATION, has_digit, join_lines, shape, strip_marks
 from rag.text.words import content_words
 from rag.types import Message
 
@@ -68,14 +68,14 @@ def _completed(question: str, history: Sequence[Message], generator: LanguageMod
     for first, reply, last, whole in _COMPLETED:
         messages += [Message("user", _conversation([first, reply], last))]
         messages += [Message("assistant", whole)]
-    messages.append(Message("user", _conversation(turns, folded(question))))
+    messages.append(Message("user", _conversation(turns, join_lines(question))))
     written = write_text(question, messages, generator, lines=1).splitlines()
-    rewritten = unmarked(written[0]) if written else ""
+    rewritten = strip_marks(written[0]) if written else ""
     return rewritten if _is_faithful(rewritten, question, history) else ""
 
 
 def _conversation(turns: Sequence[str], question: str) -> str:
-    shown = [folded(turn)[:_TURN_CHARACTERS] for turn in turns]
+    shown = [join_lines(turn)[:_TURN_CHARACTERS] for turn in turns]
     return "\n".join(["Conversation:", *shown, f"Last question: {question}"])
 
 

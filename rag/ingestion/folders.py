@@ -14,7 +14,9 @@ from rag import sources
 from rag.config import Config
 from rag.errors import LockedError, SourceError
 from rag.index import Index, StoredRoot
-from rag.ingestion.run import Run, is_below, is_unchanged, paths_of
+from rag.ingestion.pipeline import Pipeline, check_settings
+from rag.ingestion.plan import Plan, is_below, is_unchanged, paths_of
+from rag.ingestion.tally import Census, Tally
 from rag.protocols import Embedder
 from rag.sources import IGNORE_FILES, Root, SourceFile
 from rag.types import (
@@ -191,18 +193,21 @@ def _follow(
     if any(Path(path).name in IGNORE_FILES for path in paths):
         # What it leaves out, or takes in again, may be anything below it.
         return ingest(index, embedder, config, progress=progress)
-    with index.write() as writer, Run(writer, embedder, config, progress or no_progress) as run:
-        run.take_manifest(index.directory)
-        run.read([file for path in paths for file in _file_at(path, roots)])
-        for path in paths:
-            if not Path(path).is_dir():
-                run.prune(path)
-            for folder in map(str, Path(path).parents):
-                # A folder may have taken the place of a file.
-                if writer.file(folder) is not None:
-                    run.prune(folder, kept=folder.__ne__)
-        run.finish()
-    return run.report(index.counts())
+    tally = Tally(progress or no_progress)
+    with index.write() as writer:
+        check_settings(writer, embedder, config.chunking, index.directory)
+        plan = Plan(writer, config.sources, tally)
+        with Pipeline(writer, embedder, config, plan, tally) as pipeline:
+            pipeline.take_in([file for path in paths for file in _file_at(path, roots)])
+            for path in paths:
+                if not Path(path).is_dir():
+                    plan.remove_missing(path)
+                for folder in map(str, Path(path).parents):
+                    # A folder may have taken the place of a file.
+                    if writer.file(folder) is not None:
+                        plan.remove_missing(folder, keep=folder.__ne__)
+            pipeline.finish()
+    return tally.report(index.counts())
 
 
 def _update(
@@ -220,40 +225,43 @@ def _update(
     if not given and not index.directory.exists():
         # Before an index is made that nobody asked for.
         raise _nothing_to_do()
-    with (
-        index.write() as writer,
-        Run(writer, embedder, config, progress or no_progress, rebuild=rebuild, retry=retry) as run,
-    ):
-        kept = writer.roots()
-        run.take_manifest(index.directory)
-        roots, missing = _present(given or _from_stored(kept))
-        for problem in missing:
-            run.note(problem)
-        for root in roots:
-            writer.put_root(StoredRoot(*astuple(root)))
-        if progress is not None:
-            run.totals = Census(roots)
-        run.roots = roots
-        run.named = frozenset(root.path for root in given if Path(root.path).is_file())
-        run.read(sources.discover(roots))
-        if prune:
-            _prune(run, roots, [root.path for root in writer.roots()])
-        if given:
-            run.check_taken()
-        run.finish()
-    return run.report(index.counts())
+    tally = Tally(progress or no_progress)
+    with index.write() as writer:
+        stored = writer.roots()
+        if rebuild:
+            writer.clear()
+        check_settings(writer, embedder, config.chunking, index.directory)
+        roots, missing = _present(given or _from_stored(stored))
+        named = frozenset(root.path for root in given if Path(root.path).is_file())
+        plan = Plan(writer, config.sources, tally, roots, named=named, retry=retry)
+        with Pipeline(writer, embedder, config, plan, tally, rebuild=rebuild) as pipeline:
+            for problem in missing:
+                tally.list_problem(problem)
+                tally.show_problem(problem)
+            for root in roots:
+                writer.put_root(StoredRoot(*astuple(root)))
+            if progress is not None:
+                tally.census = Census(roots)
+            pipeline.take_in(sources.discover(roots))
+            if prune:
+                _remove_missing(plan, roots, [root.path for root in writer.roots()])
+            if given and writer.manifest() is None:
+                tally.raise_first_problem()
+            pipeline.finish()
+    return tally.report(index.counts())
 
 
-def _prune(run: Run, roots: Sequence[Root], stored: Sequence[str]) -> None:
-    taken = {root.path for root in roots}
+def _remove_missing(plan: Plan, roots: Sequence[Root], stored: Sequence[str]) -> None:
+    """Remove what is gone from the roots of this run, but not from other roots inside them."""
+    ours = {root.path for root in roots}
 
     def belongs_elsewhere(path: str) -> bool:
         # A file is of the innermost root around it, whose patterns decide on it.
         owner = max((root for root in stored if is_below(path, root)), key=len, default="")
-        return owner not in taken
+        return owner not in ours
 
     for root in roots:
-        run.prune(root.path, belongs_elsewhere)
+        plan.remove_missing(root.path, belongs_elsewhere)
 
 
 def _present(roots: Sequence[Root]) -> tuple[list[Root], list[Problem]]:
@@ -293,20 +301,3 @@ def _file_at(path: str, roots: Sequence[Root]) -> Iterator[SourceFile]:
         below = path.removeprefix(root.path).lstrip(os.sep)
         source = str(Path(root.source, below)) if below else root.source
         yield SourceFile(path, source, status.st_size, status.st_mtime_ns)
-
-
-class Census:
-    """Counts files and bytes beside the work, so that progress can say how much there is."""
-
-    def __init__(self, roots: Sequence[Root]) -> None:
-        self.files: int | None = None
-        self.bytes: int | None = None
-        threading.Thread(target=self._count, args=(roots,), daemon=True).start()
-
-    def _count(self, roots: Sequence[Root]) -> None:
-        files = size = 0
-        for item in sources.discover(roots):
-            if isinstance(item, SourceFile):
-                files += 1
-                size += item.size
-        self.files, self.bytes = files, size

@@ -1,4 +1,4 @@
-"""What is asked: the words, phrases and exclusions of a question, and filters of documents."""
+"""Read what a user asks: words, phrases and exclusions of a question, and filters of documents."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The words of a passage that a question matches."""
+"""Find the words of a passage that a question matches."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from rag.text.tokens import Token, tokens
 
 
 def matching_words(text: str, query: LexicalQuery, language: str = "en") -> tuple[str, ...]:
-    """The words of `text` that match a word, compound or phrase of `query`, as `text` writes them.
+    """Return the words of `text` that match a word, compound or phrase of `query`.
 
-    Each once, whatever its case, in order of first appearance; an identifier is shown whole, a
-    phrase as one, and pairs of Chinese or Japanese characters that overlap as the run they make.
+    Each is there once, whatever its case, as `text` writes it and in order of first appearance.
+    Identifiers and phrases are whole, and overlapping pairs of Chinese or Japanese characters are
+    the run that they make.
     """
     text = searchable(text)
     found = list(tokens(text))
@@ -26,9 +27,9 @@ def matching_words(text: str, query: LexicalQuery, language: str = "en") -> tupl
         or not wanted.isdisjoint(stem for word in token.words for stem in stems(word, language))
         or not wanted.isdisjoint(unplaced_stems(token, language))
     ]
-    shown = (" ".join(text[start:end].split()) for start, end in _merged(spans))
+    words = (" ".join(text[start:end].split()) for start, end in _merge(spans))
     distinct: dict[str, str] = {}
-    for word in shown:
+    for word in words:
         distinct.setdefault(word.casefold(), word)
     return tuple(distinct.values())
 
@@ -43,7 +44,7 @@ def _phrases(found: list[Token], query: LexicalQuery, language: str) -> list[tup
     ]
 
 
-def _merged(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+def _merge(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
     merged: list[tuple[int, int]] = []
     for start, end in sorted(spans):
         if merged and start < merged[-1][1]:

@@ -1,4 +1,4 @@
-"""A question as it is typed -> what the lexical index is asked. Any text is a question."""
+"""Read a question as a user types it. Any text is a question."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ T = TypeVar("T")
 Mark: TypeAlias = regex.Match[str]
 
 Word = tuple[str, ...]
-"""One word of a question with its stems in the languages of the index: any of them will do."""
+"""One word of a question, as its stems in the languages of the index; any of them will do."""
 
 Phrase = tuple[Word, ...]
-"""Words that stand in a passage one after another."""
+"""Words that follow one another in a passage."""
 
 _QUOTED = r"""(?:"(?<said>[^"]*)"|[“„”](?<said>[^“„”]*)[“”]|«(?<said>[^«»]*)»|»(?<said>[^«»]*)«)"""
 _MARKED = regex.compile(
     rf"(?<=(?:^|\s)[(\[]{{0,3}}){_QUOTED}(?=[^\p{{L}}\p{{N}}\s+#]*+(?:\s|$))"
     rf"|(?<!\S)(?P<minus>-)(?:(?P<word>\p{{L}}[\p{{L}}\p{{M}}]*+)|{_QUOTED})(?=[.,;!?]*+(?:\s|$))"
 )
-# key="value", {"key": 1}, \"escaped\": data, where quotation marks are no one's wish.
+# key="value", {"key": 1}, \"escaped\": quotation marks of data make no phrases.
 _DATA = regex.compile(r"""[=\[{\\:]"|"[:}\]=]""")
 # Options, paths, variables; pipes, prompts and full stops that stand alone.
 _COMMAND = regex.compile(r"(?<!\S)(?:--?\p{L}|~?/|\$\p{L}|\.{1,2}/|(?:[|$>]|\.{1,2})(?!\S))")
@@ -39,10 +39,10 @@ _LATIN = regex.compile(r"\p{Latin}")
 class LexicalQuery:
     """What a question asks of the lexical index.
 
-    `words` are its distinct words, those in phrases too, without stop words unless it has no
-    others. A passage must hold each of `phrases` and none of `excluded`, where a single word is a
-    phrase of one. `compounds` are identifiers and the like kept whole. `text` is the question
-    without the marks of quotation that made phrases and without what is excluded.
+    `words` are its distinct words, also those in phrases; stop words only if it has no others. A
+    passage must hold each of `phrases` and none of `excluded`, where a single word is a phrase of
+    one. `compounds` are whole identifiers and the like. `text` is the question without what is
+    excluded and without the quotation marks of its phrases.
     """
 
     words: tuple[Word, ...]
@@ -53,24 +53,24 @@ class LexicalQuery:
 
 
 def parse_question(question: str, languages: Sequence[str] = ("en",)) -> LexicalQuery:
-    """What `question` asks of passages in `languages` (ISO 639-1 codes); it never fails.
+    """Read what `question` asks of passages in `languages` (ISO 639-1 codes); it never fails.
 
-    A phrase stands in double quotation marks ("…", “…”, „…“, «…», »…«) that open after white space
-    or a bracket, and after which nothing but punctuation comes before the next white space. Data
-    (`{"a": 1}`, `key="value"`) has neither phrases nor exclusions.
+    A phrase stands in double quotation marks ("…", “…”, „…“, «…», »…«). They open after white
+    space or a bracket, and only punctuation may stand between their end and the next white space.
+    Data (`{"a": 1}`, `key="value"`) has neither phrases nor exclusions.
 
     A minus excludes the word or the phrase directly after it: `jaguar -car`, `jaguar -"car park"`.
-    It stands at the beginning or after white space, and the word is of letters alone. Since an
-    option of a command looks the same, a bare word in Latin letters needs three of them, a vowel
-    among them or all capitals; anything can be excluded in quotation marks. All minuses are text
+    It stands at the beginning or after white space, and its word consists of letters. Since an
+    option of a command looks the same, a bare word in Latin letters must have three of them, with
+    a vowel or all capitals; anything can be excluded in quotation marks. All minuses are text
     if the question
 
     - has several lines,
     - looks like a command (`tar -xzf file`, `--flag`, `-x`, `find . -name foo`, `cat /etc/hosts`),
     - has nothing besides exclusions, or has an excluded word elsewhere (`java -jar app.jar`).
 
-    Stop words are those of the one language that the question has most stop words of; an acronym
-    (`WHO`, `IT`) is none.
+    Stop words are those of one language, the one of which the question has most. An acronym
+    (`WHO`, `IT`) is no stop word.
     """
     languages = tuple(dict.fromkeys(languages)) or ("",)
     asked = searchable(question).strip()
@@ -87,7 +87,7 @@ def parse_question(question: str, languages: Sequence[str] = ("en",)) -> Lexical
 
 
 def _marks(asked: str, languages: Sequence[str]) -> tuple[list[Mark], list[Mark]]:
-    """What is marked as a phrase in `asked`, and what as excluded."""
+    """Return the marked phrases of `asked`, and its exclusions."""
     if _DATA.search(asked):
         return [], []
     marked = [mark for mark in _MARKED.finditer(asked) if _is_meant(mark)]
@@ -95,13 +95,13 @@ def _marks(asked: str, languages: Sequence[str]) -> tuple[list[Mark], list[Mark]
     exclusions = [mark for mark in marked if mark["minus"]]
     if not exclusions:
         return phrases, []
-    kept = _without_marks(asked, phrases, exclusions)
-    remaining = set(_phrase(kept, languages))
+    rest = _without_marks(asked, phrases, exclusions)
+    remaining = set(_phrase(rest, languages))
     repeated = any(
         mark["word"] and not remaining.isdisjoint(_phrase(mark["word"], languages))
         for mark in exclusions
     )
-    if "\n" in asked or not remaining or repeated or _COMMAND.search(kept):
+    if "\n" in asked or not remaining or repeated or _COMMAND.search(rest):
         exclusions = []
     return phrases, exclusions
 
@@ -116,7 +116,7 @@ def _is_meant(mark: Mark) -> bool:
 
 
 def _without_marks(asked: str, phrases: Iterable[Mark], exclusions: Iterable[Mark]) -> str:
-    """`asked` with its phrases out of their quotation marks and without its exclusions."""
+    """Return `asked` with its phrases out of their quotation marks, and without its exclusions."""
     pieces = []
     at = 0
     for mark in sorted((*phrases, *exclusions), key=lambda mark: mark.start()):
@@ -147,9 +147,9 @@ def _words(text: str, found: Iterable[Token], languages: Sequence[str]) -> tuple
 
 
 def _asked_words(text: str, found: Iterable[Token]) -> Iterator[tuple[str, bool]]:
-    """The words of the question, and whether each is an acronym.
+    """Yield the words of the question, and whether each is an acronym.
 
-    `parseFile` and `GPUs` are looked up in parts too; `JavaScript` is a name, and no kind of Java.
+    `parseFile` and `GPUs` are also looked up in parts; `JavaScript` is a name, and no kind of Java.
     """
     shouted = text.isupper()
     for token in found:

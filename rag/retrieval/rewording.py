@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from rag.protocols import LanguageModel, write_text
 from rag.text.sentences import split_sentences
-from rag.text.wording import folded, has_digit, unmarked
+from rag.text.wording import has_digit, join_lines, strip_marks
 from rag.text.words import content_words
 from rag.types import NO_ANSWER, Message
 
@@ -51,10 +51,10 @@ def multi_query(question: str, generator: LanguageModel, n: int = 3) -> list[str
     for asked, *wordings in _REWORDED:
         shown = "\n".join(f"{i}. {wording}" for i, wording in enumerate(wordings, start=1))
         messages += [Message("user", f"Rewrite: {asked}"), Message("assistant", shown)]
-    messages.append(Message("user", f"Rewrite: {folded(question)}"))
+    messages.append(Message("user", f"Rewrite: {join_lines(question)}"))
     found: dict[str, str] = {_alike(question): ""}
     for line in write_text(question, messages, generator, lines=3 * n).splitlines():
-        wording = unmarked(line)
+        wording = strip_marks(line)
         if _asks_the_same(wording, question):
             found.setdefault(_alike(wording), wording)
     return list(found.values())[1 : n + 1]
@@ -69,8 +69,10 @@ def hyde(question: str, generator: LanguageModel) -> str:
     Raises:
         GenerationError: if the generator cannot be reached or fails.
     """
-    request = f"Write a short paragraph that answers the question.\n\nQuestion: {folded(question)}"
-    written = folded(write_text(question, [Message("user", request)], generator))
+    request = (
+        f"Write a short paragraph that answers the question.\n\nQuestion: {join_lines(question)}"
+    )
+    written = join_lines(write_text(question, [Message("user", request)], generator))
     if NO_ANSWER in written:
         return ""
     sentences = dict.fromkeys(written[start:end] for start, end in split_sentences(written))
@@ -97,4 +99,4 @@ def _asks_the_same(wording: str, question: str) -> bool:
 
 
 def _alike(question: str) -> str:
-    return folded(question).casefold().rstrip(" .?!")
+    return join_lines(question).casefold().rstrip(" .?!")

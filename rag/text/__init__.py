@@ -1,1 +1,1 @@
-"""Text as search and answers see it: sentences, normal forms, tokens, terms, stop words."""
+"""What search and answers see of a text: sentences, words, tokens, terms and stop words."""

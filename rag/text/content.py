@@ -1,4 +1,4 @@
-"""The terms of a passage that say what it is about."""
+"""Find the terms of a passage that say what it is about."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from rag.text.tokens import tokens
 
 
 def content_terms(text: str, language: str = "en") -> list[str]:
-    """The stems of the words of `text` in order, without stop words and single characters."""
-    return [term for stretch in searchable(text).split() for term in _content(stretch, language)]
+    """Return the stems of the words of `text` in order, without stop words and single letters."""
+    return [term for stretch in searchable(text).split() for term in _content_of(stretch, language)]
 
 
 @lru_cache(maxsize=2**14)
-def _content(stretch: str, language: str) -> tuple[str, ...]:
+def _content_of(stretch: str, language: str) -> tuple[str, ...]:
     stop_words = STOP_WORDS.get(language, frozenset())
     return tuple(
         stems(word, language)[0]

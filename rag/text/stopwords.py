@@ -1,9 +1,9 @@
-"""Words that a question holds whatever it is about, by language (ISO 639-1).
+"""The words that a question holds whatever it is about, by language (ISO 639-1).
 
-Articles, pronouns, prepositions, conjunctions, auxiliaries and question words. The lists are
-short: BM25 already gives little weight to what every passage holds. Words that mean something in
-another language here or with another sense in their own (`will`, `may`, the German `war`) are
-left out of them.
+They are articles, pronouns, prepositions, conjunctions, auxiliaries and question words. The lists
+are short, since BM25 gives little weight to what every passage holds. Words are left out that mean
+something in another of these languages, or have a second sense in their own (`will`, `may`, the
+German `war`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Tokens -> the terms of a passage: stemmed by language, accents folded."""
+"""Make the terms that the index has of a passage: stemmed by language, without accents."""
 
 from __future__ import annotations
 
@@ -13,23 +13,22 @@ from rag.text.tokens import Token, fold, tokens
 if TYPE_CHECKING:
     import Stemmer
 
-# Longer stretches without white space hardly come twice.
+# Longer stretches without white space hardly occur twice.
 _REMEMBERED = 64
 _NORWEGIAN = {"nb": "no", "nn": "no"}
-# A stemmer must not be used by two threads at once.
+# Two threads must not use a stemmer at once.
 _STEMMING = Lock()
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What is indexed of a passage.
+    """The terms by which a passage is found. None is empty or holds white space.
 
-    `words` are stemmed, in small letters, in the order of the text, stop words included. After
-    the last follow terms that the passage is found by as well but that have no place in it, each
-    once: the parts of camelCase names, the single characters of Chinese and Korean runs, and the
-    stems of accented words written without accents where those differ. `compounds` are
-    identifiers, numbers, addresses and hyphenated words kept whole. No term is empty or holds
-    white space.
+    `words` are stemmed, in lower case and in the order of the text, stop words included. After the
+    last of them follow terms without a place in the text, each once: the parts of camelCase names,
+    the single characters of Chinese and Korean runs, and the stems that accented words have when
+    written without accents, where those differ. `compounds` are whole identifiers, numbers,
+    addresses and hyphenated words.
     """
 
     words: tuple[str, ...]
@@ -37,17 +36,17 @@ class Terms:
 
 
 def analyse(text: str, language: str = "en") -> Terms:
-    """The terms of `text`, stemmed by the Snowball algorithm for `language`.
+    """Return the terms of `text`, stemmed by the Snowball algorithm for `language`.
 
     `language` is an ISO 639-1 code; words of a language without a stemmer stay as they are.
-    Snowball: Porter, 2001 (English: "Porter2").
+    Snowball: Porter, 2001 (for English: "Porter2").
     """
     words: list[str] = []
     unplaced: dict[str, None] = {}
     compounds: list[str] = []
     for stretch in searchable(text).split():
-        read = _read if len(stretch) <= _REMEMBERED else _read.__wrapped__
-        placed, others, whole = read(stretch, language)
+        terms_of = _terms_of if len(stretch) <= _REMEMBERED else _terms_of.__wrapped__
+        placed, others, whole = terms_of(stretch, language)
         words += placed
         if others:
             unplaced.update(others)
@@ -60,8 +59,10 @@ def analyse(text: str, language: str = "en") -> Terms:
 
 
 @lru_cache(maxsize=2**15)
-def _read(stretch: str, language: str) -> tuple[tuple[str, ...], dict[str, None], tuple[str, ...]]:
-    """The terms with a place, those without, and the compounds of what stands between spaces."""
+def _terms_of(
+    stretch: str, language: str
+) -> tuple[tuple[str, ...], dict[str, None], tuple[str, ...]]:
+    """Return the terms with a place, those without, and the compounds of text between spaces."""
     found = list(tokens(stretch))
     return (
         tuple(stems(word, language)[0] for token in found for word in token.words),
@@ -71,7 +72,7 @@ def _read(stretch: str, language: str) -> tuple[tuple[str, ...], dict[str, None]
 
 
 def unplaced_stems(token: Token, language: str) -> list[str]:
-    """The terms that `token` is found by besides its words where they stand."""
+    """Return the terms by which `token` is found besides its words in their places."""
     return [
         *(stem for word in token.words for stem in stems(word, language)[1:]),
         *(stem for part in token.parts for stem in stems(part, language)),
@@ -80,11 +81,11 @@ def unplaced_stems(token: Token, language: str) -> list[str]:
 
 @lru_cache(maxsize=2**16)
 def stems(word: str, language: str) -> tuple[str, ...]:
-    """The stem of `word` with accents folded after stemming, and the one folded before if another.
+    """Return the stem of `word` without accents, and the stem of `word` typed without accents.
 
-    Snowball tells endings by their accents, so those must be there when it stems: of accented
-    inflected forms in a French dictionary 93% met their lemma so, 66% if folded before. What is
-    typed without accents meets the second stem.
+    The second is left out where both are the same. Snowball recognizes endings by their accents,
+    so it must see them: of the accented inflected forms of a French dictionary 93% met their lemma
+    when accents were folded after stemming, 66% when they were folded before.
     """
     bare = fold(word)
     first = fold(_stem(word, language)) or word

@@ -1,4 +1,4 @@
-"""Text -> tokens: words, the parts of identifiers, and pairs of characters where no spaces are."""
+"""Cut a text into tokens: words, identifiers with their parts, and pairs of Chinese characters."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from itertools import pairwise
 import regex
 
 LONGEST = 255
-"""Characters of a term: words are cut there, compounds left out. tantivy takes 65,530 bytes."""
+"""The most characters of a term: longer words are cut, longer compounds left out.
+
+tantivy takes terms of up to 65,530 bytes.
+"""
 
 _JAPANESE_OR_CHINESE = r"[\p{Han}\p{Hiragana}\p{Katakana}ー]"
 _SOUTH_EAST_ASIAN = r"[\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]"
@@ -22,7 +25,7 @@ _RUN = rf"""
 """
 _UNSPACED = rf"[{_JAPANESE_OR_CHINESE}\p{{Hangul}}{_SOUTH_EAST_ASIAN}]"
 _LETTER = rf"[\p{{Nd}}[[\p{{L}}\p{{N}}]--{_UNSPACED}]]"
-# An English ending after an apostrophe belongs to its word, a French article before one does not.
+# English endings after an apostrophe belong to their word, French articles before one do not.
 _WORD = rf"{_LETTER}[{_LETTER}\p{{M}}]*+(?:['’](?i:s|t|d|m|re|ve|ll)(?![\p{{L}}\p{{M}}\p{{N}}]))?"
 # Bounded, so that a long row of numbers is read once.
 _GROUPED_NUMBER = r"\d{1,3}(?:,\d{2,3}){0,6},\d{3}(?!\d)"
@@ -62,11 +65,11 @@ _LETTERS_OF_THEIR_OWN = str.maketrans(
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A stretch of text, `start` to `end`, and what it is found by, none of it stemmed.
+    """A stretch of text, from `start` to `end`, with the words by which it is found, not stemmed.
 
-    `words` stand in the text one after another, `parts` have no place among them: the parts of
-    a camelCase name and the single characters of a Chinese or Korean run. `compounds` are the
-    identifiers kept whole.
+    `words` stand in the text one after another. `parts` have no place among them: they are the
+    parts of a camelCase name, and the single characters of a Chinese or Korean run. `compounds`
+    are whole identifiers.
     """
 
     start: int
@@ -77,10 +80,10 @@ class Token:
 
 
 def tokens(text: str) -> Iterator[Token]:
-    """The tokens of searchable `text`; none reaches over white space.
+    """Yield the tokens of searchable `text`; none reaches over white space.
 
     Runs of Chinese, Japanese, Korean, Thai, Lao, Khmer and Burmese are cut into overlapping pairs
-    of characters, as Lucene's CJKAnalyzer does, a character with its marks being one.
+    of characters, as Lucene's CJKAnalyzer does; marks count with their character.
     """
     for match in _TOKEN.finditer(text):
         if match["run"]:
@@ -128,7 +131,7 @@ def _token(lead: str, body: str, start: int) -> Token:
 
 
 def _compounds(name: str) -> Iterator[str]:
-    """`name`, its sections (of a path, an address, an assignment) and theirs between full stops."""
+    """Yield `name`, the sections of a path, address or assignment, and their parts between dots."""
     sections = _SECTION_END.split(name)
     names = [part for section in sections for part in section.split(".")]
     for whole in (name, *sections, *names):
@@ -141,7 +144,7 @@ def _is_compound(name: str) -> bool:
 
 
 def _camel_parts(name: str) -> list[str]:
-    """The parts of `name` between changes of case; `GPU` of `GPUs`, no plural to Snowball."""
+    """Return the parts of `name` between changes of case, and `GPU` for `GPUs`."""
     if plural := _PLURAL_ACRONYM.fullmatch(name):
         return [plural["acronym"]]
     parts: list[str] = _CASE_CHANGE.split(name)
@@ -149,14 +152,14 @@ def _camel_parts(name: str) -> list[str]:
 
 
 def _cut(piece: str) -> tuple[str, ...]:
-    """`piece` in small letters, `HTML5`, `sha256` and `5GB` cut in two, `x86` and `2nd` not."""
+    """Return `piece` in lower case; `HTML5` and `5GB` in two parts, `x86` and `2nd` in one."""
     word = _plain(piece).removesuffix("'s")
     numbered = _NUMBERED.fullmatch(word)
     return numbered.group("before", "after") if numbered else (word,)
 
 
 def _plain(word: str) -> str:
-    """`word` in small letters, with plain digits, apostrophes and hyphens, not over-long."""
+    """Return `word` in lower case with plain digits, apostrophes and hyphens, cut if too long."""
     word = word[:LONGEST].casefold()
     if word.isascii():
         return word
@@ -168,7 +171,7 @@ def _plain(word: str) -> str:
 
 @lru_cache(maxsize=2**14)
 def fold(word: str) -> str:
-    """`word` without the accents of Latin and Greek letters; other marks carry meaning and stay."""
+    """Return `word` without the accents of Latin and Greek letters; other marks carry meaning."""
     if word.isascii():
         return word
     bare = _ACCENTED.sub(r"\1", unicodedata.normalize("NFD", word))

@@ -10,15 +10,15 @@ import re
 from rag.text.languages.english import ENDINGS, PROSE_STOP_WORDS
 
 
-def _joined(letter: str, joints: str) -> str:
+def _join(letter: str, joints: str) -> str:
     return rf"{letter}+(?:[{joints}]{letter}+)*"
 
 
-WORD = re.compile(_joined(r"\w", ".,'’-"))
+WORD = re.compile(_join(r"\w", ".,'’-"))
 # Names, numbers, times (10:30) and dates; an underscore parts two.
-FACT = re.compile(_joined(r"[^\W_]", ".,:'’-"))
+FACT = re.compile(_join(r"[^\W_]", ".,:'’-"))
 # A word with its fraction or percentage (1/2, 5%), or a mark of punctuation.
-TOKEN = re.compile(_joined(r"[^\W_]", ".,:'’/-") + r"%?|[^\w\s]")
+TOKEN = re.compile(_join(r"[^\W_]", ".,:'’/-") + r"%?|[^\w\s]")
 
 
 def content_words(text: str) -> frozenset[str]:

@@ -1,4 +1,4 @@
-"""`path:docs/** after:2024-01-01 type:pdf title~"lease"` -> Filter, and what a filter means."""
+"""Parse filters such as `path:docs/** after:2024-01-01 title~"lease"`, and apply them."""
 
 from rag.query.filters.algebra import And, Field, Filter, Not, Or, Test, field_of
 from rag.query.filters.comparison import matches, page_bounds, predicate, value_at

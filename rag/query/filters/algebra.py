@@ -1,4 +1,4 @@
-"""What filters are made of, and the fields that they test."""
+"""The parts of a filter, and the fields that it can test."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Kind = Literal["path", "type", "text", "metadata", "date", "page", "id"]
 
 @dataclass(frozen=True, slots=True)
 class Test:
-    """A field compared with values; one of them is enough."""
+    """A comparison of a field with values, of which one is enough."""
 
     field: str
     operator: Operator
@@ -25,37 +25,37 @@ class Test:
     def __str__(self) -> str:
         key = self.field.removeprefix(METADATA)
         name = self.field if _BARE_NAME.fullmatch(key) else f'{METADATA}"{key}"'
-        return f"{name}{self.operator}{','.join(map(_quoted, self.values))}"
+        return f"{name}{self.operator}{','.join(map(_quote, self.values))}"
 
 
 @dataclass(frozen=True, slots=True)
 class Not:
-    """All that does not pass `part`."""
+    """A filter that lets through what `part` does not."""
 
     part: Filter
 
     def __str__(self) -> str:
-        return f"-{_bracketed(self.part, And, Or)}"
+        return f"-{_bracket(self.part, And, Or)}"
 
 
 @dataclass(frozen=True, slots=True)
 class And:
-    """What passes all of `parts`, of which there are two or more."""
+    """A filter that lets through what passes all of `parts`, which are two or more."""
 
     parts: tuple[Filter, ...]
 
     def __str__(self) -> str:
-        return " ".join(_bracketed(part, And, Or) for part in self.parts)
+        return " ".join(_bracket(part, And, Or) for part in self.parts)
 
 
 @dataclass(frozen=True, slots=True)
 class Or:
-    """What passes one of `parts`, of which there are two or more."""
+    """A filter that lets through what passes one of `parts`, which are two or more."""
 
     parts: tuple[Filter, ...]
 
     def __str__(self) -> str:
-        return " OR ".join(_bracketed(part, Or) for part in self.parts)
+        return " OR ".join(_bracket(part, Or) for part in self.parts)
 
 
 Filter: TypeAlias = And | Or | Not | Test
@@ -63,10 +63,10 @@ Filter: TypeAlias = And | Or | Not | Test
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """Where the values of a field are.
+    """The places where a field has its values.
 
     `keys` lead into the document's metadata; `columns` are attributes of the document, or of the
-    chunk if `of_chunk`. Of dates, the first one counts that can be read.
+    chunk if `of_chunk`. Of several dates, the first that can be read counts.
     """
 
     kind: Kind
@@ -88,7 +88,7 @@ FIELDS: Mapping[str, Field] = {
     "page": Field("page", ("page",), of_chunk=True),
     "id": Field("id", ("id",)),
 }
-# `after` takes the day itself and `before` does not: of one day, they share no document.
+# `after` includes the day itself and `before` does not, so that they share no document.
 SHORTCUTS: Mapping[str, Operator] = {"after": ">=", "before": "<", "on": ":"}
 METADATA = "meta."
 _OPERATORS: Mapping[Kind, tuple[Operator, ...]] = {
@@ -106,7 +106,7 @@ _BARE_VALUE = re.compile(r"""[^\s(),"'][^\s(),]*""")
 
 
 def field_of(name: str) -> Field:
-    """A field by name.
+    """Return the field of that name.
 
     Raises:
         FilterError: if there is none, naming the nearest one.
@@ -118,19 +118,19 @@ def field_of(name: str) -> Field:
         near = difflib.get_close_matches(name.lower(), known, n=1)
         advice = f"did you mean `{near[0]}`?" if near else f"known are {', '.join(known)}"
         raise FilterError(
-            f"unknown field `{shown(name)}`: {advice} (a key of the metadata is written "
-            f"`{METADATA}{shown(name)}`)"
+            f"unknown field `{shorten(name)}`: {advice} (a key of the metadata is written "
+            f"`{METADATA}{shorten(name)}`)"
         )
     key = name.removeprefix(METADATA)
     if _BAD_KEY.search(key):
         raise FilterError(
-            f"`{shown(name)}` names no key of the metadata: write it as in `meta.doi`"
+            f"`{shorten(name)}` names no key of the metadata: write it as in `meta.doi`"
         )
     return Field("metadata", keys=(tuple(key.split(".")),))
 
 
-def comparable(name: str, operator: Operator) -> Kind:
-    """The kind of a field that can be compared so.
+def check_operator(name: str, operator: Operator) -> Kind:
+    """Return the kind of a field, if `operator` can compare it.
 
     Raises:
         FilterError: if it cannot, or there is no such field.
@@ -142,15 +142,15 @@ def comparable(name: str, operator: Operator) -> Kind:
     return kind
 
 
-def shown(text: str) -> str:
-    """Text as a message of one line has room for it."""
+def shorten(text: str) -> str:
+    """Return text on one line, cut to what a message has room for."""
     line = " ".join(text.split())
     return line if len(line) <= 40 else f"{line[:40]}..."
 
 
-def _bracketed(part: Filter, *kinds: type) -> str:
+def _bracket(part: Filter, *kinds: type) -> str:
     return f"({part})" if isinstance(part, kinds) else str(part)
 
 
-def _quoted(value: str) -> str:
+def _quote(value: str) -> str:
     return value if _BARE_VALUE.fullmatch(value) else '"' + value.replace('"', '""') + '"'

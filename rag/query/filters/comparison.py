@@ -1,4 +1,4 @@
-"""What a filter means: fields compared with values. `rag.index.filtering` gives the same by SQL."""
+"""Compare the fields of documents with a filter's values, as `rag.index.filtering` does by SQL."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from rag.query.filters.algebra import (
     Operator,
     Or,
     Test,
-    comparable,
+    check_operator,
     field_of,
-    shown,
+    shorten,
 )
 from rag.types import Chunk, Document
 
 _Scalar: TypeAlias = str | int | float
 _Check: TypeAlias = Callable[[_Scalar], bool]
-# From the first number up to, but not with, the second.
+# From the first number up to, but without, the second.
 Bounds: TypeAlias = tuple[float, float]
 
 _PAGES = re.compile(r"([0-9]{1,9})(?:\.\.([0-9]{1,9}))?")
@@ -37,7 +37,7 @@ _DATE = re.compile(r"([0-9]{4})(?:-([0-9]{2})(?:-([0-9]{2})([T ].+)?)?)?")
 _DAY = 86_400
 _SUFFIX = re.compile(r"\.(\w+)(?=#|$)")
 _OFFICE = "application/vnd.openxmlformats-officedocument"
-# Besides the media type itself, its last part, and the suffix of the path.
+# Names of types besides the media type, its last part, and the suffix of the path.
 _TYPE_NAMES: Mapping[str, tuple[str, ...]] = {
     "text/plain": ("text", "txt"),
     "text/markdown": ("md",),
@@ -57,10 +57,10 @@ _TYPE_NAMES: Mapping[str, tuple[str, ...]] = {
 
 
 def matches(filter: Filter, document: Document, *, chunk: Chunk | None = None) -> bool:  # noqa: A002
-    """Whether a document passes, or a chunk of it if one is given.
+    """Return whether a document passes, or a chunk of it.
 
-    A test is false where its field is missing or holds nothing comparable: so are those of pages
-    and headings without a chunk.
+    A test is false where its field is missing or holds nothing comparable, as pages and headings
+    are without a chunk.
     """
     if isinstance(filter, And):
         return all(matches(part, document, chunk=chunk) for part in filter.parts)
@@ -75,7 +75,7 @@ def matches(filter: Filter, document: Document, *, chunk: Chunk | None = None) -
 
 
 def value_at(metadata: Any, key: tuple[str, ...]) -> Any:
-    """What metadata holds at the end of a path of keys; None if nothing."""
+    """Return what metadata holds at the end of a path of keys; None if nothing."""
     for name in key:
         if not isinstance(metadata, Mapping):
             return None
@@ -85,36 +85,36 @@ def value_at(metadata: Any, key: tuple[str, ...]) -> Any:
 
 @lru_cache(maxsize=1024)
 def predicate(test: Test) -> Callable[..., bool]:
-    """What decides a test, given the values at the field's keys and then in its columns.
+    """Return a function that decides a test from the values at the field's keys and in its columns.
 
     Raises:
-        FilterError: if there is no such field, or it cannot be compared so or with such a value.
+        FilterError: if there is no such field, or it cannot be compared by the operator or value.
     """
-    kind = comparable(test.field, test.operator)
+    kind = check_operator(test.field, test.operator)
     if not test.values or not all(test.values):
         raise FilterError(f"expected a value for `{test.field}`")
     return _PREDICATES[kind](test)
 
 
 def page_bounds(operator: Operator, value: str) -> Bounds:
-    """The pages that a comparison with a page, or a range of them, takes.
+    """Return the pages that a comparison with a page, or a range of pages, lets through.
 
     Raises:
         FilterError: if the value is neither.
     """
     pages = _PAGES.fullmatch(value)
     if not pages:
-        raise FilterError(f"`{shown(value)}` is no page: expected a number such as 3, or 3..7")
+        raise FilterError(f"`{shorten(value)}` is no page: expected a number such as 3, or 3..7")
     return _bounds(operator, int(pages[1]), int(pages[2] or pages[1]) + 1)
 
 
 def _path_predicate(test: Test) -> Callable[..., bool]:
     if test.operator == "~":
         return _text_predicate(test)
-    patterns = [re.compile(_path_regex(_folded(value)), re.S) for value in test.values]
+    patterns = [re.compile(_path_regex(_fold(value)), re.S) for value in test.values]
 
     def passes(source: str) -> bool:
-        path = _folded(source).replace("\\", "/").lstrip("/")
+        path = _fold(source).replace("\\", "/").lstrip("/")
         return any(pattern.fullmatch(path) for pattern in patterns)
 
     return passes
@@ -124,10 +124,10 @@ def _type_predicate(test: Test) -> Callable[..., bool]:
     checks = [_equals(value.removeprefix(".")) for value in test.values]
 
     @lru_cache(maxsize=1024)
-    def named(*names: str) -> bool:
+    def is_named(*names: str) -> bool:
         return any(check(name) for check in checks for name in names)
 
-    return lambda source, media_type: named(*_names_of(media_type), *_SUFFIX.findall(source))
+    return lambda source, media_type: is_named(*_names_of(media_type), *_SUFFIX.findall(source))
 
 
 def _text_predicate(test: Test) -> Callable[..., bool]:
@@ -144,7 +144,7 @@ def _date_predicate(test: Test) -> Callable[..., bool]:
         check = _date_check(test.operator, value)
         if check is None:
             raise FilterError(
-                f"`{shown(value)}` is no date: expected one such as 2024, 2024-05, 2024-05-17 or "
+                f"`{shorten(value)}` is no date: expected one such as 2024, 2024-05, 2024-05-17 or "
                 "2024-05-17T10:30, or two of them as in 2023..2024-05"
             )
         checks.append(check)
@@ -184,7 +184,7 @@ def _any_scalar(checks: Sequence[_Check]) -> Callable[..., bool]:
 
 
 def _scalars(value: Any) -> Iterator[_Scalar]:
-    """What can be compared: the items of a list one by one, nothing of an object or null."""
+    """Yield what can be compared: the items of a list one by one, nothing of an object or null."""
     if isinstance(value, bool):
         yield "true" if value else "false"
     elif isinstance(value, str | int | float):
@@ -193,15 +193,15 @@ def _scalars(value: Any) -> Iterator[_Scalar]:
         for item in value:
             yield from _scalars(item)
     elif value is not None and not isinstance(value, Mapping):
-        # The index keeps it as text, too.
+        # The index stores it as text, too.
         yield str(value)
 
 
-def _folded(text: str) -> str:
-    """Text without case, accents and compatibility forms."""
+def _fold(text: str) -> str:
+    """Return text without case, accents and compatibility forms."""
     if text.isascii():
         return text.lower()
-    # Marks of lower classes make other letters, not accents: in kana, Indic and Semitic scripts.
+    # Marks of lower classes are no accents: they make other letters in kana, Indic and Semitic.
     marks = unicodedata.normalize("NFKD", text)
     return "".join(mark for mark in marks if unicodedata.combining(mark) < 200).casefold()
 
@@ -209,16 +209,16 @@ def _folded(text: str) -> str:
 def _text_check(operator: Operator, value: str) -> _Check:
     if operator == ":":
         return _equals(value)
-    part = _folded(value)
-    return lambda scalar: part in _folded(str(scalar))
+    part = _fold(value)
+    return lambda scalar: part in _fold(str(scalar))
 
 
 def _equals(value: str) -> _Check:
-    text = _folded(value)
+    text = _fold(value)
     if "*" not in text and "?" not in text:
-        return lambda scalar: _folded(str(scalar)) == text
+        return lambda scalar: _fold(str(scalar)) == text
     pattern = re.compile(_wildcards(text, "."), re.S)
-    return lambda scalar: pattern.fullmatch(_folded(str(scalar))) is not None
+    return lambda scalar: pattern.fullmatch(_fold(str(scalar))) is not None
 
 
 def _metadata_check(operator: Operator, value: str) -> _Check:
@@ -227,7 +227,7 @@ def _metadata_check(operator: Operator, value: str) -> _Check:
     equals = _text_check(operator, value) if operator == ":" else None
     in_numbers, in_dates = _number_check(operator, value), _date_check(operator, value)
     if not (equals or in_numbers or in_dates):
-        raise FilterError(f"`{shown(value)}` is no number or date, which `{operator}` compares")
+        raise FilterError(f"`{shorten(value)}` is no number or date, which `{operator}` compares")
 
     def passes(scalar: _Scalar) -> bool:
         if equals and equals(scalar):
@@ -280,7 +280,7 @@ def _read_number(scalar: _Scalar) -> float | None:
 
 
 def _read_date(scalar: _Scalar) -> tuple[datetime, int] | None:
-    """The beginning of a year, month, day or second, and how many seconds it lasts."""
+    """Return the beginning of a year, month, day or second, and how many seconds it lasts."""
     found = _DATE.fullmatch(str(scalar).strip())
     if not found:
         return None
@@ -310,7 +310,7 @@ def _read_time(seconds: float | None) -> datetime | None:
 
 
 def _seconds(date: datetime, zoned: bool) -> float:
-    """Seconds since the epoch of what the clock showed; if `zoned`, of the moment that it was."""
+    """Return the seconds since the epoch of what the clock showed, or of the moment if `zoned`."""
     return (date if zoned and date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
 
 
@@ -348,8 +348,8 @@ def _wildcards(pattern: str, character: str) -> str:
 
 
 def _with_stars(parts: Sequence[str], star: str) -> str:
-    # The first place where a part fits leaves the most room for those after it, so that it need
-    # not be tried elsewhere: without the atomic groups, hostile patterns would take for ever.
+    # The first place where a part fits leaves the most room for those after it, so it need not be
+    # tried elsewhere. Without the atomic groups, hostile patterns would take for ever.
     first, *others = parts
     if not others:
         return first

@@ -1,9 +1,9 @@
-"""A filter from what a user writes, or from what a program gives."""
+"""Make a filter of what a user writes, or a program passes."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date
 from typing import Any
@@ -19,12 +19,12 @@ from rag.query.filters.algebra import (
     Operator,
     Or,
     Test,
-    comparable,
-    shown,
+    check_operator,
+    shorten,
 )
 from rag.query.filters.comparison import predicate
 
-# SQLite, too, reads no expression of any depth and length, and binds no number of values.
+# SQLite has limits of its own on the depth and length of an expression, and on its values.
 _MAX_DEPTH = 16
 _MAX_TESTS = 250
 _MAX_VALUES = 10_000
@@ -52,21 +52,21 @@ _HALF_PAIR = re.compile("[\ud800-\udfff]")
 
 
 def parse_filter(expression: str | Mapping[str, Any]) -> Filter | None:
-    """A filter from text, or from a mapping of fields to values that must all hold.
+    """Make a filter of text, or of a mapping of fields to values that must all hold.
 
-    `{"type": ["pdf", "docx"], "title~": "lease"}` is `type:pdf,docx title~lease`. None comes of an
-    empty expression.
+    `{"type": ["pdf", "docx"], "title~": "lease"}` is `type:pdf,docx title~lease`. An empty
+    expression gives None.
 
     Raises:
         FilterError: naming the place, what was expected there, and the nearest known field.
     """
     if isinstance(expression, Mapping):
         return _from_mapping(expression)
-    return _Parser(_storable(expression)).whole()
+    return _Parser(_replace_half_pairs(expression)).whole()
 
 
 class _Parser:
-    """Recursive descent: `OR` binds least, then juxtaposition, then `NOT` and `-`."""
+    """A parser by recursive descent: `OR` binds least, then juxtaposition, then `NOT` and `-`."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -116,12 +116,9 @@ class _Parser:
         if self._tests > _MAX_TESTS:
             raise self._error(f"more than {_MAX_TESTS} tests; a list is one, as in `type:pdf,docx`")
         start = self._at
-        found = self._take(_TEST)
-        if not found:
-            raise self._error(self._instead())
-        key, name, written = found.groups()
-        with self._placed(start):
-            field, operator, negated = _resolved(name or METADATA + key, written)
+        key, name, written = self._expect(_TEST, self._complain_of_test).groups()
+        with self._point_at(start):
+            field, operator, negated = _resolve(name or METADATA + key, written)
         values = [self._value(field, operator)]
         while self._take(_COMMA):
             values.append(self._value(field, operator))
@@ -132,20 +129,19 @@ class _Parser:
         self._values += 1
         if self._values > _MAX_VALUES:
             raise self._error(f"more than {_MAX_VALUES:,} values")
-        start = self._at
-        found = self._take(_VALUE)
-        if not found:
+
+        def complain() -> str:
             opened = _QUOTE.match(self._text, self._at)
-            raise self._error(
-                "this quote is not closed" if opened else f"expected a value for `{field}`"
-            )
-        double, single, bare = found.groups()
+            return "this quote is not closed" if opened else f"expected a value for `{field}`"
+
+        start = self._at
+        double, single, bare = self._expect(_VALUE, complain).groups()
         value = bare or (double or "").replace('""', '"') or single.replace("''", "'")
-        with self._placed(start):
+        with self._point_at(start):
             predicate(Test(field, operator, (value,)))
         return value
 
-    def _instead(self) -> str:
+    def _complain_of_test(self) -> str:
         found = _WORD.match(self._text, self._at)
         if not found:
             return "expected a test such as `type:pdf`, not the end"
@@ -153,8 +149,8 @@ class _Parser:
         if word.lower() in (*FIELDS, *SHORTCUTS):
             return f"expected `:` and a value after `{word}`"
         return (
-            f"expected a test such as `type:pdf`, not `{shown(word)}`; a value with spaces, commas "
-            "or brackets stands in quotes"
+            f"expected a test such as `type:pdf`, not `{shorten(word)}`; a value with spaces, "
+            "commas or brackets stands in quotes"
         )
 
     def _take(self, token: re.Pattern[str]) -> re.Match[str] | None:
@@ -163,11 +159,17 @@ class _Parser:
             self._at = found.end()
         return found
 
+    def _expect(self, token: re.Pattern[str], complain: Callable[[], str]) -> re.Match[str]:
+        found = self._take(token)
+        if not found:
+            raise self._error(complain())
+        return found
+
     def _sees(self, *tokens: re.Pattern[str]) -> bool:
         return any(token.match(self._text, self._at) for token in tokens)
 
     @contextmanager
-    def _placed(self, start: int) -> Iterator[None]:
+    def _point_at(self, start: int) -> Iterator[None]:
         try:
             yield
         except FilterError as error:
@@ -178,8 +180,8 @@ class _Parser:
         return FilterError(f"filter, column {self._at + 1}: {what}")
 
 
-def _resolved(name: str, written: str) -> tuple[str, Operator, bool]:
-    """Field and operator of what stands before a value, and whether its test is negated."""
+def _resolve(name: str, written: str) -> tuple[str, Operator, bool]:
+    """Return field and operator of what stands before a value, and whether its test is negated."""
     lowered = name.lower()
     if lowered in SHORTCUTS:
         if written not in (":", "="):
@@ -188,7 +190,7 @@ def _resolved(name: str, written: str) -> tuple[str, Operator, bool]:
     is_key = lowered.startswith(METADATA)
     field = METADATA + name[len(METADATA) :] if is_key else lowered
     operator: Any = ":" if written in ("=", "!=") else written
-    comparable(field, operator)
+    check_operator(field, operator)
     return field, operator, written == "!="
 
 
@@ -200,28 +202,28 @@ def _from_mapping(given: Mapping[str, Any]) -> Filter | None:
         try:
             parts.append(_from_item(name, value))
         except FilterError as error:
-            raise FilterError(f"filter, `{shown(name)}`: {error}") from None
+            raise FilterError(f"filter, `{shorten(name)}`: {error}") from None
     return And(tuple(parts)) if len(parts) > 1 else parts[0] if parts else None
 
 
 def _from_item(name: str, value: Any) -> Filter:
     bare_name, written, _ = _OPERATOR_AT_END.split(name, maxsplit=1)
-    field, operator, negated = _resolved(bare_name, written or ":")
+    field, operator, negated = _resolve(bare_name, written or ":")
     items = value if isinstance(value, list | tuple) else [value]
-    test = Test(field, operator, tuple(map(_as_written, items)))
+    test = Test(field, operator, tuple(map(_write_value, items)))
     predicate(test)
     return Not(test) if negated else test
 
 
-def _as_written(value: Any) -> str:
+def _write_value(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, date):
         return value.isoformat()
     if isinstance(value, str | int | float):
-        return _storable(str(value))
-    raise FilterError(f"expected text, a number or a date, not {shown(repr(value))}")
+        return _replace_half_pairs(str(value))
+    raise FilterError(f"expected text, a number or a date, not {shorten(repr(value))}")
 
 
-def _storable(text: str) -> str:
+def _replace_half_pairs(text: str) -> str:
     return _HALF_PAIR.sub("\ufffd", text)

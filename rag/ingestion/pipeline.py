@@ -1,0 +1,258 @@
+"""Read, cut, embed and write: files are read ahead in processes, passages embedded in a thread."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Literal
+
+from rag.chunking import chunk_document, chunk_size, embedding_limit
+from rag.config import ChunkingConfig, Config
+from rag.errors import StoreError
+from rag.index import FileRecord, Manifest, Writer, check_embedder
+from rag.ingestion.batch import Batch, Embedding, EndOfFile, NewDocument, SameDocument
+from rag.ingestion.plan import Plan, reading_settings
+from rag.ingestion.tally import SECONDS_BETWEEN_EVENTS, Tally
+from rag.protocols import Embedder
+from rag.sources import Read, Result, SourceFile, read_files
+from rag.types import Chunk, Document, FileOutcome, Problem
+
+# Few at first, so that there is something to see soon; later enough for batches of like length
+# (padding is 19% of the tokens with 128, 6% with 512), and few enough for a small memory.
+_PASSAGES_AT_FIRST = 64
+_PASSAGES_IN_A_BATCH = 512
+# Whoever searches during a long run should not have to compare all that is new one by one.
+_PASSAGES_WITHOUT_CACHE = 20_000
+
+
+def check_settings(
+    writer: Writer, embedder: Embedder, config: ChunkingConfig, directory: Path
+) -> None:
+    """Raise StoreError unless the index, if there is one, was built with these settings.
+
+    Raises:
+        StoreError: naming both settings and the cure.
+    """
+    known = writer.manifest()
+    if known is None:
+        return
+    check_embedder(known, embedder, directory)
+    if config.size not in (0, known.chunk_size) or config.overlap != known.chunk_overlap:
+        raise StoreError(
+            f"{directory}: its passages were cut to {known.chunk_size} tokens with "
+            f"{known.chunk_overlap} overlap, the settings say {config.size} and "
+            f"{config.overlap}: run `rag index --rebuild PATH...`, or set "
+            "`chunking.size` and `chunking.overlap` back"
+        )
+
+
+class Pipeline:
+    """The way of a plan's files into the index.
+
+    Use it as a context: what was written is committed when the user interrupts. A `rebuild` is one
+    transaction, so readers keep the old index until the new one is whole.
+    """
+
+    def __init__(
+        self,
+        writer: Writer,
+        embedder: Embedder,
+        config: Config,
+        plan: Plan,
+        tally: Tally,
+        *,
+        rebuild: bool = False,
+    ) -> None:
+        self._writer = writer
+        self._embedder = embedder
+        self._config = config
+        self._plan = plan
+        self._tally = tally
+        self._rebuild = rebuild
+        self._embedding = Embedding(embedder, tally)
+        self._batch = Batch()
+        self._batch_size = _PASSAGES_AT_FIRST
+        self._before: Batch | None = None
+        known = writer.manifest()
+        self._size, self._overlap = (known.chunk_size, known.chunk_overlap) if known else (0, 0)
+        self._limit = 0
+        self._problems: dict[str, list[Problem]] = {}
+        self._passages: Counter[str] = Counter()
+        self._uncommitted = 0
+        self._uncached = 0
+        self._last_commit = time.monotonic()
+
+    def __enter__(self) -> Pipeline:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        self._embedding.stop()
+        # Each document is whole; of a rebuild, readers are to see all or nothing.
+        if kind is not None and issubclass(kind, KeyboardInterrupt) and not self._rebuild:
+            self._writer.commit()
+
+    def take_in(self, found: Iterable[SourceFile | Problem]) -> None:
+        """Take in what has changed of the files that were found."""
+        for result in read_files(self._plan.files_to_read(found), self._config.sources):
+            self._gather(result)
+            if self._batch.is_full(self._batch_size):
+                self._submit()
+            self._tally.show(result.file.source)
+        # The last passages, and then nothing: each call writes the batch of the one before.
+        self._submit()
+        self._submit()
+
+    def finish(self) -> None:
+        """Commit, and bring the caches of the index up to date."""
+        self._writer.set_reading_settings(reading_settings(self._config.sources))
+        self._writer.commit()
+        with self._tally.clock("write"):
+            self._writer.refresh_cache()
+
+    def _gather(self, result: Result) -> None:
+        """Put what was read into the batch, cut into chunks if it is new."""
+        file, item = result.file, result.item
+        if isinstance(item, Document):
+            if self._writer.holds(item):
+                self._batch.add(SameDocument(_record(file), item))
+                return
+            with self._tally.clock("chunk"):
+                self._batch.add(NewDocument.of(_record(file), item, self._cut(item)))
+        elif isinstance(item, Read):
+            self._batch.add(EndOfFile(_record(file, item.sha256), result.seconds, item.unchanged))
+        elif result.last:
+            problem = self._plan.judge(item, file.path)
+            self._batch.add(EndOfFile(_record(file), result.seconds, problem=problem))
+        else:
+            self._problems.setdefault(file.path, []).append(item)
+
+    def _cut(self, document: Document) -> list[Chunk]:
+        # Asked for when the first text needs cutting: a run that finds nothing new loads no model.
+        self._limit = self._limit or embedding_limit(self._embedder)
+        if not self._size:
+            self._size = chunk_size(self._config.chunking, self._embedder)
+            self._overlap = self._config.chunking.overlap
+        return list(
+            chunk_document(
+                document,
+                self._embedder.token_offsets,
+                size=self._size,
+                overlap=self._overlap,
+                limit=self._limit,
+            )
+        )
+
+    def _submit(self) -> None:
+        """Let the gathered passages be embedded, and meanwhile write the batch before."""
+        batch, before = self._batch, self._before
+        self._batch, self._before = Batch(), batch
+        self._batch_size = min(2 * self._batch_size, _PASSAGES_IN_A_BATCH)
+        # Looked up before anything that they may come from is replaced.
+        batch.embed(self._embedding, self._writer.known_vectors, before)
+        if before is not None:
+            self._write(before)
+            batch.share(before)
+
+    def _write(self, batch: Batch) -> None:
+        while not batch.is_embedded(within=SECONDS_BETWEEN_EVENTS):
+            self._tally.show()
+        with self._tally.clock("write"):
+            for item in batch.items:
+                if isinstance(item, NewDocument):
+                    self._write_document(item, batch)
+                elif isinstance(item, SameDocument):
+                    with self._blame(item):
+                        file_id = self._writer.begin_file(item.record)
+                        self._writer.keep_document(file_id, item.document)
+                else:
+                    self._end_file(item)
+            self._commit_if_due()
+
+    def _write_document(self, item: NewDocument, batch: Batch) -> None:
+        if self._writer.manifest() is None:
+            self._writer.set_manifest(
+                Manifest(
+                    embedder=self._embedder.name,
+                    fingerprint=self._embedder.fingerprint,
+                    dim=self._embedder.dim,
+                    chunk_size=self._size,
+                    chunk_overlap=self._overlap,
+                    revision=getattr(self._embedder, "revision", ""),
+                )
+            )
+        rows = batch.vectors_of(item)
+        with self._blame(item):
+            file_id = self._writer.begin_file(item.record)
+            self._writer.put_document(file_id, item.document, item.chunks, item.passages, rows)
+            self._tally.passages += len(item.chunks)
+            self._uncommitted += len(item.chunks)
+            self._passages[item.record.path] += len(item.chunks)
+
+    @contextmanager
+    def _blame(self, item: NewDocument | SameDocument) -> Iterator[None]:
+        """Make a problem of the file of a document that the store refuses."""
+        try:
+            yield
+        except StoreError as error:
+            problem = Problem(item.document.source, str(error), lasting=False)
+            self._problems.setdefault(item.record.path, []).append(problem)
+
+    def _end_file(self, item: EndOfFile) -> None:
+        record, failure = item.record, item.problem
+        self._tally.time_reading(record.source, item.seconds)
+        problems = self._problems.pop(record.path, [])
+        passages = self._passages.pop(record.path, 0)
+        earlier_sha256 = self._plan.hashes.pop(record.path, None)
+        outcome: Literal["added", "updated", "unchanged", "failed", "skipped"]
+        if item.unchanged:
+            self._writer.keep_file(record)
+            state = self._writer.file(record.path)
+            problems = list(state.problems) if state else []
+            outcome = "unchanged"
+        elif failure is not None:
+            self._writer.fail_file(record, [*problems, failure])
+            outcome = failure.kind
+        else:
+            self._writer.end_file(self._writer.begin_file(record), record, problems)
+            if earlier_sha256 is None:
+                outcome = "added"
+            else:
+                # A file may have been read for the sake of its problems, and give no more.
+                same = earlier_sha256 == record.sha256 and not passages
+                outcome = "unchanged" if same else "updated"
+        self._tally.unchanged += outcome == "unchanged"
+        for problem in problems:
+            self._tally.list_problem(problem)
+            if not item.unchanged:
+                self._tally.show_problem(problem)
+        if failure is not None:
+            self._tally.list_problem(failure)
+        reason = failure.reason if failure else ""
+        self._tally.finish_file(
+            record.size, FileOutcome(record.source, outcome, reason, passages, item.seconds)
+        )
+
+    def _commit_if_due(self) -> None:
+        settings = self._config.ingestion
+        due = (
+            self._uncommitted >= settings.commit_passages
+            or time.monotonic() - self._last_commit >= settings.commit_seconds
+        )
+        if due and not self._rebuild:
+            self._writer.commit()
+            self._uncached += self._uncommitted
+            self._uncommitted = 0
+            if self._uncached >= _PASSAGES_WITHOUT_CACHE:
+                self._writer.refresh_cache()
+                self._uncached = 0
+            self._last_commit = time.monotonic()
+
+
+def _record(file: SourceFile, sha256: str = "") -> FileRecord:
+    return FileRecord(file.path, file.source, file.size, file.mtime_ns, sha256)
