@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from hypothesis import settings
 
 from rag import RAG
+from rag.cli import main
 from rag.config import EmbeddingConfig
 from rag.embedding import load_embedder
 from rag.models import resolve
@@ -46,6 +51,44 @@ def pytest_xdist_auto_num_workers() -> int:
 def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("RAG_API_KEY", "OPENAI_API_KEY"):
         monkeypatch.delenv(name, raising=False)
+
+
+class Ran(NamedTuple):
+    """What a command printed, and its exit code."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def complaint(self) -> str:
+        """The one line that a user sees of an error."""
+        assert self.code == 1, self.out
+        (line,) = self.err.splitlines()
+        assert line.startswith("rag: ")
+        return line
+
+
+RunMain = Callable[..., Ran]
+
+
+@pytest.fixture
+def run_main(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> RunMain:
+    """Return a function that runs `rag` with its arguments within this process.
+
+    It goes through `main`, so that what is printed and the exit code are what a user sees.
+    """
+
+    def run(*arguments: object, typed: str | bytes = "") -> Ran:
+        keys = typed.encode() if isinstance(typed, str) else typed
+        monkeypatch.setattr(sys, "argv", ["rag", *map(str, arguments)])
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(keys), encoding="utf-8"))
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return Ran(int(ended.value.code or 0), *capsys.readouterr())
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -12,13 +12,11 @@ from pathlib import Path
 import click
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
-from conftest import ROOT
+from conftest import ROOT, RunMain
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rag import RAG
-from rag.cli.evaluation import evaluation_command
 from rag.config import Config
 from rag.errors import ConfigError, SourceError
 from rag.evaluation import (
@@ -458,16 +456,13 @@ def test_a_page_of_questions_without_answers_alone(measured: AnswerReport, tmp_p
     assert (tmp_path / "page.html").read_text(encoding="utf-8").count("<svg") == 2
 
 
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(evaluation_command, [str(each) for each in arguments])
-
-
 def test_the_command_measures_answers(
-    sample: RAG, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run_main: RunMain, sample: RAG, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     common = (DATA, "--answers", "--index", sample.path, "--generator", "extractive")
-    result = run(
+    result = run_main(
+        "eval",
         *common,
         "--every",
         8,
@@ -478,36 +473,44 @@ def test_the_command_measures_answers(
         "--html",
         "a.html",
     )
-    assert result.exit_code == 0, result.output
-    lines = result.stdout.splitlines()
+    assert result.code == 0, result.err
+    lines = result.out.splitlines()
     assert "16 documents" in lines[0]
     assert "11 questions, 2 without an answer, one in 8 asked" in lines[1]
     report = AnswerReport.load("a-extract.json")
     (shown,) = [line.split() for line in lines if line.startswith("extract ")]
     assert shown[2] == f"{report.metrics['F1']:.3f}"
-    assert "quotes are not in" not in result.stdout
+    assert "quotes are not in" not in result.out
     worst = report.failures(1)[0]
-    assert worst.question in result.stdout
+    assert worst.question in result.out
     assert Path("a.html").read_text(encoding="utf-8").count("<svg") == 3
-    result = run(*common, "--every", 8, "--against", "a-extract.json", "--compare", "extract")
-    assert result.exit_code == 0, result.output
-    assert "extract: F1 +0.000 (+0.000 to +0.000), p 1.0000" in result.stdout
-    result = run(*common, "--every", 20, "--json")
-    (printed,) = json.loads(result.stdout)["reports"]
+    result = run_main(
+        "eval", *common, "--every", 8, "--against", "a-extract.json", "--compare", "extract"
+    )
+    assert result.code == 0, result.err
+    assert "extract: F1 +0.000 (+0.000 to +0.000), p 1.0000" in result.out
+    result = run_main("eval", *common, "--every", 20, "--json")
+    (printed,) = json.loads(result.out)["reports"]
     assert [row["id"] for row in printed["rows"]] == ["q01", "q21", "q41", "q61", "q81"]
 
 
-def test_what_is_shown_leaves_the_terminal_alone(sample: RAG, tmp_path: Path) -> None:
+def test_what_is_shown_leaves_the_terminal_alone(
+    run_main: RunMain, sample: RAG, tmp_path: Path
+) -> None:
     query = {"text": "Who\x1b[31m introduced\nadapters?", "answers": ["\x1b[2Jnobody"]}
     folder = dataset_of(tmp_path / "set", query)
-    result = run(folder, "--answers", "--index", sample.path, "--generator", "extractive")
-    assert result.exit_code == 0, result.output
-    assert "adapters?" in result.stdout
-    assert "\x1b" not in result.stdout
+    result = run_main(
+        "eval", folder, "--answers", "--index", sample.path, "--generator", "extractive"
+    )
+    assert result.code == 0, result.err
+    assert "adapters?" in result.out
+    assert "\x1b" not in result.out
 
 
 @pytest.mark.parametrize(
     "arguments", [("--every", 2), ("--answers", "--run", "a"), ("--answers", "--compare", ",")]
 )
-def test_the_command_refuses_what_makes_no_sense(arguments: tuple[object, ...]) -> None:
-    assert run(DATA, *arguments).exit_code == click.UsageError.exit_code
+def test_the_command_refuses_what_makes_no_sense(
+    run_main: RunMain, arguments: tuple[object, ...]
+) -> None:
+    assert run_main("eval", DATA, *arguments).code == click.UsageError.exit_code

@@ -166,11 +166,11 @@ def test_a_document_is_shown_as_it_is_stored(tmp_path: Path) -> None:
 def test_on_a_terminal_a_name_is_a_name_and_the_bar_has_its_room(columns: int) -> None:
     script = (
         "import time\n"
-        "from rag.cli.progress import shown\n"
+        "from rag.cli.progress import display\n"
         "from rag.types import Progress, Work\n"
         "work = Work(2047, 13_000, 10**8, 10**9, 120_047, 12_000, 2_733_000, 130.0)\n"
         "name = '[slug]/a[/red]\\n:warning:.md'\n"
-        "with shown() as show:\n"
+        "with display() as show:\n"
         "    show(Progress('index', 2047, 13_000, 'files', name, work))\n"
         "    time.sleep(1)"
     )

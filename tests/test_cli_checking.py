@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from conftest import Ran, RunMain
 from test_entailment import make_model
 
-from rag import RAG, ModelError, QuestionError
+from rag import RAG
 from rag.answering.claims import LABELS
-from rag.cli.checking import check_command
 from rag.protocols import Embedder
 
 TRUE = "PagedAttention, introduced with vLLM in 2023, stores the cache in blocks."
@@ -20,37 +20,38 @@ FALSE = "Generating text does not have two phases."
 UNTOLD = "The parliament of Iceland first met at Thingvellir."
 
 
+Check = Callable[..., Ran]
+
+
 @pytest.fixture
-def index(sample: RAG) -> str:
-    return str(sample.path)
-
-
-def run(index: str, *arguments: str, **options: str) -> Result:
-    return CliRunner().invoke(check_command, [*arguments, "--index", index], **options)
+def check(sample: RAG, run_main: RunMain) -> Check:
+    return lambda *arguments, typed="": run_main(
+        "check", *arguments, "--index", sample.path, typed=typed
+    )
 
 
 @pytest.mark.parametrize(
     ("claim", "code", "label"),
     [(TRUE, 0, "supported"), (FALSE, 4, "refuted"), (UNTOLD, 3, "not enough information")],
 )
-def test_the_exit_code_tells_the_verdict(index: str, claim: str, code: int, label: str) -> None:
-    result = run(index, claim)
-    assert result.exit_code == code
-    assert re.match(rf"{label} \(0\.\d\d, by baseline\)\n", result.stdout)
+def test_the_exit_code_tells_the_verdict(check: Check, claim: str, code: int, label: str) -> None:
+    result = check(claim)
+    assert result.code == code
+    assert re.match(rf"{label} \(0\.\d\d, by baseline\)\n", result.out)
 
 
-def test_evidence_is_shown_with_its_place_and_quote(index: str) -> None:
-    shown = run(index, TRUE).stdout
+def test_evidence_is_shown_with_its_place_and_quote(check: Check) -> None:
+    shown = check(TRUE).out
     assert re.search(r"^for \(0\.\d\d\)  .*serving\.txt:\d+$", shown, re.MULTILINE)
     assert "“PagedAttention, introduced with vLLM in 2023, stores the cache" in shown
-    against = run(index, FALSE).stdout
+    against = check(FALSE).out
     assert re.search(r"^against \(0\.\d\d\)  .*serving\.txt:\d+$", against, re.MULTILINE)
     assert "“Generating text has two phases.”" in against
 
 
-def test_json_is_the_verdict(index: str, sample: RAG) -> None:
-    result = run(index, TRUE, "--json", "-k", "2")
-    verdict = json.loads(result.stdout)
+def test_json_is_the_verdict(check: Check, sample: RAG) -> None:
+    result = check(TRUE, "--json", "-k", "2")
+    verdict = json.loads(result.out)
     assert verdict["claim"] == TRUE
     assert verdict["label"] == "supported"
     assert verdict["probabilities"][verdict["label"]] == verdict["score"]
@@ -61,31 +62,31 @@ def test_json_is_the_verdict(index: str, sample: RAG) -> None:
         assert evidence["quote"] == text[evidence["start"] : evidence["end"]]
 
 
-def test_a_filter_is_obeyed(index: str) -> None:
-    result = run(index, TRUE, "--json", "--where", "type:pdf")
-    assert all(each["source"].endswith(".pdf") for each in json.loads(result.stdout)["evidence"])
-    assert run(index, TRUE, "--where", "type:docx").exit_code == 3
+def test_a_filter_is_obeyed(check: Check) -> None:
+    result = check(TRUE, "--json", "--where", "type:pdf")
+    assert all(each["source"].endswith(".pdf") for each in json.loads(result.out)["evidence"])
+    assert check(TRUE, "--where", "type:docx").code == 3
 
 
-def test_many_claims_come_out_as_lines_of_json(index: str, tmp_path: Path) -> None:
+def test_many_claims_come_out_as_lines_of_json(check: Check, tmp_path: Path) -> None:
     file = tmp_path / "claims.jsonl"
     file.write_text(
         json.dumps({"_id": "a", "text": TRUE}) + "\n\n" + json.dumps({"claim": FALSE}) + "\n"
         f"  {UNTOLD}\n",
         encoding="utf-8-sig",
     )
-    result = run(index, "--file", str(file), "--json")
-    assert result.exit_code == 0
-    first, second, third = map(json.loads, result.stdout.splitlines())
+    result = check("--file", str(file), "--json")
+    assert result.code == 0
+    first, second, third = map(json.loads, result.out.splitlines())
     assert [each.get("_id") for each in (first, second, third)] == ["a", None, None]
     assert [each["label"] for each in (first, second, third)] == list(LABELS)
     assert third["claim"] == UNTOLD
 
 
-def test_many_claims_are_shown_each_under_its_text(index: str) -> None:
-    result = run(index, "--file", "-", input=f"{TRUE}\n{FALSE}\n")
-    assert result.exit_code == 0
-    blocks = result.stdout.strip().split("\n\n")
+def test_many_claims_are_shown_each_under_its_text(check: Check) -> None:
+    result = check("--file", "-", typed=f"{TRUE}\n{FALSE}\n")
+    assert result.code == 0
+    blocks = result.out.strip().split("\n\n")
     assert [block.splitlines()[0] for block in blocks] == [TRUE, FALSE]
     assert [block.splitlines()[1].split(" (")[0] for block in blocks] == ["supported", "refuted"]
 
@@ -102,49 +103,48 @@ def test_many_claims_are_shown_each_under_its_text(index: str) -> None:
     ],
 )
 def test_a_file_that_cannot_be_used_is_told(
-    index: str, tmp_path: Path, content: bytes, message: str
+    check: Check, tmp_path: Path, content: bytes, message: str
 ) -> None:
     file = tmp_path / "claims"
     file.write_bytes(content)
-    result = run(index, "--file", str(file))
-    assert isinstance(result.exception, QuestionError)
-    assert re.search(message, str(result.exception))
+    result = check("--file", str(file))
+    assert re.search(message, result.complaint)
 
 
-def test_wrong_usage_is_told(index: str, tmp_path: Path) -> None:
-    assert run(index).exit_code == 2
-    assert run(index, TRUE, "--file", str(tmp_path)).exit_code == 2
-    assert run(index, TRUE, "--generator", "a", "--entailment", "b").exit_code == 2
-    missing = run(index, "--file", str(tmp_path / "none"))
-    assert "cannot be read" in str(missing.exception)
-    assert isinstance(run(index, TRUE, "--entailment", "./none").exception, ModelError)
-    assert isinstance(run(index, " ").exception, QuestionError)
-    assert isinstance(run(index, "…").exception, QuestionError)
+def test_wrong_usage_is_told(check: Check, tmp_path: Path) -> None:
+    assert check().code == 2
+    assert check(TRUE, "--file", str(tmp_path)).code == 2
+    assert check(TRUE, "--generator", "a", "--entailment", "b").code == 2
+    assert "cannot be read" in check("--file", str(tmp_path / "none")).complaint
+    assert "./none: no such model" in check(TRUE, "--entailment", "./none").complaint
+    assert "is empty" in check(" ").complaint
+    assert "the claim" in check("…").complaint
 
 
-def test_escape_sequences_do_not_reach_the_terminal(embedder: Embedder, tmp_path: Path) -> None:
+def test_escape_sequences_do_not_reach_the_terminal(
+    embedder: Embedder, tmp_path: Path, run_main: RunMain
+) -> None:
     file = tmp_path / "docs" / "lamp\x1b[31m.txt"
     file.parent.mkdir()
     file.write_text("The lamp \x1b[2Jburnt [bold]whale oil[/bold] until 1902.\n")
     rag = RAG(tmp_path / "index", embedder=embedder)
     rag.index(file.parent)
-    result = run(
-        str(rag.path), "--file", "-", input="The lamp \x1b[2Jburnt whale oil until 1902.\n"
-    )
-    assert result.exit_code == 0
-    assert "supported" in result.stdout
-    assert "[bold]whale oil[/bold]" in result.stdout
-    assert "\x1b" not in result.stdout
+    claim = "The lamp \x1b[2Jburnt whale oil until 1902.\n"
+    result = run_main("check", "--file", "-", "--index", rag.path, typed=claim)
+    assert result.code == 0
+    assert "supported" in result.out
+    assert "[bold]whale oil[/bold]" in result.out
+    assert "\x1b" not in result.out
 
 
-def test_an_entailment_model_judges_if_it_is_named(index: str, tmp_path: Path) -> None:
+def test_an_entailment_model_judges_if_it_is_named(check: Check, tmp_path: Path) -> None:
     folder = make_model(tmp_path / "tiny-nli")
-    verdict = json.loads(run(index, TRUE, "--entailment", str(folder), "--json", "-k", "1").stdout)
+    verdict = json.loads(check(TRUE, "--entailment", str(folder), "--json", "-k", "1").out)
     assert verdict["judge"] == "tiny-nli"
     assert sum(verdict["probabilities"].values()) == pytest.approx(1)
 
 
-def test_a_generator_judges_only_if_it_is_named(index: str) -> None:
+def test_a_generator_judges_only_if_it_is_named(check: Check) -> None:
     named = ("--generator", "smollm2-135m-instruct", "--json", "-k", "1")
-    assert json.loads(run(index, TRUE, *named).stdout)["judge"] == "smollm2-135m-instruct"
-    assert json.loads(run(index, TRUE, "--json").stdout)["judge"] == "baseline"
+    assert json.loads(check(TRUE, *named).out)["judge"] == "smollm2-135m-instruct"
+    assert json.loads(check(TRUE, "--json").out)["judge"] == "baseline"

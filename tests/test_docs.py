@@ -10,8 +10,7 @@ from pathlib import Path
 
 import click
 import pytest
-from click.testing import CliRunner
-from conftest import ROOT
+from conftest import ROOT, RunMain
 
 from rag import RAG, load_config
 from rag.cli import cli
@@ -100,9 +99,9 @@ def test_the_configuration_page_lists_every_key_with_its_default(tmp_path: Path)
     assert load_config(path, {}) == load_config(None, {})
 
 
-def test_the_models_page_lists_the_catalogue() -> None:
+def test_the_models_page_lists_the_catalogue(run_main: RunMain) -> None:
     page = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
-    listed = CliRunner().invoke(cli, ["models"]).output
+    listed = run_main("models").out
     for entry in CATALOGUE.values():
         assert f"| `{entry.name}` |" in page
         assert entry.name in listed

@@ -17,15 +17,13 @@ from pathlib import Path
 
 import click
 import pytest
-from click.testing import CliRunner, Result
-from conftest import ROOT
+from conftest import ROOT, RunMain
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rag import RAG
-from rag.cli.evaluation import evaluation_command
 from rag.config import Config
-from rag.errors import ConfigError, RagError, SourceError
+from rag.errors import ConfigError, SourceError
 from rag.evaluation import (
     METRICS,
     RankedDocument,
@@ -108,7 +106,7 @@ def test_a_run_written_by_hand_has_the_metrics_worked_out_by_hand(judged: Path) 
         assert report.metrics[metric] == pytest.approx(sum(values) / 3)
 
 
-def test_the_metrics_are_what_ranx_says_itself(tmp_path: Path) -> None:
+def test_the_metrics_are_what_ranx_says_itself(run_main: RunMain, tmp_path: Path) -> None:
     rng = random.Random(0)  # noqa: S311
     documents = [f"d{n}" for n in range(150)]
     qrels = {
@@ -128,7 +126,8 @@ def test_the_metrics_are_what_ranx_says_itself(tmp_path: Path) -> None:
         "metrics": [names.get(metric, metric) for metric in METRICS],
     }
     # Interpreted, since compiling takes longer than all else here.
-    theirs = subprocess.run(
+    theirs = subprocess.run_main(
+        "eval",
         [sys.executable, "-W", "ignore", "-c", script],
         input=json.dumps(given_to_ranx),
         capture_output=True,
@@ -136,7 +135,7 @@ def test_the_metrics_are_what_ranx_says_itself(tmp_path: Path) -> None:
         check=True,
         env={**os.environ, "NUMBA_DISABLE_JIT": "1", "IR_DATASETS_HOME": str(tmp_path)},
     )
-    expected = json.loads(theirs.stdout)
+    expected = json.loads(theirs.out)
     ours = score(qrels, run)
     for metric in METRICS:
         values = [ours[question][metric] for question in qrels]
@@ -578,52 +577,50 @@ def test_what_only_quotes_cannot_write_questions(sample: RAG) -> None:
         make_questions(sample, 1)
 
 
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(evaluation_command, [str(each) for each in arguments])
-
-
 def test_the_command_compares_saves_and_writes_a_page(
-    sample: RAG, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run_main: RunMain, sample: RAG, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    result = run(
+    result = run_main(
+        "eval",
         *(DATA, "--index", sample.path, "--compare", "lexical,lexical+mmr", "--failures", 1),
         *("--save", "a.json", "--run", "a.trec", "--html", "a.html"),
     )
-    assert result.exit_code == 0, result.output
-    lines = result.stdout.splitlines()
+    assert result.code == 0, result.err
+    lines = result.out.splitlines()
     assert "16 documents" in lines[0]
     assert "69 questions; 16 without a relevant document left out" in lines[1]
     lexical = Report.load("a-lexical.json")
     (shown,) = [line.split() for line in lines if line.startswith("lexical ")]
     assert shown[1] == f"{lexical.metrics['nDCG@10']:.3f}"
-    assert "Worst questions of" in result.stdout
-    assert "expected" in result.stdout
+    assert "Worst questions of" in result.out
+    assert "expected" in result.out
     assert Path("a.html").read_text(encoding="utf-8").count("<svg") == 2
     assert {each.name for each in tmp_path.iterdir()} == {
         *("a-lexical.json", "a-lexical+mmr.json", "a-lexical.trec", "a-lexical+mmr.trec", "a.html")
     }
-    result = run(DATA, "--from-run", "a-lexical.trec", "--against", "a-lexical.json")
-    assert result.exit_code == 0, result.output
-    assert "a-lexical: nDCG@10 +0.000 (+0.000 to +0.000), p 1.0000" in result.stdout
-    assert "Worst questions of a-lexical:" in result.stdout
+    result = run_main("eval", DATA, "--from-run", "a-lexical.trec", "--against", "a-lexical.json")
+    assert result.code == 0, result.err
+    assert "a-lexical: nDCG@10 +0.000 (+0.000 to +0.000), p 1.0000" in result.out
+    assert "Worst questions of a-lexical:" in result.out
 
 
-def test_the_command_prints_json(judged: Path) -> None:
-    result = run(judged, "--from-run", judged / "run.trec", "--json")
-    (report,) = json.loads(result.stdout)["reports"]
+def test_the_command_prints_json(run_main: RunMain, judged: Path) -> None:
+    result = run_main("eval", judged, "--from-run", judged / "run.trec", "--json")
+    (report,) = json.loads(result.out)["reports"]
     assert report["metrics"]["MAP"] == pytest.approx((5 / 6 + 1 / 2) / 3)
     assert report["rows"][0]["ranking"][0] == {"name": "b", "score": 9.5, "gain": 1, "location": ""}
 
 
-def test_the_command_makes_questions(sample: RAG, tmp_path: Path) -> None:
+def test_the_command_makes_questions(run_main: RunMain, sample: RAG, tmp_path: Path) -> None:
     file = tmp_path / "made.csv"
-    result = run("--make", file, "--index", sample.path, "--generator", "extractive")
-    assert isinstance(result.exception, RagError)
-    assert "cannot write questions" in str(result.exception)
+    result = run_main("eval", "--make", file, "--index", sample.path, "--generator", "extractive")
+    assert "cannot write questions" in result.complaint
     assert not file.exists()
 
 
 @pytest.mark.parametrize("arguments", [(), (DATA, "--make", "a.csv"), (DATA, "--compare", ",")])
-def test_the_command_refuses_what_makes_no_sense(arguments: tuple[object, ...]) -> None:
-    assert run(*arguments).exit_code == click.UsageError.exit_code
+def test_the_command_refuses_what_makes_no_sense(
+    run_main: RunMain, arguments: tuple[object, ...]
+) -> None:
+    assert run_main("eval", *arguments).code == click.UsageError.exit_code

@@ -11,12 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from conftest import RunMain
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rag import RAG, LockedError, StoreError
-from rag.cli import cli
 from rag.config import known_settings
 from rag.index import CacheSettings, FileRecord, Index, Manifest, Writer
 from rag.index.disk import database, steps
@@ -549,19 +548,20 @@ def test_nothing_is_optimized_where_there_is_nothing(tmp_path: Path) -> None:
         RAG(tmp_path / "empty").optimize()
 
 
-def test_the_command_says_how_well_is_searched(tmp_path: Path) -> None:
+def test_the_command_says_how_well_is_searched(tmp_path: Path, run_main: RunMain) -> None:
     put_all(Index(tmp_path), ("a", clustered(1, 1500)))
     given = ["--index", str(tmp_path)]
-    done = CliRunner().invoke(cli, ["info", *given])
-    assert "search     flat, 1,500 vectors; exact" in done.output
-    environment = {"RAG_INDEX_KIND": "ivf-sq8"}
-    done = CliRunner().invoke(cli, ["index", "--optimize", *given], env=environment)
-    assert done.exit_code == 0, done.output
-    assert done.output.startswith("search: ivf-sq8, 1,500 vectors, 38 lists, ")
-    said = done.output.removeprefix("search: ").splitlines()[0]
-    assert f"search     {said}" in CliRunner().invoke(cli, ["info", *given]).output
-    done = CliRunner().invoke(cli, ["index", "--optimize", "--json", *given])
-    facts = json.loads(done.output.splitlines()[-1])
+    done = run_main("info", *given)
+    assert "search     flat, 1,500 vectors; exact" in done.out
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAG_INDEX_KIND", "ivf-sq8")
+        done = run_main("index", "--optimize", *given)
+    assert done.code == 0, done.err
+    assert done.out.startswith("search: ivf-sq8, 1,500 vectors, 38 lists, ")
+    said = done.out.removeprefix("search: ").splitlines()[0]
+    assert f"search     {said}" in run_main("info", *given).out
+    done = run_main("index", "--optimize", "--json", *given)
+    facts = json.loads(done.out.splitlines()[-1])
     assert (facts["event"], facts["kind"]) == ("optimized", "flat")
     found = RAG(tmp_path, settings={"index.kind": "hnsw"}).optimize()
     assert found.kind == "hnsw"

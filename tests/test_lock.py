@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+from conftest import Ran, RunMain
 from filelock import FileLock
 from test_index import found, put, record, rows, unit, write
 
 from rag import LockedError, StoreError
-from rag.cli.commands import main
 from rag.config import load_config
 from rag.index import Index
 from rag.index.disk.mounts import network_disk, warn_of_network_disk
@@ -290,48 +290,37 @@ def test_commands_wait_if_they_are_told_to(
     place: Path,
     command: list[str],
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    run_main: RunMain,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     vectors = unit(np.random.default_rng(0), 3)
     write(Index(place), {"a": vectors})
     monkeypatch.chdir("/")
 
-    def run(*more: str) -> tuple[int, list[str]]:
-        monkeypatch.setattr(sys, "argv", ["rag", *command, "--index", str(place), *more])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        return int(ended.value.code or 0), capsys.readouterr().err.splitlines()
+    def run(*more: str) -> Ran:
+        return run_main(*command, "--index", place, *more)
 
     with another(place) as process:
-        code, said = run()
-        assert (code, len(said)) == (1, 1)
-        assert f"is being written by process {process.pid} " in said[0]
-        assert run("--wait", "0.1")[0] == run("--wait=0.1")[0] == 1
+        assert f"is being written by process {process.pid} " in run().complaint
+        assert run("--wait", "0.1").code == run("--wait=0.1").code == 1
         caplog.clear()
         threading.Timer(0.3, let_go, (process,)).start()
-        assert run("--wait") == (0, [])
+        ended = run("--wait")
+        assert (ended.code, ended.err) == (0, "")
         assert "waiting for process" in caplog.messages[0]
 
 
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (["--wait", "docs"], "'docs' is no number of seconds: put --wait last"),
-        (["--wait=nan"], "nan is not 0 or more"),
+        (["--wait", "docs"], "must be a number of at least 0, not 'docs': put --wait last"),
+        (["--wait=nan"], "must be a number of at least 0, not 'nan'"),
     ],
 )
-def test_what_is_no_time_is_refused(
-    given: list[str],
-    said: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["rag", "index", *given])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert ended.value.code == 2
-    assert said in capsys.readouterr().err
+def test_what_is_no_time_is_refused(given: list[str], said: str, run_main: RunMain) -> None:
+    done = run_main("index", *given)
+    assert done.code == 2
+    assert said in done.err
 
 
 def test_waiting_is_a_setting() -> None:

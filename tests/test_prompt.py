@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from conftest import RunMain
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,7 +19,6 @@ from rag.answering.prompt import (
     load_templates,
     nearest_examples,
 )
-from rag.cli.prompts import prompts
 from rag.config import GenerationConfig
 from rag.generation import load_generator
 from rag.protocols import Embedder, LanguageModel
@@ -352,17 +351,19 @@ def test_examples_are_embedded_once(embedder: Embedder, monkeypatch: pytest.Monk
     assert len(embedded) == 2
 
 
-def test_the_command_shows_and_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_shows_and_copies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_main: RunMain
+) -> None:
     monkeypatch.chdir(tmp_path)
-    shown = CliRunner().invoke(prompts, [])
-    assert shown.exit_code == 0, shown.output
-    assert "built-in system.jinja" in shown.output
-    assert "<passage 1>\nThe bridge was built in 1921." in shown.output
-    copied = CliRunner().invoke(prompts, ["--copy", "mine"])
+    shown = run_main("prompts")
+    assert shown.code == 0, shown.err
+    assert "built-in system.jinja" in shown.out
+    assert "<passage 1>\nThe bridge was built in 1921." in shown.out
+    copied = run_main("prompts", "--copy", "mine")
     assert sorted(path.name for path in Path("mine").iterdir()) == NAMES
-    assert 'prompt.templates = "mine"' in copied.output
+    assert 'prompt.templates = "mine"' in copied.out
     Path("mine", "system.jinja").write_text("Answer in verse.")
     Path("rag.toml").write_text('[prompt]\ntemplates = "mine"\n')
-    shown = CliRunner().invoke(prompts, [])
-    assert str(Path("mine", "system.jinja")) in shown.output
-    assert "[system]\nAnswer in verse.\n" in shown.output
+    shown = run_main("prompts")
+    assert str(Path("mine", "system.jinja")) in shown.out
+    assert "[system]\nAnswer in verse.\n" in shown.out

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -14,12 +13,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from conftest import RunMain
 from places import as_nobody, read_only, seen_by_all
 from test_index import assert_same, found, nearest, unit, write
 
 from rag import RAG, LockedError, StoreError
-from rag.cli.commands import cli, main
 from rag.index import Index
 from rag.query import parse_question
 from rag.query.filters import parse_filter
@@ -139,12 +137,12 @@ def shelf(sample: RAG, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pat
 
 
 @pytest.mark.parametrize("command", ["info", "status", "search"])
-def test_commands_that_read(shelf: Path, command: str) -> None:
+def test_commands_that_read(shelf: Path, command: str, run_main: RunMain) -> None:
     before = state(shelf)
     arguments = ["How is the pump greased?", "--where", "path:**"] if command == "search" else []
-    done = CliRunner().invoke(cli, [command, *arguments, "--index", str(shelf), "--json"])
-    assert done.exit_code == 0, done.output
-    said = json.loads(done.stdout)
+    done = run_main(command, *arguments, "--index", shelf, "--json")
+    assert done.code == 0, done.err
+    said = json.loads(done.out)
     assert len(said) == 5 if command == "search" else said
     assert state(shelf) == before
 
@@ -153,26 +151,19 @@ def test_commands_that_read(shelf: Path, command: str) -> None:
     "arguments", [["index"], ["add", "."], ["remove", "data"], ["compact", "--wait"]]
 )
 def test_commands_that_write_say_in_one_line_that_they_cannot(
-    shelf: Path,
-    arguments: list[str],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    shelf: Path, arguments: list[str], run_main: RunMain
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["rag", *arguments, "--index", str(shelf)])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert ended.value.code == 1
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"rag: {shelf}: cannot be written: Read-only file system")
+    complaint = run_main(*arguments, "--index", shelf).complaint
+    assert complaint.startswith(f"rag: {shelf}: cannot be written: Read-only file system")
 
 
-def test_the_doctor_looks_and_says_that_it_cannot_mend(shelf: Path) -> None:
+def test_the_doctor_looks_and_says_that_it_cannot_mend(shelf: Path, run_main: RunMain) -> None:
     before = state(shelf)
     command = ["doctor", "--index", str(shelf)]
-    assert CliRunner().invoke(cli, command).exit_code == 0
-    done = CliRunner().invoke(cli, [*command, "--repair"])
-    assert done.exit_code == 1
-    assert f"{shelf}: cannot be written: Read-only file system" in done.output
+    assert run_main(*command).code == 0
+    done = run_main(*command, "--repair")
+    assert done.code == 1
+    assert f"{shelf}: cannot be written: Read-only file system" in done.out + done.err
     assert state(shelf) == before
 
 

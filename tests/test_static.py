@@ -10,8 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
-from conftest import CORPUS
+from conftest import CORPUS, RunMain
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
@@ -26,7 +25,6 @@ from rag import (
     StoreError,
 )
 from rag.chunking import embedded_texts
-from rag.cli import cli
 from rag.config import (
     ChunkingConfig,
     Config,
@@ -336,23 +334,23 @@ def test_neither_indexing_nor_searching_loads_torch(made: Distillation, tmp_path
 
 
 def test_without_an_index_it_is_made_of_the_embedder_and_not_measured(
-    teacher: Path, plain: Distillation, tmp_path: Path
+    teacher: Path, plain: Distillation, tmp_path: Path, run_main: RunMain
 ) -> None:
     settings = tmp_path / "rag.toml"
     settings.write_text(
         f'[index]\npath = "{tmp_path}/none"\n[embedding]\nmodel = "{teacher}"\ndevice = "cpu"\n'
     )
     arguments = ["models", "distil", str(tmp_path / "static"), "--dim", "0"]
-    ran = CliRunner().invoke(cli, [*arguments, "--config", str(settings)], catch_exceptions=False)
-    assert "static: 64 dimensions, 30,522 tokens, 8 MB, of tiny\n" in ran.stdout
-    assert "loss: not measured, there is no index" in ran.stdout
+    ran = run_main(*arguments, "--config", settings)
+    assert "static: 64 dimensions, 30,522 tokens, 8 MB, of tiny\n" in ran.out
+    assert "loss: not measured, there is no index" in ran.out
     assert load(tmp_path / "static").embed_query("light") == pytest.approx(
         load(Path(plain.path)).embed_query("light"), abs=1e-5
     )
 
 
 def test_the_command_measures_as_rag_eval_does(
-    teacher: Path, config: Config, tmp_path: Path
+    teacher: Path, config: Config, tmp_path: Path, run_main: RunMain
 ) -> None:
     settings = tmp_path / "rag.toml"
     settings.write_text(
@@ -360,13 +358,13 @@ def test_the_command_measures_as_rag_eval_does(
     )
     given = [str(QUESTIONS), "--config", str(settings)]
     arguments = ["models", "distil", str(tmp_path / "static"), "--dim", "32", "--data", *given]
-    ran = CliRunner().invoke(cli, arguments, catch_exceptions=False)
-    assert "32 dimensions, 30,522 tokens, 4 MB, of tiny, fitted to" in ran.stdout
-    (line,) = [each for each in ran.stdout.splitlines() if each.startswith("loss: nDCG@10 0.")]
+    ran = run_main(*arguments)
+    assert "32 dimensions, 30,522 tokens, 4 MB, of tiny, fitted to" in ran.out
+    (line,) = [each for each in ran.out.splitlines() if each.startswith("loss: nDCG@10 0.")]
     measured = []
     for model in (str(tmp_path / "static"), str(teacher)):
         asked = ["eval", *given, "--embedder", model, "--compare", "dense", "--json"]
-        report = json.loads(CliRunner().invoke(cli, asked, catch_exceptions=False).stdout)
+        report = json.loads(run_main(*asked).out)
         measured.append(report["reports"][0]["metrics"]["nDCG@10"])
     assert line.startswith(f"loss: nDCG@10 {measured[0]:.3f}, tiny {measured[1]:.3f} (")
 

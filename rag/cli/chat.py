@@ -15,7 +15,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rag.cli import output, progress
-from rag.cli.options import config_option, embedder_option, index_option, k_option
+from rag.cli.opening import open_rag
+from rag.cli.options import (
+    config_option,
+    embedder_option,
+    file_option,
+    generator_option,
+    index_option,
+    k_option,
+    way_option,
+)
 from rag.errors import QuestionError, RagError
 
 if TYPE_CHECKING:
@@ -25,14 +34,12 @@ if TYPE_CHECKING:
 
 _PROMPT = "> "
 
-_file = click.Path(dir_okay=False, path_type=Path)
-
 
 @dataclass(slots=True)
 class _Chat:
     """A conversation, and how its next question is answered.
 
-    `asked_with` are the number of passages and the filter that the last question was asked with.
+    `asked_with` holds the number of passages and the filter of the last question.
     """
 
     rag: RAG
@@ -51,83 +58,56 @@ class _Chat:
     "--where",
     metavar="FILTER",
     default="",
-    help="Of documents that are so only, until /where says otherwise; as for `rag ask`.",
+    help="Search only documents that match, until /where says otherwise; as for `rag ask`.",
 )
-@click.option(
-    "--way",
-    type=click.Choice(["auto", "generate", "extract"]),
-    help="Answers are generated, extracted word for word, or extracted where what was generated "
-    "is not borne out (auto).",
-)
-@click.option("--generator", metavar="NAME", help="What writes the answers; as for `rag ask`.")
+@way_option
+@generator_option
 @embedder_option
 @config_option
-@click.option(
-    "--session",
-    type=_file,
-    metavar="FILE",
-    help="Go on with the conversation in FILE, if there is one, and keep it there.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print one line of JSON for each turn.")
-def chat_command(
-    index: str | None,
-    k: int | None,
-    where: str,
-    way: str | None,
-    generator: str | None,
-    embedder: str | None,
-    config_file: Path | None,
-    session: Path | None,
-    as_json: bool,
-) -> None:
+@file_option("--session", "Continue the conversation in FILE, if there is one; save it there.")
+@click.option("--json", "as_json", is_flag=True, help="Print one line of JSON per turn.")
+def chat_command(k: int | None, where: str, session: Path | None, as_json: bool) -> None:
     """Ask questions that build on one another.
 
-    A follow-up ("And when?") is searched for with what it leaves out. Standard input has one
-    question a line; a line that begins with / is a command, and /help lists them. Ctrl-C stops an
-    answer, Ctrl-D ends the conversation. Exit code 1 says that a line of a pipe met an error.
+    A follow-up question ("And when?") is searched for together with what it leaves out. At a
+    prompt or from a pipe, each line is a question; a line that begins with / is a command, and
+    /help lists them. Ctrl-C stops an answer, Ctrl-D ends the conversation. Exit code 1 means that
+    a line of a pipe met an error.
     """
     from rag.answering.conversation import Conversation
-    from rag.config import load_config
-    from rag.engine import RAG
 
-    settings = {
-        "index.path": index,
-        "answering.way": way,
-        "generation.model": generator,
-        "embedding.model": embedder,
-    }
-    with progress.shown() as show:
-        rag = RAG(config=load_config(config_file, arguments=settings), progress=show)
+    with progress.display() as show:
+        rag = open_rag(show)
         facts = rag.info()
-        kept = session if session is not None and session.exists() else None
-        conversation = Conversation(rag) if kept is None else Conversation.load(rag, kept)
+        resumed = session if session is not None and session.exists() else None
+        conversation = Conversation(rag) if resumed is None else Conversation.load(rag, resumed)
         # Also loads what searching needs, so that the first question does not wait for it.
         _check_filter(rag, where)
         writer = conversation.writer
-    # A byte that is no text makes a question odd, and must not end the conversation.
+    # Bytes that are no text make a question odd, but must not end the conversation.
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(errors="replace")
     chat = _Chat(rag, conversation, k, where, session, as_json, (k, where))
     if not sys.stdin.isatty():
-        sys.exit(0 if _read_through(chat) else 1)
+        sys.exit(0 if _answer_lines(chat) else 1)
     by = "quoted word for word" if writer is None else f"by {writer.name}"
     _note(f"{facts['path']}: {facts['documents']:,} documents; answers are {by}")
-    if kept is not None:
-        _tell_resumed(conversation, kept)
+    if resumed is not None:
+        _note_resumed(conversation, resumed)
     _converse(chat)
 
 
 def _converse(chat: _Chat) -> None:
-    """Question after question at a prompt."""
-    half_typed = _line_editing()
+    """Answer question after question at a prompt."""
+    typed_so_far = _edit_lines()
     _note("/help lists the commands; Ctrl-C stops an answer, Ctrl-D ends")
     with contextlib.suppress(EOFError):
         while True:
             try:
-                line = _typed()
+                line = _read_line()
             except KeyboardInterrupt:
                 click.echo()
-                if not half_typed():
+                if not typed_so_far():
                     return
                 continue
             try:
@@ -136,8 +116,8 @@ def _converse(chat: _Chat) -> None:
                 _note("\nstopped")
 
 
-def _line_editing() -> Callable[[], str]:
-    """Have lines edited where Python can; gives what tells the line as far as it is typed."""
+def _edit_lines() -> Callable[[], str]:
+    """Let lines be edited where Python can; return what tells the line as typed so far."""
     try:
         import readline
     except ImportError:
@@ -145,7 +125,7 @@ def _line_editing() -> Callable[[], str]:
     return readline.get_line_buffer
 
 
-def _typed() -> str:
+def _read_line() -> str:
     try:
         if sys.stdout.isatty():
             return input(_PROMPT)
@@ -157,8 +137,8 @@ def _typed() -> str:
         raise
 
 
-def _read_through(chat: _Chat) -> bool:
-    """Question after question from a pipe or a file; whether none met an error."""
+def _answer_lines(chat: _Chat) -> bool:
+    """Answer question after question from a pipe or a file; return whether none met an error."""
     good = True
     with contextlib.suppress(EOFError):
         for line in iter(sys.stdin.readline, ""):
@@ -167,7 +147,7 @@ def _read_through(chat: _Chat) -> bool:
 
 
 def _take(chat: _Chat, line: str) -> bool:
-    """Answer a question or obey a command; whether it met no error."""
+    """Answer a question or obey a command; return whether it met no error."""
     line = line.strip()
     try:
         if line.startswith("/"):
@@ -186,7 +166,7 @@ def _ask(chat: _Chat, question: str) -> bool:
     stream = chat.conversation.stream(question, chat.k, chat.where)
     with contextlib.closing(stream):
         if not chat.as_json:
-            _tell_asked_as(stream.question, stream.standalone)
+            _print_standalone(stream.question, stream.standalone)
         for piece in stream:
             if not chat.as_json:
                 click.echo(output.for_terminal(piece), nl=False)
@@ -199,13 +179,13 @@ def _ask(chat: _Chat, question: str) -> bool:
         click.echo()
         output.print_sources(answer)
         click.echo()
-    _keep(chat)
+    _save_session(chat)
     if answer.interrupted:
         _complain(f"the answer is not complete: {answer.interrupted}")
     return answer.interrupted is None
 
 
-def _keep(chat: _Chat) -> None:
+def _save_session(chat: _Chat) -> None:
     if chat.session is not None:
         chat.conversation.save(chat.session)
 
@@ -219,9 +199,9 @@ def _obey(chat: _Chat, line: str) -> None:
     _COMMANDS[name].run(chat, rest.strip())
 
 
-def _sources(chat: _Chat, _: str) -> None:
+def _print_sources(chat: _Chat, _: str) -> None:
     turn = _last_turn(chat)
-    answer = chat.conversation.answer or _remembered(turn)
+    answer = chat.conversation.answer or _rebuild_answer(turn)
     if chat.as_json:
         _print_line(answer.citations)
         return
@@ -231,18 +211,18 @@ def _sources(chat: _Chat, _: str) -> None:
             _print_stale(each)
 
 
-def _why(chat: _Chat, _: str) -> None:
+def _explain(chat: _Chat, _: str) -> None:
     turn = _last_turn(chat)
     answer = chat.conversation.answer
     found = chat.rag.explain(turn.standalone, *chat.asked_with)
     if chat.as_json:
         _print_line({"search": found, "answer": answer})
         return
-    _tell_asked_as(turn.question, turn.standalone)
+    _print_standalone(turn.question, turn.standalone)
     output.print_explanation(found)
     click.echo()
     if answer is None:
-        _note("how well its sentences are borne out was not kept: ask again")
+        _note("how well the passages support its sentences was not saved: ask again")
     else:
         _print_support(answer)
 
@@ -254,13 +234,13 @@ def _save(chat: _Chat, rest: str) -> None:
     with contextlib.suppress(RuntimeError):
         file = file.expanduser()
     if file.exists():
-        # A slip of the pen must not cost a document: only a conversation gives way.
+        # A slip of the pen must not cost a document: overwrite only a conversation.
         chat.conversation.load(chat.rag, file)
     chat.conversation.save(file)
     _note(f"saved: {file}")
 
 
-def _history(chat: _Chat, _: str) -> None:
+def _print_history(chat: _Chat, _: str) -> None:
     turns = chat.conversation.turns
     if chat.as_json:
         _print_line(turns)
@@ -268,26 +248,26 @@ def _history(chat: _Chat, _: str) -> None:
     stale = chat.conversation.stale()
     for number, turn in enumerate(turns, start=1):
         click.secho(f"{number}. {output.for_terminal(turn.question)}", bold=True)
-        _tell_asked_as(turn.question, turn.standalone)
+        _print_standalone(turn.question, turn.standalone)
         click.echo(output.for_terminal(turn.text))
         for each in stale:
             if each.turn is turn:
                 _print_stale(each)
 
 
-def _where(chat: _Chat, rest: str) -> None:
+def _set_filter(chat: _Chat, rest: str) -> None:
     _check_filter(chat.rag, rest)
     chat.where = rest
-    _note(f"of documents that are so only: {rest}" if rest else "of all documents")
+    _note(f"searching only documents that match: {rest}" if rest else "searching all documents")
 
 
 def _clear(chat: _Chat, _: str) -> None:
     chat.conversation.clear()
-    _keep(chat)
-    _note("what was said is forgotten")
+    _save_session(chat)
+    _note("the conversation is cleared")
 
 
-def _help(_: _Chat, __: str) -> None:
+def _print_help(_: _Chat, __: str) -> None:
     for name, command in _COMMANDS.items():
         click.echo(f"{name + ' ' + command.takes:<16}{command.help}")
 
@@ -304,21 +284,23 @@ class _Command:
 
 
 _COMMANDS = {
-    "/sources": _Command(_sources, "What the last answer rests on."),
-    "/why": _Command(_why, "How its passages were found, and how well they bear it out."),
-    "/history": _Command(_history, "What was said so far."),
-    "/where": _Command(_where, "Of documents that are so only; without FILTER, of all.", "FILTER"),
-    "/save": _Command(_save, "Keep the conversation, for --session FILE.", "FILE"),
+    "/sources": _Command(_print_sources, "Show what the last answer rests on."),
+    "/why": _Command(_explain, "Show how its passages were found, and how well they support it."),
+    "/history": _Command(_print_history, "Show what was said so far."),
+    "/where": _Command(
+        _set_filter, "Search only documents that match; all without FILTER.", "FILTER"
+    ),
+    "/save": _Command(_save, "Save the conversation, for --session FILE.", "FILE"),
     "/clear": _Command(_clear, "Forget what was said."),
-    "/help": _Command(_help, "This list."),
-    "/quit": _Command(_quit, "End; as does Ctrl-D."),
+    "/help": _Command(_print_help, "Show this list."),
+    "/quit": _Command(_quit, "End the conversation; so does Ctrl-D."),
 }
 
 
 def _check_filter(rag: RAG, where: str) -> None:
-    """Search with a filter, which tells whether it can be understood and takes any document."""
+    """Raise FilterError or QuestionError unless a filter is understood and a document matches."""
     if not rag.search("documents", 1, where) and where:
-        raise QuestionError(f"{where}: no document is so")
+        raise QuestionError(f"{where}: no document matches")
 
 
 def _last_turn(chat: _Chat) -> Turn:
@@ -327,8 +309,8 @@ def _last_turn(chat: _Chat) -> Turn:
     return chat.conversation.turns[-1]
 
 
-def _remembered(turn: Turn) -> Answer:
-    """What is kept of an answer."""
+def _rebuild_answer(turn: Turn) -> Answer:
+    """Rebuild the last answer from what its turn holds."""
     from rag.types import Answer, Prompt
 
     return Answer(
@@ -344,7 +326,7 @@ def _remembered(turn: Turn) -> Answer:
     )
 
 
-def _tell_resumed(conversation: Conversation, session: Path) -> None:
+def _note_resumed(conversation: Conversation, session: Path) -> None:
     count = len(conversation.turns)
     _note(f"{session}: {count} turn{'' if count == 1 else 's'} so far; /history shows them")
     stale = len(conversation.stale())
@@ -352,7 +334,7 @@ def _tell_resumed(conversation: Conversation, session: Path) -> None:
         _note(f"{stale} of their citations no longer hold")
 
 
-def _tell_asked_as(question: str, standalone: str) -> None:
+def _print_standalone(question: str, standalone: str) -> None:
     if standalone != question:
         click.secho(f"asked as: {output.one_line(standalone)}", dim=True)
 
@@ -364,9 +346,9 @@ def _print_support(answer: Answer) -> None:
         if sentence.flagged:
             flagged = ", ".join(map(output.one_line, sentence.flagged))
             click.secho(f"     in no passage: {flagged}", fg="yellow")
-    said = "; no answer" if answer.abstained else f"; {answer.way} by {answer.model}"
+    outcome = "no answer" if answer.abstained else f"{answer.way} by {answer.model}"
     click.secho(
-        f"answerability {answer.answerability:.2f}, confidence {answer.confidence:.2f}{said}",
+        f"answerability {answer.answerability:.2f}, confidence {answer.confidence:.2f}; {outcome}",
         dim=True,
     )
 
@@ -382,7 +364,7 @@ def _print_line(value: Any) -> None:
 
 
 def _note(text: str) -> None:
-    """What is said to a person, and is no part of an answer."""
+    """Print on standard error what is for a person, and no part of an answer."""
     click.secho(text, dim=True, err=True)
 
 

@@ -1,4 +1,4 @@
-"""`rag check`: whether the documents support a claim, or many of them."""
+"""`rag check`: whether the documents support a claim, or many claims."""
 
 from __future__ import annotations
 
@@ -11,18 +11,23 @@ from typing import TYPE_CHECKING
 import click
 
 from rag.cli import output, progress
-from rag.cli.opening import to_ask
-from rag.cli.options import config_option, embedder_option, index_option, where_option
+from rag.cli.opening import open_to_ask
+from rag.cli.options import (
+    chosen_settings,
+    config_option,
+    count_option,
+    embedder_option,
+    index_option,
+    setting,
+    where_option,
+)
 from rag.errors import QuestionError, first_line
 
 if TYPE_CHECKING:
-    from rag.config import Config
     from rag.types import Verdict
 
 _EXIT_CODES = {"supported": 0, "not enough information": 3, "refuted": 4}
 _STYLES = {"supported": "green", "not enough information": "yellow", "refuted": "red"}
-
-_file = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command("check")
@@ -32,77 +37,61 @@ _file = click.Path(dir_okay=False, path_type=Path)
     "claims_file",
     type=click.Path(dir_okay=False, path_type=Path, allow_dash=True),
     metavar="FILE",
-    help="Check many claims: one a line, or JSON lines with `text` or `claim`, and `_id` if they "
+    help="Check many claims: one per line, or JSON lines with `text` or `claim`, and `_id` if they "
     "have one; - reads them from standard input.",
 )
 @index_option
-@click.option("-k", type=click.IntRange(min=1), help="How many passages to retrieve (default: 10).")
+@count_option("-k", "How many passages to retrieve.", default=10)
 @where_option
-@click.option(
+@setting(
     "--entailment",
+    "answering.entailment",
     metavar="NAME",
-    help="A model for natural language inference that judges: a directory or a hub name.",
+    help="Judge by this natural language inference model: a directory or a hub name.",
 )
-@click.option(
+@setting(
     "--generator",
+    "generation.model",
     metavar="NAME",
-    help="A generator that judges, named as for `rag ask`; without it none is asked.",
+    show_default=False,
+    help="Judge by this generator, named as for `rag ask`; without the option none is asked.",
 )
 @embedder_option
 @config_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; of a file, JSON lines.")
 def check_command(
-    claim: str | None,
-    claims_file: Path | None,
-    index: str | None,
-    k: int | None,
-    where: str,
-    entailment: str | None,
-    generator: str | None,
-    embedder: str | None,
-    config_file: Path | None,
-    as_json: bool,
+    claim: str | None, claims_file: Path | None, k: int, where: str, as_json: bool
 ) -> None:
-    """Say whether the documents support a claim, with what speaks for and against it.
+    """Check whether the documents support a claim.
 
-    The exit code is 0 for a supported claim, 3 where the documents do not tell, and 4 for a
-    refuted one; for a file it is 0.
+    Shows the evidence for and against it. The exit code is 0 for a supported claim, 3 where the
+    documents do not tell, and 4 for a refuted one; for a file it is 0.
     """
-    from rag.config import load_config
-
     if (claim is None) == (claims_file is None):
         raise click.UsageError("give either a CLAIM or --file FILE")
-    if entailment and generator:
+    if {"answering.entailment", "generation.model"} <= chosen_settings().keys():
         raise click.UsageError("give either --entailment or --generator: one of them judges")
-    settings = {
-        "index.path": index,
-        "embedding.model": embedder,
-        "generation.model": generator,
-        "answering.entailment": entailment,
-    }
-    config = load_config(config_file, arguments=settings)
-    claims = _read(claims_file) if claims_file is not None else [("", claim or "")]
-    verdicts = _verdicts(config, claims, k, where, by_generator=generator is not None)
+    claims = _read_claims(claims_file) if claims_file is not None else [("", claim or "")]
+    verdicts = _check_claims(claims, k, where)
     if claims_file is None:
         (verdict,) = verdicts
         if as_json:
             output.print_json(verdict)
         else:
-            _print(verdict)
+            _print_verdict(verdict)
         sys.exit(_EXIT_CODES[verdict.label])
     for (name, _), verdict in zip(claims, verdicts, strict=True):
         if as_json:
-            named = {"_id": name} if name else {}
-            line = {**named, **output.as_json(verdict)}
+            line = {**({"_id": name} if name else {}), **output.as_json(verdict)}
             click.echo(json.dumps(line, ensure_ascii=False))
         else:
             click.echo(output.one_line(f"{name}  {verdict.claim}" if name else verdict.claim))
-            _print(verdict)
+            _print_verdict(verdict)
             click.echo()
 
 
-def _read(file: Path) -> list[tuple[str, str]]:
-    """The claims of a file, each with its id or an empty one; blank lines are passed over.
+def _read_claims(file: Path) -> list[tuple[str, str]]:
+    """Read the claims of a file, each with its id or an empty one; ignore blank lines.
 
     Raises:
         QuestionError: if it cannot be read, or a line of JSON holds no claim.
@@ -116,12 +105,12 @@ def _read(file: Path) -> list[tuple[str, str]]:
     if not numbered:
         raise QuestionError(f"{file}: holds no claim")
     return [
-        _entry(line, f"{file}:{at}") if line.lstrip().startswith("{") else ("", line.strip())
+        _read_entry(line, f"{file}:{at}") if line.lstrip().startswith("{") else ("", line.strip())
         for at, line in numbered
     ]
 
 
-def _entry(line: str, place: str) -> tuple[str, str]:
+def _read_entry(line: str, place: str) -> tuple[str, str]:
     try:
         entry = json.loads(line)
     except ValueError as error:
@@ -132,17 +121,11 @@ def _entry(line: str, place: str) -> tuple[str, str]:
     return str(entry.get("_id", "")), text
 
 
-def _verdicts(
-    config: Config,
-    claims: Sequence[tuple[str, str]],
-    k: int | None,
-    where: str,
-    *,
-    by_generator: bool,
-) -> Iterator[Verdict]:
-    """A verdict for each claim, as it is reached."""
-    with progress.shown() as show:
-        rag = to_ask(config, show)
+def _check_claims(claims: Sequence[tuple[str, str]], k: int, where: str) -> Iterator[Verdict]:
+    """Yield a verdict for each claim, as it is reached."""
+    by_generator = "generation.model" in chosen_settings()
+    with progress.display() as show:
+        rag = open_to_ask(show)
         # Models are fetched and loaded for the first one.
         first = rag.check(claims[0][1], k, where, by_generator=by_generator)
     yield first
@@ -150,8 +133,8 @@ def _verdicts(
         yield rag.check(claim, k, where, by_generator=by_generator)
 
 
-def _print(verdict: Verdict) -> None:
-    """A verdict with its probability, then what speaks for and against it."""
+def _print_verdict(verdict: Verdict) -> None:
+    """Print a verdict with its probability, then the evidence for and against it."""
     output.write(verdict.label, _STYLES[verdict.label], end="")
     output.write(f" ({verdict.score:.2f}, by {output.one_line(verdict.judge)})")
     for relation in ("for", "against"):
@@ -159,4 +142,4 @@ def _print(verdict: Verdict) -> None:
             if evidence.relation == relation:
                 place = f"{relation} ({evidence.score:.2f})  {output.one_line(evidence.location)}"
                 output.write(place, "cyan")
-                output.write(f"    “{output.shortened(evidence.quote)}”", "dim")
+                output.write(f"    “{output.shorten(evidence.quote)}”", "dim")

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from rag.cli import evaluation_tables, output, progress
-from rag.cli.options import config_option, embedder_option, json_option
+from rag.cli.opening import open_rag, read_config
+from rag.cli.options import (
+    chosen_settings,
+    config_option,
+    count_option,
+    embedder_option,
+    file_option,
+    json_option,
+    setting,
+)
 
 if TYPE_CHECKING:
     from rag.config import Config
@@ -22,169 +31,96 @@ R = TypeVar("R", "Report", "AnswerReport")
 
 _CURRENT = "current"
 
-_file = click.Path(dir_okay=False, path_type=Path)
+
+@dataclass(frozen=True, slots=True)
+class _Options:
+    """What to measure, and where the report goes."""
+
+    answers: bool
+    every: int
+    compare: str
+    against: Path | None
+    save: Path | None
+    html: Path | None
+    run: Path | None
+    from_run: Path | None
+    depth: int
+    failures: int
+    as_json: bool
 
 
 @click.command("eval")
 @click.argument("dataset", required=False, type=click.Path(path_type=Path))
-@click.option(
+@setting(
     "--index",
+    "index.path",
     metavar="DIR",
-    help="The index to measure (default: one of the dataset's own corpus, which is brought up to "
-    "date first; without a corpus, indexes/default).",
+    show_default=False,
+    help="Measure this index. Without it, the dataset's own corpus is indexed and measured, or "
+    "indexes/default for a dataset without a corpus.",
 )
-@click.option("--answers", is_flag=True, help="Measure answers in place of retrieval.")
-@click.option(
-    "--every",
-    type=click.IntRange(min=1),
-    default=1,
-    metavar="N",
-    help="With --answers: ask only every Nth question.",
-)
+@click.option("--answers", is_flag=True, help="Measure answers instead of retrieval.")
+@count_option("--every", "With --answers: ask only every Nth question.", default=1)
 @click.option(
     "--compare",
-    "configurations",
     default=_CURRENT,
     metavar="NAMES",
-    help="Configurations, separated by commas: current, dense, lexical, hybrid, rrf, and with "
-    "--answers auto, generate, extract; each with any of +rerank, +rm3, +rocchio, +multi-query, "
-    "+hyde, +mmr, and +KEY=VALUE.",
+    help="Compare these configurations, separated by commas: current, dense, lexical, hybrid, rrf, "
+    "and with --answers auto, generate, extract; each with any of +rerank, +rm3, +rocchio, "
+    "+multi-query, +hyde, +mmr, and +KEY=VALUE.",
 )
-@click.option("--against", type=_file, metavar="FILE", help="Compare with a saved report.")
-@click.option("--save", type=_file, metavar="FILE", help="Save the report as JSON.")
-@click.option("--html", type=_file, metavar="FILE", help="Write a page with tables and plots.")
-@click.option("--run", type=_file, metavar="FILE", help="Write the rankings as a TREC run.")
-@click.option(
-    "--from-run", type=_file, metavar="FILE", help="Measure a TREC run, without searching."
+@file_option("--against", "Compare with the report saved in FILE.")
+@file_option("--save", "Save the report as JSON.")
+@file_option("--html", "Write a page with tables and plots.")
+@file_option("--run", "Write the rankings as a TREC run.")
+@file_option("--from-run", "Measure the TREC run in FILE, without searching.")
+@count_option("--depth", "How many documents to rank.", default=100)
+@count_option("--failures", "How many of the worst questions to show.", default=3, least=0)
+@file_option("--make", "Write questions about the index into a CSV file instead.")
+@count_option("--questions", "With --make: how many questions to make.", default=50)
+@count_option("--seed", "With --make: choose the passages that it asks about.", default=0, least=0)
+@setting(
+    "--generator",
+    "generation.model",
+    metavar="NAME",
+    help="The model that writes the questions, or the answers; as for `rag ask`.",
 )
-@click.option(
-    "--depth",
-    type=click.IntRange(min=1),
-    default=100,
-    show_default=True,
-    metavar="N",
-    help="How many documents to rank.",
-)
-@click.option(
-    "--failures",
-    type=click.IntRange(min=0),
-    default=3,
-    show_default=True,
-    metavar="N",
-    help="How many of the worst questions to show.",
-)
-@click.option(
-    "--make", type=_file, metavar="FILE", help="Write questions about the index into a CSV instead."
-)
-@click.option(
-    "--questions",
-    type=click.IntRange(min=1),
-    default=50,
-    show_default=True,
-    metavar="N",
-    help="How many questions to make.",
-)
-@click.option(
-    "--seed",
-    type=click.IntRange(min=0),
-    default=0,
-    show_default=True,
-    metavar="N",
-    help="Which passages questions are made for.",
-)
-@click.option("--generator", metavar="NAME", help="What writes the questions; as for `rag ask`.")
 @embedder_option
 @config_option
 @json_option
 def evaluation_command(
-    dataset: Path | None,
-    index: str | None,
-    answers: bool,
-    every: int,
-    configurations: str,
-    against: Path | None,
-    save: Path | None,
-    html: Path | None,
-    run: Path | None,
-    from_run: Path | None,
-    depth: int,
-    failures: int,
-    make: Path | None,
-    questions: int,
-    seed: int,
-    generator: str | None,
-    embedder: str | None,
-    config_file: Path | None,
-    as_json: bool,
+    dataset: Path | None, make: Path | None, questions: int, seed: int, **measuring: Any
 ) -> None:
-    """Measure retrieval, or answers, on questions whose documents are known.
+    """Measure retrieval or answers by questions with known documents.
 
     DATASET is a folder with queries.jsonl, qrels.tsv and a corpus (BEIR's layout), or a CSV file
     with the columns question and source. `--make FILE` writes such a CSV about an index.
-
-    `--answers` asks the questions for which the set gives answers.
+    `--answers` asks the questions for which the dataset has answers.
     """
-    from rag import evaluation
-    from rag.config import load_config
+    from rag.evaluation import load_dataset
 
-    settings = {
-        "index.path": index,
-        "embedding.model": embedder,
-        "generation.model": generator,
-    }
-    config = load_config(config_file, arguments=settings)
+    config, wanted = read_config(), _Options(**measuring)
     if make is not None and dataset is None:
         _make(config, make, questions, seed)
         return
     if make is not None or dataset is None:
         raise click.UsageError("give either a DATASET or --make FILE")
-    asked = evaluation.load_dataset(dataset)
-    names = [name.strip() for name in configurations.split(",") if name.strip()]
-    if answers:
-        if run or from_run:
-            raise click.UsageError("--answers ranks nothing: leave out --run and --from-run")
-        _measure_answers(
-            config,
-            asked,
-            names,
-            every,
-            own_corpus=index is None,
-            against=against,
-            save=save,
-            html=html,
-            failures=failures,
-            as_json=as_json,
-        )
-        return
-    if every > 1:
-        raise click.UsageError("--every goes with --answers")
-    # What cannot be read is found out before the searches are made.
-    before = [_named_after(against, evaluation.Report.load(against))] if against else []
-    reports = [_of_run(asked, from_run)] if from_run else []
-    if not from_run or configurations != _CURRENT:
-        reports += _measured(config, asked, names, depth, own_corpus=index is None)
-    comparison = evaluation.compare(before + reports)
-    if as_json:
-        output.print_json(comparison)
+    loaded = load_dataset(dataset)
+    if not wanted.answers:
+        if wanted.every > 1:
+            raise click.UsageError("--every goes with --answers")
+        _measure_retrieval(config, loaded, wanted)
+    elif wanted.run or wanted.from_run:
+        raise click.UsageError("--answers ranks nothing: leave out --run and --from-run")
     else:
-        evaluation_tables.print_retrieval(comparison, against=bool(before))
-        evaluation_tables.print_failures(max(reports, key=_ndcg), failures)
-    for report in reports:
-        name = report.configuration if len(reports) > 1 else ""
-        if save:
-            report.save(_named(save, name))
-        if run:
-            evaluation.write_run(_named(run, name), report.run, report.configuration)
-    if html:
-        evaluation.write_page(html, comparison)
+        _measure_answers(config, loaded, wanted)
 
 
 def _make(config: Config, file: Path, count: int, seed: int) -> None:
-    from rag.engine import RAG
     from rag.evaluation import make_questions, write_questions
 
-    with progress.shown() as show:
-        rag = RAG(config=config, progress=show)
+    with progress.display() as show:
+        rag = open_rag(show, config)
         made = make_questions(rag, count, seed=seed, progress=show)
     write_questions(file, made)
     dropped = ", ".join(f"{number} {reason}" for reason, number in made.dropped.items())
@@ -195,78 +131,106 @@ def _make(config: Config, file: Path, count: int, seed: int) -> None:
         click.echo(f"no more than {len(made.questions)} of {count} could be made", err=True)
 
 
-def _measure_answers(
-    config: Config,
-    dataset: Dataset,
-    names: Sequence[str],
-    every: int,
-    *,
-    own_corpus: bool,
-    against: Path | None,
-    save: Path | None,
-    html: Path | None,
-    failures: int,
-    as_json: bool,
-) -> None:
-    from rag.evaluation import AnswerReport, compare, evaluate_answers, write_answer_page
+def _measure_retrieval(config: Config, dataset: Dataset, wanted: _Options) -> None:
+    from rag import evaluation
 
-    before = [_named_after(against, AnswerReport.load(against))] if against else []
-    _check(config, names)
-    with progress.shown() as show:
-        rag = _indexed(config, dataset, show, own_corpus=own_corpus)
-        reports = [
-            evaluate_answers(rag, dataset, name, every=every, progress=show) for name in names
-        ]
-    comparison = compare(before + reports)
-    if as_json:
+    # What cannot be read is found out before searches are made in vain.
+    before = _load_report(evaluation.Report.load, wanted.against)
+    reports = []
+    if wanted.from_run:
+        run = evaluation.read_run(wanted.from_run)
+        reports.append(evaluation.evaluate_run(dataset, run, wanted.from_run.stem))
+    if not wanted.from_run or wanted.compare != _CURRENT:
+        reports += _measure(
+            config,
+            dataset,
+            wanted.compare,
+            lambda rag, name, show: evaluation.evaluate(
+                rag, dataset, name, depth=wanted.depth, progress=show
+            ),
+        )
+    comparison = evaluation.compare(before + reports)
+    if wanted.as_json:
+        output.print_json(comparison)
+    else:
+        evaluation_tables.print_retrieval(comparison, against=bool(before))
+        best = max(reports, key=lambda report: report.metrics["nDCG@10"])
+        evaluation_tables.print_failures(best, wanted.failures)
+    for report in reports:
+        name = report.configuration if len(reports) > 1 else ""
+        if wanted.save:
+            report.save(_name_file(wanted.save, name))
+        if wanted.run:
+            file = _name_file(wanted.run, name)
+            evaluation.write_run(file, report.run, report.configuration)
+    if wanted.html:
+        evaluation.write_page(wanted.html, comparison)
+
+
+def _measure_answers(config: Config, dataset: Dataset, wanted: _Options) -> None:
+    from rag import evaluation
+
+    before = _load_report(evaluation.AnswerReport.load, wanted.against)
+    reports = _measure(
+        config,
+        dataset,
+        wanted.compare,
+        lambda rag, name, show: evaluation.evaluate_answers(
+            rag, dataset, name, every=wanted.every, progress=show
+        ),
+    )
+    comparison = evaluation.compare(before + reports)
+    if wanted.as_json:
         output.print_json(comparison)
     else:
         evaluation_tables.print_answers(comparison, against=bool(before))
         best = max(reports, key=lambda report: report.metrics.get("F1", 0.0))
-        evaluation_tables.print_answer_failures(best, failures)
-    if save:
+        evaluation_tables.print_answer_failures(best, wanted.failures)
+    if wanted.save:
         for report in reports:
-            report.save(_named(save, report.configuration if len(reports) > 1 else ""))
-    if html:
-        write_answer_page(html, comparison)
+            report.save(_name_file(wanted.save, report.configuration if len(reports) > 1 else ""))
+    if wanted.html:
+        evaluation.write_answer_page(wanted.html, comparison)
 
 
-def _named_after(file: Path, saved: R) -> R:
-    return replace(saved, configuration=f"{file.name}: {saved.configuration}")
+def _load_report(load: Callable[[Path], R], file: Path | None) -> list[R]:
+    """Load the report to compare with, if one is named."""
+    if file is None:
+        return []
+    report = load(file)
+    return [replace(report, configuration=f"{file.name}: {report.configuration}")]
 
 
-def _check(config: Config, names: Sequence[str]) -> None:
+def _measure(
+    config: Config,
+    dataset: Dataset,
+    compare: str,
+    measure: Callable[[RAG, str, ProgressCallback], R],
+) -> list[R]:
+    """Measure the configurations that `--compare` names.
+
+    Raises:
+        ConfigError: if one of the names is unknown, before anything is measured.
+    """
     from rag.evaluation import configured
 
+    names = [name.strip() for name in compare.split(",") if name.strip()]
     if not names:
         raise click.UsageError("--compare names no configuration")
     for name in names:
         configured(config, name)
+    with progress.display() as show:
+        rag = _open_index(config, dataset, show)
+        return [measure(rag, name, show) for name in names]
 
 
-def _of_run(dataset: Dataset, file: Path) -> Report:
-    from rag.evaluation import evaluate_run, read_run
-
-    return evaluate_run(dataset, read_run(file), file.stem)
-
-
-def _measured(
-    config: Config, dataset: Dataset, names: Sequence[str], depth: int, *, own_corpus: bool
-) -> list[Report]:
-    from rag.evaluation import evaluate
-
-    _check(config, names)
-    with progress.shown() as show:
-        rag = _indexed(config, dataset, show, own_corpus=own_corpus)
-        return [evaluate(rag, dataset, name, depth=depth, progress=show) for name in names]
-
-
-def _indexed(config: Config, dataset: Dataset, show: ProgressCallback, *, own_corpus: bool) -> RAG:
+def _open_index(config: Config, dataset: Dataset, show: ProgressCallback) -> RAG:
+    """Open the index that is named, or else index the dataset's own corpus if it has one."""
     from rag.engine import RAG
     from rag.evaluation import cache_folder, index_corpus
 
-    if dataset.corpus is None or not own_corpus:
-        return RAG(config=config, progress=show)
+    if dataset.corpus is None or "index.path" in chosen_settings():
+        return open_rag(show, config)
     folder = cache_folder(dataset, config)
     click.echo(f"indexing {dataset.corpus} into {folder}", err=True)
     rag = RAG(folder, config=config, progress=show)
@@ -276,12 +240,8 @@ def _indexed(config: Config, dataset: Dataset, show: ProgressCallback, *, own_co
     return rag
 
 
-def _ndcg(report: Report) -> float:
-    return report.metrics["nDCG@10"]
-
-
-def _named(file: Path, configuration: str) -> Path:
-    """The file of one configuration of several, which stands before the suffix."""
+def _name_file(file: Path, configuration: str) -> Path:
+    """Put the name of a configuration, one of several, before the suffix of a file."""
     if not configuration:
         return file
     return file.with_name(f"{file.stem}-{configuration.replace('/', '_')}{file.suffix}")

@@ -1,4 +1,4 @@
-"""What `rag eval` prints: a line for each configuration, what differs, the worst questions."""
+"""Print what `rag eval` found: a line per configuration, the differences, the worst questions."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from rag.evaluation import AnswerReport, AnswerRow, Comparison, Report, Row
     from rag.evaluation.significance import R
 
-# A table that is piped or filed is not to be broken for a terminal that there is none of.
+# A table that goes to a pipe or a file is not broken to the width of some terminal.
 _PIPED_WIDTH = 160
 # The heading of each column with its metric.
-_SHOWN = {metric: metric for metric in ("nDCG@10", "recall@5", "recall@10", "MRR@10", "MAP")}
-_SHOWN_OF_ANSWERS = {
+_COLUMNS = {metric: metric for metric in ("nDCG@10", "recall@5", "recall@10", "MRR@10", "MAP")}
+_ANSWER_COLUMNS = {
     "EM": "EM",
     "F1": "F1",
     "contains": "contains",
@@ -27,17 +27,16 @@ _SHOWN_OF_ANSWERS = {
     "abstention": "abstention F1",
     "AUROC": "AUROC",
 }
-_SHOWN_DOCUMENTS = 3
-_TEXT_CHARACTERS = 240
+_DOCUMENTS = 3
 
 
 def print_retrieval(comparison: Comparison[Report], *, against: bool) -> None:
-    """Reports on retrieval; `against` says that the first is one from before."""
+    """Print reports on retrieval; `against` says that the first one is from before."""
     console, report = _console(), comparison.reports[-1]
     _print_index(console, report)
     left_out = len(report.unanswerable)
     others = f"; {left_out:,} without a relevant document left out" if left_out else ""
-    _say(console, f"{report.dataset}: {len(report.rows):,} questions{others}")
+    _note(console, f"{report.dataset}: {len(report.rows):,} questions{others}")
     if report.missing:
         named = ", ".join(map(output.one_line, report.missing[:3]))
         more = f" and {len(report.missing) - 3:,} more" if len(report.missing) > 3 else ""
@@ -47,11 +46,11 @@ def print_retrieval(comparison: Comparison[Report], *, against: bool) -> None:
             style="yellow",
         )
     timings = {"ms": [each.timings for each in comparison.reports]}
-    _print_comparison(console, comparison, _SHOWN, timings, against=against)
+    _print_comparison(console, comparison, _COLUMNS, timings, against=against)
 
 
 def print_answers(comparison: Comparison[AnswerReport], *, against: bool) -> None:
-    """Reports on answers; `against` says that the first is one from before."""
+    """Print reports on answers; `against` says that the first one is from before."""
     console, report = _console(), comparison.reports[-1]
     _print_index(console, report)
     facts = [f"{len(report.rows):,} questions", f"{len(report.unanswerable):,} without an answer"]
@@ -59,13 +58,13 @@ def print_answers(comparison: Comparison[AnswerReport], *, against: bool) -> Non
         facts.append(f"one in {report.every:,} asked")
     if report.left_out:
         facts.append(f"{len(report.left_out):,} whose answers are not known left out")
-    _say(console, f"{report.dataset}: {', '.join(facts)}")
+    _note(console, f"{report.dataset}: {', '.join(facts)}")
     timings = {
         heading: [each.timings.get(name, {}) for each in comparison.reports]
         for heading, name in (("first token ms", "first_token"), ("total ms", "total"))
     }
-    _print_comparison(console, comparison, _SHOWN_OF_ANSWERS, timings, against=against)
-    _say(
+    _print_comparison(console, comparison, _ANSWER_COLUMNS, timings, against=against)
+    _note(
         console,
         "cited, precise: citation recall and precision; abstention: its F1; both times: median, "
         "95th percentile",
@@ -81,7 +80,7 @@ def print_answers(comparison: Comparison[AnswerReport], *, against: bool) -> Non
 
 
 def print_failures(report: Report, count: int) -> None:
-    """The questions with the worst rankings: what was expected, and what came instead."""
+    """Print the questions with the worst rankings: what was expected, and what came instead."""
     console, rows = _console(), report.failures(count)
     _print_failures_heading(console, report, rows)
     for row in rows:
@@ -90,31 +89,31 @@ def print_failures(report: Report, count: int) -> None:
         for document in row.relevant:
             place = f"at {ranks[document]}" if document in ranks else "not found"
             console.print(f"    expected {output.one_line(document)}: {place}", markup=False)
-        for rank, found in enumerate(row.ranking[:_SHOWN_DOCUMENTS], start=1):
+        for rank, found in enumerate(row.ranking[:_DOCUMENTS], start=1):
             place = output.one_line(found.location or found.name)
             mark = " ✓" if found.gain else ""
             console.print(f"    [{rank}] {place}{mark}", markup=False, style="cyan")
 
 
 def print_answer_failures(report: AnswerReport, count: int) -> None:
-    """The questions with the worst answers: what was expected, what came, and its quotes."""
+    """Print the questions with the worst answers: what was expected, what came, its quotes."""
     console, rows = _console(), report.failures(count)
     _print_failures_heading(console, report, rows)
     for row in rows:
         _print_question(console, row, f"F1 {row.score:.3f}" if row.gold else "has no answer")
         if row.gold:
-            console.print(f"    expected {_shortened(' / '.join(row.gold))}", markup=False)
-        console.print(f"    {row.way}: {_shortened(row.text)}", markup=False)
+            console.print(f"    expected {output.shorten(' / '.join(row.gold))}", markup=False)
+        console.print(f"    {row.way}: {output.shorten(row.text)}", markup=False)
         for quote in () if row.abstained else row.citations:
             place = f"    [{quote.number}] {output.one_line(quote.location)}"
             console.print(place, markup=False, style="cyan")
-            console.print(f"        “{_shortened(quote.quote)}”", markup=False, style="dim")
+            console.print(f"        “{output.shorten(quote.quote)}”", markup=False, style="dim")
 
 
 def _print_index(console: Console, report: Report | AnswerReport) -> None:
     if report.index:
         held = "{documents:,} documents in {chunks:,} passages".format(**report.index)
-        _say(console, f"{report.index['path']}: {held}, {report.embedder}")
+        _note(console, f"{report.index['path']}: {held}, {report.embedder}")
 
 
 def _print_comparison(
@@ -144,7 +143,7 @@ def _print_comparison(
         for metric in shown.values():
             value = report.metrics.get(metric)
             style = "bold green" if not alone and value == best[metric] else ""
-            mark = "" if alone else "*" if at and _differs(comparison, at, metric) else " "
+            mark = "" if alone else "*" if at and _is_significant(comparison, at, metric) else " "
             values.append(_text("–" if value is None else f"{value:.3f}{mark}", style))
         for each in timings.values():
             values += [f"{taken:.0f}" for taken in each[at].values()] or ["–", "–"]
@@ -152,7 +151,7 @@ def _print_comparison(
     console.print(table)
     if not alone:
         reference = output.one_line(reports[0].configuration)
-        _say(
+        _note(
             console,
             f"* differs from {reference} (paired randomisation test, p < 0.05 by Holm's "
             "correction over the configurations, each metric by itself)",
@@ -161,7 +160,7 @@ def _print_comparison(
         _print_differences(console, comparison, shown)
 
 
-def _differs(comparison: Comparison[R], at: int, metric: str) -> bool:
+def _is_significant(comparison: Comparison[R], at: int, metric: str) -> bool:
     return metric in comparison.metrics and comparison.difference(at, metric).significant
 
 
@@ -202,12 +201,7 @@ def _text(text: str, style: str = "") -> Any:
     return Text(output.one_line(text), style=style)
 
 
-def _shortened(text: str) -> str:
-    joined = output.one_line(" ".join(text.split()))
-    return joined if len(joined) <= _TEXT_CHARACTERS else joined[: _TEXT_CHARACTERS - 1] + "…"
-
-
-def _say(console: Console, text: str) -> None:
+def _note(console: Console, text: str) -> None:
     console.print(text, markup=False, style="dim")
 
 

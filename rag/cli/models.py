@@ -1,4 +1,4 @@
-"""`rag models`: what there is, fetching it, how fast it is here, and making static ones."""
+"""`rag models`: list the models there are, fetch, measure, and distil them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 import click
 
 from rag.cli import output, progress
-from rag.cli.options import config_option, embedder_option, index_option, json_option
+from rag.cli.opening import read_config
+from rag.cli.options import (
+    config_option,
+    count_option,
+    embedder_option,
+    index_option,
+    json_option,
+)
 
 if TYPE_CHECKING:
     from rag.training.distillation import Distillation
@@ -17,7 +24,10 @@ if TYPE_CHECKING:
 @click.group("models", invoke_without_command=True)
 @click.pass_context
 def models_command(context: click.Context) -> None:
-    """List the models that can be had without a hub, fetch one, or make a static one."""
+    """List, fetch, measure or make models.
+
+    Without COMMAND, list the catalogued models, which can be fetched without a hub.
+    """
     if context.invoked_subcommand is not None:
         return
     from rag.models import CATALOGUE, cache_dir, is_pulled
@@ -34,28 +44,31 @@ def models_command(context: click.Context) -> None:
 @models_command.command()
 @click.argument("name")
 def pull(name: str) -> None:
-    """Fetch a catalogued model into the cache, checked against its pinned hash."""
+    """Fetch a catalogued model into the cache.
+
+    Its files are checked against their pinned hashes.
+    """
     from rag.models import pull as fetch
 
-    with progress.shown() as show:
-        place = fetch(name, show)
-    click.echo(str(place))
+    with progress.display() as show:
+        path = fetch(name, show)
+    click.echo(str(path))
 
 
 @models_command.command()
 @embedder_option
 @config_option
 @json_option
-def bench(embedder: str | None, config_file: Path | None, as_json: bool) -> None:
-    """Measure the embedder on this machine, in every precision and by every runtime.
+def bench(as_json: bool) -> None:
+    """Measure how fast the embedder is on this machine.
 
-    What is chosen where `embedding.precision` is `auto` is marked.
+    Measures every precision and every runtime. A star marks what `embedding.precision = "auto"`
+    chooses.
     """
-    from rag.config import load_config
     from rag.embedding.measuring import measure_speeds
 
-    config = load_config(config_file, arguments={"embedding.model": embedder}).embedding
-    with progress.shown() as show:
+    config = read_config().embedding
+    with progress.display() as show:
         speeds = measure_speeds(config, show)
     if as_json:
         output.print_json(speeds)
@@ -76,48 +89,33 @@ def bench(embedder: str | None, config_file: Path | None, as_json: bool) -> None
     "--data",
     metavar="DATASET",
     type=click.Path(path_type=Path),
-    help="Questions to measure it with, as `rag eval` takes them; documents that the set brings "
-    "take the place of the index.",
+    help="Measure it with these questions, as `rag eval` takes them; documents that come with "
+    "them replace the index.",
 )
-@click.option(
+@count_option(
     "--dim",
-    type=click.IntRange(min=0),
+    "How many dimensions its vectors have; 0 for as many as the embedder's.",
     default=256,
-    show_default=True,
-    metavar="N",
-    help="Dimensions of its vectors; 0 for as many as the embedder has.",
+    least=0,
 )
-@click.option(
+@count_option(
     "--passages",
-    type=click.IntRange(min=0),
+    "How many passages of the index to fit it to; 0 for none.",
     default=10_000,
-    show_default=True,
-    metavar="N",
-    help="How many passages of the index to fit it to; 0 for none.",
+    least=0,
 )
 @config_option
 @json_option
-def distil(
-    directory: Path,
-    embedder: str | None,
-    index: str | None,
-    data: Path | None,
-    dim: int,
-    passages: int,
-    config_file: Path | None,
-    as_json: bool,
-) -> None:
-    """Make a static embedder in DIR, a table without layers, and say what it loses.
+def distil(directory: Path, data: Path | None, dim: int, passages: int, as_json: bool) -> None:
+    """Make a small, fast static embedder, and show what it loses.
 
-    It is made of the embedder, and fitted to passages of the index, if there is one. DIR can then
-    be given as --embedder.
+    A static embedder is a table without layers. It is distilled from the embedder into DIR, and
+    fitted to passages of the index if there is one. Give DIR as --embedder to use it.
     """
-    from rag.config import load_config
     from rag.training.distillation import distil as make
 
-    settings = {"embedding.model": embedder, "index.path": index}
-    config = load_config(config_file, arguments=settings)
-    with progress.shown() as show:
+    config = read_config()
+    with progress.display() as show:
         made = make(directory, config, dim=dim, passages=passages, data=data, progress=show)
     if as_json:
         output.print_json(made)
@@ -127,10 +125,10 @@ def distil(
         f"{made.path}: {made.dim} dimensions, {made.tokens:,} tokens, {made.bytes / 1e6:.0f} MB, "
         f"of {made.teacher}{fitted}"
     )
-    click.echo(_loss(made))
+    click.echo(_describe_loss(made))
 
 
-def _loss(made: Distillation) -> str:
+def _describe_loss(made: Distillation) -> str:
     loss = made.loss
     if loss is None:
         return "loss: not measured, there is no index: give --index or --data"

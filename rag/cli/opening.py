@@ -1,9 +1,13 @@
-"""A RAG with the settings of a command."""
+"""Open what a command works with, by the settings that its options chose."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+import warnings
+from typing import TYPE_CHECKING
+
+import click
+
+from rag.cli.options import chosen_settings, config_file
 
 if TYPE_CHECKING:
     from rag.config import Config
@@ -12,49 +16,42 @@ if TYPE_CHECKING:
     from rag.types import ProgressCallback
 
 
-def open_rag(
-    index: str | None,
-    config_file: Path | None,
-    progress: ProgressCallback | None = None,
-    settings: dict[str, Any] | None = None,
-) -> RAG:
-    """Settings of the command line above those of the environment and of `rag.toml`.
+def read_config() -> Config:
+    """Read the settings: the options of the command, above the environment and `rag.toml`.
 
-    Raises:
-        ConfigError: if one cannot be used.
-    """
-    from rag.config import load_config
-    from rag.engine import RAG
-
-    config = load_config(config_file, arguments={**(settings or {}), "index.path": index})
-    return RAG(config=config, progress=progress)
-
-
-def open_to_ask(
-    index: str | None,
-    config_file: Path | None,
-    progress: ProgressCallback | None = None,
-    settings: dict[str, Any] | None = None,
-) -> RAG | DaemonRAG:
-    """As `open_rag`, for a command that asks and does no more.
+    An unknown variable is printed as a warning.
 
     Raises:
         ConfigError: if a setting cannot be used.
     """
     from rag.config import load_config
 
-    config = load_config(config_file, arguments={**(settings or {}), "index.path": index})
-    return to_ask(config, progress)
+    with warnings.catch_warnings(record=True) as unknown:
+        warnings.simplefilter("always")
+        config = load_config(config_file(), arguments=chosen_settings())
+    for warning in unknown:
+        click.echo(f"rag: warning: {warning.message}", err=True)
+    return config
 
 
-def to_ask(config: Config, progress: ProgressCallback | None = None) -> RAG | DaemonRAG:
-    """The daemon's RAG with these settings where a daemon runs, or one of this process."""
+def open_rag(progress: ProgressCallback | None = None, config: Config | None = None) -> RAG:
+    """Open a RAG in this process, with the settings of the command unless others are given.
 
-    def local() -> RAG:
-        from rag.engine import RAG
+    Raises:
+        ConfigError: if a setting cannot be used.
+    """
+    from rag.engine import RAG
 
-        return RAG(config=config, progress=progress)
+    return RAG(config=config or read_config(), progress=progress)
 
+
+def open_to_ask(progress: ProgressCallback) -> RAG | DaemonRAG:
+    """Open the daemon's RAG where a daemon runs, or else one in this process: to ask, not to write.
+
+    Raises:
+        ConfigError: if a setting cannot be used.
+    """
+    config = read_config()
     if config.daemon.use:
         from rag.serving.daemon.place import running
 
@@ -62,5 +59,5 @@ def to_ask(config: Config, progress: ProgressCallback | None = None) -> RAG | Da
         if place is not None:
             from rag.serving.daemon.client import DaemonRAG
 
-            return DaemonRAG(config, place, local, progress)
-    return local()
+            return DaemonRAG(config, place, lambda: open_rag(progress, config), progress)
+    return open_rag(progress, config)

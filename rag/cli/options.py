@@ -1,61 +1,234 @@
-"""The options that several commands share."""
+"""Options that commands share; those of settings take type, range and default from there."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+if TYPE_CHECKING:
+    from rag.config import Setting
 
-def _seconds(_: click.Context, __: click.Parameter, value: str | None) -> float | None:
-    """How long to wait; what is no number is most likely meant for the command."""
-    if value is None:
-        return None
-    try:
-        seconds = float(value)
-    except ValueError:
-        raise click.BadParameter(
-            f"{value!r} is no number of seconds: put --wait last, or write --wait=SECONDS."
-        ) from None
-    if not seconds >= 0:
-        raise click.BadParameter(f"{value} is not 0 or more.")
-    return seconds
+Command = TypeVar("Command", bound=Callable[..., Any])
+Decorator = Callable[[Command], Command]
+
+# Where a context keeps the settings that its options chose, by `section.key`, and the file.
+_CHOSEN = "rag.settings"
+_FILE = "rag.config"
 
 
-index_option = click.option(
-    "--index", metavar="DIR", help="The index folder (default: indexes/default)."
+def chosen_settings() -> dict[str, Any]:
+    """Return what the options of the command that runs have set, by `section.key`."""
+    chosen: dict[str, Any] = click.get_current_context().meta.setdefault(_CHOSEN, {})
+    return chosen
+
+
+def config_file() -> Path | None:
+    """Return the file that `--config` names."""
+    file: Path | None = click.get_current_context().meta.get(_FILE)
+    return file
+
+
+def _find_setting(key: str) -> Setting:
+    # Not at import: `rag --help` needs no settings.
+    from rag.config import known_settings
+
+    return known_settings()[key]
+
+
+class _SettingType(click.ParamType[Any]):
+    """What a setting allows; `hint` ends the message where something else is given."""
+
+    name = "value"
+
+    def __init__(self, key: str, hint: str) -> None:
+        self._key = key
+        self._hint = hint
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> object:
+        try:
+            return _find_setting(self._key).read(value)
+        except ValueError as error:
+            self.fail(f"{error}{self._hint}", param, ctx)
+
+
+class _SettingOption(click.Option):
+    """An option that shows the choices, range and default of a setting in its help."""
+
+    def __init__(self, names: list[str], *, key: str, **attributes: Any) -> None:
+        super().__init__(names, **attributes)
+        self._key = key
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        setting = _find_setting(self._key)
+        if setting.choices and not self.multiple:
+            self.metavar = f"[{'|'.join(setting.choices)}]"
+        record = super().get_help_record(ctx)
+        facts = []
+        if self.show_default is not False and not _is_nothing(setting.default):
+            facts.append(f"default: {setting.default}".removesuffix(".0"))
+        if not self.is_flag and (limits := _describe_limits(setting)):
+            facts.append(limits)
+        if record is None or not facts:
+            return record
+        return record[0], f"{record[1]}  [{'; '.join(facts)}]"
+
+
+def _is_nothing(default: object) -> bool:
+    return isinstance(default, str | tuple | bool) and not default
+
+
+def _describe_limits(setting: Setting) -> str:
+    """Return a range as click itself shows those of its own types."""
+    bounds = setting.bounds
+    if bounds.gt is not None:
+        return f"x>{bounds.gt}"
+    if bounds.le is not None:
+        return f"{bounds.ge}<=x<={bounds.le}"
+    return "" if bounds.ge is None else f"x>={bounds.ge}"
+
+
+def setting(
+    name: str,
+    key: str,
+    *,
+    implies: Callable[[Any], Mapping[str, Any]] | None = None,
+    hint: str = "",
+    expose_value: bool = False,
+    **attributes: Any,
+) -> Decorator[Any]:
+    """Make an option that sets a setting, from which it takes type, choices, range and default.
+
+    What it is given goes to `chosen_settings`, unless `expose_value` makes it a parameter of the
+    command. `implies` returns further settings that follow from a value.
+    """
+
+    def collect(_: click.Context, __: click.Parameter, value: Any) -> Any:
+        if value is not None and value != () and not expose_value:
+            chosen_settings()[key] = value
+            chosen_settings().update(implies(value) if implies else {})
+        return value
+
+    return click.option(
+        name,
+        cls=_SettingOption,
+        key=key,
+        type=str if attributes.get("multiple") else _SettingType(key, hint),
+        default=None,
+        expose_value=expose_value,
+        callback=collect,
+        **attributes,
+    )
+
+
+def options(*decorators: Decorator[Any]) -> Decorator[Any]:
+    """Join several options to one decorator; help shows them in this order."""
+
+    def decorate(command: Command) -> Command:
+        for each in reversed(decorators):
+            command = each(command)
+        return command
+
+    return decorate
+
+
+def count_option(name: str, text: str, *, default: int, least: int = 1) -> Decorator[Any]:
+    """Make an option that takes a whole number; `text` is its help."""
+    kind = click.IntRange(min=least)
+    return click.option(name, type=kind, default=default, show_default=True, metavar="N", help=text)
+
+
+def file_option(name: str, text: str) -> Decorator[Any]:
+    """Make an option that takes a file; `text` is its help."""
+    kind = click.Path(dir_okay=False, path_type=Path)
+    return click.option(name, type=kind, metavar="FILE", help=text)
+
+
+def _keep_file(context: click.Context, _: click.Parameter, value: Path | None) -> None:
+    context.meta[_FILE] = value
+
+
+def _read_one_side(mode: str) -> dict[str, Any]:
+    # Who asks for one side alone wants to see that, and nothing that is built on both.
+    return {} if mode == "hybrid" else {"retrieval.expansion": ()}
+
+
+index_option = setting("--index", "index.path", metavar="DIR", help="The index folder.")
+config_option = click.option(
+    "--config",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    expose_value=False,
+    callback=_keep_file,
+    help="Read settings from FILE instead of rag.toml in this folder.",
 )
-k_option = click.option(
-    "-k", type=click.IntRange(min=1), help="How many passages to retrieve (default: 5)."
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+wait_option = setting(
+    "--wait",
+    "index.wait",
+    is_flag=False,
+    flag_value="inf",
+    metavar="[SECONDS]",
+    hint=": put --wait last, or write --wait=SECONDS.",
+    help="Wait while another process writes to the index: for SECONDS, or until it is done.",
+)
+index_options = options(index_option, config_option)
+
+k_option = setting(
+    "-k",
+    "retrieval.top_k",
+    expose_value=True,
+    metavar="N",
+    help="How many passages to retrieve.",
 )
 where_option = click.option(
     "--where",
     metavar="FILTER",
     default="",
-    help='Of documents that are so only: `path:docs/** type:pdf after:2024-01 title~"lease"`.',
+    help="Search only documents that match, e.g. 'type:pdf after:2024'.",
 )
-embedder_option = click.option(
-    "--embedder", metavar="NAME", help="A catalogued model, a directory, or a hub name."
-)
-precision_option = click.option(
-    "--precision",
+embedder_option = setting(
+    "--embedder",
+    "embedding.model",
     metavar="NAME",
-    help="In what the embedder computes: `auto` (default), `int8`, `float32`, `float16`, "
-    "`bfloat16`.",
+    help="The embedding model: a catalogued name, a directory, or a hub name.",
 )
-config_option = click.option(
-    "--config",
-    "config_file",
-    metavar="FILE",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Settings to read (default: rag.toml here, if there is one).",
+precision_option = setting(
+    "--precision", "embedding.precision", help="The number format that the embedder computes in."
 )
-wait_option = click.option(
-    "--wait",
-    callback=_seconds,
-    is_flag=False,
-    flag_value="inf",
-    metavar="[SECONDS]",
-    help="Wait for another writer to be done; without SECONDS as long as it takes.",
+generator_option = setting(
+    "--generator",
+    "generation.model",
+    metavar="NAME",
+    help="The model that writes: `extractive` (it only quotes), a catalogued name, a GGUF file, "
+    "a directory, a hub name, or the URL of an OpenAI-compatible server.",
 )
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+mode_option = setting(
+    "--mode",
+    "retrieval.mode",
+    implies=_read_one_side,
+    help="Find passages by meaning and words, by meaning alone, or by words alone.",
+)
+rerank_option = setting(
+    "--rerank",
+    "retrieval.rerank",
+    metavar="NAME",
+    help="Reorder the best passages by `embedder`, `late-interaction`, `likelihood`, or a "
+    "cross-encoder (its directory or hub name).",
+)
+context_option = setting(
+    "--context",
+    "retrieval.context",
+    help="What to read of each hit: the passage, a few sentences more on either side, or its "
+    "section.",
+)
+way_option = setting(
+    "--way",
+    "answering.way",
+    help="Write answers with the generator, quote them from the passages, or (auto) quote only "
+    "where the passages do not support what the generator wrote.",
+)

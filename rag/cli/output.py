@@ -1,4 +1,4 @@
-"""What the commands print, as text for people and as JSON for programs."""
+"""Print results, as text for people and as JSON for programs."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
 _QUOTE_CHARACTERS = 240
 _CONTEXT_CHARACTERS = 1200
-# Of each kind of problem, so many are named; `rag status` names all.
+# How many problems of each kind are named; `rag status` names all.
 _NAMED = 10
 
 
 def as_json(value: Any) -> Any:
-    """Dataclasses and what they hold as what JSON knows."""
+    """Turn dataclasses, and what they hold, into the types of JSON."""
     if is_dataclass(value):
         # What a class adds to the one that it extends comes first.
         own = type(value).__annotations__
@@ -47,12 +47,12 @@ def as_json(value: Any) -> Any:
 
 
 def print_json(value: Any) -> None:
-    """A value as indented JSON."""
+    """Print a value as indented JSON."""
     click.echo(json.dumps(as_json(value), ensure_ascii=False, indent=2))
 
 
-def vector_search(found: VectorSearch) -> str:
-    """How vectors are searched, and how well, in one line."""
+def describe_search(found: VectorSearch) -> str:
+    """Say in one line how vectors are searched, and how well."""
     if found.kind == "flat":
         return f"flat, {found.vectors:,} vectors; exact"
     how = f"{found.lists:,} lists, {found.probed:,} probed" if found.lists else f"ef {found.probed}"
@@ -63,12 +63,12 @@ def vector_search(found: VectorSearch) -> str:
 
 
 def print_event(name: str, facts: dict[str, Any]) -> None:
-    """One line of JSON: what happened, then its facts."""
+    """Print one line of JSON: what happened, then its facts."""
     click.echo(json.dumps({"event": name, **facts}, ensure_ascii=False))
 
 
 def print_report(report: IngestionReport) -> None:
-    """What a run of indexing took, passed over and failed at, and where the time went."""
+    """Print what a run of indexing changed, skipped and failed at, and where the time went."""
     _print_skipped(report.skipped)
     _print_failed(report.failed)
     for old, new in report.renamed[:_NAMED]:
@@ -91,7 +91,7 @@ def print_report(report: IngestionReport) -> None:
 
 
 def print_examination(found: Examination) -> None:
-    """What each check of an index found, a line each."""
+    """Print what each check of an index found, one line each."""
     for finding in found.findings:
         place = f" ({finding.file})" if finding.file and finding.status != "ok" else ""
         click.echo(one_line(f"{finding.status}: {finding.check}: {finding.text}{place}"))
@@ -105,7 +105,7 @@ def print_examination(found: Examination) -> None:
 
 
 def print_status(status: IndexStatus) -> None:
-    """What is new, changed or gone, and everything that could not be taken."""
+    """Print what is new, changed or gone, and everything that could not be indexed."""
     click.echo(f"keeps to: {', '.join(status.roots)}")
     for name in ("new", "changed", "gone"):
         for source in getattr(status, name):
@@ -120,13 +120,13 @@ def print_status(status: IndexStatus) -> None:
 
 
 def print_hits(hits: Sequence[Hit]) -> None:
-    """Passages in order, each with its place and score."""
+    """Print passages in order, each with its location and score."""
     for hit in hits:
         _print_hit(hit)
 
 
 def print_explanation(found: Explanation) -> None:
-    """Passages in order, each with its rank and score in every stage, and what the stages took."""
+    """Print passages in order, each with its rank and score in every stage, and the times."""
     write(f"looked for: {', '.join(found.words) or 'no words'}")
     if found.related:
         words = ", ".join(
@@ -147,11 +147,11 @@ def print_explanation(found: Explanation) -> None:
 
 def _print_hit(hit: Hit) -> None:
     write(f"[{hit.rank}] ", "bold", end="")
-    # The best of a fused ranking has 1 however far it is: the cosine tells.
+    # The best of a fused ranking scores 1 however far it is: the cosine tells.
     cosines = [f", cosine {stage.score:.2f}" for stage in hit.trace if stage.name == "dense"]
     near = "".join(cosines) if len(hit.trace) > 1 else ""
     write(f"{hit.location}  ({hit.score:.3f}{near})", "cyan")
-    shown = shortened(hit.text) if hit.window is None else for_terminal(hit.text.strip())
+    shown = shorten(hit.text) if hit.window is None else for_terminal(hit.text.strip())
     write(shown, "dim")
     if hit.duplicates:
         more = f" and {len(hit.duplicates) - 3:,} more" if len(hit.duplicates) > 3 else ""
@@ -159,8 +159,26 @@ def _print_hit(hit: Hit) -> None:
         write(f"    the same in {same}{more}", "dim")
 
 
+def print_facts(facts: dict[str, Any]) -> None:
+    """Print what an index holds and what it was built with."""
+    rows = [
+        ("index", facts["path"]),
+        ("files", f"{facts['files']:,}"),
+        ("documents", f"{facts['documents']:,}"),
+        ("passages", f"{facts['chunks']:,}"),
+        ("on disk", f"{facts['bytes'] / 1e6:.1f} MB"),
+        ("embedder", f"{facts['embedder']} ({facts['dim']} dimensions)"),
+        ("weights", " ".join(filter(None, (facts["fingerprint"], facts["revision"]))) or "unknown"),
+        ("cut to", f"{facts['chunk_size']} tokens, {facts['chunk_overlap']} overlapping"),
+    ]
+    if facts["search"]:
+        rows.append(("search", describe_search(facts["search"])))
+    for name, value in rows:
+        click.echo(f"{name:<10} {value}")
+
+
 def print_document(document: Document, span: tuple[int, int] | None) -> None:
-    """A document, or the passage at `span` in its section."""
+    """Print a document, or the passage at `span` within its section."""
     write(document.source, "cyan")
     facts = {"title": document.title, "type": document.media_type, **document.metadata}
     for name, value in facts.items():
@@ -181,33 +199,33 @@ def print_document(document: Document, span: tuple[int, int] | None) -> None:
 
 
 def print_sources(answer: Answer) -> None:
-    """What an answer rests on, and what of it rests on nothing."""
+    """Print what an answer rests on, and which of its sentences rest on nothing."""
     if answer.citations:
         write()
     for citation in answer.citations:
         _print_citation(citation)
     for sentence in [] if answer.abstained else answer.unsupported:
-        write(f"not borne out by any passage: {sentence.text}", "yellow")
+        write(f"no passage supports: {sentence.text}", "yellow")
     if answer.abstained and answer.unsupported:
-        write("No passage bears this out.", "yellow")
+        write("No passage supports this.", "yellow")
     flagged = dict.fromkeys(word for sentence in answer.sentences for word in sentence.flagged)
     if flagged:
         write(f"in no passage: {', '.join(flagged)}", "yellow")
     if answer.abstained and answer.prompt.hits:
         nearest = answer.prompt.hits[0]
         write(f"\nNearest: {nearest.location}", "cyan")
-        write(f"    “{shortened(nearest.text)}”", "dim")
+        write(f"    “{shorten(nearest.text)}”", "dim")
     if answer.prompt.left_out:
         write(f"{len(answer.prompt.left_out)} passages did not fit into the prompt", "dim")
 
 
 def one_line(name: str) -> str:
-    """A name as it may be shown: a line break would break the line, an escape the terminal."""
+    """Replace what no line can hold: a line break would break it, an escape the terminal."""
     return "".join(each if each.isprintable() else "\ufffd" for each in name)
 
 
 def for_terminal(text: str) -> str:
-    """Text of a document: exact where it is piped, without escape sequences on a terminal."""
+    """Return text as it is where it is piped, and without escape sequences on a terminal."""
     if not sys.stdout.isatty():
         return text
     return "".join(each if each.isprintable() or each in "\n\t" else "\ufffd" for each in text)
@@ -232,20 +250,20 @@ def _print_failed(problems: Sequence[Problem]) -> None:
 
 def _print_citation(citation: Citation) -> None:
     write(f"[{citation.number}] {citation.location}", "cyan")
-    write(f"    “{shortened(citation.quote)}”", "dim")
+    write(f"    “{shorten(citation.quote)}”", "dim")
 
 
-def shortened(text: str) -> str:
-    """A quote on one line, cut where it is long."""
+def shorten(text: str) -> str:
+    """Put a quote on one line, and cut it where it is long."""
     joined = one_line(" ".join(text.split()))
     return joined if len(joined) <= _QUOTE_CHARACTERS else joined[: _QUOTE_CHARACTERS - 1] + "…"
 
 
 def write(text: str = "", style: str = "", *, end: str = "\n") -> None:
-    """A line in a colour, `bold` or `dim`; without that where it is piped, or `NO_COLOR` is set."""
+    """Print a line in a colour, `bold` or `dim`; plain where it is piped or `NO_COLOR` is set."""
     plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") in ("dumb", "unknown")
     colour = None if style in ("", "bold", "dim") else style
-    # None leaves bold and dim alone: click would write what ends them.
+    # None leaves bold and dim alone: with False, click would write what ends them.
     bold, dim = style == "bold" or None, style == "dim" or None
     marked = click.style(for_terminal(text), fg=colour, bold=bold, dim=dim, reset=bool(style))
     click.echo(marked + end, nl=False, color=False if plain else None)

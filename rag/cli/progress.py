@@ -1,4 +1,4 @@
-"""Signs of life on standard error: bars on a terminal, a plain line now and then elsewhere."""
+"""Show the progress of long work: bars on a terminal, a plain line now and then elsewhere."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -14,8 +14,12 @@ from rag.cli.output import as_json, one_line, print_event
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.progress import Progress as RichProgress
+    from rich.progress import ProgressColumn
 
     from rag.types import Progress, ProgressCallback, Work
+
+Bars = TypeVar("Bars", bound="RichProgress")
 
 _SECONDS_BETWEEN_LINES = 5.0
 _SECONDS_BETWEEN_EVENTS = 1.0
@@ -23,12 +27,12 @@ _WORTH_NAMING = 1.0  # seconds
 
 
 @contextmanager
-def shown() -> Iterator[ProgressCallback]:
-    """Bars on a terminal, lines elsewhere."""
+def display() -> Iterator[ProgressCallback]:
+    """Show bars on a terminal, and lines elsewhere, on standard error until the block ends."""
     if not sys.stderr.isatty():
         yield _lines()
         return
-    # What is done in a moment is spared what bars take to be imported.
+    # Work that is done in a moment does not wait for bars to be imported.
     with ExitStack() as until_done:
         bars: list[ProgressCallback] = []
 
@@ -41,8 +45,8 @@ def shown() -> Iterator[ProgressCallback]:
 
 
 @contextmanager
-def as_events() -> Iterator[ProgressCallback]:
-    """JSON lines on standard output: one for each file, and how far it is once a second."""
+def print_events() -> Iterator[ProgressCallback]:
+    """Print JSON lines on standard output: one per file, and the progress once a second."""
     last = 0.0
 
     def show(progress: Progress) -> None:
@@ -76,7 +80,7 @@ def _bars() -> Iterator[ProgressCallback]:
     from rich.text import Text
 
     class Working(RichProgress):
-        """Under each bar, a line for what it is at: beside it, there would be no room for a bar."""
+        """Bars, and below each the file at hand: beside it there would be no room for a bar."""
 
         def get_renderables(self) -> Iterator[RenderableType]:
             yield self.make_tasks_table(self.tasks)
@@ -86,33 +90,26 @@ def _bars() -> Iterator[ProgressCallback]:
                         yield Text(line, style=style, no_wrap=True, overflow="ellipsis")
 
     console = Console(stderr=True, emoji=False)
+
+    def make(kind: type[Bars], count: ProgressColumn) -> Bars:
+        described = TextColumn("{task.description}")
+        return kind(described, BarColumn(), count, console=console, transient=True)
+
     with (
-        RichProgress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            DownloadColumn(),
-            console=console,
-            transient=True,
-        ) as fetching,
-        Working(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            console=console,
-            transient=True,
-        ) as working,
+        make(RichProgress, DownloadColumn()) as fetching,
+        make(Working, MofNCompleteColumn()) as working,
     ):
         tasks: dict[str, Any] = {}
 
         def show(progress: Progress) -> None:
             bars = fetching if progress.unit == "bytes" else working
-            label = _described(progress)
+            label = _describe(progress)
             if label not in tasks:
                 tasks[label] = bars.add_task(label, total=progress.total, rates="", now="")
             bars.update(tasks[label], completed=progress.done, total=progress.total)
             if progress.work is not None:
-                now = _shortened(progress.item) + _slowest(progress.work)
-                bars.update(tasks[label], rates=_rates(progress.work), now=now)
+                now = _shorten(progress.item) + _describe_slowest(progress.work)
+                bars.update(tasks[label], rates=_describe_rates(progress.work), now=now)
 
         yield show
 
@@ -125,21 +122,21 @@ def _lines() -> ProgressCallback:
         if progress.stage == "fetch":
             due = now - shown_at.get(progress.stage, 0.0) > _SECONDS_BETWEEN_LINES
         else:
-            # What is done in a moment needs no line.
+            # Work that is done in a moment needs no line.
             due = now - shown_at.setdefault(progress.stage, now) > _SECONDS_BETWEEN_LINES
         if not due:
             return
         shown_at[progress.stage] = now
         total = f" of {progress.total:,}" if progress.total is not None else ""
-        line = f"{_described(progress)}: {progress.done:,}{total} {progress.unit}"
+        line = f"{_describe(progress)}: {progress.done:,}{total} {progress.unit}"
         if progress.work is not None:
-            line += f", {_rates(progress.work)}{_slowest(progress.work)}"
+            line += f", {_describe_rates(progress.work)}{_describe_slowest(progress.work)}"
         click.echo(line, err=True)
 
     return show
 
 
-def _described(progress: Progress) -> str:
+def _describe(progress: Progress) -> str:
     if progress.stage != "fetch":
         return {"index": "indexing"}.get(progress.stage, progress.stage)
     from rag.models import CATALOGUE
@@ -148,7 +145,7 @@ def _described(progress: Progress) -> str:
     return f"fetching {progress.item}" + (f" ({entry.licence})" if entry else "")
 
 
-def _rates(work: Work) -> str:
+def _describe_rates(work: Work) -> str:
     seconds = max(work.seconds, 0.001)
     parts = [
         f"{work.passages:,} passages",
@@ -161,11 +158,11 @@ def _rates(work: Work) -> str:
     return ", ".join(parts)
 
 
-def _slowest(work: Work) -> str:
+def _describe_slowest(work: Work) -> str:
     source, seconds = work.slowest
-    return f", slowest {_shortened(source)} {seconds:.1f} s" if seconds >= _WORTH_NAMING else ""
+    return f", slowest {_shorten(source)} {seconds:.1f} s" if seconds >= _WORTH_NAMING else ""
 
 
-def _shortened(source: str, width: int = 48) -> str:
+def _shorten(source: str, width: int = 48) -> str:
     source = one_line(source)
     return source if len(source) <= width else "…" + source[1 - width :]

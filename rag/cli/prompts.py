@@ -1,4 +1,4 @@
-"""`rag prompts`: the templates that prompts are made of."""
+"""`rag prompts`: the templates that prompts are made from."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from rag.cli.opening import read_config
 from rag.cli.options import config_option
 
 _QUESTION = "When was the bridge built?"
@@ -18,14 +19,17 @@ _TEXT = "The bridge was built in 1921."
     "target",
     metavar="DIR",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Write the built-in templates into DIR, to change them there.",
+    help="Write the built-in templates into DIR, so that you can change them there.",
 )
 @config_option
-def prompts(target: Path | None, config_file: Path | None) -> None:
-    """Show the templates in use and a prompt made of them, or copy the built-in ones."""
+def prompts_command(target: Path | None) -> None:
+    """Show the prompt templates in use, or copy the built-in ones.
+
+    Prints the file of each template, and a prompt made from them.
+    """
     from rag.answering.extractive import ExtractiveGenerator
     from rag.answering.prompt import build_prompt, copy_templates, load_templates
-    from rag.config import GenerationConfig, load_config
+    from rag.config import GenerationConfig
     from rag.types import Chunk, Hit
 
     if target is not None:
@@ -33,7 +37,7 @@ def prompts(target: Path | None, config_file: Path | None) -> None:
             click.echo(f"written: {path}")
         click.echo(f'set `prompt.templates = "{target}"` to use them')
         return
-    templates = load_templates(load_config(config_file).prompt.templates)
+    templates = load_templates(read_config().prompt.templates)
     for template in (templates.system, templates.question, templates.passage):
         click.echo(template.file)
     # Any generator will do that has room enough.

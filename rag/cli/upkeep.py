@@ -1,4 +1,4 @@
-"""Commands that keep an index well."""
+"""The commands that maintain an index: compact, export, import, backup, doctor."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ import click
 
 from rag.cli import output, progress
 from rag.cli.opening import open_rag
-from rag.cli.options import config_option, index_option, json_option, wait_option
+from rag.cli.options import index_options, json_option, wait_option
 
 if TYPE_CHECKING:
     from rag.types import CopyReport
 
+_force_option = click.option("--force", is_flag=True, help="Replace what is there already.")
+_file_argument = click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
+
 
 @click.command("compact")
-@index_option
-@config_option
+@index_options
 @wait_option
 @json_option
-def compact_command(
-    index: str | None, config_file: Path | None, wait: float | None, as_json: bool
-) -> None:
-    """Rewrite the index without what was removed: no byte of its text remains.
+def compact_command(as_json: bool) -> None:
+    """Rewrite the index so that no byte of removed text remains.
 
-    Exit code 1 says that a reader at work all the while still holds a part of it.
+    Exit code 1 means that a process which was reading all the while still holds a part of it.
     """
-    done = open_rag(index, config_file, None, {"index.wait": wait}).compact()
+    report = open_rag().compact()
     if as_json:
-        output.print_json(done)
+        output.print_json(report)
     else:
-        click.echo(f"{done.before / 1e6:.1f} MB before, {done.after / 1e6:.1f} MB now")
-    if not done.cleared:
+        click.echo(f"{report.before / 1e6:.1f} MB before, {report.after / 1e6:.1f} MB now")
+    if not report.cleared:
         click.echo(
             "a reader was at work all the while, and the log still holds what it reads: run "
             "`rag compact` again when it is done",
@@ -42,89 +42,76 @@ def compact_command(
         sys.exit(1)
 
 
-_force_option = click.option("--force", is_flag=True, help="Replace what is there already.")
-
-
 @click.command("export")
-@click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
-@index_option
-@config_option
+@_file_argument
+@index_options
 @_force_option
 @json_option
-def export_command(
-    file: Path, index: str | None, config_file: Path | None, force: bool, as_json: bool
-) -> None:
-    """Write all that the index holds into one FILE, to carry it elsewhere.
+def export_command(file: Path, force: bool, as_json: bool) -> None:
+    """Write the whole index into one FILE, to carry it elsewhere.
 
-    It is a ZIP archive of JSON lines and a NumPy array. The same contents give the same bytes.
+    FILE is a ZIP archive of JSON lines and a NumPy array. The same contents give the same bytes.
     """
-    with progress.shown() as show:
-        done = open_rag(index, config_file, show).export(file, force=force)
-    _print_copied(done, "exported", as_json)
+    with progress.display() as show:
+        report = open_rag(show).export(file, force=force)
+    _print_copy_report(report, "exported", as_json)
 
 
 @click.command("import")
-@click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
-@index_option
-@config_option
+@_file_argument
+@index_options
 @wait_option
 @json_option
-def import_command(
-    file: Path, index: str | None, config_file: Path | None, wait: float | None, as_json: bool
-) -> None:
-    """Build an index from a FILE that `rag export` wrote: all of it, or nothing.
+def import_command(file: Path, as_json: bool) -> None:
+    """Build an index from a FILE that `rag export` wrote.
 
-    Nothing is embedded. The index folder must not hold an index yet.
+    Imports all of it or nothing, and embeds nothing anew. The index folder must not hold an index
+    yet.
     """
-    with progress.shown() as show:
-        done = open_rag(index, config_file, show, {"index.wait": wait}).import_from(file)
-    _print_copied(done, "imported", as_json)
+    with progress.display() as show:
+        report = open_rag(show).import_from(file)
+    _print_copy_report(report, "imported", as_json)
 
 
 @click.command("backup")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-@index_option
-@config_option
+@index_options
 @_force_option
 @json_option
-def backup_command(
-    folder: Path, index: str | None, config_file: Path | None, force: bool, as_json: bool
-) -> None:
-    """Copy the index as it is into DIR, while others read and write it.
+def backup_command(folder: Path, force: bool, as_json: bool) -> None:
+    """Copy the index into DIR, while other processes read and write it.
 
     The copy is an index folder itself: `rag search --index DIR` searches it. --force replaces an
-    index that is in DIR, once the copy is whole.
+    index that is in DIR, once the copy is complete.
     """
-    with progress.shown() as show:
-        done = open_rag(index, config_file, show).backup(folder, force=force)
-    _print_copied(done, "copied", as_json)
+    with progress.display() as show:
+        report = open_rag(show).backup(folder, force=force)
+    _print_copy_report(report, "copied", as_json)
 
 
-def _print_copied(done: CopyReport, verb: str, as_json: bool) -> None:
+def _print_copy_report(report: CopyReport, verb: str, as_json: bool) -> None:
     if as_json:
-        output.print_json(done)
+        output.print_json(report)
         return
     click.echo(
-        f"{verb} {done.documents:,} documents in {done.chunks:,} passages to "
-        f"{output.one_line(done.path)}: {done.bytes / 1e6:.1f} MB in {done.seconds:.1f} s"
+        f"{verb} {report.documents:,} documents in {report.chunks:,} passages to "
+        f"{output.one_line(report.path)}: {report.bytes / 1e6:.1f} MB in {report.seconds:.1f} s"
     )
 
 
 @click.command("doctor")
-@index_option
-@config_option
-@click.option("--repair", is_flag=True, help="Mend what can be mended.")
+@index_options
+@click.option("--repair", is_flag=True, help="Repair what can be repaired.")
 @wait_option
 @json_option
-def doctor_command(
-    index: str | None, config_file: Path | None, repair: bool, wait: float | None, as_json: bool
-) -> None:
-    """Check all that the index consists of: its database, its caches, and how they agree.
+def doctor_command(repair: bool, as_json: bool) -> None:
+    """Check every part of the index, and repair it with --repair.
 
-    A repair keeps all documents that can be read, names those that it cannot keep, and leaves what
-    is well alone. Exit code 1 says that a problem remains.
+    The parts are its database, its caches, and how they agree. A repair keeps every document that
+    can be read, names those that it cannot keep, and leaves alone what is well. Exit code 1 means
+    that a problem remains.
     """
-    found = open_rag(index, config_file, None, {"index.wait": wait}).doctor(repair=repair)
+    found = open_rag().doctor(repair=repair)
     if as_json:
         output.print_json(found)
     else:
