@@ -281,13 +281,13 @@ def lines_of(path: Path) -> list[dict[str, Any]]:
 
 def files_of(corpus: Path) -> Iterator[Document]:
     """Each file of a folder as a document, under its path there."""
-    from rag.sources import SourceFile, read
+    from rag.sources import SourceFile, read_file
 
     for path in sorted(path for path in corpus.rglob("*") if path.is_file()):
         name = path.relative_to(corpus).as_posix()
         status = path.stat()
         file = SourceFile(str(path), name, status.st_size, status.st_mtime_ns)
-        for item in read(file, SourcesConfig()):
+        for item in read_file(file, SourcesConfig()):
             if isinstance(item, Document):
                 yield replace(item, id=name)
 

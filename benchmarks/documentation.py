@@ -19,7 +19,7 @@ from pathlib import Path
 
 from rag import RAG, SourceError
 from rag.config import SourcesConfig
-from rag.sources import SourceFile, read
+from rag.sources import SourceFile, read_file
 from rag.types import Document
 
 PACKAGES = ("postgresql-doc-15",)
@@ -82,7 +82,7 @@ def read_all(files: Sequence[Path]) -> Outcome:
         status = path.stat()
         file = SourceFile(str(path), path.name, status.st_size, status.st_mtime_ns)
         try:
-            results = list(read(file, config))
+            results = list(read_file(file, config))
         except SourceError as error:
             outcome.reasons[f"{error.source}: {error.reason}"] += 1
             continue

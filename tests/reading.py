@@ -7,14 +7,14 @@ from typing import Any
 
 from rag import Document
 from rag.config import SourcesConfig
-from rag.sources import SourceFile, read
+from rag.sources import SourceFile, read_file
 from rag.types import Problem
 
 
 def results(path: Path, **settings: Any) -> list[Document | Problem]:
     status = path.stat()
     file = SourceFile(str(path.resolve()), str(path), status.st_size, status.st_mtime_ns)
-    return list(read(file, SourcesConfig(**settings)))
+    return list(read_file(file, SourcesConfig(**settings)))
 
 
 def documents(path: Path, **settings: Any) -> list[Document]:

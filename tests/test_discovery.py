@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 
 from rag import SourceError
 from rag.config import SourcesConfig
-from rag.sources.discovery import Root, SourceFile, discover, ignored, root
+from rag.sources.discovery import Root, SourceFile, discover, is_ignored, resolve_root
 from rag.types import Problem
 
 GIT = shutil.which("git")
 
 
 def roots(*paths: str | Path, **config: object) -> list[Root]:
-    return [root(path, SourcesConfig(**config)) for path in paths]  # type: ignore[arg-type]
+    return [resolve_root(path, SourcesConfig(**config)) for path in paths]  # type: ignore[arg-type]
 
 
 def sources(*paths: str | Path, **config: object) -> list[str]:
@@ -30,11 +30,11 @@ def sources(*paths: str | Path, **config: object) -> list[str]:
     for item in found:
         status = Path(item.path).stat()
         assert (item.size, item.mtime_ns) == (status.st_size, status.st_mtime_ns)
-        assert not all(ignored(one, item.path) for one in [start, *others])
+        assert not all(is_ignored(one, item.path) for one in [start, *others])
     taken = {item.path for item in found}
     for path in Path(start.path).rglob("*"):
         if path.is_file() and path.stat().st_size and str(path) not in taken:
-            assert ignored(start, str(path))
+            assert is_ignored(start, str(path))
     return [os.path.relpath(item.source, paths[0]) for item in found]
 
 
@@ -81,7 +81,7 @@ def test_what_is_not_taken_is_named_unless_it_is_hidden(tmp_path: Path) -> None:
         "nothing": "skipped: is a link to nothing",
         "pipe.txt": "skipped: is not a regular file",
     }
-    assert ignored(roots(inside)[0], str(inside / "loop" / "b.txt"))
+    assert is_ignored(roots(inside)[0], str(inside / "loop" / "b.txt"))
 
 
 @pytest.mark.parametrize("kind", ["file", "folder"])
@@ -123,8 +123,8 @@ def test_a_given_file_is_taken_whatever_its_name(tmp_path: Path) -> None:
     for name in (".hidden", "out.log"):
         (file,) = discover(roots(tmp_path / name, include=("*.md",), exclude=("*",)))
         assert isinstance(file, SourceFile)
-        assert not ignored(roots(tmp_path / name)[0], file.path)
-        assert ignored(roots(tmp_path / name)[0], f"{file.path}.other")
+        assert not is_ignored(roots(tmp_path / name)[0], file.path)
+        assert is_ignored(roots(tmp_path / name)[0], f"{file.path}.other")
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(SourceError, match="is not a regular file"):
         roots(tmp_path / "pipe")

@@ -147,9 +147,9 @@ PIECES = st.sampled_from(
 
 @given(pieces=st.lists(PIECES, max_size=20))
 def test_no_message_makes_reading_crash(pieces: list[bytes]) -> None:
-    parsed = mail.parse(b"".join(pieces))
-    assert_spans(mail.as_document(parsed, "a.eml", SourcesConfig()))
-    list(mail.attachments(parsed, "a.eml", SourcesConfig(), modified=0.0))
+    parsed = mail.parse_message(b"".join(pieces))
+    assert_spans(mail.message_to_document(parsed, "a.eml", SourcesConfig()))
+    list(mail.unpack_attachments(parsed, "a.eml", SourcesConfig(), modified=0.0))
 
 
 def mbox(path: Path, *messages: EmailMessage) -> Path:

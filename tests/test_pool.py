@@ -15,7 +15,7 @@ import pytest
 from planted import plant
 
 from rag.config import SourcesConfig
-from rag.sources import Read, SourceFile, read_files
+from rag.sources import Finished, SourceFile, read_files
 from rag.types import Document, Problem
 
 LIMITS = SourcesConfig(seconds=4, memory_mb=512, workers=2)
@@ -34,9 +34,9 @@ def file(path: Path, text: str = "Some text of a file.") -> SourceFile:
 
 def outcomes(
     files: list[SourceFile], config: SourcesConfig = LIMITS
-) -> dict[str, tuple[list[str], Read | Problem]]:
+) -> dict[str, tuple[list[str], Finished | Problem]]:
     texts: dict[str, list[str]] = {}
-    last: dict[str, Read | Problem] = {}
+    last: dict[str, Finished | Problem] = {}
     for result in read_files([(each, None) for each in files], config):
         if isinstance(result.item, Document):
             texts.setdefault(result.file.source, []).append(result.item.text)
@@ -70,7 +70,7 @@ def test_each_misbehaving_reader_costs_its_file_and_no_other(tmp_path: Path) -> 
         assert "\n" not in item.reason
     for each in good:
         assert found[each.source] == ([Path(each.path).read_text()], found[each.source][1])
-        assert isinstance(found[each.source][1], Read)
+        assert isinstance(found[each.source][1], Finished)
     assert found["a.hang_in_c"][0] == ["The first one came."]
 
 
@@ -87,9 +87,9 @@ def test_half_characters_become_visible_and_keep_their_place(tmp_path: Path) -> 
 def test_known_content_is_not_read_again(tmp_path: Path) -> None:
     first = file(tmp_path / "a.good")
     (*_, read) = read_files([(first, None)], LIMITS)
-    assert isinstance(read.item, Read)
+    assert isinstance(read.item, Finished)
     (again,) = read_files([(first, read.item.sha256)], LIMITS)
-    assert again.item == Read(read.item.sha256, unchanged=True)
+    assert again.item == Finished(read.item.sha256, unchanged=True)
 
 
 def test_files_are_taken_a_few_ahead_and_no_more(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_ctrl_c_is_for_the_owner_of_a_reader(tmp_path: Path) -> None:
     for _ in range(10):
         os.killpg(owner.pid, signal.SIGINT)
         time.sleep(0.01)
-    assert owner.communicate(timeout=20) == (b"Read\n", b"")
+    assert owner.communicate(timeout=20) == (b"Finished\n", b"")
 
 
 def test_a_reader_ends_when_its_owner_is_killed(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from rag import ConfigError, SourceError
 from rag.config import SourcesConfig
-from rag.sources.discovery import Root, root
+from rag.sources.discovery import Root, resolve_root
 from rag.sources.watching import changes
 
 pytest.importorskip("watchfiles")
@@ -56,7 +56,7 @@ def watching(folder: Path, *roots: Root) -> Iterator[Watch]:
 
 
 def folder_root(path: Path, **config: object) -> Root:
-    return root(path, SourcesConfig(**config))  # type: ignore[arg-type]
+    return resolve_root(path, SourcesConfig(**config))  # type: ignore[arg-type]
 
 
 def test_files_made_changed_renamed_and_deleted(tmp_path: Path) -> None:

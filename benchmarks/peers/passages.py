@@ -16,7 +16,7 @@ from rag.chunking import chunk_document, chunk_size, embedded_texts, embedding_l
 from rag.config import Config, EmbeddingConfig
 from rag.embedding import load_embedder
 from rag.errors import SourceError
-from rag.sources import SourceFile, read
+from rag.sources import SourceFile, read_file
 from rag.types import Document
 
 
@@ -29,7 +29,9 @@ def main(folder: Path, model: str) -> None:
         status = path.stat()
         file = SourceFile(str(path), path.name, status.st_size, status.st_mtime_ns)
         try:
-            documents = [each for each in read(file, config.sources) if isinstance(each, Document)]
+            documents = [
+                each for each in read_file(file, config.sources) if isinstance(each, Document)
+            ]
         except SourceError:
             # Empty files; `rag index` leaves them out, too.
             continue

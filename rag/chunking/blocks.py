@@ -18,7 +18,7 @@ Kind = Literal[
 ]
 
 # Tokens of a Markdown parser take many times the memory of their text.
-_WINDOW = 1 << 20
+_PORTION = 1 << 20
 
 _BLANK = re.compile(r"\n[ \t]*\n\s*")
 _ITEM = re.compile(r"([ \t]*)(?:[-*+•]|\d{1,3}[.)]|#\.)[ \t]")
@@ -57,12 +57,12 @@ def find_blocks(text: str, start: int, end: int, markup: str) -> Iterator[Block]
     elif markup in ("plain", "rst"):
         yield from _paragraphs(text, start, end, rst=markup == "rst")
     else:
-        span = stripped(text, start, end)
+        span = strip_span(text, start, end)
         if span:
             yield Block(*span, "code", language=markup)
 
 
-def filled(
+def fill_gaps(
     text: str, start: int, end: int, blocks: Sequence[Block], between: Kind = "prose"
 ) -> list[Block]:
     """`blocks`, and others for what stands between them in `text[start:end]`."""
@@ -71,18 +71,18 @@ def filled(
     for block in blocks:
         if block.start < at:
             continue
-        gap = stripped(text, at, block.start)
+        gap = strip_span(text, at, block.start)
         if gap:
             result.append(Block(*gap, between))
         result.append(block)
         at = block.end
-    gap = stripped(text, at, end)
+    gap = strip_span(text, at, end)
     if gap:
         result.append(Block(*gap, between))
     return result
 
 
-def stripped(text: str, start: int, end: int) -> tuple[int, int] | None:
+def strip_span(text: str, start: int, end: int) -> tuple[int, int] | None:
     """The span without the white space around it, or None if there is nothing else."""
     body = text[start:end]
     kept = body.strip()
@@ -93,18 +93,18 @@ def stripped(text: str, start: int, end: int) -> tuple[int, int] | None:
 
 
 def _markdown(text: str, start: int, end: int) -> Iterator[Block]:
-    window = _WINDOW
+    portion = _PORTION
     while start < end:
-        stop = end if end - start <= window else text.find("\n", start + window, end) + 1 or end
-        blocks = filled(text, start, stop, _parsed(text, start, stop))
+        stop = end if end - start <= portion else text.find("\n", start + portion, end) + 1 or end
+        blocks = fill_gaps(text, start, stop, _parse_markdown(text, start, stop))
         if stop < end:
             # The last block may go on: it begins the next part.
             if len(blocks) < 2:
-                window *= 2
+                portion *= 2
                 continue
             stop = text.rfind("\n", start, blocks.pop().start) + 1
         yield from blocks
-        start, window = stop, _WINDOW
+        start, portion = stop, _PORTION
 
 
 @cache
@@ -118,24 +118,24 @@ def _parser() -> MarkdownIt:
     return parser
 
 
-def _parsed(text: str, start: int, end: int) -> list[Block]:
+def _parse_markdown(text: str, start: int, end: int) -> list[Block]:
     # A carriage return would end a line for the parser alone.
     section = text[start:end].replace("\r", " ")
     lines = _line_starts(section, start)
-    opened: list[tuple[Token, list[Block]]] = []
+    open_tokens: list[tuple[Token, list[Block]]] = []
     found: list[Block] = []
     for token in _parser().parse(section):
         if token.nesting == 1:
-            opened.append((token, found))
+            open_tokens.append((token, found))
             found = []
             continue
         parts: Sequence[Block] = ()
         if token.nesting == -1:
             parts = found
-            token, found = opened.pop()  # noqa: PLW2901
+            token, found = open_tokens.pop()  # noqa: PLW2901
         if token.map and token.type != "inline":
             first, last = (lines[min(line, len(lines) - 1)] for line in token.map)
-            span = stripped(text, first, last)
+            span = strip_span(text, first, last)
             if span:
                 found += _block(token, text, *span, parts)
     return found
@@ -164,7 +164,7 @@ def _table(text: str, start: int, end: int) -> Iterator[Block]:
             # The line below the names of the columns goes with them.
             cuts = [lines[index - 1], *lines[index + 1 :]]
             if index > 1:
-                yield Block(*_trimmed(text, start, cuts[0]), "prose")
+                yield Block(*_trim(text, start, cuts[0]), "prose")
             yield _of_parts(text, cuts, "table", "row")
             return
     yield Block(start, end, "prose")
@@ -191,11 +191,11 @@ def _paragraphs(text: str, start: int, end: int, *, rst: bool) -> Iterator[Block
 
 def _between_blanks(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
     for blank in _BLANK.finditer(text, start, end):
-        span = stripped(text, start, blank.start())
+        span = strip_span(text, start, blank.start())
         if span:
             yield span
         start = blank.end()
-    span = stripped(text, start, end)
+    span = strip_span(text, start, end)
     if span:
         yield span
 
@@ -225,13 +225,13 @@ def _paragraph(text: str, start: int, end: int, *, rst: bool) -> Block:
 
 
 def _of_parts(text: str, cuts: Sequence[int], kind: Kind, part: Kind) -> Block:
-    spans = [stripped(text, start, end) for start, end in pairwise(cuts)]
+    spans = [strip_span(text, start, end) for start, end in pairwise(cuts)]
     parts = tuple(Block(*span, part) for span in spans if span)
     return Block(parts[0].start, parts[-1].end, kind, parts)
 
 
-def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
-    return stripped(text, start, end) or (start, end)
+def _trim(text: str, start: int, end: int) -> tuple[int, int]:
+    return strip_span(text, start, end) or (start, end)
 
 
 def _line_starts(text: str, start: int) -> list[int]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from rag.chunking.blocks import Block
-from rag.chunking.parts import parts_of
+from rag.chunking.parts import split_block
 from rag.chunking.ruler import Ruler
 from rag.text.sentences import split_sentences
 
@@ -43,7 +43,7 @@ class Packer:
                 yield from self._close(None)
             elif self._placed and self._fits(self._start, block.end):
                 self._placed.append(block)
-            elif not self._fits(block.start, block.end) or self._is_opened(block):
+            elif not self._fits(block.start, block.end) or self._starts_early(block):
                 self._open(block)
             elif self._placed:
                 yield from self._close(block)
@@ -53,7 +53,7 @@ class Packer:
     def _fits(self, start: int, end: int) -> bool:
         return end - start == 1 or self.ruler.length(start, end) <= self.size
 
-    def _is_opened(self, block: Block) -> bool:
+    def _starts_early(self, block: Block) -> bool:
         if not self._placed or block.kind not in ("prose", "list", "table"):
             return False
         filled = self.ruler.length(self._start, self._placed[-1].end)
@@ -62,7 +62,7 @@ class Packer:
     def _open(self, block: Block) -> None:
         # Cut so that the overlap still has room before a part.
         size = max(1, self.size - self.overlap)
-        self._ahead.extendleft(reversed(parts_of(block, self.ruler, size, self.language)))
+        self._ahead.extendleft(reversed(split_block(block, self.ruler, size, self.language)))
 
     def _close(self, following: Block | None) -> Iterator[tuple[int, int]]:
         """End the passage before `following`, which begins the next one.

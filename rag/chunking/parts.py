@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Literal
 
-from rag.chunking.blocks import Block, Kind, filled, stripped
-from rag.chunking.ruler import CHARACTERS_PER_TOKEN, Ruler, window_end
+from rag.chunking.blocks import Block, Kind, fill_gaps, strip_span
+from rag.chunking.ruler import CHARACTERS_PER_TOKEN, Ruler, portion_end
 from rag.text.sentences import split_sentences
 
 # From the strongest boundary to the weakest: paragraph, line, sentence, word, character.
@@ -18,29 +18,29 @@ _ROW_SEPARATORS = (r"(?<=\|)", r"\s+", "")
 _PIECES: dict[Kind, Kind] = {"sentence": "words", "row": "cells"}
 
 # The splitter holds a list of characters where there is no other boundary, which takes memory.
-_WINDOW = 1 << 16
+_PORTION = 1 << 16
 
 
-def parts_of(block: Block, ruler: Ruler, size: int, language: str) -> list[Block]:
+def split_block(block: Block, ruler: Ruler, size: int, language: str) -> list[Block]:
     """Smaller blocks that hold all of `block` but white space, each of about `size` at most.
 
     `language` is the language of its sentences.
     """
     if block.parts:
-        return filled(ruler.text, block.start, block.end, block.parts)
+        return fill_gaps(ruler.text, block.start, block.end, block.parts)
     if block.kind in ("prose", "list", "item"):
-        sentences = _sentences(ruler.text, block.start, block.end, language)
-        return filled(ruler.text, block.start, block.end, sentences, between="sentence")
+        sentences = _find_sentences(ruler.text, block.start, block.end, language)
+        return fill_gaps(ruler.text, block.start, block.end, sentences, between="sentence")
     if block.kind in ("words", "lines", "cells"):
         return _halves(block, ruler.text)
-    return _split(block, ruler, size)
+    return _split_by_langchain(block, ruler, size)
 
 
-def _sentences(text: str, start: int, end: int, language: str) -> list[Block]:
+def _find_sentences(text: str, start: int, end: int, language: str) -> list[Block]:
     # In parts: the time that sentencex takes grows with the square of its text.
     sentences: list[Block] = []
     while start < end:
-        stop = window_end(text, start, end, _WINDOW)
+        stop = portion_end(text, start, end, _PORTION)
         spans = split_sentences(text[start:stop], language)
         found = [Block(start + first, start + last, "sentence") for first, last in spans]
         if stop < end and len(found) > 1:
@@ -51,7 +51,7 @@ def _sentences(text: str, start: int, end: int, language: str) -> list[Block]:
     return sentences
 
 
-def _split(block: Block, ruler: Ruler, size: int) -> list[Block]:
+def _split_by_langchain(block: Block, ruler: Ruler, size: int) -> list[Block]:
     """The pieces that langchain's recursive splitter makes of a block without parts."""
     from langchain_text_splitters import RecursiveCharacterTextSplitter
 
@@ -61,7 +61,7 @@ def _split(block: Block, ruler: Ruler, size: int) -> list[Block]:
     pieces = []
     start = block.start
     while start < block.end:
-        end = window_end(text, start, block.end, _WINDOW)
+        end = portion_end(text, start, block.end, _PORTION)
         # With separators kept and nothing stripped the pieces join to the text again, so their
         # spans are sums of lengths. (The library's own start index searches for the text.)
         splitter = RecursiveCharacterTextSplitter(
@@ -73,16 +73,15 @@ def _split(block: Block, ruler: Ruler, size: int) -> list[Block]:
             chunk_overlap=0,
             length_function=_length(ruler, size),
         )
-        for piece in splitter.split_text(text[start:end]):
-            if not text.startswith(piece, start):
-                raise AssertionError("the splitter's pieces do not join to the text")
-            span = stripped(text, start, start + len(piece))
+        found = splitter.split_text(text[start:end])
+        # A later version of the library, or a separator with groups, might lose characters.
+        if "".join(found) != text[start:end]:
+            raise AssertionError("the splitter's pieces do not join to the text")
+        for piece in found:
+            span = strip_span(text, start, start + len(piece))
             start += len(piece)
             if span:
                 pieces.append(Block(*span, kind))
-        if text[start:end].strip():
-            raise AssertionError("the splitter left text out")
-        start = end
     return pieces
 
 
@@ -101,11 +100,11 @@ def _separators(block: Block) -> tuple[Sequence[str], Literal["start", "end"]]:
         return _ROW_SEPARATORS, "end"
     if block.kind != "code":
         return _PROSE_SEPARATORS, "end"
-    return _definitions(block.language) or _CODE_SEPARATORS, "start"
+    return _language_separators(block.language) or _CODE_SEPARATORS, "start"
 
 
 @cache
-def _definitions(language: str) -> tuple[str, ...]:
+def _language_separators(language: str) -> tuple[str, ...]:
     from langchain_text_splitters import Language, RecursiveCharacterTextSplitter
 
     try:
@@ -117,5 +116,5 @@ def _definitions(language: str) -> tuple[str, ...]:
 
 def _halves(block: Block, text: str) -> list[Block]:
     middle = (block.start + block.end) // 2
-    spans = (stripped(text, block.start, middle), stripped(text, middle, block.end))
+    spans = (strip_span(text, block.start, middle), strip_span(text, middle, block.end))
     return [Block(*span, block.kind) for span in spans if span]

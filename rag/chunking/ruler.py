@@ -12,7 +12,7 @@ TokenOffsets = Callable[[str], Sequence[tuple[int, int]]]
 CHARACTERS_PER_TOKEN = 16
 
 # A tokenizer's memory is many times its text: it is fed in parts.
-_WINDOW = 1 << 14
+_PORTION = 1 << 14
 _REMEMBERED = 1024
 
 
@@ -62,13 +62,13 @@ class Ruler:
     def _read_to(self, end: int) -> None:
         while self._read < end:
             start = self._read
-            self._read = window_end(self.text, start, len(self.text), _WINDOW)
+            self._read = portion_end(self.text, start, len(self.text), _PORTION)
             offsets = self._token_offsets(self.text[start : self._read])
             # Sorted: a normalizer may change the order of combining marks.
             self._starts.extend(sorted(start + first for first, _ in offsets))
 
 
-def window_end(text: str, start: int, end: int, width: int) -> int:
+def portion_end(text: str, start: int, end: int, width: int) -> int:
     """Where a part of `text[start:end]` ends that is `width` long, at a line or word if it can."""
     most = start + width
     if most >= end:

@@ -110,7 +110,7 @@ def status(index: Index, config: Config, paths: Paths = ()) -> IndexStatus:
     Raises:
         SourceError: if a path does not exist.
     """
-    given = [sources.root(path, config.sources) for path in paths]
+    given = [sources.resolve_root(path, config.sources) for path in paths]
     roots, missing = _present(given or _from_stored(index.roots()))
     known = {
         state.record.path: state
@@ -221,7 +221,7 @@ def _update(
     retry: bool,
     progress: ProgressCallback | None,
 ) -> IngestionReport:
-    given = [sources.root(path, config.sources) for path in paths]
+    given = [sources.resolve_root(path, config.sources) for path in paths]
     if not given and not index.directory.exists():
         # Before an index is made that nobody asked for.
         raise _nothing_to_do()

@@ -18,7 +18,7 @@ from rag.ingestion.batch import Batch, Embedding, EndOfFile, NewDocument, SameDo
 from rag.ingestion.plan import Plan, reading_settings
 from rag.ingestion.tally import SECONDS_BETWEEN_EVENTS, Tally
 from rag.protocols import Embedder
-from rag.sources import Read, Result, SourceFile, read_files
+from rag.sources import Finished, Result, SourceFile, read_files
 from rag.types import Chunk, Document, FileOutcome, Problem
 
 # Few at first, so that there is something to see soon; later enough for batches of like length
@@ -124,7 +124,7 @@ class Pipeline:
                 return
             with self._tally.clock("chunk"):
                 self._batch.add(NewDocument.of(_record(file), item, self._cut(item)))
-        elif isinstance(item, Read):
+        elif isinstance(item, Finished):
             self._batch.add(EndOfFile(_record(file, item.sha256), result.seconds, item.unchanged))
         elif result.last:
             problem = self._plan.judge(item, file.path)

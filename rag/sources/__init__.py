@@ -5,19 +5,19 @@ of their own.
 """
 
 from rag.sources.detection import known_suffixes
-from rag.sources.discovery import IGNORE_FILES, Root, SourceFile, discover, root
-from rag.sources.files import read
-from rag.sources.pool import Read, Result, read_files
+from rag.sources.discovery import IGNORE_FILES, Root, SourceFile, discover, resolve_root
+from rag.sources.files import read_file
+from rag.sources.pool import Finished, Result, read_files
 
 __all__ = [
     "IGNORE_FILES",
-    "Read",
+    "Finished",
     "Result",
     "Root",
     "SourceFile",
     "discover",
     "known_suffixes",
-    "read",
+    "read_file",
     "read_files",
-    "root",
+    "resolve_root",
 ]

@@ -6,16 +6,12 @@ import codecs
 import re
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
-from io import BufferedIOBase
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rag.errors import SourceError
 from rag.plugins import plugins
-
-if TYPE_CHECKING:
-    pass
+from rag.sources.unpacking import DAMAGE, open_compressed
 
 _HEAD_BYTES = 4096
 
@@ -185,26 +181,26 @@ def detect(path: Path, name: str, source: str) -> str:
         return suffix.removeprefix(".")
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
-    by_magic = _by_magic(path, head, suffix, source)
+    by_magic = _detect_by_magic(path, head, suffix, source)
     if by_magic:
         return by_magic
-    by_name = _by_name(name, suffix)
+    by_name = _detect_by_name(name, suffix)
     if by_name in _BINARY or _is_text(head):
-        return by_name or _by_content(name, head)
-    described = _described(head, suffix)
-    if by_name and not described:
+        return by_name or _detect_by_content(name, head)
+    description = _describe(head, suffix)
+    if by_name and not description:
         # Its reader says what is wrong with what claims to be text.
         return by_name
     unknown = f"binary data ({suffix})" if suffix else "binary data"
-    raise SourceError(source, f"is no document: {described or unknown}", kind="skipped")
+    raise SourceError(source, f"is no document: {description or unknown}", kind="skipped")
 
 
-def _by_magic(path: Path, head: bytes, suffix: str, source: str) -> str | None:
+def _detect_by_magic(path: Path, head: bytes, suffix: str, source: str) -> str | None:
     if head.startswith(b"PK\x03\x04") or head.startswith(b"PK\x05\x06"):
-        return _zip_format(path, suffix, source)
+        return _detect_in_zip(path, suffix, source)
     for magic, name in _MAGIC:
         if head.startswith(magic):
-            return "archive" if name == "compressed" and _holds_tar(path, head) else name
+            return "archive" if name == "compressed" and _holds_tar(path) else name
     if head[257:262] == b"ustar":
         return "archive"
     for magic, reason in _ENCODED_TEXT:
@@ -218,13 +214,13 @@ def _by_magic(path: Path, head: bytes, suffix: str, source: str) -> str | None:
             source,
             "is of an old Office format: save it as .docx, .pptx or .xlsx"
             if suffix in (".doc", ".ppt", ".dot", ".pps")
-            else f"is no document that can be read: {_described(head, suffix)}",
+            else f"is no document that can be read: {_describe(head, suffix)}",
             kind="failed" if suffix in (".doc", ".ppt") else "skipped",
         )
     return None
 
 
-def _zip_format(path: Path, suffix: str, source: str) -> str:
+def _detect_in_zip(path: Path, suffix: str, source: str) -> str:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.NameToInfo
@@ -256,30 +252,24 @@ def _zip_format(path: Path, suffix: str, source: str) -> str:
     return claimed if claimed in ("word", "slides", "workbook", "epub") else "archive"
 
 
-def _holds_tar(path: Path, head: bytes) -> bool:
-    import bz2
-    import gzip
-    import lzma
-
-    openers: Mapping[bytes, Callable[[Path], BufferedIOBase]] = {
-        b"\x1f\x8b": gzip.GzipFile,
-        b"BZ": bz2.BZ2File,
-        b"\xfd7": lzma.LZMAFile,
-    }
+def _holds_tar(path: Path) -> bool:
+    compressed = open_compressed(path)
+    if compressed is None:
+        return False
     try:
-        with openers[head[:2]](path) as file:
+        with compressed as file:
             return file.read(262)[257:] == b"ustar"
-    except (OSError, EOFError, lzma.LZMAError, zlib.error, ValueError):
+    except (*DAMAGE, ValueError):
         return False
 
 
-def _by_name(name: str, suffix: str) -> str | None:
+def _detect_by_name(name: str, suffix: str) -> str | None:
     if suffix in _SUFFIXES:
         return _SUFFIXES[suffix]
     return "code" if suffix in LANGUAGES else None
 
 
-def _by_content(name: str, head: bytes) -> str:
+def _detect_by_content(name: str, head: bytes) -> str:
     head = head.removeprefix(codecs.BOM_UTF8)
     if _HTML.search(head):
         return "html"
@@ -314,7 +304,7 @@ def _is_text(head: bytes) -> bool:
     return control * 20 <= len(head)
 
 
-def _described(head: bytes, suffix: str) -> str:
+def _describe(head: bytes, suffix: str) -> str:
     if not head.strip(b"\0"):
         return "zero bytes"
     import puremagic

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rag.config import SourcesConfig
 from rag.errors import SourceError
-from rag.sources.ignoring import Patterns, compiled, parse
+from rag.sources.ignoring import Patterns, compile_patterns, parse_ignore_file
 from rag.types import Problem
 
 # The second has the last word over the first.
@@ -65,14 +65,14 @@ class _Folder:
     patterns: tuple[tuple[int, Patterns], ...] = ()
 
 
-def root(path: str | Path, config: SourcesConfig) -> Root:
+def resolve_root(path: str | Path, config: SourcesConfig) -> Root:
     """A folder or file to be searched; a link is followed.
 
     Raises:
         SourceError: if there is none of that name, or it is neither.
     """
     source = str(path)
-    shown = _printable(source)
+    shown = _to_utf8(source)
     try:
         if not source or "\0" in source:
             raise FileNotFoundError
@@ -101,7 +101,7 @@ def discover(roots: Sequence[Root]) -> Iterator[SourceFile | Problem]:
     overlap = any(_lies_in(one.path, other.path) for one, other in permutations(roots, 2))
     seen: set[str] = set()
     for start in roots:
-        for item in _found(start):
+        for item in _discover_root(start):
             if overlap:
                 key = item.path if isinstance(item, SourceFile) else item.source
                 if key in seen:
@@ -110,7 +110,7 @@ def discover(roots: Sequence[Root]) -> Iterator[SourceFile | Problem]:
             yield item
 
 
-def ignored(root: Root, path: str, *, folder: bool = False) -> bool:
+def is_ignored(root: Root, path: str, *, folder: bool = False) -> bool:
     """Whether `discover` passes over the file (or folder) at a path in silence.
 
     Goes by its name, by what lies in the folders above it, and by links; it need not exist. `path`
@@ -121,12 +121,12 @@ def ignored(root: Root, path: str, *, folder: bool = False) -> bool:
     parent, name = os.path.split(path)
     try:
         above = _folder_at(root, parent)
-        above = above and _opened(above, _exists_in(above))
+        above = above and _load_patterns(above, _exists_in(above))
     except OSError:
         return True
     if above is None or Path(path).is_symlink():
         return True
-    return _entered(root, above, name) is None if folder else not _takes(root, above, name)
+    return _enter_folder(root, above, name) is None if folder else not _is_taken(root, above, name)
 
 
 def discover_below(root: Root, path: str) -> Iterator[SourceFile | Problem]:
@@ -140,21 +140,21 @@ def discover_below(root: Root, path: str) -> Iterator[SourceFile | Problem]:
             yield item
 
 
-def folders(root: Root) -> Iterator[str]:
+def walk_folders(root: Root) -> Iterator[str]:
     """The folders that `discover` goes through, the root first."""
-    for item in _walk(root, _top(root)):
+    for item in _walk(root, _top_folder(root)):
         if isinstance(item, _Folder):
             yield item.path
 
 
-def _found(root: Root) -> Iterator[SourceFile | Problem]:
+def _discover_root(root: Root) -> Iterator[SourceFile | Problem]:
     try:
         status = Path(root.path).stat()
     except OSError as error:
-        yield _unreadable(root.source, error)
+        yield _unreadable_problem(root.source, error)
         return
     if not stat.S_ISDIR(status.st_mode):
-        yield _file(root.path, root.source, status)
+        yield _make_source_file(root.path, root.source, status)
         return
     yield from discover_below(root, root.path)
 
@@ -162,7 +162,7 @@ def _found(root: Root) -> Iterator[SourceFile | Problem]:
 def _walk(root: Root, folder: _Folder) -> Iterator[_Folder | SourceFile | Problem]:
     # No recursion: folders may be nested deeper than Python's stack.
     yield folder
-    walk = [_contents(root, folder)]
+    walk = [_list_folder(root, folder)]
     while walk:
         item = next(walk[-1], None)
         if item is None:
@@ -170,19 +170,19 @@ def _walk(root: Root, folder: _Folder) -> Iterator[_Folder | SourceFile | Proble
             continue
         yield item
         if isinstance(item, _Folder):
-            walk.append(_contents(root, item))
+            walk.append(_list_folder(root, item))
 
 
-def _contents(root: Root, folder: _Folder) -> Iterator[_Folder | SourceFile | Problem]:
-    source = _source(root, folder.below)
+def _list_folder(root: Root, folder: _Folder) -> Iterator[_Folder | SourceFile | Problem]:
+    source = _source_below(root, folder.below)
     try:
         with os.scandir(folder.path) as listing:
             entries = sorted(listing, key=lambda entry: os.fsencode(entry.name))
     except OSError as error:
-        yield _unreadable(source, error)
+        yield _unreadable_problem(source, error)
         return
     try:
-        opened = _opened(folder, {entry.name for entry in entries}.__contains__)
+        opened = _load_patterns(folder, {entry.name for entry in entries}.__contains__)
     except OSError as error:
         reason = f"is left out, its ignore files cannot be read: {error.strerror}"
         yield Problem(source, reason, lasting=False)
@@ -191,37 +191,37 @@ def _contents(root: Root, folder: _Folder) -> Iterator[_Folder | SourceFile | Pr
         return
     for entry in entries:
         try:
-            item = _judged(root, opened, entry)
+            item = _classify_entry(root, opened, entry)
         except FileNotFoundError:
             continue
         except OSError as error:
-            item = _unreadable(_source(root, folder.below + entry.name), error)
+            item = _unreadable_problem(_source_below(root, folder.below + entry.name), error)
         if item is not None:
             yield item
 
 
-def _judged(
+def _classify_entry(
     root: Root, folder: _Folder, entry: os.DirEntry[str]
 ) -> _Folder | SourceFile | Problem | None:
     name = entry.name
     inner = None
     if entry.is_dir(follow_symlinks=False):
-        inner = _entered(root, folder, name)
+        inner = _enter_folder(root, folder, name)
         if inner is None:
             return None
-    elif not _takes(root, folder, name):
+    elif not _is_taken(root, folder, name):
         return None
-    source = _source(root, folder.below + name)
+    source = _source_below(root, folder.below + name)
     if not _is_utf8(name):
-        return Problem(_printable(source), _NOT_UTF8, lasting=False)
+        return Problem(_to_utf8(source), _NOT_UTF8, lasting=False)
     if inner is not None:
         return inner
     if entry.is_symlink():
-        return _link(root, entry.path, source)
-    return _file(entry.path, source, entry.stat(follow_symlinks=False))
+        return _check_link(root, entry.path, source)
+    return _make_source_file(entry.path, source, entry.stat(follow_symlinks=False))
 
 
-def _link(root: Root, path: str, source: str) -> Problem | None:
+def _check_link(root: Root, path: str, source: str) -> Problem | None:
     target = os.path.realpath(path)
     if not os.path.lexists(target):
         return Problem(source, "is a link to nothing", "skipped", lasting=False)
@@ -230,7 +230,7 @@ def _link(root: Root, path: str, source: str) -> Problem | None:
     return Problem(source, "is a link out of the folder", "skipped", lasting=False)
 
 
-def _file(path: str, source: str, status: os.stat_result) -> SourceFile | Problem:
+def _make_source_file(path: str, source: str, status: os.stat_result) -> SourceFile | Problem:
     if not stat.S_ISREG(status.st_mode):
         return Problem(source, "is not a regular file", "skipped", lasting=False)
     if not status.st_size:
@@ -238,23 +238,23 @@ def _file(path: str, source: str, status: os.stat_result) -> SourceFile | Proble
     return SourceFile(path, source, status.st_size, status.st_mtime_ns)
 
 
-def _unreadable(source: str, error: OSError) -> Problem:
-    return Problem(_printable(source), f"cannot be read: {error.strerror}", lasting=False)
+def _unreadable_problem(source: str, error: OSError) -> Problem:
+    return Problem(_to_utf8(source), f"cannot be read: {error.strerror}", lasting=False)
 
 
-def _top(root: Root) -> _Folder:
+def _top_folder(root: Root) -> _Folder:
     return _Folder(root.path, "", included=not root.include)
 
 
 def _folder_at(root: Root, path: str) -> _Folder | None:
-    folder = _top(root)
+    folder = _top_folder(root)
     if path == root.path:
         return folder
     if not _lies_in(path, root.path):
         return None
     for name in Path(path).relative_to(root.path).parts:
-        opened = _opened(folder, _exists_in(folder))
-        entered = opened and _entered(root, opened, name)
+        opened = _load_patterns(folder, _exists_in(folder))
+        entered = opened and _enter_folder(root, opened, name)
         if entered is None or Path(entered.path).is_symlink():
             return None
         folder = entered
@@ -265,7 +265,7 @@ def _exists_in(folder: _Folder) -> Callable[[str], bool]:
     return lambda name: os.path.lexists(Path(folder.path, name))
 
 
-def _opened(folder: _Folder, holds: Callable[[str], bool]) -> _Folder | None:
+def _load_patterns(folder: _Folder, holds: Callable[[str], bool]) -> _Folder | None:
     """The folder with the patterns of its own ignore files; None if a tool made it for itself.
 
     Raises:
@@ -273,14 +273,14 @@ def _opened(folder: _Folder, holds: Callable[[str], bool]) -> _Folder | None:
     """
     if folder.below and any(all(map(holds, marks)) for marks in _MARKS):
         return None
-    texts = [_text(Path(folder.path, name)) for name in IGNORE_FILES if holds(name)]
-    patterns = parse("\n".join([*texts, ""]))
+    texts = [_read_ignore_file(Path(folder.path, name)) for name in IGNORE_FILES if holds(name)]
+    patterns = parse_ignore_file("\n".join([*texts, ""]))
     if patterns is None:
         return folder
     return replace(folder, patterns=((len(folder.below), patterns), *folder.patterns))
 
 
-def _text(path: Path) -> str:
+def _read_ignore_file(path: Path) -> str:
     # Git, too, reads no ignore file through a link; to open a pipe would be to wait for ever.
     try:
         if not stat.S_ISREG(path.lstat().st_mode):
@@ -291,7 +291,7 @@ def _text(path: Path) -> str:
     return os.fsdecode(data.removeprefix(codecs.BOM_UTF8))
 
 
-def _entered(root: Root, folder: _Folder, name: str) -> _Folder | None:
+def _enter_folder(root: Root, folder: _Folder, name: str) -> _Folder | None:
     below = f"{folder.below}{name}/"
     if _is_out(root, folder, name, below):
         return None
@@ -299,7 +299,7 @@ def _entered(root: Root, folder: _Folder, name: str) -> _Folder | None:
     return _Folder(path, below, _is_included(root, folder, below), folder.patterns)
 
 
-def _takes(root: Root, folder: _Folder, name: str) -> bool:
+def _is_taken(root: Root, folder: _Folder, name: str) -> bool:
     below = folder.below + name
     return not _is_out(root, folder, name, below) and _is_included(root, folder, below)
 
@@ -307,23 +307,23 @@ def _takes(root: Root, folder: _Folder, name: str) -> bool:
 def _is_out(root: Root, folder: _Folder, name: str, below: str) -> bool:
     if name in _NEVER_TAKEN or (name.startswith(".") and not root.hidden):
         return True
-    excluding = compiled(root.exclude)
-    if excluding and excluding.verdict(below):
+    excluding = compile_patterns(root.exclude)
+    if excluding and excluding.decide(below):
         return True
     for depth, patterns in folder.patterns:
-        verdict = patterns.verdict(below[depth:])
-        if verdict is not None:
-            return verdict
+        is_out = patterns.decide(below[depth:])
+        if is_out is not None:
+            return is_out
     return False
 
 
 def _is_included(root: Root, folder: _Folder, below: str) -> bool:
-    including = compiled(root.include)
-    verdict = including.verdict(below) if including else None
-    return folder.included if verdict is None else verdict
+    including = compile_patterns(root.include)
+    included = including.decide(below) if including else None
+    return folder.included if included is None else included
 
 
-def _source(root: Root, below: str) -> str:
+def _source_below(root: Root, below: str) -> str:
     return str(Path(root.source, below))
 
 
@@ -332,8 +332,8 @@ def _lies_in(path: str, folder: str) -> bool:
 
 
 def _is_utf8(name: str) -> bool:
-    return name.isascii() or _printable(name) == name
+    return name.isascii() or _to_utf8(name) == name
 
 
-def _printable(source: str) -> str:
+def _to_utf8(source: str) -> str:
     return source.encode(errors="backslashreplace").decode()

@@ -1,22 +1,23 @@
-"""What a format's reader gives: documents without identity, and files within files."""
+"""What a format's reader yields: documents without an identity yet, and files within files."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rag.types import Document, Heading, Page
+from rag.errors import SourceError
+from rag.types import Document, Heading, Page, Problem
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A file within a file (of an archive, attached to a message), laid out at `path` to be read.
+    """A file within a file, such as one in an archive, unpacked at `path` so that it can be read.
 
-    `path` may be deleted as soon as the reader is asked for what comes next. `name` is its name
-    within, folders included. `alone` says that it is all there is, as in a `.gz`: it is then known
-    under the outer file's own name.
+    `path` may be deleted as soon as the reader is asked for its next item. `name` is the file's
+    name within the outer file, folders included. `alone` marks the only content of a file such as
+    a `.gz`: it is then known by the outer file's own name.
     """
 
     name: str
@@ -24,39 +25,77 @@ class Member:
     alone: bool = False
 
 
+class TextBuilder:
+    """A text under construction: blocks with blank lines between, and the spans of its headings."""
+
+    def __init__(self) -> None:
+        self.length = 0
+        self.headings: list[Heading] = []
+        self._parts: list[str] = []
+
+    def add(self, block: str, gap: str = "\n\n", headings: Sequence[Heading] = ()) -> int:
+        """Append a block after a gap and return where it begins.
+
+        `headings` are those within the block, with spans that count from its own beginning.
+        """
+        if self._parts:
+            self._parts.append(gap)
+            self.length += len(gap)
+        start = self.length
+        self._parts.append(block)
+        self.length += len(block)
+        self.headings += [replace(h, start=h.start + start, end=h.end + start) for h in headings]
+        return start
+
+    def add_heading(self, title: str, level: int) -> int:
+        """Append a heading on a line of its own and return where it begins."""
+        return self.add(title, headings=[Heading(0, len(title), level, title)])
+
+    @property
+    def text(self) -> str:
+        """All blocks so far."""
+        return "".join(self._parts)
+
+
 def draft(
     source: str,
     text: str,
     *,
     media_type: str,
-    title: str = "",
+    title: str | None = None,
     markup: str = "plain",
     key: str = "",
     metadata: Mapping[str, Any] | None = None,
-    pages: tuple[Page, ...] = (),
-    headings: tuple[Heading, ...] = (),
+    pages: Sequence[Page] = (),
+    headings: Sequence[Heading] = (),
     verbatim: bool = False,
 ) -> Document:
-    """A document as its reader sees it; identity, hash and times are filled in by `read`.
+    """Make a document as its reader sees it; `read_file` fills in its identity, hash and times.
 
-    An empty title becomes the file's name. `key` tells several documents of one file apart, such
-    as messages of a mailbox: it must not change when others come or go.
+    Without a title, the first heading of the highest level is the title; an empty title becomes
+    the file's name. `key` tells apart several documents of one file, such as the messages of a
+    mailbox: it must stay the same when others come or go.
     """
     return Document(
         id="",
         source=f"{source}#{key}" if key else source,
         text=text,
-        title=" ".join(title.split()),
+        title=" ".join((title_of(headings) if title is None else title).split()),
         media_type=media_type,
         content_hash="",
         metadata={name: value for name, value in (metadata or {}).items() if value},
-        pages=pages,
-        headings=headings,
+        pages=tuple(pages),
+        headings=tuple(headings),
         verbatim=verbatim,
         markup=markup,
     )
 
 
-def title_of(headings: tuple[Heading, ...]) -> str:
-    """The first heading of the highest level, or nothing."""
+def title_of(headings: Sequence[Heading]) -> str:
+    """Return the first heading of the highest level, or an empty string."""
     return min(headings, key=lambda heading: heading.level).title if headings else ""
+
+
+def problem_of(error: SourceError, source: str = "") -> Problem:
+    """Return the problem that an error describes, of another source if one is named."""
+    return Problem(source or error.source, error.reason, error.kind, error.lasting)

@@ -14,47 +14,47 @@ from rag.errors import ConfigError, SourceError, first_line
 from rag.plugins import plugins
 from rag.sources.detection import STREAMED, detect
 from rag.sources.discovery import SourceFile
-from rag.sources.document import Member
+from rag.sources.document import Member, problem_of
 from rag.sources.language import detect_language
 from rag.types import Document, Problem
 
-Read = Callable[[Path, str, SourcesConfig], Iterable[Document | Member | Problem]]
+ReadFormat = Callable[[Path, str, SourcesConfig], Iterable[Document | Member | Problem]]
 
 # SQLite ends text at a NUL, and half a character pair is no text in UTF-8. One code point stands
 # for one, so that spans keep their meaning.
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
-def read(file: SourceFile, config: SourcesConfig) -> Iterator[Document | Problem]:
+def read_file(file: SourceFile, config: SourcesConfig) -> Iterator[Document | Problem]:
     """The documents of a file in order, and the problems of the files within it.
 
     Raises:
         SourceError: whatever is wrong with the file as a whole.
     """
     path = Path(file.path)
-    yield from _read(path, file.source, path.name, file.path, config, depth=0)
+    yield from _read_path(path, file.source, path.name, file.path, config, depth=0)
 
 
-def check(file: SourceFile, config: SourcesConfig) -> None:
+def check_file(file: SourceFile, config: SourcesConfig) -> None:
     """Nothing, if `read` would go beyond the first bytes of the file.
 
     Raises:
         SourceError: if it is no document, or larger than its format may be.
     """
     path = Path(file.path)
-    _format_of(path, path.name, file.source, config)
+    _detect_format(path, path.name, file.source, config)
 
 
-def _read(
+def _read_path(
     path: Path, source: str, name: str, identity: str, config: SourcesConfig, *, depth: int
 ) -> Iterator[Document | Problem]:
     kind = Path(name).suffix.lstrip(".").upper() or "a document"
     count = 0
     try:
         modified = path.stat().st_mtime
-        read_format = _reader(_format_of(path, name, source, config))
+        read_format = _load_reader(_detect_format(path, name, source, config))
         for item in read_format(path, source, config):
-            found = _results(item, source, name, identity, modified, config, depth=depth)
+            found = _finish_item(item, source, name, identity, modified, config, depth=depth)
             for result in found:
                 count += 1
                 yield result
@@ -84,7 +84,7 @@ def _read(
         raise SourceError(source, "holds no text", kind="skipped")
 
 
-def _results(
+def _finish_item(
     item: Document | Member | Problem,
     source: str,
     name: str,
@@ -97,18 +97,18 @@ def _results(
     if isinstance(item, Problem):
         yield item
     elif isinstance(item, Member):
-        yield from _member(item, source, identity, config, depth=depth + 1)
+        yield from _read_member(item, source, identity, config, depth=depth + 1)
     else:
         try:
-            yield from _finished(item, source, name, identity, modified, config)
+            yield from _finish_document(item, source, name, identity, modified, config)
         except SourceError as error:
             # One of several in a file, such as a message of a mailbox, costs no other.
             if item.source == source:
                 raise
-            yield Problem(item.source, error.reason, error.kind, error.lasting)
+            yield problem_of(error, item.source)
 
 
-def _member(
+def _read_member(
     member: Member, source: str, identity: str, config: SourcesConfig, *, depth: int
 ) -> Iterator[Document | Problem]:
     if not member.alone:
@@ -120,23 +120,23 @@ def _member(
             kind="failed",
         )
     try:
-        yield from _read(member.path, source, member.name, identity, config, depth=depth)
+        yield from _read_path(member.path, source, member.name, identity, config, depth=depth)
     except SourceError as error:
         if member.alone:
             raise
-        yield Problem(error.source, error.reason, error.kind, error.lasting)
+        yield problem_of(error)
 
 
-def _reader(name: str) -> Read:
+def _load_reader(name: str) -> ReadFormat:
     installed = plugins("rag.readers").get(name)
     if installed is not None:
         plugin = installed.load()
         return lambda path, source, _: plugin(path, source)
-    read_format: Read = import_module(f"rag.sources.formats.{name}").read
+    read_format: ReadFormat = import_module(f"rag.sources.formats.{name}").read
     return read_format
 
 
-def _format_of(path: Path, name: str, source: str, config: SourcesConfig) -> str:
+def _detect_format(path: Path, name: str, source: str, config: SourcesConfig) -> str:
     size = path.stat().st_size
     if not size:
         raise SourceError(source, "is empty", kind="skipped")
@@ -150,7 +150,7 @@ def _format_of(path: Path, name: str, source: str, config: SourcesConfig) -> str
     return format_name
 
 
-def _finished(
+def _finish_document(
     document: Document,
     source: str,
     name: str,

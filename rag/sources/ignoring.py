@@ -44,7 +44,7 @@ class Patterns:
     expression: re.Pattern[str]
     meanings: tuple[bool, ...]
 
-    def verdict(self, path: str) -> bool | None:
+    def decide(self, path: str) -> bool | None:
         """Whether `path` itself is ignored; None if no pattern matches it.
 
         It is relative to the folder of the patterns; a folder's path ends with a slash.
@@ -53,22 +53,22 @@ class Patterns:
         return self.meanings[match.lastindex - 1] if match and match.lastindex else None
 
 
-def parse(text: str) -> Patterns | None:
+def parse_ignore_file(text: str) -> Patterns | None:
     """The patterns in the text of an ignore file, if there are any."""
-    return compiled(tuple(text.replace("\r\n", "\n").split("\n")))
+    return compile_patterns(tuple(text.replace("\r\n", "\n").split("\n")))
 
 
 @lru_cache(maxsize=256)
-def compiled(lines: Sequence[str]) -> Patterns | None:
+def compile_patterns(lines: Sequence[str]) -> Patterns | None:
     """The patterns of lines, if any of them is one."""
-    found = [parsed for line in lines for parsed in _parsed(line)][::-1]
+    found = [parsed for line in lines for parsed in _parse_line(line)][::-1]
     if not found:
         return None
     expression = "|".join(f"({regex})" for regex, _ in found)
     return Patterns(re.compile(expression, re.S), tuple(meaning for _, meaning in found))
 
 
-def _parsed(line: str) -> Iterator[tuple[str, bool]]:
+def _parse_line(line: str) -> Iterator[tuple[str, bool]]:
     if line.startswith("#"):
         return
     trimmed = _TRIMMED.fullmatch(line)
@@ -76,10 +76,10 @@ def _parsed(line: str) -> Iterator[tuple[str, bool]]:
     ignored = not pattern.startswith("!")
     pattern = pattern if ignored else pattern[1:]
     if pattern.strip("/"):
-        yield _regex(pattern), ignored
+        yield _to_regex(pattern), ignored
 
 
-def _regex(pattern: str) -> str:
+def _to_regex(pattern: str) -> str:
     end = "/" if pattern.endswith("/") else "/?"
     pattern = pattern.removesuffix("/")
     if "/" not in pattern:
@@ -88,18 +88,18 @@ def _regex(pattern: str) -> str:
     parts = [""]
     for folder in folders:
         if not _is_double_star(folder):
-            parts[-1] += f"{_segment(folder)}/"
+            parts[-1] += f"{_segment_to_regex(folder)}/"
         elif parts[-1] or len(parts) == 1:
             parts.append("")
-    parts[-1] += ".+" if _is_double_star(name) else _segment(name)
-    return _with_stars(parts, "(?:[^/]+/)*") + end
+    parts[-1] += ".+" if _is_double_star(name) else _segment_to_regex(name)
+    return _join_at_stars(parts, "(?:[^/]+/)*") + end
 
 
 def _is_double_star(segment: str) -> bool:
     return len(segment) > 1 and not segment.strip("*")
 
 
-def _segment(segment: str) -> str:
+def _segment_to_regex(segment: str) -> str:
     if segment == "*":
         return "[^/]+"
     parts = [""]
@@ -114,13 +114,13 @@ def _segment(segment: str) -> str:
         elif piece[0] == "?":
             parts[-1] += "[^/]"
         elif piece[2] is not None:
-            parts[-1] += _set(piece[2], negated=bool(piece[1]))
+            parts[-1] += _set_to_regex(piece[2], negated=bool(piece[1]))
         else:
             parts[-1] += re.escape(piece[0][-1])
-    return _with_stars(parts, "[^/]*")
+    return _join_at_stars(parts, "[^/]*")
 
 
-def _with_stars(parts: Sequence[str], star: str) -> str:
+def _join_at_stars(parts: Sequence[str], star: str) -> str:
     # The first place where a part fits leaves the most room for those after it, so that it need
     # not be tried elsewhere: without the atomic groups, hostile patterns would take for ever.
     first, *others = parts
@@ -130,7 +130,7 @@ def _with_stars(parts: Sequence[str], star: str) -> str:
     return first + "".join(f"(?>{star}?{part})" for part in middle) + star + last
 
 
-def _set(body: str, *, negated: bool) -> str:
+def _set_to_regex(body: str, *, negated: bool) -> str:
     members = ""
     for member in _SET_MEMBER.finditer(body):
         name, low, high = member.groups()

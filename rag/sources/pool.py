@@ -29,7 +29,7 @@ _WATCH_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
+class Finished:
     """A file was read to its end; `unchanged` says that its content is what was known of it."""
 
     sha256: str
@@ -44,7 +44,7 @@ class Result:
     """
 
     file: SourceFile
-    item: Document | Problem | Read
+    item: Document | Problem | Finished
     last: bool
     seconds: float = 0.0
 
@@ -154,7 +154,7 @@ class _Worker:
                 used = False
                 yield result
             elif not used or self._out_of_time:
-                yield self._obituary(file)
+                yield self._report_death(file)
             else:
                 self._stop()
                 yield from self.read(file, sha256)
@@ -191,7 +191,7 @@ class _Worker:
     def _read_once(self, file: SourceFile, sha256: str | None) -> Iterator[Result | None]:
         """The results of one try; None in place of the last one if the process died."""
         self._out_of_time = False
-        process = self._started()
+        process = self._ensure_process()
         if process.stdin is None or process.stdout is None:
             raise AssertionError("a worker without pipes")
         seconds = 0.0
@@ -206,7 +206,7 @@ class _Worker:
                 seconds += time.monotonic() - started
                 if not line.endswith(b"\n"):
                     break
-                result = _result(file, decode(line), seconds)
+                result = _decode_result(file, decode(line), seconds)
                 if result.last:
                     self._served += 1
                 yield result
@@ -219,7 +219,7 @@ class _Worker:
             self._deadline = float("inf")
         yield None
 
-    def _started(self) -> subprocess.Popen[bytes]:
+    def _ensure_process(self) -> subprocess.Popen[bytes]:
         if self._process is not None and self._process.poll() is None:
             return self._process
         self._stop()
@@ -252,7 +252,7 @@ class _Worker:
         process.stdout.readline()
         return process
 
-    def _obituary(self, file: SourceFile) -> Result:
+    def _report_death(self, file: SourceFile) -> Result:
         process = self._process
         code = process.wait() if process is not None else -9
         self._stop()
@@ -283,7 +283,7 @@ def _without_interrupts() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _result(file: SourceFile, fields: dict[str, Any], seconds: float) -> Result:
+def _decode_result(file: SourceFile, fields: dict[str, Any], seconds: float) -> Result:
     if "document" in fields:
         return Result(file, document_from(fields["document"]), last=False)
     if "problem" in fields:
@@ -291,5 +291,5 @@ def _result(file: SourceFile, fields: dict[str, Any], seconds: float) -> Result:
     if "error" in fields:
         return Result(file, Problem(**fields["error"]), last=True, seconds=seconds)
     unchanged = "unchanged" in fields
-    item = Read(fields["unchanged" if unchanged else "end"], unchanged)
+    item = Finished(fields["unchanged" if unchanged else "end"], unchanged)
     return Result(file, item, last=True, seconds=seconds)

@@ -75,7 +75,7 @@ def temporary_folder() -> Iterator[Path]:
 
 
 @contextmanager
-def laid_out(name: str, folder: Path) -> Iterator[Path]:
+def temporary_file(name: str, folder: Path) -> Iterator[Path]:
     """A place in `folder` for one file called `name`, which is gone afterwards."""
     # Of the name only its end is kept, for it is shown as a title and tells the format.
     last = re.sub(r"[^\w.-]", "_", name.rpartition("/")[2])[-60:]
@@ -98,7 +98,7 @@ def is_damage(error: BaseException) -> bool:
     return not isinstance(error, OSError) or error.errno is None
 
 
-def printable(name: str) -> str:
+def escape_unprintable(name: str) -> str:
     """A name on one line, and encodable; what cannot be shown is written as an escape."""
     return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], name)
 
@@ -109,7 +109,7 @@ def inner_name(raw: str) -> str | None:
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if name.startswith("/") or _DRIVE.match(name) or ".." in parts or not parts:
         return None
-    return printable("/".join(parts))
+    return escape_unprintable("/".join(parts))
 
 
 def set_time(path: Path, modified: float) -> None:

@@ -16,8 +16,8 @@ from rag.sources.discovery import (
     SourceFile,
     discover,
     discover_below,
-    folders,
-    ignored,
+    is_ignored,
+    walk_folders,
 )
 
 if TYPE_CHECKING:
@@ -54,12 +54,14 @@ def changes(
             raise SourceError(root.source, "no such file or folder")
 
     def begin() -> Stream:
-        return _begun(roots, stop, debounce_ms)
+        return _start_stream(roots, stop, debounce_ms)
 
-    return _sets(begin(), begin, roots)
+    return _gather_changes(begin(), begin, roots)
 
 
-def _sets(stream: Stream, begin: Callable[[], Stream], roots: Sequence[Root]) -> Iterator[set[str]]:
+def _gather_changes(
+    stream: Stream, begin: Callable[[], Stream], roots: Sequence[Root]
+) -> Iterator[set[str]]:
     files = {root.path for root in roots if Path(root.path).is_file()}
     while True:
         try:
@@ -79,43 +81,45 @@ def _sets(stream: Stream, begin: Callable[[], Stream], roots: Sequence[Root]) ->
         paths = {path for _, path in batch if path in files}
         for event in batch:
             for root in roots:
-                paths.update(_changed(event, root))
+                paths.update(_changed_paths(event, root))
         if paths:
             yield paths
 
 
-def _begun(roots: Sequence[Root], stop: threading.Event | None, debounce_ms: int) -> Stream:
+def _start_stream(roots: Sequence[Root], stop: threading.Event | None, debounce_ms: int) -> Stream:
     # Only folders that are walked through, each by itself: watched from the top, links would lead
     # anywhere, and `node_modules` alone may hold more folders than the system lets one watch.
     while True:
-        places = _places(roots)
+        watched = _folders_to_watch(roots)
         try:
-            stream = _watch(places, stop, debounce_ms, lenient=False)
+            stream = _watch(watched, stop, debounce_ms, lenient=False)
         except (PermissionError, FileNotFoundError):
-            stream = _watch(places, stop, debounce_ms, lenient=True)
+            stream = _watch(watched, stop, debounce_ms, lenient=True)
         except OSError as error:
             named = ", ".join(root.source for root in roots)
             raise SourceError(named, f"cannot be watched: {first_line(error)}") from error
-        if places >= _places(roots):
+        if watched >= _folders_to_watch(roots):
             return stream
 
 
-def _places(roots: Sequence[Root]) -> set[str]:
+def _folders_to_watch(roots: Sequence[Root]) -> set[str]:
     # Editors put a new file in the place of the old one, which only the folder around it shows.
     return {
-        place
+        folder
         for root in roots
-        for place in (folders(root) if Path(root.path).is_dir() else [str(Path(root.path).parent)])
+        for folder in (
+            walk_folders(root) if Path(root.path).is_dir() else [str(Path(root.path).parent)]
+        )
     }
 
 
 def _watch(
-    places: set[str], stop: threading.Event | None, debounce_ms: int, *, lenient: bool
+    watched: set[str], stop: threading.Event | None, debounce_ms: int, *, lenient: bool
 ) -> Stream:
     from watchfiles import watch
 
     stream = watch(
-        *places,
+        *watched,
         watch_filter=None,
         debounce=debounce_ms,
         step=max(1, debounce_ms // 4),
@@ -133,16 +137,16 @@ def _is_new_ground(event: FileChange, root: Root) -> bool:
     change, path = event
     parent, name = os.path.split(path)
     if name in IGNORE_FILES:
-        return not ignored(root, parent, folder=True)
+        return not is_ignored(root, parent, folder=True)
     return (
         change == change.added
         and path != root.path
         and Path(path).is_dir()
-        and not ignored(root, path, folder=True)
+        and not is_ignored(root, path, folder=True)
     )
 
 
-def _changed(event: FileChange, root: Root) -> Iterator[str]:
+def _changed_paths(event: FileChange, root: Root) -> Iterator[str]:
     path = event[1]
     # That a root itself is gone says nothing of its files: they may be on a disk taken out.
     if path == root.path:
@@ -155,5 +159,5 @@ def _changed(event: FileChange, root: Root) -> Iterator[str]:
             yield path
     elif not Path(path).is_dir():
         gone = not os.path.lexists(path)
-        if not ignored(root, path) or (gone and not ignored(root, path, folder=True)):
+        if not is_ignored(root, path) or (gone and not is_ignored(root, path, folder=True)):
             yield path

@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from rag.config import SourcesConfig
-from rag.errors import RagError, SourceError
+from rag.errors import RagError, SourceError, first_line
 from rag.sources.discovery import SourceFile
-from rag.sources.files import check, read
+from rag.sources.document import problem_of
+from rag.sources.files import check_file, read_file
 from rag.types import Document, Heading, Page, Problem
 
 # Beyond the limit that the pool keeps: it ends a reader whose pool has died.
@@ -31,8 +32,8 @@ _SPARE_SECONDS = 10
 
 def main() -> None:
     """Serve jobs until standard input ends."""
-    jobs, results = sys.stdin.buffer, _own_output()
-    config = SourcesConfig(**_tuples(json.loads(jobs.readline())))
+    jobs, results = sys.stdin.buffer, _reserve_output()
+    config = SourcesConfig(**_lists_to_tuples(json.loads(jobs.readline())))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _limit_memory(config.memory_mb)
     results.write(encode({"ready": os.getpid()}))
@@ -41,7 +42,7 @@ def main() -> None:
         job = json.loads(line)
         file = SourceFile(**job["file"])
         alarm = _Alarm(config.seconds)
-        for result in _results(file, job["sha256"], config):
+        for result in _read_job(file, job["sha256"], config):
             with alarm.off():
                 results.write(encode(result))
                 results.flush()
@@ -71,28 +72,32 @@ def document_from(fields: dict[str, Any]) -> Document:
     return Document(**fields, pages=pages, headings=headings)
 
 
-def _results(
+def _read_job(
     file: SourceFile, known_sha256: str | None, config: SourcesConfig
 ) -> Iterator[dict[str, Any]]:
     try:
-        before = _state(file)
-        check(file, config)
-        sha256 = _sha256(file)
+        before = _file_state(file)
+        check_file(file, config)
+        with Path(file.path).open("rb") as opened:
+            sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
         if sha256 == known_sha256:
             yield {"unchanged": sha256}
             return
-        for item in read(file, config):
+        for item in read_file(file, config):
             if isinstance(item, Problem):
                 yield {"problem": asdict(item)}
             else:
                 yield {"document": asdict(item)}
-        if _state(file) != before:
+        if _file_state(file) != before:
             raise SourceError(
                 file.source, "changed while it was being read: run again", lasting=False
             )
         yield {"end": sha256}
     except SourceError as error:
-        yield {"error": asdict(Problem(error.source, error.reason, error.kind, error.lasting))}
+        yield {"error": asdict(problem_of(error))}
+    except OSError as error:
+        reason = f"cannot be read: {error.strerror or first_line(error)}"
+        yield {"error": asdict(Problem(file.source, reason, lasting=False))}
     except MemoryError:
         reason = f"needs more than {config.memory_mb} MB to be read (`sources.memory_mb`)"
         yield {"error": asdict(Problem(file.source, reason))}
@@ -100,25 +105,12 @@ def _results(
         yield {"error": asdict(Problem(file.source, str(error), lasting=False))}
 
 
-def _state(file: SourceFile) -> tuple[int, int, int]:
-    try:
-        status = Path(file.path).stat()
-    except OSError as error:
-        reason = f"cannot be read: {error.strerror or error}"
-        raise SourceError(file.source, reason, lasting=False) from error
+def _file_state(file: SourceFile) -> tuple[int, int, int]:
+    status = Path(file.path).stat()
     return status.st_size, status.st_mtime_ns, status.st_ino
 
 
-def _sha256(file: SourceFile) -> str:
-    try:
-        with Path(file.path).open("rb") as opened:
-            return hashlib.file_digest(opened, "sha256").hexdigest()
-    except OSError as error:
-        reason = f"cannot be read: {error.strerror or error}"
-        raise SourceError(file.source, reason, lasting=False) from error
-
-
-def _own_output() -> BinaryIO:
+def _reserve_output() -> BinaryIO:
     """Standard output for results alone: libraries that print must not garble them."""
     results = os.fdopen(os.dup(1), "wb")
     quiet = os.open(os.devnull, os.O_WRONLY)
@@ -157,5 +149,5 @@ class _Alarm:
             signal.alarm(seconds)
 
 
-def _tuples(values: dict[str, Any]) -> dict[str, Any]:
+def _lists_to_tuples(values: dict[str, Any]) -> dict[str, Any]:
     return {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}

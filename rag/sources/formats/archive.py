@@ -22,12 +22,12 @@ from rag.sources.unpacking import (
     DAMAGE,
     ExhaustedError,
     UnpackBudget,
+    escape_unprintable,
     inner_name,
     is_damage,
-    laid_out,
     open_compressed,
-    printable,
     set_time,
+    temporary_file,
     temporary_folder,
 )
 from rag.types import Problem
@@ -63,28 +63,28 @@ def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Member | Pr
             if broken and not inner.stat().st_size:
                 raise SourceError(source, broken)
             path = inner
-        entries, break_in_list = _entries(path, source, config, stack)
+        entries, break_in_list = _list_entries(path, source, config, stack)
         broken = broken or break_in_list
         if broken and not entries:
             raise SourceError(source, broken)
-        yield from _members(entries, folder, source, config)
+        yield from _unpack_entries(entries, folder, source, config)
         if broken:
             yield Problem(source, f"{broken}; what came before that was read")
 
 
-def _members(
+def _unpack_entries(
     entries: list[_Entry], folder: Path, source: str, config: SourcesConfig
 ) -> Iterator[Member | Problem]:
-    allowance = UnpackBudget(config)
+    budget = UnpackBudget(config)
     for entry in sorted(entries, key=lambda entry: entry.name):
         within = f"{source}/{entry.name}"
         if entry.refusal:
             yield Problem(within, entry.refusal, entry.kind)
             continue
-        with laid_out(entry.name, folder) as path:
+        with temporary_file(entry.name, folder) as path:
             try:
-                with path.open("wb") as target, _opened(entry) as stream:
-                    allowance.copy(stream, target, entry.packed, within)
+                with path.open("wb") as target, _open_entry(entry) as stream:
+                    budget.copy(stream, target, entry.packed, within)
             except ExhaustedError as error:
                 yield Problem(source, f"{error.reason}: nothing from {entry.name!r} on was read")
                 return
@@ -100,14 +100,14 @@ def _members(
             yield Member(entry.name, path)
 
 
-def _opened(entry: _Entry) -> BufferedIOBase:
+def _open_entry(entry: _Entry) -> BufferedIOBase:
     stream = entry.open()
     if stream is None:
         raise tarfile.ExtractError("holds no data")
     return cast(BufferedIOBase, stream)
 
 
-def _entries(
+def _list_entries(
     path: Path, source: str, config: SourcesConfig, stack: ExitStack
 ) -> tuple[list[_Entry], str]:
     with path.open("rb") as file:
@@ -122,22 +122,22 @@ def _entries(
                     source, "is damaged, or neither ZIP nor tar: fetch or copy it anew"
                 ) from None
         else:
-            return _tar_entries(tar, path, source, config)
+            return _list_tar(tar, path, source, config)
     try:
         archive = stack.enter_context(zipfile.ZipFile(path))
     except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
         raise SourceError(
             source, f"cannot be read as ZIP ({first_line(error)}): fetch or copy it anew"
         ) from error
-    return _zip_entries(archive, path, source, config), ""
+    return _list_zip(archive, path, source, config), ""
 
 
-def _zip_entries(
+def _list_zip(
     archive: zipfile.ZipFile, path: Path, source: str, config: SourcesConfig
 ) -> list[_Entry]:
     infos = archive.infolist()
     if len(infos) > config.max_members:
-        raise _too_many(source, config)
+        raise _too_many_files(source, config)
     status = path.stat()
     entries: dict[str, _Entry] = {}
     for info in infos:
@@ -149,20 +149,20 @@ def _zip_entries(
             modified = time.mktime((*info.date_time, 0, 0, -1))
         except (ValueError, OverflowError):
             modified = status.st_mtime
-        _add(
+        _add_entry(
             entries,
             config,
             info.filename,
             partial(archive.open, info),
             min(info.compress_size, status.st_size),
             modified,
-            _special(mode) if stat.S_IFMT(mode) else "",
+            _refuse_special(mode) if stat.S_IFMT(mode) else "",
             encrypted,
         )
     return list(entries.values())
 
 
-def _tar_entries(
+def _list_tar(
     tar: tarfile.TarFile, path: Path, source: str, config: SourcesConfig
 ) -> tuple[list[_Entry], str]:
     entries: dict[str, _Entry] = {}
@@ -172,18 +172,17 @@ def _tar_entries(
         for info in tar:
             count += 1
             if count > config.max_members:
-                raise _too_many(source, config)
+                raise _too_many_files(source, config)
             if info.isdir():
                 continue
             special = ""
             if info.issym() or info.islnk():
                 kind = "symbolic" if info.issym() else "hard"
-                special = (
-                    f"is a {kind} link to {printable(info.linkname)!r}: links are not followed"
-                )
+                target = escape_unprintable(info.linkname)
+                special = f"is a {kind} link to {target!r}: links are not followed"
             elif not info.isreg():
                 special = "is a device, a pipe or another special file"
-            _add(
+            _add_entry(
                 entries,
                 config,
                 info.name,
@@ -203,7 +202,7 @@ def _tar_entries(
     return list(entries.values()), broken
 
 
-def _add(
+def _add_entry(
     entries: dict[str, _Entry],
     config: SourcesConfig,
     raw: str,
@@ -215,7 +214,7 @@ def _add(
 ) -> None:
     name = inner_name(raw)
     if name is None:
-        shown = printable(raw)
+        shown = escape_unprintable(raw)
         entries[shown] = _Entry(shown, opener, 0, 0, "has a name that leads out of the archive")
         return
     parts = name.split("/")
@@ -225,13 +224,13 @@ def _add(
         entries[name] = _Entry(name, opener, packed, modified, special or encrypted, kind)
 
 
-def _special(mode: int) -> str:
+def _refuse_special(mode: int) -> str:
     if stat.S_ISLNK(mode):
         return "is a symbolic link: links are not followed"
     return "" if stat.S_ISREG(mode) else "is a device, a pipe or another special file"
 
 
-def _too_many(source: str, config: SourcesConfig) -> SourceError:
+def _too_many_files(source: str, config: SourcesConfig) -> SourceError:
     return SourceError(
         source, f"holds more than {config.max_members:,} files (`sources.max_members`)"
     )

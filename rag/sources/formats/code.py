@@ -25,7 +25,7 @@ def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document]:
     text = decode(data, source, config)
     name = PurePath(source).name
     language = language_of(name, data[:_HEAD_BYTES]) or "plain"
-    tree = _parsed(text) if language == "python" else None
+    tree = _parse(text) if language == "python" else None
     docstring = ast.get_docstring(tree) if tree else None
     yield draft(
         source,
@@ -34,12 +34,12 @@ def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document]:
         media_type=f"text/x-{language}",
         markup=language,
         metadata={"description": docstring.strip().partition("\n")[0] if docstring else ""},
-        headings=tuple(_definitions(tree, text)) if tree else (),
+        headings=[*_find_definitions(tree, text)] if tree else (),
         verbatim=True,
     )
 
 
-def _parsed(text: str) -> ast.Module | None:
+def _parse(text: str) -> ast.Module | None:
     """The syntax tree, or None for what this version of Python does not take for Python."""
     with warnings.catch_warnings():
         # An odd escape in someone's string is no concern of ours.
@@ -50,7 +50,7 @@ def _parsed(text: str) -> ast.Module | None:
             return None
 
 
-def _definitions(tree: ast.Module, text: str) -> Iterator[Heading]:
+def _find_definitions(tree: ast.Module, text: str) -> Iterator[Heading]:
     """Classes, their methods and functions, but no functions within functions.
 
     A heading's line is that of `class` or `def`, and its decorators above it.

@@ -12,9 +12,9 @@ from rag.sources.unpacking import (
     DAMAGE,
     UnpackBudget,
     is_damage,
-    laid_out,
     open_compressed,
     set_time,
+    temporary_file,
     temporary_folder,
 )
 
@@ -24,7 +24,7 @@ _TARS = frozenset({".tgz", ".tbz2", ".txz"})
 def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Member]:
     """What was compressed, under the file's name without the last suffix."""
     name = path.stem + (".tar" if path.suffix.lower() in _TARS else "")
-    with temporary_folder() as folder, laid_out(name, folder) as inner:
+    with temporary_folder() as folder, temporary_file(name, folder) as inner:
         broken = unpack(path, inner, source, config)
         if broken:
             raise SourceError(source, broken)

@@ -7,18 +7,15 @@ import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
 from urllib.parse import unquote
 
 from rag.config import SourcesConfig
 from rag.errors import SourceError
-from rag.sources.document import draft, title_of
+from rag.sources.document import TextBuilder, draft
 from rag.sources.formats.html import iso_date, language_code, render
+from rag.sources.formats.html.elements import Element, words_of
 from rag.sources.formats.package import check_package
-from rag.types import Document, Heading
-
-# lxml comes without types.
-Element: TypeAlias = Any
+from rag.types import Document
 
 _CHAPTERS = frozenset(
     {"application/xhtml+xml", "application/x-dtbook+xml", "text/html", "text/x-oeb1-document"}
@@ -38,35 +35,37 @@ def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document]:
     """A book as one document."""
     check_package(path, source, config)
     with zipfile.ZipFile(path) as archive:
-        package_name = _package_name(archive, source)
-        package = _parsed(archive, package_name, source)
-        items = _items(package, package_name)
+        package_name = _find_package(archive, source)
+        package = _parse_part(archive, package_name, source)
+        items = _read_manifest(package, package_name)
         spine = [items.get(ref.get("idref", "")) for ref in package.iter("{*}itemref")]
         chapters = [item for item in spine if item and _is_chapter(item)]
         _check_readable(archive, chapters, source)
-        titles = _titles(archive, items, source)
-        text, headings = _joined(archive, chapters, titles, source, config)
-    metadata = _metadata(package)
+        titles = _read_titles(archive, items, source)
+        builder = _join_chapters(archive, chapters, titles, source, config)
+    metadata = _read_metadata(package)
     yield draft(
         source,
-        text,
-        title=metadata.pop("title", "") or title_of(headings),
+        builder.text,
+        title=metadata.pop("title", "") or None,
         media_type="application/epub+zip",
         markup="markdown",
         metadata=metadata,
-        headings=headings,
+        headings=builder.headings,
     )
 
 
-def _package_name(archive: zipfile.ZipFile, source: str) -> str:
-    container = _parsed(archive, "META-INF/container.xml", source)
+def _find_package(archive: zipfile.ZipFile, source: str) -> str:
+    container = _parse_part(archive, "META-INF/container.xml", source)
     for root in container.iter("{*}rootfile"):
         if root.get("full-path"):
             return str(root.get("full-path"))
     raise SourceError(source, "is no EPUB: its META-INF/container.xml names no package document")
 
 
-def _parsed(archive: zipfile.ZipFile, name: str, source: str, *, recover: bool = False) -> Element:
+def _parse_part(
+    archive: zipfile.ZipFile, name: str, source: str, *, recover: bool = False
+) -> Element:
     from lxml import etree
 
     parser = etree.XMLParser(
@@ -81,16 +80,16 @@ def _parsed(archive: zipfile.ZipFile, name: str, source: str, *, recover: bool =
     return etree.Element("empty") if root is None else root
 
 
-def _items(package: Element, package_name: str) -> dict[str, _Item]:
+def _read_manifest(package: Element, package_name: str) -> dict[str, _Item]:
     found = {}
     for item in package.iter("{*}item"):
-        name = _resolved(package_name, item.get("href", ""))
+        name = _resolve(package_name, item.get("href", ""))
         kind = item.get("media-type", "").lower()
         found[str(item.get("id"))] = _Item(name, kind, item.get("properties", ""))
     return found
 
 
-def _resolved(base: str, href: str) -> str:
+def _resolve(base: str, href: str) -> str:
     """The name within the package of what `base` refers to."""
     path = unquote(href.partition("#")[0])
     return posixpath.normpath(posixpath.join(posixpath.dirname(base), path))
@@ -107,8 +106,8 @@ def _check_readable(archive: zipfile.ZipFile, chapters: list[_Item], source: str
     locked = set()
     if "META-INF/encryption.xml" in archive.NameToInfo:
         # Fonts may be scrambled in a book that is otherwise free.
-        encryption = _parsed(archive, "META-INF/encryption.xml", source)
-        locked = {_resolved("", c.get("URI", "")) for c in encryption.iter("{*}CipherReference")}
+        encryption = _parse_part(archive, "META-INF/encryption.xml", source)
+        locked = {_resolve("", c.get("URI", "")) for c in encryption.iter("{*}CipherReference")}
     for chapter in chapters:
         if chapter.name in locked:
             raise SourceError(
@@ -118,7 +117,7 @@ def _check_readable(archive: zipfile.ZipFile, chapters: list[_Item], source: str
             raise SourceError(source, f"is damaged: its chapter {chapter.name!r} is missing")
 
 
-def _titles(
+def _read_titles(
     archive: zipfile.ZipFile, items: dict[str, _Item], source: str
 ) -> dict[str, tuple[int, str]]:
     """The first title that the table of contents gives a file, with its depth there."""
@@ -134,9 +133,9 @@ def _titles(
         else:
             continue
         # A flaw in it costs titles, not the book.
-        for depth, href, title in entries(_parsed(archive, item.name, source, recover=True)):
+        for depth, href, title in entries(_parse_part(archive, item.name, source, recover=True)):
             if title:
-                found.setdefault(_resolved(item.name, href), (depth, title))
+                found.setdefault(_resolve(item.name, href), (depth, title))
     return found
 
 
@@ -146,7 +145,7 @@ def _nav_entries(nav: Element) -> Iterator[tuple[int, str, str]]:
             continue
         for link in part.iter("{*}a"):
             depth = sum(1 for _ in link.iterancestors("{*}ol"))
-            yield max(depth, 1), link.get("href", ""), _words(link)
+            yield max(depth, 1), link.get("href", ""), words_of(link)
 
 
 def _ncx_entries(ncx: Element) -> Iterator[tuple[int, str, str]]:
@@ -154,23 +153,17 @@ def _ncx_entries(ncx: Element) -> Iterator[tuple[int, str, str]]:
         content, label = point.find("{*}content"), point.find("{*}navLabel")
         if content is not None and label is not None:
             depth = 1 + sum(1 for _ in point.iterancestors("{*}navPoint"))
-            yield depth, content.get("src", ""), _words(label)
+            yield depth, content.get("src", ""), words_of(label)
 
 
-def _words(element: Element) -> str:
-    return " ".join("".join(element.itertext()).split())
-
-
-def _joined(
+def _join_chapters(
     archive: zipfile.ZipFile,
     chapters: list[_Item],
     titles: dict[str, tuple[int, str]],
     source: str,
     config: SourcesConfig,
-) -> tuple[str, tuple[Heading, ...]]:
-    parts: list[str] = []
-    headings: list[Heading] = []
-    length = 0
+) -> TextBuilder:
+    builder = TextBuilder()
     for chapter in chapters:
         try:
             text, found, _, _ = render(archive.read(chapter.name), source, config)
@@ -181,18 +174,14 @@ def _joined(
             continue
         if not found and chapter.name in titles:
             level, title = titles[chapter.name]
-            parts.append(title)
-            headings.append(Heading(length, length + len(title), level, title))
-            length += len(title) + 2
-        parts.append(text)
-        headings += [Heading(h.start + length, h.end + length, h.level, h.title) for h in found]
-        length += len(text) + 2
-    return "\n\n".join(parts), tuple(headings)
+            builder.add_heading(title, level)
+        builder.add(text, headings=found)
+    return builder
 
 
-def _metadata(package: Element) -> dict[str, str]:
+def _read_metadata(package: Element) -> dict[str, str]:
     """What Dublin Core and its terms say in the package document."""
-    given: dict[str, list[str]] = {}
+    values: dict[str, list[str]] = {}
     for block in package.iter("{*}metadata"):
         for element in block.iter("{http://purl.org/dc/elements/1.1/}*"):
             name = element.tag.rpartition("}")[2]
@@ -201,16 +190,16 @@ def _metadata(package: Element) -> dict[str, str]:
                 "conversion",
             ):
                 name = "modified"
-            given.setdefault(name, []).append(_words(element))
+            values.setdefault(name, []).append(words_of(element))
         for element in block.iter("{*}meta"):
             if element.get("property") == "dcterms:modified":
-                given.setdefault("modified", []).append(_words(element))
+                values.setdefault("modified", []).append(words_of(element))
 
     def first(name: str) -> str:
-        return next((value for value in given.get(name, []) if value), "")
+        return next((value for value in values.get(name, []) if value), "")
 
     def all_of(name: str) -> str:
-        return ", ".join(value for value in given.get(name, []) if value)
+        return ", ".join(value for value in values.get(name, []) if value)
 
     return {
         "title": first("title"),

@@ -11,7 +11,14 @@ from rag.config import SourcesConfig
 from rag.errors import SourceError
 from rag.sources.document import draft
 from rag.sources.formats import records
-from rag.sources.formats.records import Item, as_document, parse, read_items, rendered, too_deep
+from rag.sources.formats.records import (
+    Item,
+    documents_of,
+    parse,
+    record_to_document,
+    refuse_depth,
+    render_value,
+)
 from rag.sources.formats.text import decode
 from rag.types import Document, Problem
 
@@ -33,27 +40,27 @@ def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document | 
             raise SourceError(source, str(error)) from error
         yield from records.read(path, source, config)
         return
-    reason = too_deep(value, config)
+    reason = refuse_depth(value, config)
     if reason:
         raise SourceError(source, reason)
-    field, listed = _listed(value, config)
+    field, listed = _find_list(value, config)
     if listed is not None:
         items = (
-            Item(f"item {number}", number, item, _lack(item, config))
+            Item(f"item {number}", number, item, _missing_text(item, config))
             for number, item in enumerate(listed, start=1)
         )
-        yield from read_items(items, source, config, _MEDIA_TYPE)
+        yield from documents_of(items, source, config, _MEDIA_TYPE)
         around = {name: item for name, item in value.items() if name != field} if field else {}
         if around:
-            yield draft(source, rendered(around), media_type=_MEDIA_TYPE)
+            yield draft(source, render_value(around), media_type=_MEDIA_TYPE)
     elif isinstance(value, dict) and (config.json_text or records.text_fields(value)):
-        document = as_document(Item("the object", 1, value), source, config, _MEDIA_TYPE)
+        document = record_to_document(Item("the object", 1, value), source, config, _MEDIA_TYPE)
         yield replace(document, source=source)
     else:
-        yield draft(source, rendered(value), media_type=_MEDIA_TYPE)
+        yield draft(source, render_value(value), media_type=_MEDIA_TYPE)
 
 
-def _listed(value: Any, config: SourcesConfig) -> tuple[str, list[Any] | None]:
+def _find_list(value: Any, config: SourcesConfig) -> tuple[str, list[Any] | None]:
     found = {"": value}
     if isinstance(value, dict) and not records.text_fields(value):
         found = {name: item for name, item in value.items() if _holds_objects(item)}
@@ -70,7 +77,7 @@ def _holds_objects(value: Any) -> bool:
     return isinstance(value, list) and any(isinstance(item, dict) for item in value)
 
 
-def _lack(item: Any, config: SourcesConfig) -> str:
+def _missing_text(item: Any, config: SourcesConfig) -> str:
     return "" if config.json_text or records.text_fields(item) else "has no field for its text"
 
 

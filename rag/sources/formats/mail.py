@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from email.header import decode_header, make_header
 from email.message import Message
 from email.parser import BytesParser
@@ -15,9 +15,9 @@ from pathlib import Path
 
 from rag.config import SourcesConfig
 from rag.errors import first_line
-from rag.sources.document import Member, draft
+from rag.sources.document import Member, TextBuilder, draft
 from rag.sources.formats import html
-from rag.sources.unpacking import laid_out, printable, set_time, temporary_folder
+from rag.sources.unpacking import escape_unprintable, set_time, temporary_file, temporary_folder
 from rag.types import Document, Heading, Problem
 
 _AS_IT_IS = compat32.clone(max_line_length=0)
@@ -39,37 +39,37 @@ class _Parts:
 
 def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document | Member | Problem]:
     """A message as one document, and each attachment as a file within it."""
-    message = parse(path.read_bytes())
-    yield as_document(message, source, config)
-    yield from attachments(message, source, config, modified=path.stat().st_mtime)
+    message = parse_message(path.read_bytes())
+    yield message_to_document(message, source, config)
+    yield from unpack_attachments(message, source, config, modified=path.stat().st_mtime)
 
 
-def parse(data: bytes) -> Message:
+def parse_message(data: bytes) -> Message:
     """A message of whatever is there; nothing is so malformed that it would be refused."""
     # The newer policies parse headers on the way, which is slow, and raises on malformed ones.
     return BytesParser(policy=compat32).parsebytes(data)
 
 
-def as_document(message: Message, source: str, config: SourcesConfig, *, key: str = "") -> Document:
+def message_to_document(
+    message: Message, source: str, config: SourcesConfig, *, key: str = ""
+) -> Document:
     """The headers that people read, then the body: plain text, or else its HTML as text."""
-    shown = {name: value for name in _SHOWN if (value := header(message, name))}
-    text = "\n".join(f"{name}: {value}" for name, value in shown.items())
-    headings: list[Heading] = []
+    shown = {name: value for name in _SHOWN if (value := read_header(message, name))}
+    builder = TextBuilder()
+    if shown:
+        builder.add("\n".join(f"{name}: {value}" for name, value in shown.items()))
     markup = "plain"
-    for part in _parts(message).body:
-        content = _text(part, config)
+    for part in _sort_parts(message).body:
+        content = _decode_text(part, config)
         found: tuple[Heading, ...] = ()
         if part.get_content_type() == "text/html":
             content, found, *_ = html.render(content, source, config)
             markup = "markdown"
-        if not content.strip():
-            continue
-        text += "\n\n" if text else ""
-        headings += [replace(h, start=h.start + len(text), end=h.end + len(text)) for h in found]
-        text += content.rstrip()
+        if content.strip():
+            builder.add(content.rstrip(), headings=found)
     return draft(
         source,
-        text,
+        builder.text,
         title=shown.get("Subject", ""),
         key=key,
         media_type="message/rfc822",
@@ -78,13 +78,13 @@ def as_document(message: Message, source: str, config: SourcesConfig, *, key: st
             "author": shown.get("From"),
             "to": shown.get("To"),
             "created": _date(shown.get("Date", "")),
-            "message_id": message_id(message),
+            "message_id": read_message_id(message),
         },
-        headings=tuple(headings),
+        headings=builder.headings,
     )
 
 
-def attachments(
+def unpack_attachments(
     message: Message,
     source: str,
     config: SourcesConfig,
@@ -93,7 +93,7 @@ def attachments(
     key: str = "",
 ) -> Iterator[Member | Problem]:
     """What is attached to a message, one file at a time, each under a name of its own."""
-    parts = _parts(message)
+    parts = _sort_parts(message)
     within = f"{source}#{key}" if key else source
     folder = key.replace("/", "_") + "/" if key else ""
     if parts.encrypted:
@@ -101,44 +101,44 @@ def attachments(
     taken: set[str] = set()
     if not parts.attached:
         return
-    with temporary_folder() as place:
+    with temporary_folder() as folder_path:
         for number, part in enumerate(parts.attached, start=1):
             if number > config.max_members:
                 yield Problem(
                     within, f"holds more than {config.max_members:,} files (`sources.max_members`)"
                 )
                 return
-            name = _name(part, number)
+            name = _name_attachment(part, number)
             while name in taken:
                 name = f"{Path(name).stem}-{number}{Path(name).suffix}"
             taken.add(name)
             try:
-                content = _bytes(part)
+                content = _decode_bytes(part)
             # A damaged part may make the library raise anything.
             except Exception as error:  # noqa: BLE001
                 reason = f"cannot be unpacked: {first_line(error)}"
                 yield Problem(f"{source}/{folder}{name}", reason)
                 continue
             if content:
-                with laid_out(name, place) as path:
+                with temporary_file(name, folder_path) as path:
                     path.write_bytes(content)
                     set_time(path, modified)
                     yield Member(folder + name, path)
 
 
-def header(message: Message, name: str) -> str:
+def read_header(message: Message, name: str) -> str:
     """A header as one readable line; as it stands in the file where it cannot be decoded."""
     raw = next((str(v) for key, v in message.raw_items() if key.lower() == name.lower()), "")
     text = raw.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    return printable(" ".join(_decoded(text).split()))
+    return escape_unprintable(" ".join(_decode_words(text).split()))
 
 
-def message_id(message: Message) -> str:
+def read_message_id(message: Message) -> str:
     """What stands between the angle brackets of `Message-ID`."""
-    return header(message, "Message-ID").strip("<> ")
+    return read_header(message, "Message-ID").strip("<> ")
 
 
-def _parts(message: Message) -> _Parts:
+def _sort_parts(message: Message) -> _Parts:
     parts = _Parts()
     # A stack of our own, for parts may be nested deeper than Python recurses.
     stack: list[tuple[Message, bool]] = [(message, True)]
@@ -149,7 +149,7 @@ def _parts(message: Message) -> _Parts:
             parts.encrypted = True
         elif kind.startswith("multipart/") and part.is_multipart():
             inner = _inner(part)
-            chosen = _preferred(inner) if kind == "multipart/alternative" else None
+            chosen = _choose_alternative(inner) if kind == "multipart/alternative" else None
             stack += [
                 (one, for_body and (chosen is None or one is chosen)) for one in reversed(inner)
             ]
@@ -164,11 +164,11 @@ def _parts(message: Message) -> _Parts:
     return parts
 
 
-def _preferred(alternatives: list[Message]) -> Message | None:
+def _choose_alternative(alternatives: list[Message]) -> Message | None:
     for wanted in ("text/plain", "text/html"):
         for alternative in alternatives:
             texts = [part for part in alternative.walk() if part.get_content_type() == wanted]
-            if any(not _is_attached(part) and _bytes(part).strip() for part in texts):
+            if any(not _is_attached(part) and _decode_bytes(part).strip() for part in texts):
                 return alternative
     return None
 
@@ -179,18 +179,18 @@ def _inner(part: Message) -> list[Message]:
 
 
 def _is_attached(part: Message) -> bool:
-    return _said(part.get_content_disposition) == "attachment" or bool(_said(part.get_filename))
+    return _ask(part.get_content_disposition) == "attachment" or bool(_ask(part.get_filename))
 
 
-def _said(ask: Callable[[], str | None]) -> str:
+def _ask(ask: Callable[[], str | None]) -> str:
     try:
-        return _decoded(ask() or "")
+        return _decode_words(ask() or "")
     # The library raises anything on parameters that are malformed in ways it does not foresee.
     except Exception:  # noqa: BLE001
         return ""
 
 
-def _decoded(text: str) -> str:
+def _decode_words(text: str) -> str:
     """Text with its encoded words (RFC 2047) decoded, as far as they can be."""
     if "=?" not in text:
         return text
@@ -201,7 +201,7 @@ def _decoded(text: str) -> str:
         return text
 
 
-def _bytes(part: Message) -> bytes:
+def _decode_bytes(part: Message) -> bytes:
     payload = part.get_payload(decode=True)
     if isinstance(payload, bytes):
         return payload
@@ -209,9 +209,9 @@ def _bytes(part: Message) -> bytes:
     return b"\n".join(one.as_bytes(policy=_AS_IT_IS) for one in _inner(part))
 
 
-def _text(part: Message, config: SourcesConfig) -> str:
-    data = _bytes(part)
-    declared = _said(part.get_content_charset)
+def _decode_text(part: Message, config: SourcesConfig) -> str:
+    data = _decode_bytes(part)
+    declared = _ask(part.get_content_charset)
     for encoding in (declared, "utf-8", config.encoding):
         try:
             text = data.decode(encoding or "utf-8")
@@ -223,10 +223,10 @@ def _text(part: Message, config: SourcesConfig) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _name(part: Message, number: int) -> str:
-    given = printable(_said(part.get_filename).replace("\\", "/").rpartition("/")[2]).strip()
-    if given.strip("."):
-        return given
+def _name_attachment(part: Message, number: int) -> str:
+    name = escape_unprintable(_ask(part.get_filename).replace("\\", "/").rpartition("/")[2]).strip()
+    if name.strip("."):
+        return name
     kind = part.get_content_type()
     if kind == "message/rfc822":
         return "message.eml"

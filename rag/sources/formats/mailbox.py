@@ -29,7 +29,7 @@ def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document | 
     modified = path.stat().st_mtime
     seen: set[bytes] = set()
     with path.open("rb") as file:
-        for number, data in enumerate(_messages(file, source, config), start=1):
+        for number, data in enumerate(_split_messages(file, source, config), start=1):
             if data is None:
                 yield Problem(
                     f"{source}#{number}",
@@ -38,7 +38,7 @@ def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document | 
                 )
                 continue
             try:
-                yield from _message(data, source, config, seen, modified)
+                yield from _read_message(data, source, config, seen, modified)
             except (OSError, MemoryError):
                 raise
             # A parser may raise anything on a damaged message; it must cost no other.
@@ -47,29 +47,29 @@ def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document | 
                 yield Problem(f"{source}#{number}", f"message {number} cannot be read: {reason}")
 
 
-def _message(
+def _read_message(
     data: bytes, source: str, config: SourcesConfig, seen: set[bytes], modified: float
 ) -> Iterator[Document | Member | Problem]:
-    message = mail.parse(data)
+    message = mail.parse_message(data)
     digest = hashlib.sha256(data).hexdigest()[:16]
-    key = mail.message_id(message) or digest
-    if _known(digest, seen):
+    key = mail.read_message_id(message) or digest
+    if _is_repeated(digest, seen):
         yield Problem(f"{source}#{key}", "is a copy of an earlier message", "skipped")
         return
-    if key != digest and _known(key, seen):
+    if key != digest and _is_repeated(key, seen):
         key = f"{key}-{digest}"
-    yield mail.as_document(message, source, config, key=key)
-    yield from mail.attachments(message, source, config, modified=modified, key=key)
+    yield mail.message_to_document(message, source, config, key=key)
+    yield from mail.unpack_attachments(message, source, config, modified=modified, key=key)
 
 
-def _known(key: str, seen: set[bytes]) -> bool:
+def _is_repeated(key: str, seen: set[bytes]) -> bool:
     short = hashlib.sha256(key.encode()).digest()[:12]
     known = short in seen
     seen.add(short)
     return known
 
 
-def _messages(file: BinaryIO, source: str, config: SourcesConfig) -> Iterator[bytes | None]:
+def _split_messages(file: BinaryIO, source: str, config: SourcesConfig) -> Iterator[bytes | None]:
     """The bytes of each message; None for one that is too large."""
     most = config.max_file_mb << 20
     message: bytearray | None = None

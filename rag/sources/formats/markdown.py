@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from rag.config import SourcesConfig
-from rag.sources.document import draft, title_of
+from rag.sources.document import draft
 from rag.sources.formats.text import decode, line_starts
 from rag.types import Document, Heading
 
@@ -23,7 +23,7 @@ def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document]:
     yield draft(
         source,
         text,
-        title=_front_title(text) or title_of(headings),
+        title=_front_title(text) or None,
         media_type="text/markdown",
         markup="markdown",
         headings=headings,

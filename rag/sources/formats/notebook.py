@@ -10,10 +10,10 @@ from typing import Any
 
 from rag.config import SourcesConfig
 from rag.errors import SourceError
-from rag.sources.document import draft, title_of
+from rag.sources.document import TextBuilder, draft
 from rag.sources.formats.markdown import find_headings
-from rag.sources.formats.text import decode
-from rag.types import Document, Heading
+from rag.sources.formats.text import decode, fence_code
+from rag.types import Document
 
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -31,65 +31,48 @@ def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document]:
     if not isinstance(notebook, dict) or not isinstance(notebook.get("cells"), list):
         raise SourceError(source, "cannot be read as a notebook: it has no list of cells")
     language = _language(notebook.get("metadata"))
-    parts: list[str] = []
-    headings: list[Heading] = []
-    length = 0
+    builder = TextBuilder()
     for cell in notebook["cells"]:
-        for text, is_markdown in _cell_texts(cell, language):
-            if is_markdown:
-                headings += [
-                    Heading(h.start + length, h.end + length, h.level, h.title)
-                    for h in find_headings(text)
-                ]
-            parts.append(text)
-            length += len(text) + 2
-    found = tuple(headings)
+        for text, is_markdown in _render_cell(cell, language):
+            builder.add(text, headings=find_headings(text) if is_markdown else ())
     yield draft(
         source,
-        "\n\n".join(parts),
-        title=title_of(found),
+        builder.text,
         media_type="application/x-ipynb+json",
         markup="markdown",
         metadata={"programming_language": language},
-        headings=found,
+        headings=builder.headings,
     )
 
 
-def _cell_texts(cell: Any, language: str) -> Iterator[tuple[str, bool]]:
+def _render_cell(cell: Any, language: str) -> Iterator[tuple[str, bool]]:
     if not isinstance(cell, dict):
         return
-    text = _joined(cell.get("source")).strip("\n")
+    text = _join_lines(cell.get("source")).strip("\n")
     kind = cell.get("cell_type")
     if text.strip():
-        yield (text, True) if kind == "markdown" else (_fenced(text, language), False)
+        yield (text, True) if kind == "markdown" else (fence_code(text, language), False)
     outputs = cell.get("outputs") if kind == "code" else None
     for output in outputs if isinstance(outputs, list) else []:
-        shown = _output_text(output).strip("\n")
+        shown = _render_output(output).strip("\n")
         if shown.strip():
-            yield _fenced(shown, ""), False
+            yield fence_code(shown, ""), False
 
 
-def _output_text(output: Any) -> str:
+def _render_output(output: Any) -> str:
     if not isinstance(output, dict):
         return ""
     if output.get("output_type") == "error":
         return f"{output.get('ename', 'error')}: {output.get('evalue', '')}"
     data = output.get("data")
     plain = data.get("text/plain") if isinstance(data, dict) else output.get("text")
-    return _ANSI.sub("", _joined(plain))
+    return _ANSI.sub("", _join_lines(plain))
 
 
-def _joined(lines: Any) -> str:
+def _join_lines(lines: Any) -> str:
     if isinstance(lines, list):
         return "".join(str(line) for line in lines)
     return str(lines) if isinstance(lines, str) else ""
-
-
-def _fenced(text: str, language: str) -> str:
-    # Longer than any fence inside.
-    longest = max((len(run) for run in re.findall(r"`{3,}", text)), default=2)
-    fence = "`" * (longest + 1)
-    return f"{fence}{language}\n{text}\n{fence}"
 
 
 def _language(metadata: Any) -> str:

@@ -7,7 +7,8 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from rag.types import Heading
+from rag.sources.document import TextBuilder, draft
+from rag.types import Document, Page
 
 # Elements of Dublin Core, Office Open XML and OpenDocument; of two for one property the latter
 # counts: to OpenDocument the `creator` is who saved the file last.
@@ -27,36 +28,6 @@ _PROPERTIES = {
 _LANGUAGE = re.compile(r"([a-z]{2})(?:[-_].*)?", re.IGNORECASE)
 
 
-class Blocks:
-    """Text under construction: blocks apart by blank lines, with the spans of its headings."""
-
-    def __init__(self) -> None:
-        self.length = 0
-        self.headings: list[Heading] = []
-        self._parts: list[str] = []
-
-    def add(self, block: str, gap: str = "\n\n") -> int:
-        """Append a block after a gap; where it begins."""
-        if self._parts:
-            self._parts.append(gap)
-            self.length += len(gap)
-        start = self.length
-        self._parts.append(block)
-        self.length += len(block)
-        return start
-
-    def add_heading(self, title: str, level: int) -> int:
-        """Append a heading on a line of its own; where it begins."""
-        start = self.add(title)
-        self.headings.append(Heading(start, self.length, level, title))
-        return start
-
-    @property
-    def text(self) -> str:
-        """All blocks so far."""
-        return "".join(self._parts)
-
-
 def one_line(text: str) -> str:
     """A text without line breaks, and with single spaces."""
     return " ".join(text.split())
@@ -64,20 +35,42 @@ def one_line(text: str) -> str:
 
 def markdown_table(rows: Sequence[Sequence[str]]) -> str:
     """Rows as a Markdown table, the first as its header; empty rows are left out."""
-    kept = [
+    filled = [
         [one_line(cell).replace("|", "\\|") for cell in row]
         for row in rows
         if any(cell.strip() for cell in row)
     ]
-    if not kept:
+    if not filled:
         return ""
-    width = max(map(len, kept))
-    lines = ["| " + " | ".join(row + [""] * (width - len(row))) + " |" for row in kept]
+    width = max(map(len, filled))
+    lines = ["| " + " | ".join(row + [""] * (width - len(row))) + " |" for row in filled]
     lines.insert(1, "|" + " --- |" * width)
     return "\n".join(lines)
 
 
-def properties(path: Path) -> dict[str, str]:
+def document_of(
+    path: Path,
+    source: str,
+    builder: TextBuilder,
+    media_type: str,
+    *,
+    pages: Sequence[Page] = (),
+) -> Document:
+    """Draft a document of Markdown with the properties that the package at `path` declares."""
+    known = read_properties(path)
+    return draft(
+        source,
+        builder.text,
+        title=known.pop("title", "") or None,
+        media_type=media_type,
+        markup="markdown",
+        metadata=known,
+        pages=pages,
+        headings=builder.headings,
+    )
+
+
+def read_properties(path: Path) -> dict[str, str]:
     """Title, author, times, subject, keywords and language as a checked package declares them.
 
     The libraries' own properties are not used: where a package has none, they make some up.

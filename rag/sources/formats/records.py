@@ -15,7 +15,7 @@ from rag.config import SourcesConfig
 from rag.errors import SourceError
 from rag.sources.document import draft
 from rag.sources.formats.text import decode
-from rag.sources.unpacking import printable
+from rag.sources.unpacking import escape_unprintable
 from rag.types import Document, Problem
 
 _TEXT_FIELDS = ("text", "body", "content", "abstract")
@@ -32,7 +32,7 @@ _HALF_PAIR = re.compile("[\ud800-\udfff]")
 class Item:
     """One record of a file: where it stands (`line 3`), its value, or why there is none."""
 
-    place: str
+    label: str
     number: int
     value: Any = None
     reason: str = ""
@@ -45,10 +45,12 @@ def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document | 
     `_id` as the document's. A line without a field for text is rendered as a whole.
     """
     with path.open("rb") as file:
-        yield from read_items(_items(file, source, config), source, config, "application/jsonl")
+        yield from documents_of(
+            _read_lines(file, source, config), source, config, "application/jsonl"
+        )
 
 
-def read_items(
+def documents_of(
     items: Iterable[Item], source: str, config: SourcesConfig, media_type: str
 ) -> Iterator[Document | Problem]:
     """The documents of records; a bad one is named, and costs no other.
@@ -61,15 +63,15 @@ def read_items(
     held: list[Problem] | None = []
     for item in items:
         try:
-            document = as_document(item, source, config, media_type)
+            document = record_to_document(item, source, config, media_type)
             if hash(document.source) in seen:
                 key = document.source.removeprefix(f"{source}#")
                 same = "is the same as" if key == _digest(item.value) else f"has the id {key!r} of"
-                raise SourceError(source, f"{item.place} {same} an earlier one")
+                raise SourceError(source, f"{item.label} {same} an earlier one")
             seen.add(hash(document.source))
         except (SourceError, RecursionError) as error:
             if isinstance(error, RecursionError):
-                error = SourceError(source, f"{item.place} is nested too deeply")
+                error = SourceError(source, f"{item.label} is nested too deeply")
             problem = Problem(f"{source}:{item.number}", error.reason, error.kind)
             if held is None:
                 yield problem
@@ -86,7 +88,7 @@ def read_items(
         raise SourceError(source, held[0].reason, kind=held[0].kind)
 
 
-def as_document(item: Item, source: str, config: SourcesConfig, media_type: str) -> Document:
+def record_to_document(item: Item, source: str, config: SourcesConfig, media_type: str) -> Document:
     """A record as a document.
 
     Raises:
@@ -94,16 +96,16 @@ def as_document(item: Item, source: str, config: SourcesConfig, media_type: str)
     """
     record = item.value
     if item.reason:
-        raise SourceError(source, f"{item.place} {item.reason}")
+        raise SourceError(source, f"{item.label} {item.reason}")
     used = [field.strip() for field in config.json_text.split(",") if field.strip()]
     texts = [text for field in used for text in _texts(record, field)]
     if used and not texts:
         raise SourceError(
-            source, f"{item.place} has no text in `{config.json_text}` (`sources.json_text`)"
+            source, f"{item.label} has no text in `{config.json_text}` (`sources.json_text`)"
         )
     if not used:
         used = text_fields(record)
-        texts = [record[field] for field in used] or [rendered(record)]
+        texts = [record[field] for field in used] or [render_value(record)]
     rendered_whole = not used
     title_field, title = _first(record, [config.json_title] if config.json_title else _TITLE_FIELDS)
     id_field, identifier = _first(record, [config.json_id] if config.json_id else _ID_FIELDS)
@@ -111,7 +113,7 @@ def as_document(item: Item, source: str, config: SourcesConfig, media_type: str)
     if not text.strip() and title:
         text = title
     if not text.strip():
-        raise SourceError(source, f"{item.place} holds no text", kind="skipped")
+        raise SourceError(source, f"{item.label} holds no text", kind="skipped")
     rest = {} if rendered_whole else record
     for field in (*used, title_field, id_field):
         rest = _without(rest, field.split("."))
@@ -119,12 +121,12 @@ def as_document(item: Item, source: str, config: SourcesConfig, media_type: str)
         source,
         text,
         title=title or identifier,
-        key=printable(identifier) or _digest(record),
+        key=escape_unprintable(identifier) or _digest(record),
         media_type=media_type,
-        metadata={name: _kept(value) for name, value in rest.items()},
+        metadata={name: _flatten_if_deep(value) for name, value in rest.items()},
     )
     beir = id_field == "_id" and used == ["text"] and not config.json_text
-    return replace(document, id=printable(identifier)) if beir else document
+    return replace(document, id=escape_unprintable(identifier)) if beir else document
 
 
 def text_fields(record: Any) -> list[str]:
@@ -169,7 +171,7 @@ def depth_of(value: Any) -> int:
     return deepest
 
 
-def rendered(value: Any) -> str:
+def render_value(value: Any) -> str:
     """Any JSON value as lines `path.to.field: value`; places in a list count from 0."""
     lines = []
     stack: list[tuple[str, Any]] = [("", value)]
@@ -182,34 +184,34 @@ def rendered(value: Any) -> str:
             numbered = reversed(list(enumerate(item)))
             stack.extend((f"{prefix}{number}", inner) for number, inner in numbered)
         else:
-            shown = ", ".join(map(_shown, item)) if isinstance(item, list) else _shown(item)
+            shown = ", ".join(map(_to_text, item)) if isinstance(item, list) else _to_text(item)
             lines.append(f"{path}: {shown}" if path else shown)
     return "\n".join(lines)
 
 
-def _items(file: BinaryIO, source: str, config: SourcesConfig) -> Iterator[Item]:
+def _read_lines(file: BinaryIO, source: str, config: SourcesConfig) -> Iterator[Item]:
     longest = config.max_text_mb << 20
     number = 0
     while line := file.readline(longest):
         number += 1
-        place = f"line {number}"
+        label = f"line {number}"
         if len(line) == longest and not line.endswith(b"\n"):
             while line and not line.endswith(b"\n"):
                 line = file.readline(longest)
             reason = f"is longer than {config.max_text_mb} MB (`sources.max_text_mb`)"
-            yield Item(place, number, reason=reason)
+            yield Item(label, number, reason=reason)
         elif line.strip():
             try:
                 value = parse(decode(line, source, config))
             except SourceError as error:
-                yield Item(place, number, reason=error.reason)
+                yield Item(label, number, reason=error.reason)
             except ValueError as error:
-                yield Item(place, number, reason=str(error))
+                yield Item(label, number, reason=str(error))
             else:
-                yield Item(place, number, value, too_deep(value, config))
+                yield Item(label, number, value, refuse_depth(value, config))
 
 
-def too_deep(value: Any, config: SourcesConfig) -> str:
+def refuse_depth(value: Any, config: SourcesConfig) -> str:
     """Why a value is refused for its depth, or nothing."""
     if depth_of(value) <= config.max_nesting:
         return ""
@@ -221,7 +223,7 @@ def _texts(value: Any, field: str) -> list[str]:
     if isinstance(value, list):
         return [text for item in value for text in _texts(item, field)]
     if not field:
-        return [] if value is None or isinstance(value, dict) else [_shown(value)]
+        return [] if value is None or isinstance(value, dict) else [_to_text(value)]
     if not isinstance(value, dict):
         return []
     if field in value:
@@ -249,8 +251,8 @@ def _without(record: Any, path: list[str]) -> Any:
     return {**record, path[0]: _without(record[path[0]], path[1:])}
 
 
-def _kept(value: Any) -> Any:
-    return value if depth_of(value) <= _DEEPEST_METADATA else rendered(value)
+def _flatten_if_deep(value: Any) -> Any:
+    return value if depth_of(value) <= _DEEPEST_METADATA else render_value(value)
 
 
 def _digest(record: Any) -> str:
@@ -258,7 +260,7 @@ def _digest(record: Any) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
-def _shown(value: Any) -> str:
+def _to_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 

@@ -52,13 +52,13 @@ def row_lines(rows: Iterable[Sequence[object]]) -> Iterator[str]:
     first = list(islice(filled, _FIRST_ROWS))
     used = {column for cells in first for column, cell in enumerate(cells) if cell}
     if len(used) == 1:
-        yield from (_values(cells) for cells in chain(first, filled))
+        yield from (_join_values(cells) for cells in chain(first, filled))
         return
     at = next((at for at, cells in enumerate(first) if _is_header(cells, len(used))), None)
     names: list[str] = []
     if at is not None:
         names = first[at]
-        yield from map(_values, first[: at + 1])
+        yield from map(_join_values, first[: at + 1])
         first = first[at + 1 :]
     for cells in chain(first, filled):
         while len(names) < len(cells):
@@ -105,7 +105,7 @@ def column_number(letters: str) -> int:
     return number
 
 
-def _values(cells: list[str]) -> str:
+def _join_values(cells: list[str]) -> str:
     return " | ".join(filter(None, cells))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rag.config import SourcesConfig
-from rag.sources.document import draft, title_of
+from rag.sources.document import draft
 from rag.sources.formats.text import decode, line_starts
 from rag.types import Document, Heading
 
@@ -27,13 +27,7 @@ def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document]:
     text = decode(path.read_bytes(), source, config)
     headings = _find_headings(text)
     yield draft(
-        source,
-        text,
-        title=title_of(headings),
-        media_type="text/x-rst",
-        markup="rst",
-        headings=headings,
-        verbatim=True,
+        source, text, media_type="text/x-rst", markup="rst", headings=headings, verbatim=True
     )
 
 
@@ -70,8 +64,8 @@ def _title_line(lines: list[str], after: int, raw: str) -> int | None:
 
 
 def _is_line(line: str) -> bool:
-    kept = line.rstrip()
-    return len(kept) > 1 and len(set(kept)) == 1 and not kept[0].isalnum() and not kept[0].isspace()
+    text = line.rstrip()
+    return len(text) > 1 and len(set(text)) == 1 and not text[0].isalnum() and not text[0].isspace()
 
 
 def _depth(section: object) -> int:

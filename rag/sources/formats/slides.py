@@ -8,8 +8,8 @@ from typing import Any
 
 from rag.config import SourcesConfig
 from rag.errors import SourceError
-from rag.sources.document import draft, title_of
-from rag.sources.formats.office import Blocks, markdown_table, one_line, properties
+from rag.sources.document import TextBuilder
+from rag.sources.formats.office import document_of, markdown_table, one_line
 from rag.sources.formats.package import check_package
 from rag.types import Document, Page
 
@@ -18,6 +18,7 @@ _C = "{http://schemas.openxmlformats.org/drawingml/2006/chart}"
 _DIAGRAM = "{http://schemas.openxmlformats.org/drawingml/2006/diagram}"
 _R = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}"
 _MC = "{http://schemas.openxmlformats.org/markup-compatibility/2006}"
+_MEDIA_TYPE = "application/vnd.openxmlformats-officedocument.presentationml.presentation"
 _BULLETS = tuple(f"{_A}{name}" for name in ("buChar", "buAutoNum", "buBlip"))
 # English Metric Units: shapes whose tops differ by less than a fifth of an inch are beside.
 _BESIDE = 914_400 // 5
@@ -35,32 +36,21 @@ def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document]:
         raise SourceError(
             source, "holds no presentation that can be read: it is damaged, or of an unknown kind"
         ) from error
-    blocks = Blocks()
+    builder = TextBuilder()
     pages = []
     for number, slide in enumerate(slides, start=1):
-        start = end = blocks.length
-        title, found = _slide(slide)
+        start = end = builder.length
+        title, found = _render_slide(slide)
         if title or found:
-            start = blocks.add_heading(title or f"Slide {number}", 1)
+            start = builder.add_heading(title or f"Slide {number}", 1)
             for block in found:
-                blocks.add(block)
-            end = blocks.length
+                builder.add(block)
+            end = builder.length
         pages.append(Page(start, end, number))
-    known = properties(path)
-    headings = tuple(blocks.headings)
-    yield draft(
-        source,
-        blocks.text,
-        title=known.pop("title", "") or title_of(headings),
-        media_type="application/vnd.openxmlformats-officedocument.presentationml.presentation",
-        markup="markdown",
-        metadata=known,
-        pages=tuple(pages),
-        headings=headings,
-    )
+    yield document_of(path, source, builder, _MEDIA_TYPE, pages=pages)
 
 
-def _slide(slide: Any) -> tuple[str, list[str]]:
+def _render_slide(slide: Any) -> tuple[str, list[str]]:
     """A slide's title, and the blocks of text below it."""
     _choose_alternatives(slide.shapes._spTree)
     title = slide.shapes.title
@@ -68,10 +58,10 @@ def _slide(slide: Any) -> tuple[str, list[str]]:
         block
         for shape in _in_reading_order(slide.shapes)
         if title is None or shape._element is not title._element
-        for block in _blocks(shape)
+        for block in _render_shape(shape)
     ]
     notes = slide.notes_slide.notes_text_frame if slide.has_notes_slide else None
-    spoken = _frame(notes, listed=False) if notes is not None else ""
+    spoken = _render_frame(notes, listed=False) if notes is not None else ""
     if spoken:
         blocks.append(f"Notes: {spoken}")
     return one_line(title.text_frame.text) if title is not None else "", blocks
@@ -91,13 +81,13 @@ def _in_reading_order(shapes: Iterable[Any]) -> Iterator[Any]:
     row: list[Any] = []
     for shape in sorted(shapes, key=lambda shape: shape.top or 0):
         if row and (shape.top or 0) > (row[0].top or 0) + _BESIDE:
-            yield from _row(row)
+            yield from _enter_row(row)
             row = []
         row.append(shape)
-    yield from _row(row)
+    yield from _enter_row(row)
 
 
-def _row(shapes: list[Any]) -> Iterator[Any]:
+def _enter_row(shapes: list[Any]) -> Iterator[Any]:
     for shape in sorted(shapes, key=lambda shape: shape.left or 0):
         if hasattr(shape, "shapes"):
             yield from _in_reading_order(shape.shapes)
@@ -105,7 +95,7 @@ def _row(shapes: list[Any]) -> Iterator[Any]:
             yield shape
 
 
-def _blocks(shape: Any) -> Iterator[str]:
+def _render_shape(shape: Any) -> Iterator[str]:
     from pptx.enum.shapes import PP_PLACEHOLDER as KIND
 
     listed = False
@@ -115,7 +105,7 @@ def _blocks(shape: Any) -> Iterator[str]:
             return
         listed = kind in (KIND.BODY, KIND.OBJECT, KIND.VERTICAL_BODY, KIND.VERTICAL_OBJECT)
     if shape.has_text_frame:
-        text = _frame(shape.text_frame, listed=listed)
+        text = _render_frame(shape.text_frame, listed=listed)
     elif getattr(shape, "has_table", False):
         text = markdown_table(
             [
@@ -124,14 +114,14 @@ def _blocks(shape: Any) -> Iterator[str]:
             ]
         )
     elif getattr(shape, "has_chart", False):
-        text = _chart(shape.chart.part._element)
+        text = _render_chart(shape.chart.part._element)
     else:
-        text = _diagram(shape)
+        text = _render_diagram(shape)
     if text:
         yield text
 
 
-def _frame(frame: Any, *, listed: bool) -> str:
+def _render_frame(frame: Any, *, listed: bool) -> str:
     """The paragraphs of a text frame, a line each; items of lists behind dashes."""
     paragraphs = [(p, one_line(p.text)) for p in frame.paragraphs if p.text.strip()]
     lines = []
@@ -145,7 +135,7 @@ def _frame(frame: Any, *, listed: bool) -> str:
     return "\n".join(lines)
 
 
-def _chart(root: Any) -> str:
+def _render_chart(root: Any) -> str:
     """A chart's title, and its series as a table over the categories."""
     title = one_line(
         " ".join(node.text or "" for node in root.iterfind(f"{_C}chart/{_C}title//{_A}t"))
@@ -171,7 +161,7 @@ def _points(series: Any, name: str) -> dict[str, str]:
     }
 
 
-def _diagram(shape: Any) -> str:
+def _render_diagram(shape: Any) -> str:
     """The words of a diagram (SmartArt), which are kept in a part of their own."""
     from pptx.oxml import parse_xml
 

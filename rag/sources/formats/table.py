@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import TextIO
 
 from rag.config import SourcesConfig
-from rag.errors import ConfigError, SourceError
+from rag.errors import SourceError
 from rag.sources.document import draft
 from rag.sources.formats.rows import rows_text
+from rag.sources.formats.text import naming_encoding
 from rag.types import Document
 
 _DELIMITERS = (",", ";", "\t", "|")
@@ -30,9 +31,9 @@ _LONGEST_LINE = 16 << 20
 
 def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document]:
     """A table as one document, streamed; its delimiter is the one that divides rows most evenly."""
-    mark = _byte_order_mark(path)
+    mark = _read_byte_order_mark(path)
     try:
-        text = _text(path, mark or "utf-8", source, config)
+        text = _read_rows(path, mark or "utf-8", source, config)
     except UnicodeDecodeError as error:
         if mark or not config.encoding:
             raise SourceError(
@@ -41,12 +42,13 @@ def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document]:
                 f"(byte 0x{error.object[error.start]:02x}): convert it to UTF-8, or say what it is "
                 "with `sources.encoding`",
             ) from error
-        text = _text_in_configured(path, source, config)
+        with naming_encoding(config.encoding, source):
+            text = _read_rows(path, config.encoding, source, config)
     tabs = path.suffix.lower() in (".tsv", ".tab")
     yield draft(source, text, media_type="text/tab-separated-values" if tabs else "text/csv")
 
 
-def _byte_order_mark(path: Path) -> str | None:
+def _read_byte_order_mark(path: Path) -> str | None:
     """The encoding that a mark at the beginning declares, under a name that drops the mark."""
     with path.open("rb") as file:
         head = file.read(4)
@@ -57,27 +59,14 @@ def _byte_order_mark(path: Path) -> str | None:
     return "utf-8-sig" if head.startswith(codecs.BOM_UTF8) else None
 
 
-def _text_in_configured(path: Path, source: str, config: SourcesConfig) -> str:
-    try:
-        return _text(path, config.encoding, source, config)
-    except UnicodeDecodeError as error:
-        raise SourceError(
-            source, f"is neither valid UTF-8 nor valid {config.encoding} (`sources.encoding`)"
-        ) from error
-    except LookupError as error:
-        raise ConfigError(
-            f"`sources.encoding`: there is no encoding {config.encoding!r}"
-        ) from error
-
-
-def _text(path: Path, encoding: str, source: str, config: SourcesConfig) -> str:
+def _read_rows(path: Path, encoding: str, source: str, config: SourcesConfig) -> str:
     # The limit is the interpreter's, not the reader's: it is put back.
     limit = csv.field_size_limit(_LONGEST_FIELD)
     try:
         with path.open(encoding=encoding, newline="") as file:
-            lines = _lines(file, source)
+            lines = _read_lines(file, source)
             sample = list(islice(lines, _SAMPLE_LINES))
-            rows = csv.reader(chain(sample, lines), delimiter=_delimiter(sample))
+            rows = csv.reader(chain(sample, lines), delimiter=_find_delimiter(sample))
             return rows_text(rows, source, config)
     except csv.Error as error:
         raise SourceError(
@@ -89,7 +78,7 @@ def _text(path: Path, encoding: str, source: str, config: SourcesConfig) -> str:
         csv.field_size_limit(limit)
 
 
-def _lines(file: TextIO, source: str) -> Iterator[str]:
+def _read_lines(file: TextIO, source: str) -> Iterator[str]:
     number = 0
     while line := file.readline(_LONGEST_LINE):
         number += 1
@@ -105,7 +94,7 @@ def _lines(file: TextIO, source: str) -> Iterator[str]:
         yield line
 
 
-def _delimiter(sample: list[str]) -> str:
+def _find_delimiter(sample: list[str]) -> str:
     """The delimiter by which most rows have the same number of cells, and cells look whole.
 
     `csv.Sniffer` takes letters for delimiters, and a guess at quoting that it makes along the way

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import codecs
+import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from rag.config import SourcesConfig
@@ -34,6 +36,16 @@ def line_starts(text: str) -> list[int]:
     return starts
 
 
+def fence_code(code: str, language: str) -> str:
+    """Return a fenced block of code as Markdown; an empty string for blank code."""
+    if not code.strip():
+        return ""
+    # The fence must be longer than any fence within the code.
+    longest = max((len(run) for run in re.findall(r"`{3,}", code)), default=2)
+    fence = "`" * (longest + 1)
+    return f"{fence}{language}\n{code}\n{fence}"
+
+
 def decode(data: bytes, source: str, config: SourcesConfig) -> str:
     r"""The text of a file; line ends become `\n`.
 
@@ -55,15 +67,18 @@ def decode(data: bytes, source: str, config: SourcesConfig) -> str:
                 f"is not valid {encoding.upper()} (byte 0x{data[at]:02x} at offset {at}): "
                 "convert it to UTF-8, or say what it is with `sources.encoding`",
             ) from error
-        text = _decode_as(data, config.encoding, source)
+        with naming_encoding(config.encoding, source):
+            text = data.decode(config.encoding)
     if "\0" in text:
         raise SourceError(source, "holds NUL characters: it is binary, or not the text it claims")
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _decode_as(data: bytes, encoding: str, source: str) -> str:
+@contextmanager
+def naming_encoding(encoding: str, source: str) -> Iterator[None]:
+    """Turn errors of decoding in the configured encoding into errors that name it."""
     try:
-        return data.decode(encoding)
+        yield
     except UnicodeDecodeError as error:
         raise SourceError(
             source, f"is neither valid UTF-8 nor valid {encoding} (`sources.encoding`)"

@@ -10,8 +10,8 @@ from typing import Any
 
 from rag.config import SourcesConfig
 from rag.errors import SourceError
-from rag.sources.document import draft, title_of
-from rag.sources.formats.office import Blocks, markdown_table, one_line, properties
+from rag.sources.document import TextBuilder
+from rag.sources.formats.office import document_of, markdown_table, one_line
 from rag.sources.formats.package import check_package
 from rag.types import Document
 
@@ -36,6 +36,7 @@ _HEADING_STYLE = re.compile(
     r"|nag[łl]?[óo]?wek|nadpis|заголовок|标题|見出し)[ _]?([1-9])",
     re.IGNORECASE,
 )
+_MEDIA_TYPE = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
 _BODY_LEVEL = 9
 _LONGEST_HEADING = 300
 
@@ -54,20 +55,10 @@ def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document]:
             "(save it as an ordinary .docx)",
         ) from error
     body = _root(part).find(f"{_W}body")
-    blocks = Blocks()
+    builder = TextBuilder()
     if body is not None:
-        _Body(blocks, part).add_all(body)
-    known = properties(path)
-    headings = tuple(blocks.headings)
-    yield draft(
-        source,
-        blocks.text,
-        title=known.pop("title", "") or title_of(headings),
-        media_type="application/vnd.openxmlformats-officedocument.wordprocessingml.document",
-        markup="markdown",
-        metadata=known,
-        headings=headings,
-    )
+        _Body(builder, part).add_all(body)
+    yield document_of(path, source, builder, _MEDIA_TYPE)
 
 
 def _root(part: Any) -> Any:
@@ -103,8 +94,8 @@ def _columns(value: str | None) -> int:
 class _Body:
     """A walk over a document's body that adds what it finds to blocks of text."""
 
-    def __init__(self, blocks: Blocks, part: Any) -> None:
-        self._blocks = blocks
+    def __init__(self, builder: TextBuilder, part: Any) -> None:
+        self._builder = builder
         self._styles = _Styles(_related(part, "styles"))
         self._lists = _Lists(_related(part, "numbering"))
         self._notes = {
@@ -131,12 +122,12 @@ class _Body:
         style = self._styles.of_paragraph(node)
         title = one_line(text)
         if title and style.level and len(title) <= _LONGEST_HEADING:
-            self._blocks.add_heading(title, style.level)
+            self._builder.add_heading(title, style.level)
             self._in_list = False
         elif text:
             marker = self._lists.marker(style.list_id, style.list_level) if style.list_id else ""
             gap = "\n" if marker and self._in_list else "\n\n"
-            self._blocks.add(f"{marker}{title}" if marker else text, gap)
+            self._builder.add(f"{marker}{title}" if marker else text, gap)
             self._in_list = bool(marker)
         self._add_asides()
         self._after = after
@@ -156,7 +147,7 @@ class _Body:
             ]
         )
         if text:
-            self._blocks.add(text)
+            self._builder.add(text)
             self._in_list = False
         self._add_asides()
 
@@ -174,7 +165,7 @@ class _Body:
             if aside.tag == f"{_W}txbxContent":
                 self.add_all(aside)
             elif text := one_line(self._text(aside)):
-                self._blocks.add(f"[{text}]")
+                self._builder.add(f"[{text}]")
                 self._in_list = False
 
     def _text(self, node: Any) -> str:
@@ -237,25 +228,27 @@ class _Styles:
     def of_paragraph(self, paragraph: Any) -> _Style:
         """A paragraph's own settings over those of its style."""
         name = _value(paragraph, "pPr/pStyle")
-        style = self._named(name) if name else _Style()
-        return _merged(_own(paragraph), style)
+        style = self._find_style(name) if name else _Style()
+        return _merge_styles(_read_style(paragraph), style)
 
-    def _named(self, name: str) -> _Style:
+    def _find_style(self, name: str) -> _Style:
         if name not in self._known:
             # Until it is known, so that styles based on each other come to an end.
             self._known[name] = _Style()
             node = self._nodes.get(name)
             style = _Style(level=_level_of_name(name))
             if node is not None:
-                named = _level_of_name(_value(node, "name"))
-                style = _merged(_merged(_own(node), _Style(level=named)), style)
+                by_name = _level_of_name(_value(node, "name"))
+                style = _merge_styles(
+                    _merge_styles(_read_style(node), _Style(level=by_name)), style
+                )
                 based_on = _value(node, "basedOn")
-                style = _merged(style, self._named(based_on)) if based_on else style
+                style = _merge_styles(style, self._find_style(based_on)) if based_on else style
             self._known[name] = style
         return self._known[name]
 
 
-def _own(node: Any) -> _Style:
+def _read_style(node: Any) -> _Style:
     level = _number(_value(node, "pPr/outlineLvl"))
     return _Style(
         level=None if level is None else 0 if level >= _BODY_LEVEL else level + 1,
@@ -264,7 +257,7 @@ def _own(node: Any) -> _Style:
     )
 
 
-def _merged(style: _Style, under: _Style) -> _Style:
+def _merge_styles(style: _Style, under: _Style) -> _Style:
     return _Style(
         level=under.level if style.level is None else style.level,
         list_id=under.list_id if style.list_id is None else style.list_id,

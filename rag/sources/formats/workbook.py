@@ -10,8 +10,8 @@ from pathlib import Path
 
 from rag.config import SourcesConfig
 from rag.errors import SourceError
-from rag.sources.document import draft
-from rag.sources.formats.office import Blocks, properties
+from rag.sources.document import TextBuilder, draft
+from rag.sources.formats.office import read_properties
 from rag.sources.formats.package import check_package
 from rag.sources.formats.rows import cell_text, column_number, rows_text
 from rag.types import Document
@@ -40,8 +40,8 @@ def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document]:
     if packaged:
         check_package(path, source, config)
         _check_extent(path, source, config)
-    known = properties(path) if packaged else {}
-    blocks = Blocks()
+    known = read_properties(path) if packaged else {}
+    builder = TextBuilder()
     try:
         with closing(CalamineWorkbook.from_path(path)) as workbook:
             sheets = workbook.sheets_metadata
@@ -49,19 +49,19 @@ def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document]:
                 if sheet.typ != SheetTypeEnum.WorkSheet:
                     continue
                 rows = workbook.get_sheet_by_name(sheet.name).iter_rows()
-                text = rows_text(rows, source, config, before=blocks.length)
+                text = rows_text(rows, source, config, before=builder.length)
                 if text:
-                    blocks.add_heading(cell_text(sheet.name), 1)
-                    blocks.add(text)
+                    builder.add_heading(cell_text(sheet.name), 1)
+                    builder.add(text)
     except PasswordError as error:
         raise SourceError(source, "is encrypted: save a copy without the password") from error
     yield draft(
         source,
-        blocks.text,
+        builder.text,
         title=known.pop("title", ""),
         media_type=_MEDIA_TYPES.get(path.suffix.lower(), _OPEN_XML),
         metadata={**known, "sheets": len(sheets), "sheet_names": [sheet.name for sheet in sheets]},
-        headings=tuple(blocks.headings),
+        headings=builder.headings,
     )
 
 
@@ -71,7 +71,7 @@ def _check_extent(path: Path, source: str, config: SourcesConfig) -> None:
         for name in archive.namelist():
             if not re.fullmatch(r"xl/worksheets/[^/]+\.xml", name):
                 continue
-            rows, columns = _extent(archive, name)
+            rows, columns = _measure_extent(archive, name)
             if rows * columns * _CELL_BYTES > config.memory_mb << 20:
                 raise SourceError(
                     source,
@@ -81,7 +81,7 @@ def _check_extent(path: Path, source: str, config: SourcesConfig) -> None:
                 )
 
 
-def _extent(archive: zipfile.ZipFile, name: str) -> tuple[int, int]:
+def _measure_extent(archive: zipfile.ZipFile, name: str) -> tuple[int, int]:
     """The last row and the last column that a sheet's cells lie in."""
     rows, columns, rest = 0, 0, b""
     with archive.open(name) as part:

@@ -10,7 +10,7 @@ from rag.config import SourcesConfig
 from rag.sources.document import draft
 from rag.sources.formats.html.content import find_content
 from rag.sources.formats.html.metadata import find_metadata, find_title, iso_date, language_code
-from rag.sources.formats.html.parsing import decoded, parse
+from rag.sources.formats.html.parsing import decode_markup, parse
 from rag.sources.formats.html.rendering import to_markdown
 from rag.types import Document, Heading
 
@@ -52,7 +52,7 @@ def render(markup: bytes | str, source: str, config: SourcesConfig) -> Rendered:
             `config.max_nesting`.
     """
     if isinstance(markup, bytes):
-        markup = decoded(markup, source, config)
+        markup = decode_markup(markup, source, config)
     root = parse(markup, source, config)
     if root is None:
         return Rendered("", (), "", {})

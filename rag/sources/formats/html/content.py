@@ -16,7 +16,7 @@ from rag.sources.formats.html.elements import (
     name_of,
     words_of,
 )
-from rag.sources.formats.html.parsing import most_nesting, too_deep
+from rag.sources.formats.html.parsing import most_nesting, refuse_depth
 
 # Navigation is told from content by the names that generators and themes give it. These are never
 # content, whatever they hold:
@@ -93,9 +93,9 @@ def find_content(root: Element, source: str, config: SourcesConfig) -> Content:
     Raises:
         SourceError: if elements are nested too deep.
     """
-    sizes = _sizes(root, source, config)
+    sizes = _measure(root, source, config)
     most = sizes[root].text / 2
-    kept = sizes[root].text
+    remaining = sizes[root].text
     dropped: set[Element] = set()
     mains: list[Element] = []
     articles: list[Element] = []
@@ -109,7 +109,7 @@ def find_content(root: Element, source: str, config: SourcesConfig) -> Content:
         seen = name not in UNSEEN or is_formula(element)
         if not seen or (size.text <= most and _is_frame(element, name, size, within)):
             dropped.add(element)
-            kept -= size.text
+            remaining -= size.text
             continue
         if name == "main" or element.get("role") == "main":
             mains.append(element)
@@ -122,14 +122,14 @@ def find_content(root: Element, source: str, config: SourcesConfig) -> Content:
         stack.extend((child, within) for child in element.iterchildren(reversed=True))
     # Several articles on one page are all its content.
     for main in mains + (articles if len(articles) == 1 else []):
-        if sizes[main].text * 2 >= max(kept, 1):
+        if sizes[main].text * 2 >= max(remaining, 1):
             # The page's title may stand above its main part.
             alone = len(titles) == 1 and main not in titles[0].iterancestors()
             return Content([titles[0], main] if alone else [main], dropped)
     return Content([root], dropped)
 
 
-def _sizes(root: Element, source: str, config: SourcesConfig) -> dict[Element, _Size]:
+def _measure(root: Element, source: str, config: SourcesConfig) -> dict[Element, _Size]:
     from lxml import etree
 
     sizes: dict[Element, _Size] = {}
@@ -138,7 +138,7 @@ def _sizes(root: Element, source: str, config: SourcesConfig) -> dict[Element, _
     for event, element in etree.iterwalk(root, events=("start", "end")):
         if event == "start":
             if len(path) > most:
-                raise too_deep(source, config)
+                raise refuse_depth(source, config)
             size = sizes[element] = _Size(len(element.text.strip()) if element.text else 0)
             path.append(size)
             continue

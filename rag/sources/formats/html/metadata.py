@@ -33,8 +33,8 @@ _METADATA: Mapping[str, tuple[str, ...]] = {
 
 def find_title(root: Element, headings: tuple[Heading, ...]) -> str:
     """The page's title without the name of its site, where the first heading tells them apart."""
-    named = (found for found in root.iter("title") if name_of(found.getparent()) != "svg")
-    element = next(named, None)
+    candidates = (found for found in root.iter("title") if name_of(found.getparent()) != "svg")
+    element = next(candidates, None)
     full = "" if element is None else " ".join(clean("".join(element.itertext())).split())
     first = title_of(headings)
     if not full or not first:
@@ -50,21 +50,21 @@ def find_title(root: Element, headings: tuple[Heading, ...]) -> str:
 
 def find_metadata(root: Element) -> dict[str, str]:
     """Author, description, keywords, language and dates, as far as the page states them."""
-    given: dict[str, list[str]] = {}
+    values_by_name: dict[str, list[str]] = {}
     for meta in root.iter("meta"):
         content = " ".join((meta.get("content") or "").split())
         for attribute in ("name", "property", "http-equiv", "itemprop"):
             name = (meta.get(attribute) or "").strip().lower()
             if name and content:
-                given.setdefault(name, []).append(content)
+                values_by_name.setdefault(name, []).append(content)
     for element in root.iter("html", "body"):
         declared = element.get("lang") or element.get("xml:lang")
         if declared:
-            given.setdefault("content-language", []).insert(0, declared)
+            values_by_name.setdefault("content-language", []).insert(0, declared)
             break
     found = {}
     for key, names in _METADATA.items():
-        values = next((given[name] for name in names if name in given), [])
+        values = next((values_by_name[name] for name in names if name in values_by_name), [])
         if not values:
             continue
         if key == "language":

@@ -10,7 +10,7 @@ from rag.errors import SourceError
 from rag.sources.formats.html.elements import Element
 from rag.sources.formats.text import decode
 
-_NAMED_CHARSET = re.compile(
+_DECLARED_CHARSET = re.compile(
     rb"<meta\b[^>]*\bcharset\s*=\s*[\"']?\s*([\w.:-]+)|\A\s*<\?xml[^>]*\bencoding=[\"']([\w.:-]+)",
     re.I,
 )
@@ -37,9 +37,9 @@ _UNMARKED = re.compile(r"</?font\b[^<>]*>|<a\b(?![^<>]*\bhref)[^<>]*>", re.I)
 _MOST_NESTING = 2_000
 
 
-def decoded(data: bytes, source: str, config: SourcesConfig) -> str:
+def decode_markup(data: bytes, source: str, config: SourcesConfig) -> str:
     """The markup in the encoding it declares, or else as all text is decoded."""
-    found = _NAMED_CHARSET.search(data[:_CHARSET_BYTES])
+    found = _DECLARED_CHARSET.search(data[:_CHARSET_BYTES])
     marked = data.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     if found and not marked:
         try:
@@ -64,7 +64,7 @@ def parse(markup: str, source: str, config: SourcesConfig) -> Element | None:
     root = etree.fromstring(markup.encode("utf-8", "replace"), parser)
     for error in parser.error_log.filter_from_fatals():
         if "depth" in error.message:
-            raise too_deep(source, config)
+            raise refuse_depth(source, config)
         raise SourceError(source, f"cannot be read as HTML: {error.message.strip()}")
     return root
 
@@ -74,7 +74,7 @@ def most_nesting(config: SourcesConfig) -> int:
     return min(config.max_nesting, _MOST_NESTING)
 
 
-def too_deep(source: str, config: SourcesConfig) -> SourceError:
+def refuse_depth(source: str, config: SourcesConfig) -> SourceError:
     """The refusal of a page that nests elements deeper."""
     return SourceError(
         source,

@@ -18,7 +18,8 @@ from rag.sources.formats.html.elements import (
     name_of,
     number,
 )
-from rag.sources.formats.html.text import collapsed, fenced, language_of, plain, push, raw
+from rag.sources.formats.html.text import collapse, language_of, plain_text, push, raw_text
+from rag.sources.formats.text import fence_code
 from rag.types import Heading
 
 # The title of a box is none of the sections that follow the box.
@@ -86,13 +87,13 @@ class _Rendering:
     def _write_whole(self, element: Element, name: str) -> bool:
         """Write what is not taken apart into its children: headings, code and real tables."""
         if level := _level(element, name):
-            title = plain(element, self._dropped).strip(" ¶")
+            title = plain_text(element, self._dropped).strip(" ¶")
             start = self.writer.block(title)
             if title:
                 self.headings.append(Heading(start, start + len(title), level, title))
             return True
         if name in CODE:
-            self.writer.block(fenced(raw(element, self._dropped), language_of(element)))
+            self.writer.block(fence_code(raw_text(element, self._dropped), language_of(element)))
             return True
         table = tables.to_markdown(element, self._dropped) if name == "table" else ""
         self.writer.block(table)
@@ -163,7 +164,7 @@ class _Writer:
 
     def add(self, text: str) -> None:
         """Append text to the line, or to a new one where a gap was asked for."""
-        text = collapsed(text)
+        text = collapse(text)
         if self._breaking or self._at_start:
             text = text.lstrip()
         if text:

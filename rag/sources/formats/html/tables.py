@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator
 
 from rag.sources.formats.html.elements import CODE, HEADINGS, LISTS, Element, holds, name_of, number
-from rag.sources.formats.html.text import fenced, language_of, plain, raw
+from rag.sources.formats.html.text import language_of, plain_text, raw_text
+from rag.sources.formats.text import fence_code
 
 _LINE_CELL = re.compile(r"(?:^|\s)(?:blob-code|hljs-ln-code)(?=[\s-]|$)")
 _MOST_REPEATED = 100
@@ -14,14 +15,14 @@ _MOST_REPEATED = 100
 
 def to_markdown(table: Element, dropped: set[Element]) -> str:
     """A Markdown table, or code of a line a row; nothing for what only lays text out."""
-    caption, rows = _rows(table, dropped)
+    caption, rows = _read_rows(table, dropped)
     cells = [cell for row in rows for cell in row]
     if cells and all(_LINE_CELL.search(cell.get("class") or "") for cell in cells):
-        code = "\n".join(raw(cell, dropped) for cell in cells)
-        return fenced(code, language_of(table))
+        code = "\n".join(raw_text(cell, dropped) for cell in cells)
+        return fence_code(code, language_of(table))
     if not rows or _is_layout(table, rows, dropped):
         return ""
-    texts = [row for row in _spanned(rows, dropped) if any(row)]
+    texts = [row for row in _repeat_spans(rows, dropped) if any(row)]
     if not texts:
         return ""
     width = max(map(len, texts))
@@ -31,7 +32,7 @@ def to_markdown(table: Element, dropped: set[Element]) -> str:
     return "\n".join([f"{caption}\n", *lines] if caption else lines)
 
 
-def _rows(table: Element, dropped: set[Element]) -> tuple[str, list[list[Element]]]:
+def _read_rows(table: Element, dropped: set[Element]) -> tuple[str, list[list[Element]]]:
     """The caption and the cells; no cells where a table would lose text that stands outside."""
     caption = ""
     rows: list[list[Element]] = []
@@ -43,7 +44,7 @@ def _rows(table: Element, dropped: set[Element]) -> tuple[str, list[list[Element
         if part in dropped:
             continue
         if name == "caption":
-            caption = plain(part, dropped)
+            caption = plain_text(part, dropped)
         elif name == "tr":
             cells = [cell for cell in part if cell not in dropped]
             rows.append([cell for cell in cells if name_of(cell) in ("td", "th")])
@@ -62,7 +63,7 @@ def _is_layout(table: Element, rows: list[list[Element]], dropped: set[Element])
         return True
     if max(map(len, rows)) < 2 or any(holds(part, "table") for part in table):
         return True
-    if any("\n" in raw(code, dropped) for code in table.iterdescendants(*CODE)):
+    if any("\n" in raw_text(code, dropped) for code in table.iterdescendants(*CODE)):
         return True
     if holds(table, "th", "thead", "caption"):
         return False
@@ -73,7 +74,7 @@ def _is_layout(table: Element, rows: list[list[Element]], dropped: set[Element])
     )
 
 
-def _spanned(rows: list[list[Element]], dropped: set[Element]) -> Iterator[list[str]]:
+def _repeat_spans(rows: list[list[Element]], dropped: set[Element]) -> Iterator[list[str]]:
     """The texts of the cells, those that span several rows repeated in each."""
     below: dict[int, tuple[int, str]] = {}
     # A page of a few bytes may claim spans of any size.
@@ -90,7 +91,7 @@ def _spanned(rows: list[list[Element]], dropped: set[Element]) -> Iterator[list[
                     below[at] = (left - 1, text)
             if cell is None:
                 break
-            text = plain(cell, dropped).replace("|", "\\|")
+            text = plain_text(cell, dropped).replace("|", "\\|")
             across = min(number(cell.get("colspan")), 1 + max(room, 0))
             down = number(cell.get("rowspan"))
             if down > 1:

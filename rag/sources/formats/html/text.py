@@ -31,20 +31,20 @@ def clean(text: str) -> str:
     return text if text.isascii() else text.translate(_ODD)
 
 
-def collapsed(text: str) -> str:
+def collapse(text: str) -> str:
     """Clean text, each run of white space as one space."""
     return _BLANKS.sub(" ", clean(text))
 
 
-def plain(element: Element, dropped: set[Element]) -> str:
+def plain_text(element: Element, dropped: set[Element]) -> str:
     """What an element shows, on one line."""
-    return collapsed("".join(_strings(element, dropped, " "))).strip()
+    return collapse("".join(_shown_strings(element, dropped, " "))).strip()
 
 
-def raw(element: Element, dropped: set[Element]) -> str:
+def raw_text(element: Element, dropped: set[Element]) -> str:
     """What an element shows, its white space as it is, blocks on lines of their own."""
     parts: list[str] = []
-    for text in _strings(element, dropped, "\0"):
+    for text in _shown_strings(element, dropped, "\0"):
         if text != "\0":
             parts.append(text)
         elif parts and not parts[-1].endswith("\n"):
@@ -54,7 +54,7 @@ def raw(element: Element, dropped: set[Element]) -> str:
 
 def push(element: Element, name: str, dropped: set[Element], stack: list[Any]) -> None:
     """Put what an element shows on a stack, strings and elements, last first."""
-    shown = _instead(element, name)
+    shown = _replacement(element, name)
     if shown is not None:
         stack.append(shown)
         return
@@ -70,16 +70,6 @@ def push(element: Element, name: str, dropped: set[Element], stack: list[Any]) -
         stack.append(element.text)
     if mark:
         stack.append(mark)
-
-
-def fenced(code: str, language: str) -> str:
-    """A block of code; nothing where there is none."""
-    if not code.strip():
-        return ""
-    # Longer than any fence inside.
-    longest = max((len(run) for run in re.findall(r"`{3,}", code)), default=2)
-    fence = "`" * (longest + 1)
-    return f"{fence}{language}\n{code}\n{fence}"
 
 
 def language_of(code: Element) -> str:
@@ -101,7 +91,7 @@ def _language_name(name: str) -> str:
     return "" if name in _NO_LANGUAGE or not re.fullmatch(r"[\w+#.-]{1,30}", name) else name
 
 
-def _strings(root: Element, dropped: set[Element], separator: str) -> Iterator[str]:
+def _shown_strings(root: Element, dropped: set[Element], separator: str) -> Iterator[str]:
     """All that an element shows, with a separator where a block begins or ends."""
     stack: list[Any] = [root]
     while stack:
@@ -118,15 +108,15 @@ def _strings(root: Element, dropped: set[Element], separator: str) -> Iterator[s
         push(node, name, dropped, stack)
 
 
-def _instead(element: Element, name: str) -> str | None:
+def _replacement(element: Element, name: str) -> str | None:
     """What is shown in place of an element's own content."""
     if name == "img":
         return "" if element.get("role") == "presentation" else str(element.get("alt") or "")
     if name == "script":
         display = "mode=display" in element.get("type", "")
-        return _formula("".join(element.itertext()), display=display)
+        return _mark_formula("".join(element.itertext()), display=display)
     if name == "math":
-        return _formula_of(element)
+        return _render_math(element)
     if name == "sup" and not len(element):
         text = (element.text or "").strip()
         # 10^6 is not 106.
@@ -134,17 +124,17 @@ def _instead(element: Element, name: str) -> str | None:
     return None
 
 
-def _formula_of(math: Element) -> str:
+def _render_math(math: Element) -> str:
     notes = [part for part in math.iter() if name_of(part) in ("annotation", "annotation-xml")]
     tex = next((n.text for n in notes if "tex" in (n.get("encoding") or "").lower()), None)
     tex = tex or math.get("alttext")
     if tex:
-        return _formula(tex, display=math.get("display") == "block")
+        return _mark_formula(tex, display=math.get("display") == "block")
     within = {text for note in notes for text in note.iter()}
     parts = [p.text for p in math.iter() if p.text and p not in within]
     return " ".join("".join(parts).split())
 
 
-def _formula(tex: str, *, display: bool) -> str:
+def _mark_formula(tex: str, *, display: bool) -> str:
     mark = "$$" if display else "$"
     return f"{mark}{' '.join(tex.split())}{mark}"

@@ -21,7 +21,7 @@ _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document]:
     """A manual page as one document; one that only names another page is skipped."""
-    roff = Roff(_decoded(path.read_bytes(), source, config))
+    roff = Roff(_decode(path.read_bytes(), source, config))
     roff.run()
     text, mdoc = roff.page.text, roff.mdoc
     if not text.strip() and roff.alias:
@@ -31,7 +31,7 @@ def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document]:
     name, section, date = [*(mdoc.title or roff.man.title), "", "", ""][:3]
     own_name, description = mdoc.name, mdoc.description
     if not description:
-        own_name, description = _described(roff.page)
+        own_name, description = _describe(roff.page)
     # By custom the name is all capitals where the page is titled, and itself where described.
     name = own_name if own_name.lower() == name.lower() else name
     shown = f"{name}({section})" if name and section else name
@@ -43,11 +43,11 @@ def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document]:
         media_type="text/troff",
         markup="markdown",
         metadata={"section": section, "modified": date if _DATE.fullmatch(date) else ""},
-        headings=tuple(roff.page.headings),
+        headings=roff.page.headings,
     )
 
 
-def _described(page: Page) -> tuple[str, str]:
+def _describe(page: Page) -> tuple[str, str]:
     """The name and the description that the first section, NAME, gives as `name - description`."""
     if not page.headings:
         return "", ""
@@ -58,7 +58,7 @@ def _described(page: Page) -> tuple[str, str]:
     return (names.partition(",")[0].strip(), described[0]) if described else ("", "")
 
 
-def _decoded(data: bytes, source: str, config: SourcesConfig) -> str:
+def _decode(data: bytes, source: str, config: SourcesConfig) -> str:
     try:
         return decode(data, source, config)
     except SourceError:

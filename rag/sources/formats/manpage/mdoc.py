@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rag.sources.formats.manpage.page import Page
-from rag.sources.formats.manpage.syntax import GLUE, arguments, plain
+from rag.sources.formats.manpage.syntax import GLUE, arguments, strip_escapes
 
 _CLOSING = frozenset(".,:;)]?!")
 _OPENING = frozenset("([")
@@ -62,7 +62,7 @@ class Mdoc:
     def macro(self, name: str, rest: str) -> None:
         """A line that is one."""
         words = arguments(rest)
-        shown = " ".join(plain(word) for word in words)
+        shown = " ".join(strip_escapes(word) for word in words)
         page = self.page
         if name in _IGNORED:
             return
@@ -166,9 +166,9 @@ class Mdoc:
         self._function = [shown]
 
     def _on_fc(self, words: list[str], shown: str) -> None:
-        name, *given = self._function or [""]
+        name, *values = self._function or [""]
         self._function = None
-        self._add(f"{name}({', '.join(given)})" + (f"{GLUE}{shown}" if shown else ""))
+        self._add(f"{name}({', '.join(values)})" + (f"{GLUE}{shown}" if shown else ""))
 
     def _on_rs(self, words: list[str], shown: str) -> None:
         self.page.paragraph()
@@ -205,33 +205,37 @@ class Mdoc:
         while at < len(words):
             word, at = words[at], at + 1
             if word not in _CALLABLE:
-                out.append(_spaced(word))
+                out.append(_glue_punctuation(word))
                 continue
             first = at
             while at < len(words) and words[at] not in _CALLABLE:
                 at += 1
-            given = words[first:at]
+            values = words[first:at]
             if word in _PAIRS:
                 out.append(_PAIRS[word][0] + GLUE)
                 ends.append(GLUE + _PAIRS[word][1])
-                out += map(_spaced, given)
+                out += map(_glue_punctuation, values)
             else:
-                out += self._called(word, given)
-        out += [*reversed(ends), *map(_spaced, tail)]
+                out += self._call_macro(word, values)
+        out += [*reversed(ends), *map(_glue_punctuation, tail)]
         return (GLUE if self._tight else " ").join(out)
 
-    def _called(self, macro: str, given: list[str]) -> list[str]:
+    def _call_macro(self, macro: str, values: list[str]) -> list[str]:
         # What closes or opens is no argument.
-        ends = [index for index, word in enumerate(given) if word in _CLOSING | _OPENING]
-        own = [plain(word) for word in given[: ends[0]]] if ends else [*map(plain, given)]
-        rest = [_spaced(word) for word in given[len(own) :]]
+        ends = [index for index, word in enumerate(values) if word in _CLOSING | _OPENING]
+        own = (
+            [strip_escapes(word) for word in values[: ends[0]]]
+            if ends
+            else [*map(strip_escapes, values)]
+        )
+        rest = [_glue_punctuation(word) for word in values[len(own) :]]
         if macro in _OPENERS:
             return [_OPENERS[macro] + GLUE, *own, *rest]
         if macro in _CLOSERS:
             return [GLUE + _CLOSERS[macro], *own, *rest]
-        return self._styled(macro, own, bare=not given) + rest
+        return self._apply_style(macro, own, bare=not values) + rest
 
-    def _styled(self, macro: str, own: list[str], *, bare: bool) -> list[str]:
+    def _apply_style(self, macro: str, own: list[str], *, bare: bool) -> list[str]:
         if macro in _SYSTEMS:
             own = [f"{own[0]}BSD"] if macro == "Bx" and own else [_SYSTEMS[macro], *own[:1]]
         elif macro == "Fl":
@@ -261,7 +265,7 @@ class Mdoc:
         return own
 
 
-def _spaced(word: str) -> str:
+def _glue_punctuation(word: str) -> str:
     if word in _CLOSING:
         return GLUE + word
-    return word + GLUE if word in _OPENING else plain(word)
+    return word + GLUE if word in _OPENING else strip_escapes(word)

@@ -6,6 +6,7 @@ import re
 from textwrap import dedent
 
 from rag.sources.formats.manpage.syntax import GLUE, HARD_SPACE
+from rag.sources.formats.text import fence_code
 from rag.types import Heading
 
 
@@ -81,10 +82,7 @@ class Page:
         text = re.sub(rf"{GLUE}\n?", "", "\n".join(lines)).expandtabs()
         text = dedent(text).strip("\n")
         if text.strip():
-            fence = "```"
-            while fence in text:
-                fence += "`"
-            self.block(f"{fence}\n{text}\n{fence}")
+            self.block(fence_code(text, ""))
 
     def block(self, text: str) -> None:
         """Text that stands as it is."""

@@ -13,9 +13,9 @@ from rag.sources.formats.manpage.syntax import (
     CONTROL,
     STRINGS,
     arguments,
-    interpolated,
-    plain,
+    interpolate,
     string_value,
+    strip_escapes,
 )
 
 _CONTINUED = re.compile(r"(?<!\\)((?:\\\\)*)\\\n")
@@ -38,7 +38,7 @@ class Roff:
         self._macros: dict[str, list[str]] = {}
         self._expanded = 0
         self._otherwise: list[bool] = []
-        self._translated: dict[int, str] = {}
+        self._translations: dict[int, str] = {}
         self._is_mdoc = False
 
     def run(self) -> None:
@@ -47,7 +47,7 @@ class Roff:
             line = self._lines.popleft()
             control = CONTROL.match(line)
             if control is None:
-                self._text(interpolated(line, self._strings))
+                self._text(interpolate(line, self._strings))
             elif control[1]:
                 # Comments go after the name is known: what a macro holds is read when it is used.
                 self._control(control[1].rstrip("\\}"), control[2])
@@ -55,7 +55,7 @@ class Roff:
         self.page.paragraph()
 
     def _plain(self, text: str) -> str:
-        return plain(text).translate(self._translated)
+        return strip_escapes(text).translate(self._translations)
 
     def _words(self, rest: str) -> list[str]:
         return [self._plain(word) for word in arguments(rest)]
@@ -80,26 +80,26 @@ class Roff:
         elif name == "el" or name.startswith("el\\{"):
             self._block(name[2:] + rest, bool(self._otherwise) and self._otherwise.pop())
         elif name in ("de", "de1", "am", "ig"):
-            self._define(name, interpolated(rest, self._strings).split())
+            self._define(name, interpolate(rest, self._strings).split())
         elif name in ("ds", "as"):
             key, _, value = rest.partition(" ")
             before = self._strings.get(key, "") if name == "as" else ""
             self._strings[key] = string_value(before, value.lstrip(), self._strings)
         elif name == "tr":
-            pairs = plain(rest.strip())
-            self._translated.update(zip(map(ord, pairs[::2]), pairs[1::2], strict=False))
+            pairs = strip_escapes(rest.strip())
+            self._translations.update(zip(map(ord, pairs[::2]), pairs[1::2], strict=False))
         elif name == "so":
             self.alias = rest.strip()
         elif name == "TS":
             self.page.block(tables.to_markdown(self._table_lines(), self._plain))
         elif name == "Dd" or (self._is_mdoc and self.mdoc.knows(name)):
             self._is_mdoc = True
-            self.mdoc.macro(name, interpolated(rest, self._strings))
+            self.mdoc.macro(name, interpolate(rest, self._strings))
         else:
             self._macro(name, rest)
 
     def _macro(self, name: str, rest: str) -> None:
-        words = self._words(interpolated(rest, self._strings))
+        words = self._words(interpolate(rest, self._strings))
         if name in HEADINGS and not " ".join(words):
             words = [self._next_text()]
         if self.man.macro(name, words):
@@ -108,13 +108,13 @@ class Roff:
             self._expand(self._macros[name], rest)
         # What a missing macro was given is text more often than not; a request's is not.
         elif name[:1].isupper() and rest:
-            self.man.add(" ".join(self._words(interpolated(rest, {}))))
+            self.man.add(" ".join(self._words(interpolate(rest, {}))))
 
     def _next_text(self) -> str:
         """The next line of text that is not empty, unless another request comes before it."""
         text = ""
         while not text and self._lines and not CONTROL.match(self._lines[0]):
-            text = self._plain(interpolated(self._lines.popleft(), self._strings))
+            text = self._plain(interpolate(self._lines.popleft(), self._strings))
         return text
 
     def _expand(self, body: list[str], rest: str) -> None:
@@ -122,13 +122,13 @@ class Roff:
         self._expanded += len(body) + 1
         if self._expanded > _MOST_EXPANDED:
             return
-        given = [word.removeprefix("\\&") for word in arguments(rest)]
+        values = [word.removeprefix("\\&") for word in arguments(rest)]
 
         def argument(found: re.Match[str]) -> str:
             if found[1] in "*@":
-                return " ".join(given)
+                return " ".join(values)
             at = int(found[1]) - 1
-            return given[at] if 0 <= at < len(given) else ""
+            return values[at] if 0 <= at < len(values) else ""
 
         lines = [_PARAMETER.sub(argument, line).replace("\\\\", "\\") for line in body]
         self._lines.extendleft(reversed(lines))
@@ -148,7 +148,7 @@ class Roff:
             self._macros[name] = body if request != "am" else self._macros.get(name, []) + body
 
     def _conditional(self, rest: str, *, remember: bool) -> None:
-        found = _CONDITION.match(interpolated(rest, self._strings))
+        found = _CONDITION.match(interpolate(rest, self._strings))
         if found is None:
             return
         truth = found[3] == found[4] if found[2] else found[5] in _TRUE
@@ -174,7 +174,7 @@ class Roff:
     def _table_lines(self) -> list[str]:
         lines = []
         while self._lines:
-            line = interpolated(self._lines.popleft(), self._strings)
+            line = interpolate(self._lines.popleft(), self._strings)
             if line.startswith(".TE"):
                 break
             lines.append(line)

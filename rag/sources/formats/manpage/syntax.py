@@ -60,7 +60,7 @@ STRINGS: Mapping[str, str] = {
 }
 
 
-def interpolated(line: str, strings: Mapping[str, str]) -> str:
+def interpolate(line: str, strings: Mapping[str, str]) -> str:
     r"""A line with its comment gone and its strings (`\*x`) put in."""
     if "\\" not in line:
         return line
@@ -70,27 +70,27 @@ def interpolated(line: str, strings: Mapping[str, str]) -> str:
 
 def string_value(before: str, added: str, strings: Mapping[str, str]) -> str:
     """What `.ds` or `.as` define; kept short, for strings may be made of strings."""
-    return (before + interpolated(added.removeprefix('"'), strings))[:_LONGEST_STRING]
+    return (before + interpolate(added.removeprefix('"'), strings))[:_LONGEST_STRING]
 
 
-def plain(text: str) -> str:
+def strip_escapes(text: str) -> str:
     """Text without fonts and sizes, special characters as themselves; see groff_char(7)."""
-    return _ESCAPE.sub(_escaped, text) if "\\" in text else text
+    return _ESCAPE.sub(_replace_escape, text) if "\\" in text else text
 
 
-def _escaped(found: re.Match[str]) -> str:
+def _replace_escape(found: re.Match[str]) -> str:
     if found["form"]:
         operand = found["operand"]
         if found["form"] == "N":
             return chr(int(operand)) if operand.isdigit() and int(operand) < 0x110000 else ""
         if found["form"] == "h":
             return HARD_SPACE
-        return plain(operand.replace("\\", "")) if found["form"] in "Zbo" else ""
+        return strip_escapes(operand.replace("\\", "")) if found["form"] in "Zbo" else ""
     name = found["two"] or found["long"]
-    return _special(name) if name else _SINGLE.get(found["one"] or "", "")
+    return _special_character(name) if name else _SINGLE.get(found["one"] or "", "")
 
 
-def _special(name: str) -> str:
+def _special_character(name: str) -> str:
     if name in _NAMES:
         return _NAMES[name]
     if re.fullmatch(r"u[0-9A-F]{4,6}(_[0-9A-F]{4,6})*", name):

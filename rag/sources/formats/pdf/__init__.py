@@ -12,11 +12,11 @@ from typing import Any
 
 from rag.config import SourcesConfig
 from rag.errors import SourceError
-from rag.sources.document import draft, title_of
+from rag.sources.document import draft
 from rag.sources.formats.pdf.extraction import page_lines
 from rag.sources.formats.pdf.headings import font_headings, outline_headings
 from rag.sources.formats.pdf.layout import Line
-from rag.sources.formats.pdf.text import compose, without_running_lines
+from rag.sources.formats.pdf.text import compose, drop_running_lines
 from rag.types import Document
 
 # PDFium may be used by one thread at a time.
@@ -45,7 +45,7 @@ def _read(path: Path, source: str, config: SourcesConfig) -> Document:
     try:
         pdf = pypdfium2.PdfDocument(path)
     except pypdfium2.PdfiumError as error:
-        raise SourceError(source, _refusal(str(error))) from error
+        raise SourceError(source, _describe_refusal(str(error))) from error
     with closing(pdf):
         count = len(pdf)
         if not count:
@@ -68,14 +68,13 @@ def _read(path: Path, source: str, config: SourcesConfig) -> Document:
         without_text = sum(not lines for lines in laid)
         if without_text == count:
             raise SourceError(source, "holds no text (scanned pages?): run OCR on it first")
-        text, pages, placed = compose(without_running_lines(laid))
+        text, pages, placed = compose(drop_running_lines(laid))
         headings = outline_headings(pdf, text, pages) or font_headings(placed)
-        metadata = _metadata(pdf)
-    title = metadata.pop("title", "")
+        metadata = _read_metadata(pdf)
     return draft(
         source,
         text,
-        title=title or title_of(headings),
+        title=metadata.pop("title", "") or None,
         media_type="application/pdf",
         metadata={**metadata, "pages_without_text": without_text},
         pages=pages,
@@ -83,7 +82,7 @@ def _read(path: Path, source: str, config: SourcesConfig) -> Document:
     )
 
 
-def _refusal(error: str) -> str:
+def _describe_refusal(error: str) -> str:
     error = error.lower()
     if "password" in error:
         return "is encrypted: save a copy without the password"
@@ -92,22 +91,22 @@ def _refusal(error: str) -> str:
     return "cannot be read as PDF: it is damaged, or is no PDF at all"
 
 
-def _metadata(pdf: Any) -> dict[str, Any]:
+def _read_metadata(pdf: Any) -> dict[str, Any]:
     from pypdfium2 import raw
 
-    given = {key: value.strip() for key, value in pdf.get_metadata_dict().items()}
-    found = {key: given.get(key.title(), "") for key in ("title", "author", "subject", "keywords")}
-    found["created"] = _iso_date(given.get("CreationDate", ""))
-    found["modified"] = _iso_date(given.get("ModDate", ""))
+    values = {key: value.strip() for key, value in pdf.get_metadata_dict().items()}
+    found = {key: values.get(key.title(), "") for key in ("title", "author", "subject", "keywords")}
+    found["created"] = _iso_date(values.get("CreationDate", ""))
+    found["modified"] = _iso_date(values.get("ModDate", ""))
     if _NO_TITLE.fullmatch(found["title"]):
         found["title"] = ""
     # Older builds of PDFium lack it.
     if hasattr(raw, "FPDFCatalog_GetLanguage"):
-        found["language"] = _language(pdf, raw)
+        found["language"] = _read_language(pdf, raw)
     return found
 
 
-def _language(pdf: Any, raw: Any) -> str:
+def _read_language(pdf: Any, raw: Any) -> str:
     import ctypes
 
     length = raw.FPDFCatalog_GetLanguage(pdf, None, 0)

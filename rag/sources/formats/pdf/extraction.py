@@ -36,7 +36,7 @@ def page_lines(pdf: Any, index: int) -> list[Line]:
     """The lines of a page in reading order, or none if it holds no text."""
     with closing(pdf[index]) as page, closing(page.get_textpage()) as textpage:
         characters = _Characters(textpage)
-        upright, turned = _pieces(characters)
+        upright, turned = _make_pieces(characters)
         lines = reading_order(upright) if upright else []
         # What runs along the margin belongs to no place in the text.
         lines += [
@@ -62,9 +62,9 @@ class _Characters:
         )
         units = buffer.raw[: max(written - 1, 0) * 2]
         self.text = units.decode("utf-16-le", "surrogatepass")
-        self._numbers = None if len(self.text) == count else self._numbered()
+        self._numbers = None if len(self.text) == count else self._number_characters()
 
-    def _numbered(self) -> list[int]:
+    def _number_characters(self) -> list[int]:
         """PDFium's numbers, where some characters have no text, or two units of UTF-16."""
         numbers, unit = [], 0
         for character in self.text:
@@ -115,7 +115,7 @@ class _Characters:
         return bool(flags.value & 1 << 18 or _BOLD.search(name.value))
 
 
-def _pieces(characters: _Characters) -> tuple[list[Piece], list[Piece]]:
+def _make_pieces(characters: _Characters) -> tuple[list[Piece], list[Piece]]:
     """What is written the way that most of the page is, and what is turned against it."""
     import numpy as np
 
@@ -136,7 +136,7 @@ def _pieces(characters: _Characters) -> tuple[list[Piece], list[Piece]]:
     ]
     lengths = np.diff([*firsts, len(words)])
     em = np.repeat(sizes, lengths)
-    x0, y0, x1, y1 = _seen(characters, words, np.repeat(turns, lengths))
+    x0, y0, x1, y1 = _boxes_as_read(characters, words, np.repeat(turns, lengths))
     begins = np.zeros(len(words), bool)
     begins[firsts] = True
     apart = np.maximum(x0[1:] - x1[:-1], x0[:-1] - x1[1:])
@@ -178,7 +178,7 @@ def _pieces(characters: _Characters) -> tuple[list[Piece], list[Piece]]:
     return upright, turned
 
 
-def _seen(
+def _boxes_as_read(
     characters: _Characters, words: list[tuple[int, int]], turns: NDArray[np.int64]
 ) -> tuple[NDArray[np.float32], ...]:
     """Left, top, right and bottom of words for one who reads them, running right and down.

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from typing import Any
 
-from rag.sources.formats.pdf.text import Placed
+from rag.sources.formats.pdf.text import PlacedLine
 from rag.types import Heading, Page
 
 _LARGER = 1.15
@@ -14,7 +14,7 @@ _LONGEST_HEADING = 150
 _MOST_BOLD = 0.2  # of all lines
 
 
-def font_headings(lines: list[Placed]) -> tuple[Heading, ...]:
+def font_headings(lines: list[PlacedLine]) -> tuple[Heading, ...]:
     """Short lines set clearly larger than the body, levels by size; below them, bold ones."""
     by_size: Counter[float] = Counter()
     for line in lines:
@@ -29,7 +29,7 @@ def font_headings(lines: list[Placed]) -> tuple[Heading, ...]:
     }
     sizes = sorted(set(large.values()), reverse=True)
     levels = {at: min(sizes.index(size) + 1, 6) for at, size in large.items()}
-    levels.update(dict.fromkeys(_bold(lines, body), min(len(sizes) + 1, 6)))
+    levels.update(dict.fromkeys(_find_bold(lines, body), min(len(sizes) + 1, 6)))
     headings: list[Heading] = []
     for at, level in sorted(levels.items()):
         line = lines[at]
@@ -46,7 +46,7 @@ def _may_be_heading(text: str) -> bool:
     return len(text) <= _LONGEST_HEADING and any(character.isalpha() for character in text)
 
 
-def _bold(lines: list[Placed], body: float) -> list[int]:
+def _find_bold(lines: list[PlacedLine], body: float) -> list[int]:
     """Bold lines of the body's size that begin a block which goes on in plain letters."""
     found: list[int] = []
     run: list[int] = []

@@ -65,16 +65,19 @@ class Line:
 
 def reading_order(pieces: Sequence[Piece]) -> list[Line]:
     """The lines of a page, column by column."""
-    blocks = [[_line(row) for row in _rows(block)] for block in _blocks(list(pieces), _DEEPEST)]
-    leading = _leading(blocks)
+    blocks = [
+        [_join_row(row) for row in _find_rows(block)]
+        for block in _find_blocks(list(pieces), _DEEPEST)
+    ]
+    leading = _measure_leading(blocks)
     for block in blocks:
         for above, line in pairwise(block):
-            line.gap = _gap(above, line, leading)
+            line.gap = _choose_gap(above, line, leading)
     return [line for block in blocks for line in block]
 
 
-def _blocks(pieces: list[Piece], depth: int) -> list[list[Piece]]:
-    bands = _bands(pieces) if depth and len(pieces) > 3 else None
+def _find_blocks(pieces: list[Piece], depth: int) -> list[list[Piece]]:
+    bands = _find_bands(pieces) if depth and len(pieces) > 3 else None
     if not bands:
         return [pieces]
     blocks: list[list[Piece]] = []
@@ -82,12 +85,12 @@ def _blocks(pieces: list[Piece], depth: int) -> list[list[Piece]]:
     for band in bands:
         if isinstance(band, _Columns):
             if flowing:
-                blocks += _blocks(flowing, depth - 1)
-            blocks += _blocks(band.left, depth - 1) + _blocks(band.right, depth - 1)
+                blocks += _find_blocks(flowing, depth - 1)
+            blocks += _find_blocks(band.left, depth - 1) + _find_blocks(band.right, depth - 1)
             flowing = []
         else:
             flowing += band
-    return blocks + (_blocks(flowing, depth - 1) if flowing else [])
+    return blocks + (_find_blocks(flowing, depth - 1) if flowing else [])
 
 
 @dataclass(slots=True)
@@ -96,19 +99,19 @@ class _Columns:
     right: list[Piece]
 
 
-def _bands(pieces: list[Piece]) -> list[_Columns | list[Piece]] | None:
+def _find_bands(pieces: list[Piece]) -> list[_Columns | list[Piece]] | None:
     """The region from top to bottom along its best gutter; None if it has no columns."""
     em = statistics.median(piece.size for piece in pieces)
     best, most = None, 0
-    for x in _gutters(pieces, em):
-        bands = _parted(pieces, x, em)
+    for x in _find_gutters(pieces, em):
+        bands = _cut_into_bands(pieces, x, em)
         count = sum(len(b.left) + len(b.right) for b in bands if isinstance(b, _Columns))
         if count > most:
             best, most = bands, count
     return best
 
 
-def _gutters(pieces: list[Piece], em: float) -> list[float]:
+def _find_gutters(pieces: list[Piece], em: float) -> list[float]:
     """Where fewer pieces lie than to the left and to the right, emptiest first."""
     left = min(piece.x0 for piece in pieces)
     width = max(piece.x1 for piece in pieces) - left
@@ -130,7 +133,7 @@ def _gutters(pieces: list[Piece], em: float) -> list[float]:
     return [left + (a + b) / 2 * width / _BINS for _, a, b in sorted(valleys)[:_MOST_GUTTERS]]
 
 
-def _parted(pieces: list[Piece], x: float, em: float) -> list[_Columns | list[Piece]]:
+def _cut_into_bands(pieces: list[Piece], x: float, em: float) -> list[_Columns | list[Piece]]:
     crossing = [piece for piece in pieces if piece.x0 < x < piece.x1]
     beside = [piece for piece in pieces if not piece.x0 < x < piece.x1]
     bounds = [piece.y0 + piece.y1 for piece in crossing]
@@ -154,20 +157,20 @@ def _parted(pieces: list[Piece], x: float, em: float) -> list[_Columns | list[Pi
         columns = _sides(band, x)
         are_columns = _are_columns(columns, em)
         if across or not are_columns:
-            bands += [*_united(run, em), across]
+            bands += [*_unite(run, em), across]
             run = []
         if are_columns:
             run.append(columns)
         else:
             bands.append(band)
-    return [band for band in (*bands, *_united(run, em)) if band]
+    return [band for band in (*bands, *_unite(run, em)) if band]
 
 
 def _sides(pieces: list[Piece], x: float) -> _Columns:
     return _Columns([p for p in pieces if p.x1 <= x], [p for p in pieces if p.x1 > x])
 
 
-def _united(run: list[_Columns], em: float) -> Sequence[_Columns]:
+def _unite(run: list[_Columns], em: float) -> Sequence[_Columns]:
     """White alone does not end columns, unless it is the white between rows of a table."""
     left = [piece for columns in run for piece in columns.left]
     right = [piece for columns in run for piece in columns.right]
@@ -180,7 +183,7 @@ def _are_columns(columns: _Columns, em: float) -> bool:
     if not columns.left or not columns.right:
         return False
     # What is drawn by row has to look the more like text.
-    returns = bool(_returns(columns, em))
+    returns = bool(_find_returns(columns, em))
     fewest, filled, share = (1, 0.6, 0.5) if returns else (3, 0.85, 0.6)
     return all(
         len(side) >= fewest and _runs_on(side, em, filled, share)
@@ -190,7 +193,7 @@ def _are_columns(columns: _Columns, em: float) -> bool:
 
 def _runs_on(side: list[Piece], em: float, filled: float, share: float) -> bool:
     """Whether at least a share of the text stands in lines that fill their column so far."""
-    rows = _rows(side)
+    rows = _find_rows(side)
     widths = [row[-1].x1 - row[0].x0 for row in rows]
     column = sorted(widths)[int(0.9 * (len(widths) - 1))]
     if column < _COLUMN * em:
@@ -205,14 +208,14 @@ def _runs_on(side: list[Piece], em: float, filled: float, share: float) -> bool:
 
 def _table_rows(columns: _Columns, em: float) -> list[float]:
     """Where the rows of a table begin whose cells, of several lines each, are drawn by row."""
-    returns = _returns(columns, em)
+    returns = _find_returns(columns, em)
     tops = [top for top, began in returns if abs(top - began) < 0.3 * em]
     if len(tops) < max(_TABLE_ROWS, 0.8 * len(returns)) or tops != sorted(tops):
         return []
     return tops
 
 
-def _returns(columns: _Columns, em: float) -> list[tuple[float, float]]:
+def _find_returns(columns: _Columns, em: float) -> list[tuple[float, float]]:
     """Where the file goes from one side up again on the other: to where, and where it came from.
 
     That is the top of what was drawn on the one side and of what comes on the other.
@@ -230,11 +233,11 @@ def _returns(columns: _Columns, em: float) -> list[tuple[float, float]]:
     return returns
 
 
-def _rows(pieces: list[Piece]) -> list[list[Piece]]:
+def _find_rows(pieces: list[Piece]) -> list[list[Piece]]:
     """Pieces side by side are one row, from left to right."""
     rows: list[list[Piece]] = []
     for piece in sorted(pieces, key=lambda piece: (piece.y0, piece.x0)):
-        if rows and _beside(rows[-1][0], piece):
+        if rows and _are_beside(rows[-1][0], piece):
             rows[-1].append(piece)
         else:
             rows.append([piece])
@@ -243,14 +246,14 @@ def _rows(pieces: list[Piece]) -> list[list[Piece]]:
     return rows
 
 
-def _beside(one: Piece, other: Piece) -> bool:
+def _are_beside(one: Piece, other: Piece) -> bool:
     heights = sorted((one.y1 - one.y0, other.y1 - other.y0))
     overlap = min(one.y1, other.y1) - max(one.y0, other.y0)
     # A tall initial stands beside several lines, and belongs to none more than to another.
     return overlap >= 0.5 * heights[0] and heights[1] <= 2.2 * heights[0]
 
 
-def _line(row: list[Piece]) -> Line:
+def _join_row(row: list[Piece]) -> Line:
     parts = [row[0].text]
     for before, piece in pairwise(row):
         apart = piece.x0 - before.x1 >= _CELLS_APART * min(before.size, piece.size)
@@ -268,7 +271,7 @@ def _line(row: list[Piece]) -> Line:
     )
 
 
-def _leading(blocks: list[list[Line]]) -> float:
+def _measure_leading(blocks: list[list[Line]]) -> float:
     """How far apart the baselines within a paragraph usually are, in em."""
     steps = sorted(
         (line.base - above.base) / line.size for block in blocks for above, line in pairwise(block)
@@ -276,7 +279,7 @@ def _leading(blocks: list[list[Line]]) -> float:
     return steps[int(0.3 * (len(steps) - 1))] if steps else 0.0
 
 
-def _gap(above: Line, line: Line, leading: float) -> str:
+def _choose_gap(above: Line, line: Line, leading: float) -> str:
     larger, smaller = max(above.size, line.size), min(above.size, line.size)
     if larger > 1.15 * smaller and above.y1 <= line.y0 + 0.5 * smaller:
         return "\n\n"

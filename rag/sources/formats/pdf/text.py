@@ -31,7 +31,7 @@ _Key = tuple[int, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
+class PlacedLine:
     """A line as it stands in the document's text; `gap` as in `Line`, empty at a page's start."""
 
     start: int
@@ -42,7 +42,7 @@ class Placed:
     bold: bool
 
 
-def without_running_lines(pages: list[list[Line]]) -> list[list[Line]]:
+def drop_running_lines(pages: list[list[Line]]) -> list[list[Line]]:
     """Leave out headers, footers and page numbers: lines at one place on most pages.
 
     A page's number is the same on all of them if it grows with the pages. What is set larger than
@@ -60,7 +60,7 @@ def without_running_lines(pages: list[list[Line]]) -> list[list[Line]]:
         for key in {key for line in margin for key in _keys(line, number)}
     )
     fewest = max(_FEWEST_PAGES, _SHARE_OF_PAGES * sum(map(bool, pages)))
-    kept: list[list[Line]] = []
+    remaining: list[list[Line]] = []
     for number, (page, margin) in enumerate(zip(pages, margins, strict=True)):
         running = {
             id(line)
@@ -69,8 +69,8 @@ def without_running_lines(pages: list[list[Line]]) -> list[list[Line]]:
         }
         rest = [line for line in page if id(line) not in running]
         # Where nothing else stands, it is what the page says.
-        kept.append(rest or page)
-    return kept
+        remaining.append(rest or page)
+    return remaining
 
 
 def _margin_lines(page: list[Line], body: float) -> list[Line]:
@@ -105,27 +105,27 @@ def _nearby(counts: Counter[_Key], key: _Key) -> int:
     return max(counts[place - 1, text], counts[place + 1, text])
 
 
-def compose(pages: list[list[Line]]) -> tuple[str, tuple[Page, ...], list[Placed]]:
+def compose(pages: list[list[Line]]) -> tuple[str, tuple[Page, ...], list[PlacedLine]]:
     """The text of the document, its pages, and where each line stands."""
     parts: list[str] = []
     spans: list[Page] = []
-    placed: list[Placed] = []
+    placed: list[PlacedLine] = []
     length = 0
     for number, page in enumerate(pages, start=1):
         if number > 1:
             parts.append("\n\n")
             length += 2
         start = length
-        for line in _joined(page):
+        for line in _join_lines(page):
             parts += [line.gap, line.text]
             at = length + len(line.gap)
             length = at + len(line.text)
-            placed.append(Placed(at, length, line.text, line.gap, line.size, line.bold))
+            placed.append(PlacedLine(at, length, line.text, line.gap, line.size, line.bold))
         spans.append(Page(start, length, number))
     return "".join(parts), tuple(spans), placed
 
 
-def _joined(page: list[Line]) -> list[Line]:
+def _join_lines(page: list[Line]) -> list[Line]:
     """Words parted at a line's end made whole; at a block's end, a sentence that goes on."""
     joined: list[Line] = []
     for line in page:
@@ -135,14 +135,14 @@ def _joined(page: list[Line]) -> list[Line]:
         elif not line.gap:
             goes_on = line.text[:1].islower() and not _ENDED.search(last.text)
             line.gap = "\n" if goes_on else "\n\n"
-        if last and line.gap == "\n" and _parted(last.text, line.text):
+        if last and line.gap == "\n" and _is_hyphenated(last.text, line.text):
             last.text = last.text[:-1] + line.text
         else:
             joined.append(line)
     return joined
 
 
-def _parted(above: str, below: str) -> bool:
+def _is_hyphenated(above: str, below: str) -> bool:
     """Whether a word goes on; what may be a compound, such as `state-of-the-`, is left alone."""
     if not above.endswith("-") or not _HYPHENATED.search(above[-_LONGEST_WORD:]):
         return False
