@@ -156,11 +156,11 @@ def _texts(folder: Path) -> Expected:
         "late nul.txt": (FAILED, "NUL characters"),
         "line.txt": (FAILED, "without a space: this is data"),
         "sparse.txt": (FAILED, "has 3,072 MB, the limit is 256 \\(`sources.max_file_mb`\\)"),
-        "hole.txt": (SKIPPED, "is no document: zero bytes"),
-        "picture.md": (SKIPPED, "is no document.*(PNG|Portable Network)"),
-        "program": (SKIPPED, "is no document.*ELF"),
-        "music.mp3": (SKIPPED, "is no document"),
-        "noise.bin": (SKIPPED, "is no document"),
+        "hole.txt": (SKIPPED, "is not a document: zero bytes"),
+        "picture.md": (SKIPPED, "is not a document.*(PNG|Portable Network)"),
+        "program": (SKIPPED, "is not a document.*ELF"),
+        "music.mp3": (SKIPPED, "is not a document"),
+        "noise.bin": (SKIPPED, "is not a document"),
         "n.{4,6}me.txt": (FAILED, "a name that is not valid UTF-8"),
     }
 
@@ -352,7 +352,7 @@ def _mails(folder: Path) -> Expected:
     )
     return {
         "nothing.mbox": ("skipped|failed", "."),
-        "evil.eml/.*slipped.bin": ("skipped|failed", "no document"),
+        "evil.eml/.*slipped.bin": ("skipped|failed", "not a document"),
     }
 
 

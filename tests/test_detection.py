@@ -158,14 +158,14 @@ def test_mailboxes(tmp_path: Path) -> None:
 
 # name, content, reason, kind
 REFUSED: dict[str, tuple[str, bytes, str, str]] = {
-    "image": ("a.png", PNG, "is no document: Portable Network Graphics file", "skipped"),
+    "image": ("a.png", PNG, "is not a document: Portable Network Graphics file", "skipped"),
     "image called markdown": ("a.md", PNG, "Portable Network Graphics", "skipped"),
     "image called HTML": ("a.html", PNG, "Portable Network Graphics", "skipped"),
     "photograph": ("a", b"\xff\xd8\xff\xe0\0\x10JFIF\0\x01" + b"\0" * 40, "JPEG", "skipped"),
     "program": ("a", b"\x7fELF\x02\x01\x01" + b"\0" * 60, "ELF executable", "skipped"),
     "old Word file": ("a.doc", OLE, "old Office format: save it as .docx", "failed"),
     "old slides": ("a.ppt", OLE, "old Office format: save it as", "failed"),
-    "another of that container": ("Thumbs.db", OLE, "no document that can be read", "skipped"),
+    "another of that container": ("Thumbs.db", OLE, "not a document that can be read", "skipped"),
     "Word file with a password": ("a.docx", OLE, "is encrypted", "failed"),
     "OpenDocument": (
         "a.odt",
@@ -176,9 +176,9 @@ REFUSED: dict[str, tuple[str, bytes, str, str]] = {
     "RTF": ("a.rtf", b"{\\rtf1\\ansi words}", "Rich Text Format: save it as .docx", "failed"),
     "RTF called Word": ("a.doc", b"{\\rtf1\\ansi words}", "Rich Text Format", "failed"),
     "PostScript": ("a.ps", b"%!PS-Adobe-3.0\n", "PostScript", "failed"),
-    "random": ("a", bytes(range(256)) * 4, "is no document: binary data", "skipped"),
+    "random": ("a", bytes(range(256)) * 4, "is not a document: binary data", "skipped"),
     "random with suffix": ("a.dat", bytes(range(256)) * 4, "binary data (.dat)", "skipped"),
-    "control codes": ("a", b"\x01\x02\x03words" * 9, "is no document", "skipped"),
+    "control codes": ("a", b"\x01\x02\x03words" * 9, "is not a document", "skipped"),
 }
 
 

@@ -140,7 +140,7 @@ def test_lines_of_a_corpus_keep_their_ids_and_change_singly(
         ("latin.txt", "caf\xe9".encode("latin1"), "is not valid UTF-8"),
         ("blank.txt", b" \n ", "holds no text"),
         ("notes.ipynb", b"{", "not JSON"),
-        ("odd.xyz", b"\x00\x01\x02\x03", "is no document"),
+        ("odd.xyz", b"\x00\x01\x02\x03", "is not a document"),
     ],
 )
 def test_a_bad_file_is_named_and_leaves_the_index_as_it_was(

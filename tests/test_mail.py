@@ -208,7 +208,7 @@ def test_a_message_that_is_too_large_is_named(tmp_path: Path) -> None:
 
 
 def test_what_is_no_mailbox_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="is no mailbox"):
+    with pytest.raises(SourceError, match="is not a mailbox"):
         results(written(tmp_path / "a.mbox", b"Some text.\n"))
 
 

@@ -788,7 +788,7 @@ def test_a_truncated_file_is_refused(tmp_path: Path, suffix: str) -> None:
 def test_a_part_that_is_no_xml_is_refused(tmp_path: Path, suffix: str) -> None:
     path, main = made_package(tmp_path / f"a{suffix}")
     repack(path, lambda name, data: b"<" + data[: len(data) // 2] if name == main else data)
-    assert "no XML" in refusal(path)
+    assert "not XML" in refusal(path)
 
 
 @pytest.mark.parametrize("suffix", [".docx", ".pptx", ".xlsx", ".xlsm"])

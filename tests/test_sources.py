@@ -88,7 +88,7 @@ BAD = {
     "blank.md": (b"\n \n", "holds no text"),
     "a.ipynb": (b"[]", "no list of cells"),
     "old.ipynb": (b'{"worksheets": []}', "nbconvert"),
-    "odd.xyz": (b"\0\1\2", "is no document: binary data (.xyz)"),
+    "odd.xyz": (b"\0\1\2", "is not a document: binary data (.xyz)"),
 }
 
 

@@ -1,4 +1,4 @@
-"""Document -> Iterator[Chunk]: passages sized in the embedder's own tokens, with exact spans."""
+"""Cut documents into chunks, sized in the embedder's own tokens, with exact spans."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from rag.protocols import Embedder
 from rag.text.normalization import prefix, searchable
 from rag.types import Chunk, Document
 
-# What the tokens of a heading path and of a passage may add up to beyond their sum: a tokenizer
-# may put a mark at the seam.
+# Headings and chunk together may have this many more tokens than both by themselves, since a
+# tokenizer may put a mark where they meet.
 _SEAM_TOKENS = 4
 
 
 def chunk_size(config: ChunkingConfig, embedder: Embedder) -> int:
-    """Tokens that one passage may hold, special tokens not counted.
+    """Return how many tokens a chunk may hold, special tokens not counted.
 
     Raises:
-        ConfigError: if the embedder does not read that many.
+        ConfigError: if the embedder reads fewer, or the overlap is not smaller.
     """
     most = embedding_limit(embedder)
     if config.size > most:
@@ -35,46 +35,46 @@ def chunk_size(config: ChunkingConfig, embedder: Embedder) -> int:
     size = config.size or most
     if config.overlap >= size:
         raise ConfigError(
-            f"`chunking.overlap` ({config.overlap}) must be smaller than a passage ({size} tokens)"
+            f"`chunking.overlap` ({config.overlap}) must be smaller than a chunk ({size} tokens)"
         )
     return size
 
 
 def embedding_limit(embedder: Embedder) -> int:
-    """Tokens that the embedder reads of one text, special tokens not counted."""
+    """Return how many tokens the embedder reads of one text, special tokens not counted."""
     return embedder.max_tokens - embedder.special_tokens
 
 
 def chunk_document(
     document: Document, token_offsets: TokenOffsets, *, size: int, overlap: int, limit: int
 ) -> Iterator[Chunk]:
-    """Cut a document into passages of at most `size` tokens.
+    """Cut a document into chunks of at most `size` tokens.
 
-    Sections are cut apart first (a heading without text of its own joins the next section). Within
-    one, blocks fill up a passage: paragraphs, lists, tables, code. A block that fits into a passage
-    is kept whole, a larger one is cut between sentences, items, rows or definitions. Every passage
-    but a section's first begins up to `overlap` tokens before the end of the one before it, at a
-    sentence, item, row or line. Passages come in order, carry `id` 0, hold no surrounding white
-    space and leave out no other character of the document.
+    The document is first cut into sections (a heading without text of its own joins the next
+    section). Within a section, blocks fill up a chunk: paragraphs, lists, tables, code. A block
+    that fits into a chunk stays whole; a larger one is cut between sentences, items, rows or
+    definitions. Every chunk but a section's first begins up to `overlap` tokens before the end of
+    the chunk before it, at a sentence, item, row or line. Chunks come in order, have `id` 0 and no
+    surrounding white space, and leave out no other character of the document.
 
-    With the headings that `embedded_texts` puts before it, no passage has more than `limit` tokens.
-    A single character is never cut, whatever it takes.
+    With the headings that `embedded_texts` puts before it, no chunk has more than `limit` tokens.
+    A single character is never cut, however many tokens it takes.
     """
     text = document.text
     ruler = Ruler(text, token_offsets)
     outline, ahead = Outline(document), Outline(document)
     language = str(document.metadata.get("language") or "en")
-    # Counted on from passage to passage: from the top each time, a long file would take its square.
+    # Lines are counted on from chunk to chunk: counting from the top each time would be quadratic.
     line, counted, ordinal = 1, 0, 0
 
     def whole(start: int, end: int) -> bool:
-        """Whether the passage, tokenized by itself, is as short as it must be."""
-        passage = text[start:end]
-        tokens = len(token_offsets(passage))
+        """Whether the chunk, tokenized by itself, is short enough."""
+        chunk = text[start:end]
+        tokens = len(token_offsets(chunk))
         above = prefix(outline.titles_above(start))
-        embedded = searchable(passage)
+        embedded = searchable(chunk)
         added = ruler.tokens_of(above) + _SEAM_TOKENS if above else 0
-        if embedded != passage or tokens + added > limit:
+        if embedded != chunk or tokens + added > limit:
             return tokens <= size and len(token_offsets(above + embedded)) <= limit
         return tokens <= size
 
@@ -101,11 +101,11 @@ def chunk_document(
 
 
 def embedded_texts(document: Document, chunks: Iterable[Chunk]) -> list[str]:
-    """What is embedded for each chunk of a document: the headings above it, then its text.
+    """Return the text that is embedded for each chunk: the headings above it, then its own text.
 
-    Headings are those that the passage does not hold itself, without the document's title: the
-    same passage under the same headings is the same text in a thousand files. They take at most
-    `PREFIX_BYTES`, innermost first. All of it is made `searchable`.
+    The headings are those that the chunk does not hold itself. The document's title is not among
+    them, so that the same chunk under the same headings is the same text in a thousand files.
+    They take at most `PREFIX_BYTES`, innermost first. The whole text is made `searchable`.
     """
     outline = Outline(document)
     return [prefix(outline.titles_above(c.start)) + searchable(c.text) for c in chunks]

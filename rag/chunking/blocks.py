@@ -1,4 +1,4 @@
-"""A section -> its blocks: paragraphs, lists, tables, code, each with the parts it has."""
+"""Find the blocks of a section: paragraphs, lists, tables and code, each with its parts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Kind = Literal[
     "prose", "sentence", "words", "list", "item", "table", "row", "cells", "code", "lines"
 ]
 
-# Tokens of a Markdown parser take many times the memory of their text.
+# A Markdown parser's tokens take many times the memory of their text, so it is fed in portions.
 _PORTION = 1 << 20
 
 _BLANK = re.compile(r"\n[ \t]*\n\s*")
@@ -30,17 +30,16 @@ _MARKDOWN_KINDS: dict[str, Kind] = {
     "fence": "code",
     "code_block": "code",
 }
-# Names of languages after a fence that are not the splitter's own.
+# Names of languages after a fence, with the splitter's name for each.
 _ALIASES = {"py": "python", "javascript": "js", "typescript": "ts", "c++": "cpp", "c#": "csharp"}
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """`text[start:end]`, without white space around it, and where it may be cut.
+    """A block `text[start:end]` without surrounding white space, and the parts to cut it into.
 
-    `words`, `cells` and `lines` are pieces of a sentence, of a row and of code, without boundaries
-    of their own.
-    `language` is what code is written in.
+    `words`, `cells` and `lines` are pieces of a sentence, of a row and of code, which have no
+    boundaries within. `language` is the programming language of code.
     """
 
     start: int
@@ -51,7 +50,7 @@ class Block:
 
 
 def find_blocks(text: str, start: int, end: int, markup: str) -> Iterator[Block]:
-    """The blocks of a section in order; they hold all of it but white space."""
+    """Yield the blocks of a section in order; they hold everything in it but white space."""
     if markup == "markdown":
         yield from _markdown(text, start, end)
     elif markup in ("plain", "rst"):
@@ -65,7 +64,7 @@ def find_blocks(text: str, start: int, end: int, markup: str) -> Iterator[Block]
 def fill_gaps(
     text: str, start: int, end: int, blocks: Sequence[Block], between: Kind = "prose"
 ) -> list[Block]:
-    """`blocks`, and others for what stands between them in `text[start:end]`."""
+    """Return `blocks`, with further blocks for what lies between them in `text[start:end]`."""
     result = []
     at = start
     for block in blocks:
@@ -83,7 +82,7 @@ def fill_gaps(
 
 
 def strip_span(text: str, start: int, end: int) -> tuple[int, int] | None:
-    """The span without the white space around it, or None if there is nothing else."""
+    """Return the span without the white space around it, or None if it holds nothing else."""
     body = text[start:end]
     kept = body.strip()
     if not kept:
@@ -98,7 +97,7 @@ def _markdown(text: str, start: int, end: int) -> Iterator[Block]:
         stop = end if end - start <= portion else text.find("\n", start + portion, end) + 1 or end
         blocks = fill_gaps(text, start, stop, _parse_markdown(text, start, stop))
         if stop < end:
-            # The last block may go on: it begins the next part.
+            # The last block may continue, so it begins the next portion.
             if len(blocks) < 2:
                 portion *= 2
                 continue
@@ -111,15 +110,15 @@ def _markdown(text: str, start: int, end: int) -> Iterator[Block]:
 def _parser() -> MarkdownIt:
     from markdown_it import MarkdownIt
 
-    # Block rules alone. Its rule for tables makes three tokens a cell and takes four times as long
-    # as all other rules together; `_table` finds them in paragraphs.
+    # Only block rules are needed. The parser's rule for tables makes three tokens a cell and takes
+    # four times as long as all other rules together, so `_table` finds tables in paragraphs.
     parser = MarkdownIt("commonmark")
     parser.core.ruler.enableOnly(["normalize", "block"])
     return parser
 
 
 def _parse_markdown(text: str, start: int, end: int) -> list[Block]:
-    # A carriage return would end a line for the parser alone.
+    # The parser alone would take a carriage return for the end of a line.
     section = text[start:end].replace("\r", " ")
     lines = _line_starts(section, start)
     open_tokens: list[tuple[Token, list[Block]]] = []
@@ -155,13 +154,13 @@ def _block(
 
 
 def _table(text: str, start: int, end: int) -> Iterator[Block]:
-    """A paragraph, or the table in it and the lines before that."""
+    """Yield a paragraph, or the table in it and the lines before the table."""
     body = text[start:end]
     rows = body.split("\n") if "|" in body else []
     for index, row in enumerate(rows):
         if index and "|" in row and "-" in row and not set(row) - set("|-: \t>"):
             lines = [*_line_starts(body, start)[:-1], end]
-            # The line below the names of the columns goes with them.
+            # The line below the names of the columns belongs to their row.
             cuts = [lines[index - 1], *lines[index + 1 :]]
             if index > 1:
                 yield Block(*_trim(text, start, cuts[0]), "prose")
@@ -171,7 +170,7 @@ def _table(text: str, start: int, end: int) -> Iterator[Block]:
 
 
 def _paragraphs(text: str, start: int, end: int, *, rst: bool) -> Iterator[Block]:
-    """Blocks that blank lines set apart; in reStructuredText also literal blocks and tables."""
+    """Yield the blocks between blank lines; in reStructuredText also literal blocks and tables."""
     literal: tuple[int, int] | None = None
     literal_indent = -1
     for first, last in _between_blanks(text, start, end):
@@ -218,7 +217,7 @@ def _paragraph(text: str, start: int, end: int, *, rst: bool) -> Block:
     if _ITEM.match(text, start, end):
         indent = start - (text.rfind("\n", 0, start) + 1)
         marks = [_ITEM.match(text, at, end) for at in lines[1:-1]]
-        # An item within an item stands further in.
+        # An item within an item is indented further.
         outer = [mark.start() for mark in marks if mark and len(mark[1]) <= indent]
         return _of_parts(text, [start, *outer, end], "list", "item")
     return Block(start, end, "prose")
@@ -235,6 +234,6 @@ def _trim(text: str, start: int, end: int) -> tuple[int, int]:
 
 
 def _line_starts(text: str, start: int) -> list[int]:
-    """Where the lines of a text begin that begins at `start`, and where the one after would."""
+    """Return where the lines of a text at `start` begin, and where a line after it would."""
     lengths = (len(line) + 1 for line in text.split("\n"))
     return list(accumulate(lengths, initial=start))

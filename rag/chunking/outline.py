@@ -1,4 +1,4 @@
-"""The headings above an offset, and what of them is embedded with a passage."""
+"""Find the headings above an offset, and those that are embedded with a chunk."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from rag.types import Document, Heading
 
 
 class Outline:
-    """The paths of headings of a document, for offsets that mostly grow.
+    """The heading paths of a document, looked up for offsets that mostly grow.
 
-    Walking on from the offset before keeps a document of many headings linear.
+    Each look-up walks on from the offset before, which keeps the time linear in the headings.
     """
 
     def __init__(self, document: Document) -> None:
@@ -20,11 +20,11 @@ class Outline:
         self._offset = 0
 
     def path(self, offset: int) -> tuple[str, ...]:
-        """What `Document.heading_at(offset)` gives."""
+        """Return the same path as `Document.heading_at(offset)`."""
         return tuple(heading.title for heading in self._walk(offset))
 
     def titles_above(self, offset: int) -> list[str]:
-        """The titles above a passage that begins at `offset`, save its own and the document's."""
+        """Return the titles above a chunk at `offset`, without its own and the document's."""
         path = self._walk(offset)
         named = path and (path[0].title == self._title or path[0].level == self._title_level)
         return [heading.title for heading in path[bool(named) :] if heading.end <= offset]
@@ -43,9 +43,9 @@ class Outline:
 
 
 def _title_level(document: Document) -> int | None:
-    """The level of the one heading that all others stand below, which is a title then.
+    """Return the level of the one heading that is above all others, which is then the title.
 
-    A program has no such heading: its one class is no title.
+    Source code has no such heading, since its only class is not its title.
     """
     if document.markup not in ("plain", "markdown", "rst"):
         return None

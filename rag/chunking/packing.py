@@ -1,4 +1,4 @@
-"""Blocks -> passages: filled up block by block, a larger block by its parts."""
+"""Pack blocks into chunks, block by block, and larger blocks part by part."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rag.chunking.parts import split_block
 from rag.chunking.ruler import Ruler
 from rag.text.sentences import split_sentences
 
-# A passage that is less full than a third takes the beginning of a block that would not fit whole.
+# A chunk that is less than a third full takes the beginning of a block that would not fit whole.
 _TOO_EMPTY = 3
 
 _LINE = re.compile(r"(?:\A|(?<=\n))[ \t]*\S")
@@ -22,7 +22,7 @@ _PROSE = ("prose", "list", "item", "sentence")
 
 @dataclass(slots=True)
 class Packer:
-    """Fills passages of one section; `whole` has the last word on whether one is short enough."""
+    """A packer for the chunks of one section; `whole` decides whether a chunk is short enough."""
 
     ruler: Ruler
     whole: Callable[[int, int], bool]
@@ -34,7 +34,7 @@ class Packer:
     _start: int = 0
 
     def pack(self, blocks: Iterator[Block]) -> Iterator[tuple[int, int]]:
-        """The spans of the passages that `blocks` make, in order."""
+        """Yield the spans of the chunks that `blocks` make, in order."""
         while True:
             block = self._ahead.popleft() if self._ahead else next(blocks, None)
             if block is None and not self._placed:
@@ -60,15 +60,15 @@ class Packer:
         return filled * _TOO_EMPTY < self.size
 
     def _open(self, block: Block) -> None:
-        # Cut so that the overlap still has room before a part.
+        # Parts are cut so small that the overlap still has room before them.
         size = max(1, self.size - self.overlap)
         self._ahead.extendleft(reversed(split_block(block, self.ruler, size, self.language)))
 
     def _close(self, following: Block | None) -> Iterator[tuple[int, int]]:
-        """End the passage before `following`, which begins the next one.
+        """End the chunk before `following`, which begins the next chunk.
 
-        By itself a passage may have more tokens than within its text: it then leaves its last
-        block to the next, or its overlap, or is cut in two.
+        Cut out of its text, a chunk may have more tokens than within it. It then leaves its last
+        block to the next chunk, or gives up its overlap, or is cut in two.
         """
         if following:
             self._ahead.appendleft(following)
@@ -95,7 +95,7 @@ class Packer:
         return end - start == 1 or self.whole(start, end)
 
     def _overlap_start(self, following: Block) -> int:
-        """Where the passage of `following` begins so that it takes in the end of the one before."""
+        """Return where the chunk of `following` begins to overlap the end of the one before."""
         if not self.overlap:
             return following.start
         end = self._placed[-1].end
@@ -105,7 +105,7 @@ class Packer:
             if block.end <= floor:
                 break
             starts += [at for at in self._openings(block) if at >= floor]
-        # A word will do in prose that has no sentence there.
+        # Prose without a sentence there may begin at a word.
         words = self._words(max(floor, self._placed[-1].start), end)
         for at in (*sorted(starts), *words):
             if self._fits(at, following.end):

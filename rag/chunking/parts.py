@@ -1,4 +1,4 @@
-"""The parts of a block that is larger than a passage."""
+"""Split a block that is larger than a chunk into parts."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _ROW_SEPARATORS = (r"(?<=\|)", r"\s+", "")
 
 _PIECES: dict[Kind, Kind] = {"sentence": "words", "row": "cells"}
 
-# The splitter holds a list of characters where there is no other boundary, which takes memory.
+# Without other boundaries the splitter makes a list of all characters, so it is fed in portions.
 _PORTION = 1 << 16
 
 
 def split_block(block: Block, ruler: Ruler, size: int, language: str) -> list[Block]:
-    """Smaller blocks that hold all of `block` but white space, each of about `size` at most.
+    """Split a block into smaller ones of at most about `size` tokens; only white space is lost.
 
     `language` is the language of its sentences.
     """
@@ -37,14 +37,14 @@ def split_block(block: Block, ruler: Ruler, size: int, language: str) -> list[Bl
 
 
 def _find_sentences(text: str, start: int, end: int, language: str) -> list[Block]:
-    # In parts: the time that sentencex takes grows with the square of its text.
+    # sentencex takes time that grows with the square of its text, so it is fed in portions.
     sentences: list[Block] = []
     while start < end:
         stop = portion_end(text, start, end, _PORTION)
         spans = split_sentences(text[start:stop], language)
         found = [Block(start + first, start + last, "sentence") for first, last in spans]
         if stop < end and len(found) > 1:
-            # The last one may go on: it begins the next part.
+            # The last sentence may continue, so it begins the next portion.
             stop = found.pop().start
         sentences += found
         start = stop
@@ -52,7 +52,7 @@ def _find_sentences(text: str, start: int, end: int, language: str) -> list[Bloc
 
 
 def _split_by_langchain(block: Block, ruler: Ruler, size: int) -> list[Block]:
-    """The pieces that langchain's recursive splitter makes of a block without parts."""
+    """Split a block without parts by langchain's recursive splitter."""
     from langchain_text_splitters import RecursiveCharacterTextSplitter
 
     separators, keep = _separators(block)
@@ -88,7 +88,7 @@ def _split_by_langchain(block: Block, ruler: Ruler, size: int) -> list[Block]:
 def _length(ruler: Ruler, size: int) -> Callable[[str], int]:
     @cache
     def length(text: str) -> int:
-        # Far too long is known without a tokenizer.
+        # A text that is far too long needs no tokenizer.
         least = -(-len(text) // CHARACTERS_PER_TOKEN)
         return least if least > size else ruler.count(text)
 

@@ -1,4 +1,4 @@
-"""Lengths of spans in tokens, each part of a text tokenized once."""
+"""Measure spans in tokens, while each portion of the text is tokenized only once."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from collections.abc import Callable, Sequence
 
 TokenOffsets = Callable[[str], Sequence[tuple[int, int]]]
 
-# WordPiece reads a word of any length as one unknown token; a passage is still to be readable.
+# WordPiece reads a word of any length as one unknown token, but a chunk must stay readable.
 CHARACTERS_PER_TOKEN = 16
 
-# A tokenizer's memory is many times its text: it is fed in parts.
+# A tokenizer takes many times the memory of its text, so it is fed in portions.
 _PORTION = 1 << 14
 _REMEMBERED = 1024
 
 
 class Ruler:
-    """How many tokens begin within a span, by arithmetic over the token starts of the whole text.
+    """A measure of spans by the token starts of the whole text.
 
-    Cut out of its text, a span may be read otherwise: what must hold is measured with `count`.
+    Cut out of its text, a span may be tokenized differently: `count` measures it exactly.
     """
 
     def __init__(self, text: str, token_offsets: TokenOffsets) -> None:
@@ -30,29 +30,29 @@ class Ruler:
         self._lengths: dict[str, int] = {}
 
     def length(self, start: int, end: int) -> int:
-        """The tokens of `text[start:end]`, and more where they are uncommonly long."""
+        """Count the tokens that begin in `text[start:end]`; long ones count as several."""
         self._read_to(end)
         tokens = bisect_left(self._starts, end) - bisect_left(self._starts, start)
         return max(tokens, -(-(end - start) // CHARACTERS_PER_TOKEN))
 
     def count(self, text: str) -> int:
-        """The tokens of a text by itself, and more where they are uncommonly long."""
+        """Count the tokens of a text by itself; long ones count as several."""
         least = -(-len(text) // CHARACTERS_PER_TOKEN)
         return max(len(self._token_offsets(text)), least)
 
     def starts(self, start: int, end: int) -> Sequence[int]:
-        """Where the tokens begin that begin in `text[start:end]`."""
+        """Return where the tokens in `text[start:end]` begin."""
         self._read_to(end)
         return self._starts[bisect_left(self._starts, start) : bisect_left(self._starts, end)]
 
     def before(self, end: int, tokens: int) -> int:
-        """Where the last `tokens` tokens before `end` begin."""
+        """Return where the last `tokens` tokens before `end` begin."""
         self._read_to(end)
         at = bisect_left(self._starts, end) - tokens
         return max(self._starts[at] if at >= 0 else 0, end - tokens * CHARACTERS_PER_TOKEN)
 
     def tokens_of(self, text: str) -> int:
-        """The tokens of a short text that is asked for again and again."""
+        """Count the tokens of a short text, and remember the result."""
         if text not in self._lengths:
             if len(self._lengths) >= _REMEMBERED:
                 self._lengths.clear()
@@ -64,12 +64,12 @@ class Ruler:
             start = self._read
             self._read = portion_end(self.text, start, len(self.text), _PORTION)
             offsets = self._token_offsets(self.text[start : self._read])
-            # Sorted: a normalizer may change the order of combining marks.
+            # Starts are sorted, since a normalizer may change the order of combining marks.
             self._starts.extend(sorted(start + first for first, _ in offsets))
 
 
 def portion_end(text: str, start: int, end: int, width: int) -> int:
-    """Where a part of `text[start:end]` ends that is `width` long, at a line or word if it can."""
+    """Return where a portion of `width` ends in `text[start:end]`, at a line or word if it can."""
     most = start + width
     if most >= end:
         return end

@@ -1,7 +1,7 @@
-"""source -> Iterator[Document]: discovery, detection, and a reader a format family.
+"""Turn paths into documents: find the files, detect their formats, and read each format.
 
-A format's library is imported when the first such file is read; `read_files` reads in processes
-of their own.
+A format's library is imported when the first such file is read. `read_files` reads in processes
+of their own, so that a bad file costs itself and no other.
 """
 
 from rag.sources.detection import known_suffixes

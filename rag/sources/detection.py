@@ -1,4 +1,4 @@
-"""What a file is: by its first bytes where they are telling, else by its name, else by its text."""
+"""Detect a file's format by its first bytes, else by its name, else by what its text looks like."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rag.sources.unpacking import DAMAGE, open_compressed
 
 _HEAD_BYTES = 4096
 
-# Which format a suffix stands for; a format is a module of `rag.sources.formats`.
+# The format that a suffix stands for; a format is a module of `rag.sources.formats`.
 _SUFFIXES: Mapping[str, str] = {
     ".md": "markdown",
     ".markdown": "markdown",
@@ -23,7 +23,7 @@ _SUFFIXES: Mapping[str, str] = {
     ".txt": "text",
     ".text": "text",
     ".log": "text",
-    # Settings and styles, whose first lines may look like the head of a message.
+    # The first lines of settings and styles may look like the head of a message.
     ".yaml": "text",
     ".yml": "text",
     ".toml": "text",
@@ -68,7 +68,7 @@ _SUFFIXES: Mapping[str, str] = {
     ".xz": "compressed",
 }
 
-# Source code, by the name that the splitter for it goes by.
+# The programming language that a suffix stands for, by the splitter's name for it.
 LANGUAGES: Mapping[str, str] = {
     ".py": "python",
     ".pyi": "python",
@@ -124,10 +124,10 @@ _SHEBANGS = {
     "zsh": ".sh",
 }
 
-# Formats that are read piece by piece, and may therefore be large.
+# Formats that are read piece by piece, so that their files may be large.
 STREAMED = frozenset({"records", "mailbox", "archive", "compressed", "table"})
 
-# Formats that are not text, or not all of them, whose readers know best what is wrong with a file.
+# Formats that are not plain text. Their readers know best what is wrong with such a file.
 _BINARY = frozenset(
     {"pdf", "word", "slides", "workbook", "epub", "archive", "compressed", "mail", "mailbox"}
 )
@@ -138,12 +138,12 @@ _MAGIC = (
     *((b"BZh%d1AY&SY" % level, "compressed") for level in range(1, 10)),
     (b"\xfd7zXZ\x00", "compressed"),
 )
-# Written as text, and of no use as such.
+# Formats that are written as text but are of no use as text.
 _ENCODED_TEXT = (
     (b"{\\rtf", "is in Rich Text Format: save it as .docx"),
-    (b"%!PS", "is PostScript: make a PDF of it"),
+    (b"%!PS", "is PostScript: convert it to PDF"),
 )
-# What text does not hold; terminals know a few more of the control codes.
+# Control codes that text does not hold; the excepted ones occur in logs of terminals.
 _CONTROL = bytes(set(range(32)) - set(b"\t\n\r\f\x1b\b"))
 _OLD_OFFICE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _WIDE_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
@@ -156,25 +156,25 @@ _HTML = re.compile(
 _MAILBOX = re.compile(rb"\AFrom [^\n]+\d{4}[^\n]{0,40}\n[A-Za-z][A-Za-z0-9-]*:", re.M)
 _MAIL = re.compile(rb"\A(?:[A-Za-z][A-Za-z0-9-]*:[^\n]*\n(?:[ \t][^\n]*\n)*){2,}")
 _MAIL_FIELDS = re.compile(rb"^(?:from|received|message-id|return-path):", re.I | re.M)
-# A list of numbers holds no text, and text may begin with `[1]` or `[[`.
+# A list must hold an object or a string: plain text, too, may begin with `[1]` or `[[`.
 _JSON = re.compile(rb'\A(?:\{\s*"(?:[^"\\]|\\.)*"\s*:|\[\s*(?:\{|"(?:[^"\\]|\\.)*"\s*[],]))', re.S)
 _JSON_LINES = re.compile(rb"\A\{[^\n]*\}\s*\n\s*\{")
 _SHEBANG = re.compile(rb"\A#!\s*\S*?/?(?:env\s+(?:-S\s+)?)?([a-z]+)[\d.]*\s")
 
 
 def known_suffixes() -> tuple[str, ...]:
-    """Suffixes that stand for a format, installed readers of others included."""
+    """Return the suffixes that stand for a format, those of installed readers included."""
     return tuple(sorted({*_SUFFIXES, *LANGUAGES, *(f".{name}" for name in plugins("rag.readers"))}))
 
 
 def detect(path: Path, name: str, source: str) -> str:
-    """The format of the file at `path`, which is called `name`.
+    """Return the format of the file at `path`, which is called `name`.
 
-    A name of the entry-point group `rag.readers` for the suffixes that it takes, else a module of
-    `rag.sources.formats`, else, for source code, `code`.
+    It is the name of an entry point of the group `rag.readers` if one has the file's suffix, else
+    the name of a module of `rag.sources.formats` (`code` for source code).
 
     Raises:
-        SourceError: of kind `skipped`, if it is nothing that holds text, saying what it is.
+        SourceError: of kind `skipped`, if the file holds no text; it says what the file is.
     """
     suffix = Path(name).suffix.lower()
     if suffix.removeprefix(".") in plugins("rag.readers"):
@@ -189,10 +189,10 @@ def detect(path: Path, name: str, source: str) -> str:
         return by_name or _detect_by_content(name, head)
     description = _describe(head, suffix)
     if by_name and not description:
-        # Its reader says what is wrong with what claims to be text.
+        # A file that claims to be text goes to its reader, which says what is wrong with it.
         return by_name
     unknown = f"binary data ({suffix})" if suffix else "binary data"
-    raise SourceError(source, f"is no document: {description or unknown}", kind="skipped")
+    raise SourceError(source, f"is not a document: {description or unknown}", kind="skipped")
 
 
 def _detect_by_magic(path: Path, head: bytes, suffix: str, source: str) -> str | None:
@@ -207,14 +207,14 @@ def _detect_by_magic(path: Path, head: bytes, suffix: str, source: str) -> str |
         if head.startswith(magic):
             raise SourceError(source, reason)
     if head.startswith(_OLD_OFFICE) and suffix != ".xls":
-        # A password wraps an Open XML package in a file of the old kind.
+        # An Open XML file with a password is wrapped in a file of the old kind.
         if _SUFFIXES.get(suffix) in ("word", "slides", "workbook"):
             raise SourceError(source, "is encrypted: save a copy without the password")
         raise SourceError(
             source,
-            "is of an old Office format: save it as .docx, .pptx or .xlsx"
+            "is in an old Office format: save it as .docx, .pptx or .xlsx"
             if suffix in (".doc", ".ppt", ".dot", ".pps")
-            else f"is no document that can be read: {_describe(head, suffix)}",
+            else f"is not a document that can be read: {_describe(head, suffix)}",
             kind="failed" if suffix in (".doc", ".ppt") else "skipped",
         )
     return None
@@ -237,7 +237,7 @@ def _detect_in_zip(path: Path, suffix: str, source: str) -> str:
                 with archive.open("mimetype") as file:
                     mime = file.read(200)
     except (zipfile.BadZipFile, OSError, RuntimeError, EOFError, ValueError, zlib.error):
-        # A broken one is named by the reader that its suffix asks for.
+        # The reader that the suffix asks for will say that the archive is broken.
         mime = b""
     if mime.startswith(b"application/epub+zip"):
         return "epub"
@@ -245,9 +245,9 @@ def _detect_in_zip(path: Path, suffix: str, source: str) -> str:
         return "workbook"
     if mime.startswith(b"application/vnd.oasis.opendocument"):
         raise SourceError(
-            source, "is an OpenDocument file other than a spreadsheet: save it as .docx or .pptx"
+            source, "is an OpenDocument file but no spreadsheet: save it as .docx or .pptx"
         )
-    # What claims to be a document and is not: its reader says so.
+    # A file that claims to be a document goes to its reader, which says that it is not.
     claimed = _SUFFIXES.get(suffix, "archive")
     return claimed if claimed in ("word", "slides", "workbook", "epub") else "archive"
 
@@ -273,7 +273,7 @@ def _detect_by_content(name: str, head: bytes) -> str:
     head = head.removeprefix(codecs.BOM_UTF8)
     if _HTML.search(head):
         return "html"
-    # A manual page may begin with more comments and definitions than are looked at here.
+    # A manual page may begin with more comments and definitions than `head` holds.
     if _MAN_MACRO.search(head) or (_SECTION_SUFFIX.search(name) and _ROFF.search(head)):
         return "manpage"
     if _MAILBOX.search(head):
@@ -286,7 +286,7 @@ def _detect_by_content(name: str, head: bytes) -> str:
 
 
 def language_of(name: str, head: bytes) -> str | None:
-    """The programming language of a source file by its suffix, else by its first line."""
+    """Return the programming language of a source file by its suffix, else by its first line."""
     suffix = Path(name).suffix.lower()
     if suffix in LANGUAGES:
         return LANGUAGES[suffix]
@@ -299,7 +299,7 @@ def _is_text(head: bytes) -> bool:
         return True
     if b"\0" in head:
         return False
-    # A few bytes of another encoding are text still; what is mostly control codes is not.
+    # Text in another encoding may hold a few such bytes; other data holds many.
     control = len(head) - len(head.translate(None, _CONTROL))
     return control * 20 <= len(head)
 
@@ -313,5 +313,5 @@ def _describe(head: bytes, suffix: str) -> str:
         matches = puremagic.magic_string(head, suffix)
     except (puremagic.PureError, ValueError):
         return ""
-    # Less confidence than this means fewer than three bytes, or no more than the suffix.
+    # A lower confidence means that fewer than three bytes, or only the suffix, matched.
     return next((match.name for match in matches if match.confidence >= 0.3 and match.name), "")

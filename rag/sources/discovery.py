@@ -1,4 +1,4 @@
-"""paths -> files, without opening any but those that say what is ignored."""
+"""Find the files below the paths that a user named; only ignore files are opened."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from rag.errors import SourceError
 from rag.sources.ignoring import Patterns, compile_patterns, parse_ignore_file
 from rag.types import Problem
 
-# The second has the last word over the first.
+# Where the two disagree, the second one decides.
 IGNORE_FILES = (".gitignore", ".ragignore")
 
 _NEVER_TAKEN = frozenset({".git", ".hg", ".svn", "__pycache__", "node_modules"})
-# What the folder of a virtual environment, and that of an index of ours, are known by. A copy of
-# an index has no lock until it is written.
+# Files that mark a folder as a virtual environment or as one of our indexes. A copy of an index has
+# no lock until it is written to.
 _MARKS = (("pyvenv.cfg",), ("index.sqlite", "writer.lock"), ("index.sqlite", "commits"))
 _NOT_UTF8 = "has a name that is not valid UTF-8: rename it"
 
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """A file to be read. `path` is resolved, `source` is as the user gave it; `size` in bytes."""
+    """A file to read. `path` is resolved, `source` is as the user gave it, `size` is in bytes."""
 
     path: str
     source: str
@@ -37,7 +37,7 @@ class SourceFile:
 
 @dataclass(frozen=True, slots=True)
 class Root:
-    """A folder or file that the user named, and what is taken from the folder.
+    """A folder or file that the user named, with the rules for what is taken from the folder.
 
     `path` is resolved, `source` is as the user gave it. `include` (empty: everything) and `exclude`
     are patterns as in `.gitignore`, relative to the folder.
@@ -52,11 +52,11 @@ class Root:
 
 @dataclass(frozen=True, slots=True)
 class _Folder:
-    """A folder on the way down; `below` is its path in the root, with a slash at its end.
+    """A folder that is walked through; `below` is its path in the root, with a slash at its end.
 
-    `included` says that a pattern of `Root.include` holds for what is in it. `patterns` are those
-    of the ignore files in it and above, the nearest first, each with the length of the `below` of
-    the folder that they belong to.
+    `included` says that a pattern of `Root.include` covers its contents. `patterns` are those of
+    the ignore files in it and above it, the nearest first, each with the length of `below` of the
+    folder that its ignore file lies in.
     """
 
     path: str
@@ -66,10 +66,10 @@ class _Folder:
 
 
 def resolve_root(path: str | Path, config: SourcesConfig) -> Root:
-    """A folder or file to be searched; a link is followed.
+    """Return the root at a path that the user named; a link is followed.
 
     Raises:
-        SourceError: if there is none of that name, or it is neither.
+        SourceError: if there is nothing of that name, or it is neither a file nor a folder.
     """
     source = str(path)
     shown = _to_utf8(source)
@@ -90,14 +90,14 @@ def resolve_root(path: str | Path, config: SourcesConfig) -> Root:
 
 
 def discover(roots: Sequence[Root]) -> Iterator[SourceFile | Problem]:
-    """The files of `roots`, each once, in the order of the bytes of their names within a folder.
+    """Yield the files of `roots`, each once, ordered by the bytes of their names in each folder.
 
-    Passed over in silence are hidden files, what `.gitignore` and `.ragignore` leave out, links
-    to what lies in the same root, folders of version control, `__pycache__`, `node_modules`,
-    virtual environments and indexes; all else that is not taken is a `Problem`. A file that is
-    itself a root is taken whatever its name.
+    Hidden files, what `.gitignore` and `.ragignore` leave out, links to what lies in the same root,
+    folders of version control, `__pycache__`, `node_modules`, virtual environments and indexes are
+    passed over in silence. Anything else that is not taken is a `Problem`. A file that is itself a
+    root is taken whatever its name.
     """
-    # Only where roots overlap can a file be met twice.
+    # A file can be met twice only where roots overlap.
     overlap = any(_lies_in(one.path, other.path) for one, other in permutations(roots, 2))
     seen: set[str] = set()
     for start in roots:
@@ -113,8 +113,8 @@ def discover(roots: Sequence[Root]) -> Iterator[SourceFile | Problem]:
 def is_ignored(root: Root, path: str, *, folder: bool = False) -> bool:
     """Whether `discover` passes over the file (or folder) at a path in silence.
 
-    Goes by its name, by what lies in the folders above it, and by links; it need not exist. `path`
-    is absolute and, up to its last part, resolved.
+    The answer depends on its name, on the folders above it, and on links; the file need not exist.
+    `path` is absolute and resolved except for its last part.
     """
     if path == root.path:
         return False
@@ -130,7 +130,7 @@ def is_ignored(root: Root, path: str, *, folder: bool = False) -> bool:
 
 
 def discover_below(root: Root, path: str) -> Iterator[SourceFile | Problem]:
-    """What `discover` finds in one folder of a root, and below it."""
+    """Yield what `discover` finds in one folder of a root and below it."""
     try:
         folder = _folder_at(root, path)
     except OSError:
@@ -141,7 +141,7 @@ def discover_below(root: Root, path: str) -> Iterator[SourceFile | Problem]:
 
 
 def walk_folders(root: Root) -> Iterator[str]:
-    """The folders that `discover` goes through, the root first."""
+    """Yield the folders that `discover` walks through, the root first."""
     for item in _walk(root, _top_folder(root)):
         if isinstance(item, _Folder):
             yield item.path
@@ -160,7 +160,7 @@ def _discover_root(root: Root) -> Iterator[SourceFile | Problem]:
 
 
 def _walk(root: Root, folder: _Folder) -> Iterator[_Folder | SourceFile | Problem]:
-    # No recursion: folders may be nested deeper than Python's stack.
+    # There is no recursion, since folders may be nested deeper than Python's stack.
     yield folder
     walk = [_list_folder(root, folder)]
     while walk:
@@ -266,10 +266,10 @@ def _exists_in(folder: _Folder) -> Callable[[str], bool]:
 
 
 def _load_patterns(folder: _Folder, holds: Callable[[str], bool]) -> _Folder | None:
-    """The folder with the patterns of its own ignore files; None if a tool made it for itself.
+    """Add the patterns of a folder's own ignore files; return None for a folder that a tool made.
 
     Raises:
-        OSError: if an ignore file cannot be read: what is private would not be known.
+        OSError: if an ignore file cannot be read, since it may name what is private.
     """
     if folder.below and any(all(map(holds, marks)) for marks in _MARKS):
         return None
@@ -281,7 +281,7 @@ def _load_patterns(folder: _Folder, holds: Callable[[str], bool]) -> _Folder | N
 
 
 def _read_ignore_file(path: Path) -> str:
-    # Git, too, reads no ignore file through a link; to open a pipe would be to wait for ever.
+    # Git does not read ignore files through links either, and opening a pipe could wait for ever.
     try:
         if not stat.S_ISREG(path.lstat().st_mode):
             return ""

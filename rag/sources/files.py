@@ -1,4 +1,4 @@
-"""One file -> its documents, and those of the files within it, each problem with its reason."""
+"""Read one file into its documents and those of the files within it, and name each problem."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from rag.types import Document, Problem
 
 ReadFormat = Callable[[Path, str, SourcesConfig], Iterable[Document | Member | Problem]]
 
-# SQLite ends text at a NUL, and half a character pair is no text in UTF-8. One code point stands
-# for one, so that spans keep their meaning.
+# SQLite ends text at a NUL, and half of a surrogate pair cannot be encoded in UTF-8. Each is
+# replaced by one code point, so that spans keep their meaning.
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
 def read_file(file: SourceFile, config: SourcesConfig) -> Iterator[Document | Problem]:
-    """The documents of a file in order, and the problems of the files within it.
+    """Yield the documents of a file in order, and the problems of the files within it.
 
     Raises:
-        SourceError: whatever is wrong with the file as a whole.
+        SourceError: if something is wrong with the file as a whole.
     """
     path = Path(file.path)
     yield from _read_path(path, file.source, path.name, file.path, config, depth=0)
 
 
 def check_file(file: SourceFile, config: SourcesConfig) -> None:
-    """Nothing, if `read` would go beyond the first bytes of the file.
+    """Raise SourceError unless the beginning and the size of a file are those of a document.
 
     Raises:
-        SourceError: if it is no document, or larger than its format may be.
+        SourceError: if the file is no document, or is larger than its format may be.
     """
     path = Path(file.path)
     _detect_format(path, path.name, file.source, config)
@@ -77,7 +77,7 @@ def _read_path(
     except OSError as error:
         reason = f"cannot be read: {error.strerror or first_line(error)}"
         raise SourceError(source, reason, lasting=False) from error
-    # A parser may raise anything on a damaged file; it must cost this file and no other.
+    # A parser may raise anything on a damaged file, which must cost this file and no other.
     except Exception as error:
         raise SourceError(source, f"cannot be read as {kind}: {first_line(error)[:200]}") from error
     if not count:
@@ -102,7 +102,7 @@ def _finish_item(
         try:
             yield from _finish_document(item, source, name, identity, modified, config)
         except SourceError as error:
-            # One of several in a file, such as a message of a mailbox, costs no other.
+            # A bad document of several in a file, such as a message of a mailbox, costs no other.
             if item.source == source:
                 raise
             yield problem_of(error, item.source)
@@ -196,7 +196,7 @@ def _finish_document(
 
 
 def content_hash(document: Document, title: str, text: str) -> str:
-    """SHA-256 over all that chunks and citations are made of."""
+    """Return the SHA-256 of everything that chunks and citations are made from."""
     headings = [(h.start, h.end, h.level, h.title) for h in document.headings]
     pages = [(page.start, page.end, page.number) for page in document.pages]
     joined = f"{title}\0{text}\0{document.markup}\0{headings}\0{pages}"

@@ -1,8 +1,9 @@
-"""Patterns as in `.gitignore`, by the rules of gitignore(5) and of git's `wildmatch.c`.
+"""Match paths against patterns as in `.gitignore`, by gitignore(5) and git's `wildmatch.c`.
 
-Git asks every ignore file about one entry, and does not enter a folder that is out. pathspec asks
-about an entry and its parents at once, which gives another answer where a folder is taken again
-(`!keep` in a folder below one with `*.log` takes `keep/a.log` as well).
+Git asks every ignore file about one entry, and does not enter a folder that is ignored. pathspec
+(up to 1.1.1) asks about an entry and its parents at once, which gives another answer where a folder
+is taken again: `!keep` in a folder below one with `*.log` takes `keep/a.log` as well. That is its
+issue #129, whose fix (#132) is merged and not released yet.
 """
 
 from __future__ import annotations
@@ -35,32 +36,32 @@ _NEVER = r"(?!)"
 
 @dataclass(frozen=True, slots=True)
 class Patterns:
-    """Patterns of which the last one that matches decides.
+    """The patterns of an ignore file; the last one that matches a path decides.
 
-    `expression` has them last first, a group each; `meanings` says for each group whether what it
-    matches is ignored, or taken again.
+    `expression` holds them in reverse order, each as a group. `meanings` says for each group
+    whether what it matches is ignored (True) or taken again (False).
     """
 
     expression: re.Pattern[str]
     meanings: tuple[bool, ...]
 
     def decide(self, path: str) -> bool | None:
-        """Whether `path` itself is ignored; None if no pattern matches it.
+        """Return whether `path` itself is ignored, or None if no pattern matches it.
 
-        It is relative to the folder of the patterns; a folder's path ends with a slash.
+        The path is relative to the folder of the patterns; a folder's path ends with a slash.
         """
         match = self.expression.fullmatch(path)
         return self.meanings[match.lastindex - 1] if match and match.lastindex else None
 
 
 def parse_ignore_file(text: str) -> Patterns | None:
-    """The patterns in the text of an ignore file, if there are any."""
+    """Compile the text of an ignore file; return None if it holds no patterns."""
     return compile_patterns(tuple(text.replace("\r\n", "\n").split("\n")))
 
 
 @lru_cache(maxsize=256)
 def compile_patterns(lines: Sequence[str]) -> Patterns | None:
-    """The patterns of lines, if any of them is one."""
+    """Compile lines of patterns; return None if none of them is a pattern."""
     found = [parsed for line in lines for parsed in _parse_line(line)][::-1]
     if not found:
         return None
@@ -121,8 +122,8 @@ def _segment_to_regex(segment: str) -> str:
 
 
 def _join_at_stars(parts: Sequence[str], star: str) -> str:
-    # The first place where a part fits leaves the most room for those after it, so that it need
-    # not be tried elsewhere: without the atomic groups, hostile patterns would take for ever.
+    # Where a part first fits, it leaves the most room for the parts after it, so it need not be
+    # tried elsewhere: the atomic groups keep hostile patterns from taking for ever.
     first, *others = parts
     if not others:
         return first

@@ -1,4 +1,4 @@
-"""The language that a text is written in, where the file does not say."""
+"""Detect the language of a text whose file does not say it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _LEAST_CONFIDENCE = 0.9
 
 
 def detect_language(text: str) -> str | None:
-    """The ISO 639-1 code of the language of a text; None where it is short or hard to tell.
+    """Return the ISO 639-1 code of a text's language; None if it is too short or uncertain.
 
-    By py3langid: character n-grams and naive Bayes (Lui & Baldwin, ACL 2012).
+    py3langid decides by character n-grams and naive Bayes (Lui & Baldwin, ACL 2012).
     """
     sample = text[:_SAMPLE]
     if sum(character.isalpha() for character in sample) < _LEAST_LETTERS:

@@ -1,4 +1,4 @@
-"""Readers in processes of their own, so that a bad file costs itself and no other."""
+"""Run readers in processes of their own, so that a bad file costs itself and no other."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from rag.sources.worker import decode, document_from, encode
 from rag.types import Document, Problem
 
 _MOST_WORKERS = 4
-# Documents read ahead of whoever takes them; what is beyond waits in its process. Few: one may
-# have millions of characters.
+# How many results are fetched before they are asked for; further ones wait in their process. It is
+# small because one document may have millions of characters.
 _READ_AHEAD = 8
 _WATCH_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A file was read to its end; `unchanged` says that its content is what was known of it."""
+    """The end of a file that was read; `unchanged` says that it has the SHA-256 known before."""
 
     sha256: str
     unchanged: bool
@@ -38,9 +38,9 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One result of reading `file`; the last is a `Read`, or the `Problem` of the whole file.
+    """One result of reading `file`; the last is `Finished`, or the `Problem` of the whole file.
 
-    `seconds` were spent on the file so far.
+    `seconds` is the time spent on the file so far.
     """
 
     file: SourceFile
@@ -52,11 +52,11 @@ class Result:
 def read_files(
     jobs: Iterable[tuple[SourceFile, str | None]], config: SourcesConfig
 ) -> Iterator[Result]:
-    """Read files in worker processes; results of one file come in order, files as they are done.
+    """Read files in worker processes; the results of one file come in order, files in any order.
 
-    A job is a file and the SHA-256 that is known of it, if any: the same content is not read
-    again. Jobs are taken in this thread, a few ahead. The first one starts a process, and further
-    ones start when there is work for them.
+    A job is a file and its last known SHA-256, if there is one: the same content is not read again.
+    Jobs are taken in this thread, a few in advance. The first job starts a process; further
+    processes start when there is work for them.
     """
     with _Pool(config) as pool:
         waiting = iter(jobs)
@@ -96,14 +96,14 @@ class _Pool:
         for worker in self._workers:
             worker.close()
         while any(thread.is_alive() for thread in self._threads):
-            # A thread may be waiting for room.
+            # A thread may be waiting for room in the queue.
             try:
                 self._results.get(timeout=0.02)
             except queue.Empty:
                 continue
 
     def take(self) -> Result:
-        """The next result of any file."""
+        """Wait for the next result of any file and return it."""
         if not self._threads:
             self._threads = [
                 threading.Thread(target=self._serve, args=(worker,), daemon=True)
@@ -122,7 +122,7 @@ class _Pool:
             while (job := self.jobs.get()) is not None and not self._closed.is_set():
                 for result in worker.read(*job):
                     self._results.put(result)
-        except BaseException as error:  # noqa: BLE001 - it is raised where results are taken.
+        except BaseException as error:  # noqa: BLE001 - `take` raises it.
             if not self._closed.is_set():
                 self._results.put(error)
 
@@ -133,12 +133,12 @@ class _Pool:
 
 
 class _Worker:
-    """A process that is started when needed, and again when it has died."""
+    """A reading process, started when it is needed and again when it has died."""
 
     def __init__(self, config: SourcesConfig) -> None:
         self._config = config
         self._process: subprocess.Popen[bytes] | None = None
-        # What a reader that was killed has unpacked goes with this folder.
+        # A reader unpacks files here; when it is killed, they are deleted with the folder.
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
         self._served = 0
         self._deadline = float("inf")
@@ -147,7 +147,7 @@ class _Worker:
         self._lock = threading.Lock()
 
     def read(self, file: SourceFile, sha256: str | None) -> Iterator[Result]:
-        """All results of a file; a reader that died of what came before is given another try."""
+        """Yield a file's results, and try again if an earlier file may have killed the reader."""
         used = self._served > 0
         for result in self._read_once(file, sha256):
             if result is not None:
@@ -160,7 +160,7 @@ class _Worker:
                 yield from self.read(file, sha256)
 
     def close(self) -> None:
-        """End the process, whatever it is doing; none is started any more."""
+        """End the process, whatever it is doing, and start no other."""
         with self._lock:
             self._closed = True
         self._stop()
@@ -173,7 +173,7 @@ class _Worker:
             process.kill()
             process.wait()
             for pipe in (process.stdin, process.stdout):
-                # A job that was not taken any more breaks the pipe once again.
+                # Closing fails again where the process died before it took its job.
                 with contextlib.suppress(OSError):
                     if pipe is not None:
                         pipe.close()
@@ -181,7 +181,7 @@ class _Worker:
             scratch.cleanup()
 
     def check_time(self) -> None:
-        """End the process if it has had more than its time."""
+        """End the process if it has used up its time."""
         if time.monotonic() > self._deadline:
             self._out_of_time = True
             process = self._process
@@ -189,7 +189,7 @@ class _Worker:
                 process.kill()
 
     def _read_once(self, file: SourceFile, sha256: str | None) -> Iterator[Result | None]:
-        """The results of one try; None in place of the last one if the process died."""
+        """Yield the results of one attempt, and None instead of the last if the process died."""
         self._out_of_time = False
         process = self._ensure_process()
         if process.stdin is None or process.stdout is None:
@@ -213,7 +213,7 @@ class _Worker:
                 if result.last:
                     return
         except (OSError, ValueError, KeyError, TypeError):
-            # It died, or says what no reader says: the process is not to be used again.
+            # The process died, or wrote what no reader writes: it cannot be used again.
             process.kill()
         finally:
             self._deadline = float("inf")
@@ -230,7 +230,7 @@ class _Worker:
             self._scratch = tempfile.TemporaryDirectory(prefix="rag-", ignore_cleanup_errors=True)
             with _without_interrupts():
                 process = self._process = subprocess.Popen(
-                    # -P: what lies in the working directory is not to be imported.
+                    # -P keeps Python from importing what lies in the working directory.
                     [sys.executable, "-P", "-c", "from rag.sources.worker import main; main()"],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
@@ -248,7 +248,7 @@ class _Worker:
             raise AssertionError("a worker without pipes")
         process.stdin.write(encode(asdict(self._config)))
         process.stdin.flush()
-        # Its start is not to count as time of its first file.
+        # The time that the process takes to start must not count for its first file.
         process.stdout.readline()
         return process
 
@@ -260,7 +260,7 @@ class _Worker:
             reason = f"took more than {self._config.seconds:g} s to read (`sources.seconds`)"
         elif code < 0:
             name = signal.Signals(-code).name
-            reason = f"its reader crashed ({name}): the file is damaged, or needs too much memory"
+            reason = f"its reader crashed ({name}): the file is damaged or needs too much memory"
         else:
             reason = f"its reader ended with exit code {code}"
         seconds = self._config.seconds if self._out_of_time else 0.0
@@ -269,9 +269,9 @@ class _Worker:
 
 @contextlib.contextmanager
 def _without_interrupts() -> Iterator[None]:
-    """A process that is started here does not get Ctrl-C, which is for its owner.
+    """Keep Ctrl-C, which is meant for the owner, from processes that are started in this block.
 
-    Blocked, and not ignored by the process itself, which takes a moment to come to that.
+    The signal is blocked here because the process itself takes a moment before it can ignore it.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield

@@ -1,4 +1,4 @@
-"""Files within files: their names, their sizes, and the place where one is laid out."""
+"""Unpack files within files safely: their names, their sizes, and where they are put."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ from typing import BinaryIO
 from rag.config import SourcesConfig
 from rag.errors import SourceError
 
-# What damaged data makes the decompressors raise, `OSError` with an errno apart.
+# What the decompressors raise on damaged data; an `OSError` with an errno is about the disk.
 DAMAGE = (EOFError, OSError, zlib.error, lzma.LZMAError)
 
 _OPENERS = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}
 _PIECE = 1 << 20
-# Small files may well shrink a thousandfold; no harm comes of them.
+# A small file may well shrink a thousandfold, and does no harm.
 _RATIO_COUNTS_FROM = 10 << 20
 _UNPRINTABLE = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _DRIVE = re.compile(r"[A-Za-z]:")
 
 
 class UnpackBudget:
-    """How much may still be unpacked from one file; what headers say of sizes is not believed."""
+    """The amount that may still be unpacked from one file, whatever sizes its headers claim."""
 
     def __init__(self, config: SourcesConfig) -> None:
         self._config = config
         self._left = config.max_unpacked_mb << 20
 
     def copy(self, stream: BufferedIOBase, target: BinaryIO, packed: int, source: str) -> None:
-        """Copy `stream`, whose packed size is `packed`, and stop at what is too much.
+        """Copy `stream`, whose packed size is `packed`, and stop where it becomes too much.
 
         Raises:
             ExhaustedError: if more was unpacked than `max_unpacked_mb` in all.
             SourceError: if this stream is more than `max_ratio` times its packed size.
         """
         size = 0
-        # What `read1` gave is there when the next one fails.
+        # `read1` returns what it has before damaged data makes the next call fail.
         while piece := stream.read1(_PIECE):
             size += len(piece)
             self._left -= len(piece)
@@ -64,20 +64,20 @@ class UnpackBudget:
 
 
 class ExhaustedError(SourceError):
-    """Nothing more may be unpacked from this file."""
+    """An error that says that nothing more may be unpacked from this file."""
 
 
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
-    """A folder of its own for what one file holds, gone afterwards."""
+    """Make a temporary folder for what one file holds, and delete it afterwards."""
     with TemporaryDirectory(prefix="rag-", ignore_cleanup_errors=True) as folder:
         yield Path(folder)
 
 
 @contextmanager
 def temporary_file(name: str, folder: Path) -> Iterator[Path]:
-    """A place in `folder` for one file called `name`, which is gone afterwards."""
-    # Of the name only its end is kept, for it is shown as a title and tells the format.
+    """Return a path in `folder` for a file called `name`, and delete the file afterwards."""
+    # Only the end of the name is used: it shows the format, and serves as a title.
     last = re.sub(r"[^\w.-]", "_", name.rpartition("/")[2])[-60:]
     path = folder / (last if last.strip(".") else "file")
     try:
@@ -87,24 +87,24 @@ def temporary_file(name: str, folder: Path) -> Iterator[Path]:
 
 
 def open_compressed(path: Path) -> BufferedIOBase | None:
-    """The content of a gzip, bzip2 or xz file; None if it is none of them."""
+    """Open the content of a gzip, bzip2 or xz file; return None for any other file."""
     with path.open("rb") as file:
         opener = _OPENERS.get(file.read(2))
     return opener(path, "rb") if opener else None  # type: ignore[operator]
 
 
 def is_damage(error: BaseException) -> bool:
-    """Whether an error of `DAMAGE` tells of the data, and not of the disk they lie on."""
+    """Whether an error of `DAMAGE` is about the data, and not about the disk."""
     return not isinstance(error, OSError) or error.errno is None
 
 
 def escape_unprintable(name: str) -> str:
-    """A name on one line, and encodable; what cannot be shown is written as an escape."""
+    """Return a name that fits on one line and can be encoded, with the rest as escapes."""
     return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], name)
 
 
 def inner_name(raw: str) -> str | None:
-    """A name within an archive with plain slashes; None if it leads out of the archive."""
+    """Return a name within an archive with plain slashes; None if it leads out of the archive."""
     name = raw.replace("\\", "/")
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if name.startswith("/") or _DRIVE.match(name) or ".." in parts or not parts:
@@ -113,6 +113,6 @@ def inner_name(raw: str) -> str | None:
 
 
 def set_time(path: Path, modified: float) -> None:
-    """Give an unpacked file the time that it had, where that is a time at all."""
+    """Set the time of an unpacked file to its recorded time, if that is a valid time."""
     with suppress(OverflowError, ValueError, OSError):
         os.utime(path, (modified, modified))

@@ -1,4 +1,4 @@
-"""Folders -> the files that change in them, as they change."""
+"""Watch folders and report the files that change in them."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ if TYPE_CHECKING:
 def changes(
     roots: Sequence[Root], *, stop: threading.Event | None = None, debounce_ms: int = 400
 ) -> Iterator[set[str]]:
-    """The absolute paths of what is made, written to, renamed or deleted, in sets.
+    """Yield sets of absolute paths of what is created, written to, renamed or deleted.
 
-    They are paths of files, and, where one is gone, of a file or a folder. An ignore file is among
-    them although it is never read: what it says may hold for any file of its folder. Watching has
-    begun when the call returns; what happens before a set is asked for is in it. Ends when `stop`
-    is set.
+    They are paths of files; a path that is gone may have been a file or a folder. Ignore files are
+    reported although they are never indexed, since they may affect any file of their folder.
+    Watching has begun when the call returns, and a set holds everything since the set before it.
+    The iterator ends when `stop` is set.
 
     Args:
         debounce_ms: for how long, at most, changes are gathered into one set.
 
     Raises:
-        ConfigError: if the package that watches is not installed.
-        SourceError: if a root is not there, or the system watches no more folders.
+        ConfigError: if the package `watchfiles` is not installed.
+        SourceError: if a root does not exist, or the system watches no more folders.
     """
     try:
         import watchfiles  # noqa: F401
@@ -69,12 +69,12 @@ def _gather_changes(
             if batch is None:
                 return
             if any(_is_new_ground(event, root) for event in batch for root in roots):
-                # The next stream begins before the last one ends, so that nothing is missed.
+                # The next stream begins before the last one ends, so that no change is missed.
                 following = begin()
                 batch = batch | next(stream, set())
                 stream = following
         except RuntimeError:
-            # A name that is not UTF-8 takes all events down with it.
+            # A name that is not UTF-8 makes watchfiles lose all events: report every file.
             stream = begin()
             yield {item.path for item in discover(roots) if isinstance(item, SourceFile)}
             continue
@@ -87,8 +87,8 @@ def _gather_changes(
 
 
 def _start_stream(roots: Sequence[Root], stop: threading.Event | None, debounce_ms: int) -> Stream:
-    # Only folders that are walked through, each by itself: watched from the top, links would lead
-    # anywhere, and `node_modules` alone may hold more folders than the system lets one watch.
+    # Each folder that is walked through is watched by itself. Watching the root recursively would
+    # follow links out of it, and `node_modules` alone may hold more folders than may be watched.
     while True:
         watched = _folders_to_watch(roots)
         try:
@@ -103,7 +103,7 @@ def _start_stream(roots: Sequence[Root], stop: threading.Event | None, debounce_
 
 
 def _folders_to_watch(roots: Sequence[Root]) -> set[str]:
-    # Editors put a new file in the place of the old one, which only the folder around it shows.
+    # Editors replace a file by a new one, which only a watch on the folder around it shows.
     return {
         folder
         for root in roots
@@ -129,7 +129,7 @@ def _watch(
         recursive=False,
         ignore_permission_denied=lenient,
     )
-    # Watching begins with the first step.
+    # watchfiles begins to watch with the first step of the iterator.
     return chain([next(stream, set())], stream)
 
 
@@ -148,7 +148,7 @@ def _is_new_ground(event: FileChange, root: Root) -> bool:
 
 def _changed_paths(event: FileChange, root: Root) -> Iterator[str]:
     path = event[1]
-    # That a root itself is gone says nothing of its files: they may be on a disk taken out.
+    # A root that is gone does not mean that its files are: they may be on a disk taken out.
     if path == root.path:
         return
     if _is_new_ground(event, root):

@@ -1,7 +1,7 @@
-"""The process that reads files: one job a line on standard input, one result a line back.
+"""Read files in a process of its own: one job a line on standard input, one result a line back.
 
 A parser that hangs, explodes or crashes takes this process with it and nothing else. Results are
-JSON: whoever reads them gets data, whatever a document has made of its parser.
+JSON, so that their reader gets nothing but data, whatever a document has made of its parser.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from rag.sources.document import problem_of
 from rag.sources.files import check_file, read_file
 from rag.types import Document, Heading, Page, Problem
 
-# Beyond the limit that the pool keeps: it ends a reader whose pool has died.
+# The alarm comes this much after the pool's own limit: it ends a reader whose pool has died.
 _SPARE_SECONDS = 10
 
 
@@ -43,30 +43,30 @@ def main() -> None:
         file = SourceFile(**job["file"])
         alarm = _Alarm(config.seconds)
         for result in _read_job(file, job["sha256"], config):
-            with alarm.off():
+            with alarm.paused():
                 results.write(encode(result))
                 results.flush()
         alarm.end()
-    # Whoever owned this process may have been killed, and not tidy up any more.
+    # The owner of this process may have been killed before it could delete this folder.
     scratch = Path(tempfile.gettempdir())
     if scratch.name.startswith("rag-"):
         shutil.rmtree(scratch, ignore_errors=True)
 
 
 def encode(result: dict[str, Any]) -> bytes:
-    """One line of JSON; half characters in file names survive."""
+    """Return a result as one line of JSON; lone surrogates in file names survive."""
     text = json.dumps(result, ensure_ascii=False, separators=(",", ":"), default=str)
     return text.encode("utf-8", "surrogatepass") + b"\n"
 
 
 def decode(line: bytes) -> dict[str, Any]:
-    """What `encode` made a line of."""
+    """Return what `encode` made the line from."""
     result: dict[str, Any] = json.loads(line.decode("utf-8", "surrogatepass"))
     return result
 
 
 def document_from(fields: dict[str, Any]) -> Document:
-    """A document as it came over the line."""
+    """Return the document that was sent as these fields."""
     pages = tuple(Page(**page) for page in fields.pop("pages"))
     headings = tuple(Heading(**heading) for heading in fields.pop("headings"))
     return Document(**fields, pages=pages, headings=headings)
@@ -111,7 +111,7 @@ def _file_state(file: SourceFile) -> tuple[int, int, int]:
 
 
 def _reserve_output() -> BinaryIO:
-    """Standard output for results alone: libraries that print must not garble them."""
+    """Reserve standard output for results, so that a library that prints cannot garble them."""
     results = os.fdopen(os.dup(1), "wb")
     quiet = os.open(os.devnull, os.O_WRONLY)
     os.dup2(quiet, 1)
@@ -128,15 +128,15 @@ def _limit_memory(megabytes: int) -> None:
 
 
 class _Alarm:
-    """Ends the process when one result takes too long, even in the middle of a C library."""
+    """An alarm that ends the process when one result takes too long, even within a C library."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = int(seconds) + _SPARE_SECONDS if hasattr(signal, "alarm") else 0
         self._set(self._seconds)
 
     @contextlib.contextmanager
-    def off(self) -> Iterator[None]:
-        """Waiting for whoever takes the results does not count."""
+    def paused(self) -> Iterator[None]:
+        """Stop the clock while the process waits for someone to take its results."""
         self._set(0)
         yield
         self._set(self._seconds)

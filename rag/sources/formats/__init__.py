@@ -1,4 +1,5 @@
-"""One room a format family, each with `read(path, source, config)`; imported when needed.
+"""Readers, one module a format family, each with `read(path, source, config)`.
 
-`office`, `package` and `rows` hold what several of them share.
+A reader is imported when the first file of its format is read. `office`, `package` and `rows` hold
+what several readers share.
 """

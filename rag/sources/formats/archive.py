@@ -1,4 +1,8 @@
-"""ZIP and tar archives: the files inside, one at a time, never a link or a name leading out."""
+"""Read ZIP and tar archives, one file at a time, but no links and no names that lead out of them.
+
+Nothing is extracted by `zipfile` or `tarfile` themselves: a member's bytes are copied to a file of
+our own naming, so that its path, its mode and its owner never reach the disk.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +41,7 @@ _BROKEN = (zipfile.BadZipFile, tarfile.TarError, NotImplementedError, RuntimeErr
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """What an archive lists. `refusal` says why it is not unpacked."""
+    """A file that an archive lists; `refusal` says why it is not unpacked."""
 
     name: str
     open: Callable[[], IO[bytes] | None]
@@ -48,9 +52,9 @@ class _Entry:
 
 
 def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Member | Problem]:
-    """The files of an archive in the order of their names; of files of one name, the last.
+    """Yield the files of an archive in the order of their names; the last of files of one name.
 
-    What is listed before a break in a damaged archive is read, and the break named.
+    In a damaged archive the files listed before the damage are read, and the damage is named.
     """
     with ExitStack() as stack:
         folder = stack.enter_context(temporary_folder())
@@ -69,7 +73,7 @@ def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Member | Pr
             raise SourceError(source, broken)
         yield from _unpack_entries(entries, folder, source, config)
         if broken:
-            yield Problem(source, f"{broken}; what came before that was read")
+            yield Problem(source, f"{broken}; the files before that were read")
 
 
 def _unpack_entries(
@@ -119,7 +123,7 @@ def _list_entries(
             is_zip = zipfile.is_zipfile(path)
             if not is_zip:
                 raise SourceError(
-                    source, "is damaged, or neither ZIP nor tar: fetch or copy it anew"
+                    source, "is damaged, or neither ZIP nor tar: fetch or copy it again"
                 ) from None
         else:
             return _list_tar(tar, path, source, config)
@@ -127,7 +131,7 @@ def _list_entries(
         archive = stack.enter_context(zipfile.ZipFile(path))
     except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
         raise SourceError(
-            source, f"cannot be read as ZIP ({first_line(error)}): fetch or copy it anew"
+            source, f"cannot be read as ZIP ({first_line(error)}): fetch or copy it again"
         ) from error
     return _list_zip(archive, path, source, config), ""
 
@@ -192,13 +196,13 @@ def _list_tar(
                 special,
             )
     except (tarfile.TarError, EOFError, ValueError) as error:
-        broken = f"breaks off after {count:,} members ({first_line(error)}): fetch or copy it anew"
+        broken = f"breaks off after {count:,} members ({first_line(error)}): fetch or copy it again"
     else:
-        # tarfile takes a damaged header for the end.
+        # tarfile takes a damaged header for the end of the archive.
         with path.open("rb") as file:
             file.seek(tar.offset)
             if file.read(tarfile.BLOCKSIZE).strip(b"\0"):
-                broken = f"is damaged after {count:,} members: fetch or copy it anew"
+                broken = f"is damaged after {count:,} members: fetch or copy it again"
     return list(entries.values()), broken
 
 

@@ -1,4 +1,4 @@
-"""Source code, verbatim; the headings of Python are its classes and functions."""
+"""Read source code as it is; the headings of Python code are its classes and functions."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _HEAD_BYTES = 256
 
 
 def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document]:
-    """A source file as one document, titled with its name.
+    """Read a source file as one document, titled with its name.
 
-    `metadata` holds as `description` the first line of a Python module's docstring.
+    For Python, `metadata` holds the first line of the module's docstring as `description`.
     """
     data = path.read_bytes()
     text = decode(data, source, config)
@@ -40,9 +40,9 @@ def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document]:
 
 
 def _parse(text: str) -> ast.Module | None:
-    """The syntax tree, or None for what this version of Python does not take for Python."""
+    """Parse Python code; return None if it is not valid for this version of Python."""
     with warnings.catch_warnings():
-        # An odd escape in someone's string is no concern of ours.
+        # Python warns about odd escapes in strings, which do not matter here.
         warnings.simplefilter("ignore")
         try:
             return ast.parse(text)
@@ -51,13 +51,13 @@ def _parse(text: str) -> ast.Module | None:
 
 
 def _find_definitions(tree: ast.Module, text: str) -> Iterator[Heading]:
-    """Classes, their methods and functions, but no functions within functions.
+    """Yield headings for classes, methods and functions, but not for functions within functions.
 
-    A heading's line is that of `class` or `def`, and its decorators above it.
+    A heading spans the line of `class` or `def`, and the decorators above it.
     """
     starts = line_starts(text)
     ahead: list[tuple[ast.AST, int]] = [(tree, 1)]
-    # A stack of its own: a long chain of `elif` is a deep tree.
+    # There is no recursion, since a long chain of `elif` makes a deep tree.
     while ahead:
         node, level = ahead.pop()
         if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):

@@ -1,4 +1,4 @@
-"""EPUB books (W3C EPUB 3.3, OPF 2.0): the chapters in reading order as one document."""
+"""Read EPUB books (W3C EPUB 3.3, OPF 2.0): the chapters in reading order, as one document."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _CHAPTERS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class _Item:
-    """A file that the book's manifest lists, by its name in the package."""
+    """A file that the book's manifest lists; `name` is its name in the package."""
 
     name: str
     media_type: str
@@ -32,7 +32,7 @@ class _Item:
 
 
 def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document]:
-    """A book as one document."""
+    """Read a book as one document."""
     check_package(path, source, config)
     with zipfile.ZipFile(path) as archive:
         package_name = _find_package(archive, source)
@@ -60,7 +60,9 @@ def _find_package(archive: zipfile.ZipFile, source: str) -> str:
     for root in container.iter("{*}rootfile"):
         if root.get("full-path"):
             return str(root.get("full-path"))
-    raise SourceError(source, "is no EPUB: its META-INF/container.xml names no package document")
+    raise SourceError(
+        source, "is not an EPUB: its META-INF/container.xml names no package document"
+    )
 
 
 def _parse_part(
@@ -74,9 +76,9 @@ def _parse_part(
     try:
         root = etree.fromstring(archive.read(name), parser)
     except KeyError:
-        raise SourceError(source, f"is no EPUB, or a damaged one: it has no {name!r}") from None
+        raise SourceError(source, f"is not an EPUB, or a damaged one: it has no {name!r}") from None
     except etree.XMLSyntaxError as error:
-        raise SourceError(source, f"is damaged: {name!r} is no XML ({error.msg})") from error
+        raise SourceError(source, f"is damaged: {name!r} is not XML ({error.msg})") from error
     return etree.Element("empty") if root is None else root
 
 
@@ -90,13 +92,13 @@ def _read_manifest(package: Element, package_name: str) -> dict[str, _Item]:
 
 
 def _resolve(base: str, href: str) -> str:
-    """The name within the package of what `base` refers to."""
+    """Return the name within the package of the file that `base` links to by `href`."""
     path = unquote(href.partition("#")[0])
     return posixpath.normpath(posixpath.join(posixpath.dirname(base), path))
 
 
 def _is_chapter(item: _Item) -> bool:
-    # The table of contents repeats what stands in the chapters.
+    # The table of contents only repeats what is in the chapters.
     return item.media_type in _CHAPTERS and "nav" not in item.properties.split()
 
 
@@ -105,13 +107,14 @@ def _check_readable(archive: zipfile.ZipFile, chapters: list[_Item], source: str
         raise SourceError(source, "lists no chapters", kind="skipped")
     locked = set()
     if "META-INF/encryption.xml" in archive.NameToInfo:
-        # Fonts may be scrambled in a book that is otherwise free.
+        # In a book whose text is not protected, fonts may still be encrypted.
         encryption = _parse_part(archive, "META-INF/encryption.xml", source)
         locked = {_resolve("", c.get("URI", "")) for c in encryption.iter("{*}CipherReference")}
     for chapter in chapters:
         if chapter.name in locked:
             raise SourceError(
-                source, "is encrypted (digital rights management): only a copy without can be read"
+                source,
+                "is encrypted (digital rights management): only a copy without it can be read",
             )
         if chapter.name not in archive.NameToInfo:
             raise SourceError(source, f"is damaged: its chapter {chapter.name!r} is missing")
@@ -120,7 +123,7 @@ def _check_readable(archive: zipfile.ZipFile, chapters: list[_Item], source: str
 def _read_titles(
     archive: zipfile.ZipFile, items: dict[str, _Item], source: str
 ) -> dict[str, tuple[int, str]]:
-    """The first title that the table of contents gives a file, with its depth there."""
+    """Return each file's first title in the table of contents, with its depth there."""
     found: dict[str, tuple[int, str]] = {}
     for item in items.values():
         if item.name not in archive.NameToInfo:
@@ -132,7 +135,7 @@ def _read_titles(
             entries = _ncx_entries
         else:
             continue
-        # A flaw in it costs titles, not the book.
+        # A damaged table of contents must cost titles only, not the book.
         for depth, href, title in entries(_parse_part(archive, item.name, source, recover=True)):
             if title:
                 found.setdefault(_resolve(item.name, href), (depth, title))
@@ -180,7 +183,7 @@ def _join_chapters(
 
 
 def _read_metadata(package: Element) -> dict[str, str]:
-    """What Dublin Core and its terms say in the package document."""
+    """Return what the package document says in elements of Dublin Core."""
     values: dict[str, list[str]] = {}
     for block in package.iter("{*}metadata"):
         for element in block.iter("{http://purl.org/dc/elements/1.1/}*"):

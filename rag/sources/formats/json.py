@@ -1,4 +1,4 @@
-"""JSON files: a list of records as documents, anything else as readable lines."""
+"""Read JSON files: a list of records as documents, anything else as readable lines."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from rag.sources.formats import records
 from rag.sources.formats.records import (
     Item,
     documents_of,
+    nesting_reason,
     parse,
     record_to_document,
-    refuse_depth,
     render_value,
 )
 from rag.sources.formats.text import decode
@@ -26,21 +26,22 @@ _MEDIA_TYPE = "application/json"
 
 
 def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document | Problem]:
-    """A list of objects with text, bare or as the only such list of an object, as a document each.
+    """Yield a document for each object of a list, or of the only list that an object holds.
 
-    An object that holds text itself is one document; anything else is rendered whole.
+    An object that holds a text itself is one document. Any other value is one document, rendered as
+    lines.
     """
     text = decode(path.read_bytes(), source, config)
     try:
         value = parse(text)
     except ValueError as error:
-        # JSON lines are often called .json as well.
+        # A file of JSON lines is often called .json.
         first, _, rest = text.lstrip().partition("\n")
         if not rest.strip() or not _is_object(first):
             raise SourceError(source, str(error)) from error
         yield from records.read(path, source, config)
         return
-    reason = refuse_depth(value, config)
+    reason = nesting_reason(value, config)
     if reason:
         raise SourceError(source, reason)
     field, listed = _find_list(value, config)

@@ -1,4 +1,4 @@
-"""Mail messages: headers and body as a document, attachments as files of their own."""
+"""Read mail messages: headers and body as one document, attachments as files of their own."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from rag.types import Document, Heading, Problem
 
 _AS_IT_IS = compat32.clone(max_line_length=0)
 _SHOWN = ("From", "To", "Cc", "Date", "Subject")
-# What a signature or an encrypted message brings along says nothing to a reader.
+# Parts that carry a signature or an encrypted message hold no text for people.
 _CARRIERS = re.compile(
     r"application/(?:pgp-signature|pgp-encrypted|pgp-keys|(?:x-)?pkcs7-signature)"
 )
@@ -30,7 +30,7 @@ _CARRIERS = re.compile(
 
 @dataclass(slots=True)
 class _Parts:
-    """The parts of a message: those of its body in order, and what is attached."""
+    """The parts of a message: those of its body in order, and its attachments."""
 
     body: list[Message] = field(default_factory=list)
     attached: list[Message] = field(default_factory=list)
@@ -38,22 +38,22 @@ class _Parts:
 
 
 def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document | Member | Problem]:
-    """A message as one document, and each attachment as a file within it."""
+    """Yield a message as one document, and each attachment as a file within it."""
     message = parse_message(path.read_bytes())
     yield message_to_document(message, source, config)
     yield from unpack_attachments(message, source, config, modified=path.stat().st_mtime)
 
 
 def parse_message(data: bytes) -> Message:
-    """A message of whatever is there; nothing is so malformed that it would be refused."""
-    # The newer policies parse headers on the way, which is slow, and raises on malformed ones.
+    """Parse a message; no data is so malformed that it would be refused."""
+    # The newer policies parse headers at once, which is slow and raises on malformed ones.
     return BytesParser(policy=compat32).parsebytes(data)
 
 
 def message_to_document(
     message: Message, source: str, config: SourcesConfig, *, key: str = ""
 ) -> Document:
-    """The headers that people read, then the body: plain text, or else its HTML as text."""
+    """Make a document of the headers that people read and the body; HTML becomes text."""
     shown = {name: value for name in _SHOWN if (value := read_header(message, name))}
     builder = TextBuilder()
     if shown:
@@ -92,12 +92,12 @@ def unpack_attachments(
     modified: float,
     key: str = "",
 ) -> Iterator[Member | Problem]:
-    """What is attached to a message, one file at a time, each under a name of its own."""
+    """Yield the attachments of a message, one file at a time, each under its own name."""
     parts = _sort_parts(message)
     within = f"{source}#{key}" if key else source
     folder = key.replace("/", "_") + "/" if key else ""
     if parts.encrypted:
-        yield Problem(within, "is encrypted: save it decrypted")
+        yield Problem(within, "is encrypted: save a decrypted copy")
     taken: set[str] = set()
     if not parts.attached:
         return
@@ -127,20 +127,20 @@ def unpack_attachments(
 
 
 def read_header(message: Message, name: str) -> str:
-    """A header as one readable line; as it stands in the file where it cannot be decoded."""
+    """Return a header as one readable line, undecoded if it cannot be decoded."""
     raw = next((str(v) for key, v in message.raw_items() if key.lower() == name.lower()), "")
     text = raw.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     return escape_unprintable(" ".join(_decode_words(text).split()))
 
 
 def read_message_id(message: Message) -> str:
-    """What stands between the angle brackets of `Message-ID`."""
+    """Return the `Message-ID` without its angle brackets."""
     return read_header(message, "Message-ID").strip("<> ")
 
 
 def _sort_parts(message: Message) -> _Parts:
     parts = _Parts()
-    # A stack of our own, for parts may be nested deeper than Python recurses.
+    # There is no recursion, since parts may be nested deeper than Python recurses.
     stack: list[tuple[Message, bool]] = [(message, True)]
     while stack:
         part, for_body = stack.pop()
@@ -157,7 +157,7 @@ def _sort_parts(message: Message) -> _Parts:
             if for_body:
                 parts.body.append(part)
         elif kind.startswith("multipart/"):
-            # It claims to have parts and has none.
+            # The message claims to have parts, and has none.
             parts.body.append(part)
         elif not _CARRIERS.fullmatch(kind):
             parts.attached.append(part)
@@ -185,18 +185,18 @@ def _is_attached(part: Message) -> bool:
 def _ask(ask: Callable[[], str | None]) -> str:
     try:
         return _decode_words(ask() or "")
-    # The library raises anything on parameters that are malformed in ways it does not foresee.
+    # The library may raise anything on malformed parameters.
     except Exception:  # noqa: BLE001
         return ""
 
 
 def _decode_words(text: str) -> str:
-    """Text with its encoded words (RFC 2047) decoded, as far as they can be."""
+    """Decode the encoded words (RFC 2047) of a text; return the text itself if that fails."""
     if "=?" not in text:
         return text
     try:
         return str(make_header(decode_header(text)))
-    # As above.
+    # The library may raise anything here, too.
     except Exception:  # noqa: BLE001
         return text
 
@@ -205,7 +205,7 @@ def _decode_bytes(part: Message) -> bytes:
     payload = part.get_payload(decode=True)
     if isinstance(payload, bytes):
         return payload
-    # A message within the message, or the groups of headers of a delivery report.
+    # The part is a message within the message, or the header groups of a delivery report.
     return b"\n".join(one.as_bytes(policy=_AS_IT_IS) for one in _inner(part))
 
 

@@ -1,4 +1,4 @@
-"""Mailboxes in mbox format: one message after the other, however large the file."""
+"""Read mailboxes in mbox format, one message at a time, however large the file."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from rag.sources.document import Member
 from rag.sources.formats import mail
 from rag.types import Document, Problem
 
-# `From sender date`: a line of a body that begins with From has no time and year.
+# The line `From sender date` before a message. A line of a body that begins with `From` has no time
+# and year.
 _START = re.compile(rb"From .*\d\d:\d\d.*\d{4}")
 _LONGEST_START = 500
 _LONGEST_PIECE = 1 << 16
 
 
 def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document | Member | Problem]:
-    """Each message as a document under its Message-ID, with what is attached to it.
+    """Yield each message as a document under its Message-ID, with its attachments.
 
-    The standard library's `mailbox` opens the file for writing and lists it all before the first
-    message is given; here one message is in memory at a time.
+    The standard library's `mailbox` opens the file for writing, and lists all of it before it
+    returns the first message. Here only one message is in memory at a time.
     """
     modified = path.stat().st_mtime
     seen: set[bytes] = set()
@@ -41,7 +42,7 @@ def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document | 
                 yield from _read_message(data, source, config, seen, modified)
             except (OSError, MemoryError):
                 raise
-            # A parser may raise anything on a damaged message; it must cost no other.
+            # A parser may raise anything on a damaged message, which must cost no other message.
             except Exception as error:  # noqa: BLE001
                 reason = error.reason if isinstance(error, SourceError) else first_line(error)
                 yield Problem(f"{source}#{number}", f"message {number} cannot be read: {reason}")
@@ -70,7 +71,7 @@ def _is_repeated(key: str, seen: set[bytes]) -> bool:
 
 
 def _split_messages(file: BinaryIO, source: str, config: SourcesConfig) -> Iterator[bytes | None]:
-    """The bytes of each message; None for one that is too large."""
+    """Yield the bytes of each message, or None for a message that is too large."""
     most = config.max_file_mb << 20
     message: bytearray | None = None
     too_large, after_blank, line_start = False, True, True
@@ -82,7 +83,7 @@ def _split_messages(file: BinaryIO, source: str, config: SourcesConfig) -> Itera
         elif message is None:
             if piece.strip():
                 raise SourceError(
-                    source, "is no mailbox: it does not begin with a line `From sender date`"
+                    source, "is not a mailbox: it does not begin with a line `From sender date`"
                 )
         elif len(message) + len(piece) > most:
             too_large = True

@@ -1,4 +1,4 @@
-"""Markdown, verbatim, with its headings."""
+"""Read Markdown as it is, and find its headings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FRONT_TITLE = re.compile(r"^title:[ \t]*(['\"]?)(.+?)\1[ \t]*$", re.MULTILINE)
 
 
 def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document]:
-    """A Markdown file as one document."""
+    """Read a Markdown file as one document."""
     text = decode(path.read_bytes(), source, config)
     headings = find_headings(text)
     yield draft(
@@ -32,7 +32,7 @@ def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document]:
 
 
 def find_headings(text: str) -> tuple[Heading, ...]:
-    """The headings of CommonMark text; what stands in code or front matter is none."""
+    """Find the headings of CommonMark text, but none in code or front matter."""
     from markdown_it import MarkdownIt
 
     front = _FRONT_MATTER.match(text)

@@ -1,4 +1,4 @@
-"""Jupyter notebooks: cells in order, outputs as text."""
+"""Read Jupyter notebooks: the cells in order, with their outputs as text."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document]:
-    """A notebook as one document: Markdown cells as they are, code and outputs in fences."""
+    """Read a notebook as one document: Markdown cells as they are, code and outputs in fences."""
     try:
         notebook = json.loads(decode(path.read_bytes(), source, config))
     except json.JSONDecodeError as error:
         raise SourceError(source, f"cannot be read as a notebook: not JSON ({error})") from error
     if isinstance(notebook, dict) and "worksheets" in notebook:
         raise SourceError(
-            source, "is of an old notebook format: run `jupyter nbconvert --to notebook` on it"
+            source, "is in an old notebook format: run `jupyter nbconvert --to notebook` on it"
         )
     if not isinstance(notebook, dict) or not isinstance(notebook.get("cells"), list):
         raise SourceError(source, "cannot be read as a notebook: it has no list of cells")

@@ -1,4 +1,4 @@
-"""What office formats share: text built of blocks, Markdown tables, and a package's properties."""
+"""What office formats share: Markdown tables, and the properties that a package declares."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 from rag.sources.document import TextBuilder, draft
 from rag.types import Document, Page
 
-# Elements of Dublin Core, Office Open XML and OpenDocument; of two for one property the latter
-# counts: to OpenDocument the `creator` is who saved the file last.
+# Elements of Dublin Core, Office Open XML and OpenDocument. Where two stand for one property, the
+# latter counts: in OpenDocument `creator` is the person who saved the file last.
 _PROPERTIES = {
     "title": "title",
     "creator": "author",
@@ -29,12 +29,12 @@ _LANGUAGE = re.compile(r"([a-z]{2})(?:[-_].*)?", re.IGNORECASE)
 
 
 def one_line(text: str) -> str:
-    """A text without line breaks, and with single spaces."""
+    """Return a text without line breaks and with single spaces."""
     return " ".join(text.split())
 
 
 def markdown_table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows as a Markdown table, the first as its header; empty rows are left out."""
+    """Render rows as a Markdown table, the first as its header; empty rows are left out."""
     filled = [
         [one_line(cell).replace("|", "\\|") for cell in row]
         for row in rows
@@ -71,9 +71,9 @@ def document_of(
 
 
 def read_properties(path: Path) -> dict[str, str]:
-    """Title, author, times, subject, keywords and language as a checked package declares them.
+    """Return the title, author, times and so on that a checked package declares.
 
-    The libraries' own properties are not used: where a package has none, they make some up.
+    The libraries' own properties are not used, because they make some up where a package has none.
     """
     from lxml import etree
 

@@ -1,4 +1,4 @@
-"""Office and EPUB files are ZIP packages of XML: what to refuse before a parser sees them."""
+"""Check office and EPUB files, which are ZIP packages of XML, before a parser sees them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from rag.config import SourcesConfig
 from rag.errors import SourceError
 
 _PIECE = 1 << 20
-# A small part may well be packed to nothing; what it unpacks to does no harm.
+# A part that unpacks to no more than this does no harm, however small it is packed.
 _SMALL = 1 << 20
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-_DAMAGED = "is damaged, or was cut short: it is no whole ZIP package"
+_DAMAGED = "is damaged or was cut short: it is not a whole ZIP package"
 _HTML_SUFFIXES = (".htm", ".html", ".xhtml")
 _XML_STARTS = (b"<", b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff", b"\0<", b"<\0")
 
@@ -23,13 +23,13 @@ _XML_STARTS = (b"<", b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff", b"\0<", b"<\0")
 def check_package(path: Path, source: str, config: SourcesConfig) -> None:
     """Refuse a package that is damaged, encrypted, a ZIP bomb, or that declares XML entities.
 
-    Every part is unpacked once, piece by piece, since sizes in a ZIP may lie and not every parser
-    minds. No content of Office Open XML (ECMA-376, part 2) or OpenDocument needs a DTD; EPUB, and
-    the macros and formulas within OpenDocument, may name a public one but not bring one along.
-    Pictures in SVG are left alone, since no reader parses them.
+    Every part is unpacked once, piece by piece, since the sizes in a ZIP may lie and not every
+    parser checks them. No content of Office Open XML (ECMA-376, part 2) or OpenDocument needs a
+    DTD. EPUB, and the macros and formulas within OpenDocument, may name a public one, but not
+    contain one. Pictures in SVG are not checked, since no reader parses them.
 
     Raises:
-        SourceError: saying which of these it is.
+        SourceError: if one of these holds; it says which.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -63,7 +63,7 @@ def _check_sizes(parts: list[zipfile.ZipInfo], source: str, config: SourcesConfi
             raise SourceError(
                 source,
                 f"packs its part {part.filename!r} in a way that no office program does: "
-                "save it anew",
+                "save it again from the program that made it",
             )
         if part.file_size > max(_SMALL, part.compress_size * config.max_ratio):
             raise SourceError(
@@ -74,16 +74,16 @@ def _check_sizes(parts: list[zipfile.ZipInfo], source: str, config: SourcesConfi
 
 
 def _mimetype(archive: zipfile.ZipFile) -> str:
-    """What an OpenDocument or EPUB file says it is; nothing in Office Open XML."""
+    """Return the type that an OpenDocument or EPUB file declares; empty for Office Open XML."""
     if "mimetype" not in archive.NameToInfo:
-        # Some books lack it, none lacks the file that tells where its contents are.
+        # Some books declare no type, but every book has the file that names its contents.
         return "application/epub+zip" if "META-INF/container.xml" in archive.NameToInfo else ""
     with archive.open("mimetype") as part:
         return part.read(200).decode("ascii", "replace").strip()
 
 
 def _check_part(archive: zipfile.ZipFile, part: zipfile.ZipInfo, kind: str, source: str) -> None:
-    # `zipfile` stops at the size that a part claims: asked for one byte more, it shows a lie.
+    # `zipfile` stops at the size that a part claims. Asking for one byte more exposes a false one.
     unbound = copy.copy(part)
     unbound.file_size += 1
     size = 0
@@ -97,7 +97,7 @@ def _check_part(archive: zipfile.ZipFile, part: zipfile.ZipInfo, kind: str, sour
 
 
 class _ContentBegins(Exception):
-    """The root element was reached: no DTD can follow."""
+    """A signal that the root element was reached, after which no DTD can follow."""
 
 
 def _check_prolog(piece: bytes, name: str, kind: str, source: str) -> None:
@@ -106,7 +106,7 @@ def _check_prolog(piece: bytes, name: str, kind: str, source: str) -> None:
     if not piece.lstrip().startswith(_XML_STARTS) or suffix == ".svg":
         return
     epub = kind.startswith("application/epub")
-    # OpenDocument keeps content in its root, and macros and formulas in folders.
+    # OpenDocument keeps its content in the package's root, macros and formulas in folders.
     may_name_a_dtd = epub or (kind and "/" in name) or suffix in _HTML_SUFFIXES
 
     def doctype(_name: str, _system: str | None, _public: str | None, subset: int) -> None:
@@ -114,7 +114,7 @@ def _check_prolog(piece: bytes, name: str, kind: str, source: str) -> None:
             raise SourceError(
                 source,
                 f"declares a DTD in its part {name!r}, which no office program does: it may be "
-                "an attack; save it anew from the program that made it",
+                "an attack; save it again from the program that made it",
             )
 
     def content(*_: object) -> None:
@@ -129,7 +129,7 @@ def _check_prolog(piece: bytes, name: str, kind: str, source: str) -> None:
         return
     except expat.ExpatError as error:
         if suffix in (".xml", ".rels") and not epub:
-            raise SourceError(source, f"is damaged: its part {name!r} is no XML") from error
+            raise SourceError(source, f"is damaged: its part {name!r} is not XML") from error
     else:
         if len(piece) == _PIECE:
             raise SourceError(source, f"is damaged: its part {name!r} does not begin as XML does")

@@ -1,4 +1,4 @@
-"""Records: JSON lines, one document a line, in BEIR's layout or any that is described."""
+"""Read JSON lines, one document a line, in BEIR's layout or the one that the settings describe."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _TITLE_FIELDS = ("title", "name", "subject", "headline")
 _ID_FIELDS = ("_id", "id", "uuid")
 _LONGEST_NUMBER = 1_000
 _MOST_BAD_BEFORE_A_GOOD = 1_000
-# Deeper fields are kept as lines of text: what stores metadata recurses.
+# Deeper metadata is turned into lines of text, because the store recurses.
 _DEEPEST_METADATA = 8
 _HALF_PAIR = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One record of a file: where it stands (`line 3`), its value, or why there is none."""
+    """One record of a file: its label (`line 3`), and its value or the reason why it has none."""
 
     label: str
     number: int
@@ -39,10 +39,10 @@ class Item:
 
 
 def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document | Problem]:
-    """Each line as a document, fields beyond text, title and id as its metadata.
+    """Yield a document for each line, with the fields other than text, title and id as metadata.
 
     Lines in the layout of BEIR (Thakur et al., NeurIPS 2021, datasets and benchmarks) keep their
-    `_id` as the document's. A line without a field for text is rendered as a whole.
+    `_id` as the document's id. A line without a field for text is rendered as a whole.
     """
     with path.open("rb") as file:
         yield from documents_of(
@@ -53,12 +53,12 @@ def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document | 
 def documents_of(
     items: Iterable[Item], source: str, config: SourcesConfig, media_type: str
 ) -> Iterator[Document | Problem]:
-    """The documents of records; a bad one is named, and costs no other.
+    """Yield the documents of records; a bad record is named and costs no other.
 
     Raises:
-        SourceError: if none is good.
+        SourceError: if no record is good.
     """
-    # Hashes alone: there may be millions.
+    # Only hashes are kept, since there may be millions of records.
     seen: set[int] = set()
     held: list[Problem] | None = []
     for item in items:
@@ -80,7 +80,7 @@ def documents_of(
             if len(held) == _MOST_BAD_BEFORE_A_GOOD:
                 break
         else:
-            # Whether bad ones are to be named, or the file is, shows with the first good one.
+            # Bad records are held back until a good one shows that not the whole file is bad.
             yield from held or ()
             held = None
             yield document
@@ -89,10 +89,10 @@ def documents_of(
 
 
 def record_to_document(item: Item, source: str, config: SourcesConfig, media_type: str) -> Document:
-    """A record as a document.
+    """Make a document of a record.
 
     Raises:
-        SourceError: if it cannot be one, naming its place.
+        SourceError: if the record cannot be a document; it names the record's label.
     """
     record = item.value
     if item.reason:
@@ -130,19 +130,19 @@ def record_to_document(item: Item, source: str, config: SourcesConfig, media_typ
 
 
 def text_fields(record: Any) -> list[str]:
-    """The field of an object that holds its text by the usual names, if one does."""
+    """Return the field of an object that holds its text by its name, in a list; or no field."""
     if not isinstance(record, dict):
         return []
     found = [name for name in _TEXT_FIELDS if isinstance(record.get(name), str)]
-    # The first of them, unless another one is not blank.
+    # This is the first of them that is not blank, else the first.
     return sorted(found, key=lambda name: not record[name].strip())[:1]
 
 
 def parse(text: str) -> Any:
-    """JSON as Python values in which every string can be stored.
+    """Parse JSON into Python values in which every string can be stored.
 
     Raises:
-        ValueError: if it is no JSON, or is nested deeper than Python recurses.
+        ValueError: if it is not JSON, or is nested deeper than Python recurses.
     """
     try:
         value = json.loads(
@@ -161,7 +161,7 @@ def parse(text: str) -> Any:
 
 
 def depth_of(value: Any) -> int:
-    """How many objects and lists lie within one another."""
+    """Count how many objects and lists are nested within one another."""
     deepest, level = 0, [value]
     while level := [item for item in level if isinstance(item, dict | list)]:
         deepest += 1
@@ -172,7 +172,7 @@ def depth_of(value: Any) -> int:
 
 
 def render_value(value: Any) -> str:
-    """Any JSON value as lines `path.to.field: value`; places in a list count from 0."""
+    """Render any JSON value as lines `path.to.field: value`; list items are numbered from 0."""
     lines = []
     stack: list[tuple[str, Any]] = [("", value)]
     while stack:
@@ -208,18 +208,18 @@ def _read_lines(file: BinaryIO, source: str, config: SourcesConfig) -> Iterator[
             except ValueError as error:
                 yield Item(label, number, reason=str(error))
             else:
-                yield Item(label, number, value, refuse_depth(value, config))
+                yield Item(label, number, value, nesting_reason(value, config))
 
 
-def refuse_depth(value: Any, config: SourcesConfig) -> str:
-    """Why a value is refused for its depth, or nothing."""
+def nesting_reason(value: Any, config: SourcesConfig) -> str:
+    """Return why a value is nested too deeply, or an empty string."""
     if depth_of(value) <= config.max_nesting:
         return ""
     return f"is nested more than {config.max_nesting:,} deep (`sources.max_nesting`)"
 
 
 def _texts(value: Any, field: str) -> list[str]:
-    """What is found at a dotted path, lists on the way being searched through."""
+    """Return the texts found at a dotted path, in every item of lists on the way."""
     if isinstance(value, list):
         return [text for item in value for text in _texts(item, field)]
     if not field:

@@ -1,4 +1,4 @@
-"""Rows of a table -> lines that can each be understood alone."""
+"""Render the rows of a table as lines that can each be understood alone."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _YEAR = re.compile(r"(?:19|20)\d\d")
 def rows_text(
     rows: Iterable[Sequence[object]], source: str, config: SourcesConfig, *, before: int = 0
 ) -> str:
-    """The lines of `row_lines` as one text, for a document that holds `before` characters so far.
+    """Join the lines of `row_lines` into one text, for a document of `before` characters so far.
 
     Raises:
-        SourceError: as soon as the document would pass `sources.max_text_mb`.
+        SourceError: as soon as the document would exceed `sources.max_text_mb`.
     """
     lines = []
     length = before
@@ -39,14 +39,14 @@ def rows_text(
 
 
 def row_lines(rows: Iterable[Sequence[object]]) -> Iterator[str]:
-    """One line a row, `Header: value | Header: value`; empty cells and rows are left out.
+    """Yield a line a row, `Header: value | Header: value`, without empty cells and rows.
 
     The header is the first row, among the first 20 that are not empty, with labels in more than
-    half of the columns that these rows use. A label is a text with a letter in it that is neither
-    a moment nor a truth value nor longer than 200 characters, or a year, since tables run over
-    years. The header and the rows above it (titles, remarks) are given as their values. Without a
-    header, and in a column that has none, the column's letters stand for it. A table of one column
-    is given as its values.
+    half of the columns that these rows use. A label is a text of at most 200 characters with a
+    letter in it that is neither a time nor a truth value, or a year, since many tables have years
+    as columns. The header and the rows above it (titles, remarks) are rendered as their values. A
+    column without a header is named by its letters. A table of one column is rendered as its
+    values.
     """
     filled = (cells for row in rows if any(cells := [cell_text(value) for value in row]))
     first = list(islice(filled, _FIRST_ROWS))
@@ -72,7 +72,7 @@ def row_lines(rows: Iterable[Sequence[object]]) -> Iterator[str]:
 
 
 def cell_text(value: object) -> str:
-    """A cell's value on one line: times as ISO 8601, numbers to the 15 digits they are shown to."""
+    """Render a cell on one line: times as ISO 8601, numbers with 15 digits as spreadsheets do."""
     if isinstance(value, str | None):
         return " ".join((value or "").split())
     if isinstance(value, bool):
@@ -88,7 +88,7 @@ def cell_text(value: object) -> str:
 
 
 def column_letters(column: int) -> str:
-    """The name that spreadsheets give to a column (from 0): A to Z, then AA, AB and so on."""
+    """Return the name that spreadsheets give a column (from 0): A to Z, then AA, AB and so on."""
     letters = ""
     column += 1
     while column:
@@ -98,7 +98,7 @@ def column_letters(column: int) -> str:
 
 
 def column_number(letters: str) -> int:
-    """The number, from 1, of the column that spreadsheets call by these letters."""
+    """Return the number, from 1, of the column that spreadsheets call by these letters."""
     number = 0
     for letter in letters:
         number = number * 26 + ord(letter) - ord("A") + 1

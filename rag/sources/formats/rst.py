@@ -1,4 +1,4 @@
-"""reStructuredText, verbatim, with its headings."""
+"""Read reStructuredText as it is, and find its headings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _QUIET = {
     "report_level": 5,
     "halt_level": 5,
     "warning_stream": False,
-    # A document must not make its reader open other files or pass raw markup through.
+    # A document must not make its reader open other files, or pass raw markup through.
     "file_insertion_enabled": False,
     "raw_enabled": False,
     "_disable_config": True,
@@ -23,7 +23,7 @@ _QUIET = {
 
 
 def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document]:
-    """A reStructuredText file as one document."""
+    """Read a reStructuredText file as one document."""
     text = decode(path.read_bytes(), source, config)
     headings = _find_headings(text)
     yield draft(
@@ -47,7 +47,7 @@ def _find_headings(text: str) -> tuple[Heading, ...]:
         at = _title_line(lines, after, title.rawsource or title.astext())
         if at is None:
             continue
-        # An overlined title begins with its overline.
+        # The heading of an overlined title begins with the overline.
         overlined = at > 0 and lines[at - 1] == lines[at + 1]
         start, end = starts[at - overlined], starts[at + 2] - 1
         headings.append(Heading(start, end, _depth(section), title.astext()))

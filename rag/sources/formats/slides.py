@@ -1,4 +1,4 @@
-"""Presentations: slide by slide, in reading order, with tables, charts and speaker notes."""
+"""Read presentations slide by slide, in reading order, with tables, charts and speaker notes."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _R = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}"
 _MC = "{http://schemas.openxmlformats.org/markup-compatibility/2006}"
 _MEDIA_TYPE = "application/vnd.openxmlformats-officedocument.presentationml.presentation"
 _BULLETS = tuple(f"{_A}{name}" for name in ("buChar", "buAutoNum", "buBlip"))
-# English Metric Units: shapes whose tops differ by less than a fifth of an inch are beside.
+# In English Metric Units: shapes whose tops differ by less than a fifth of an inch share a row.
 _BESIDE = 914_400 // 5
 
 
 def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document]:
-    """A presentation as one document, a page a slide; a slide without a title is `Slide N`."""
+    """Read a presentation as one document, a page a slide; an untitled slide is `Slide N`."""
     from pptx.package import Package
 
     check_package(path, source, config)
@@ -51,7 +51,7 @@ def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document]:
 
 
 def _render_slide(slide: Any) -> tuple[str, list[str]]:
-    """A slide's title, and the blocks of text below it."""
+    """Return a slide's title, and the blocks of text below it."""
     _choose_alternatives(slide.shapes._spTree)
     title = slide.shapes.title
     blocks = [
@@ -68,7 +68,7 @@ def _render_slide(slide: Any) -> tuple[str, list[str]]:
 
 
 def _choose_alternatives(tree: Any) -> None:
-    """Put in the place of alternatives the first of them: the library sees none of them."""
+    """Replace alternative contents by the first of them, since the library sees none of them."""
     for node in list(tree.iter(f"{_MC}AlternateContent")):
         parent = node.getparent()
         for chosen in list(node[0]) if len(node) else ():
@@ -77,7 +77,7 @@ def _choose_alternatives(tree: Any) -> None:
 
 
 def _in_reading_order(shapes: Iterable[Any]) -> Iterator[Any]:
-    """Shapes in rows from top to bottom, each from left to right; groups are entered."""
+    """Yield shapes in rows from top to bottom, each from left to right; groups are entered."""
     row: list[Any] = []
     for shape in sorted(shapes, key=lambda shape: shape.top or 0):
         if row and (shape.top or 0) > (row[0].top or 0) + _BESIDE:
@@ -122,7 +122,7 @@ def _render_shape(shape: Any) -> Iterator[str]:
 
 
 def _render_frame(frame: Any, *, listed: bool) -> str:
-    """The paragraphs of a text frame, a line each; items of lists behind dashes."""
+    """Render the paragraphs of a text frame, a line each, with dashes before list items."""
     paragraphs = [(p, one_line(p.text)) for p in frame.paragraphs if p.text.strip()]
     lines = []
     for paragraph, text in paragraphs:
@@ -136,7 +136,7 @@ def _render_frame(frame: Any, *, listed: bool) -> str:
 
 
 def _render_chart(root: Any) -> str:
-    """A chart's title, and its series as a table over the categories."""
+    """Render a chart's title, and its series as a table over the categories."""
     title = one_line(
         " ".join(node.text or "" for node in root.iterfind(f"{_C}chart/{_C}title//{_A}t"))
     )
@@ -154,7 +154,7 @@ def _render_chart(root: Any) -> str:
 
 
 def _points(series: Any, name: str) -> dict[str, str]:
-    """The values that a chart keeps of the cells it was drawn from, by their place."""
+    """Return the values of the cells that a chart was drawn from, by their index."""
     return {
         point.get("idx"): point.findtext(f"{_C}v", "")
         for point in series.iterfind(f"{_C}{name}//{_C}pt")
@@ -162,7 +162,7 @@ def _points(series: Any, name: str) -> dict[str, str]:
 
 
 def _render_diagram(shape: Any) -> str:
-    """The words of a diagram (SmartArt), which are kept in a part of their own."""
+    """Render the words of a diagram (SmartArt), which are kept in a part of their own."""
     from pptx.oxml import parse_xml
 
     ids = next(shape._element.iter(f"{_DIAGRAM}relIds"), None)

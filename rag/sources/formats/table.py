@@ -1,7 +1,7 @@
-"""Comma-separated values and their kin: a line a row, each with the names of its columns.
+"""Read comma-separated values and the like: a line a row, each with the names of its columns.
 
-One file is one document. Blocks of rows would be documents whose names change when a row is
-inserted above them; rows that each name their columns lose nothing by standing in one text.
+One file is one document. Documents for blocks of rows would change when a row is inserted above
+them. Since every row names its columns, nothing is lost by keeping all rows in one text.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _LONGEST_LINE = 16 << 20
 
 
 def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document]:
-    """A table as one document, streamed; its delimiter is the one that divides rows most evenly."""
+    """Read a table as one document, with the delimiter that divides its rows most evenly."""
     mark = _read_byte_order_mark(path)
     try:
         text = _read_rows(path, mark or "utf-8", source, config)
@@ -49,7 +49,7 @@ def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document]:
 
 
 def _read_byte_order_mark(path: Path) -> str | None:
-    """The encoding that a mark at the beginning declares, under a name that drops the mark."""
+    """Return the encoding that a byte order mark declares, by the name that drops the mark."""
     with path.open("rb") as file:
         head = file.read(4)
     if head.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
@@ -60,7 +60,7 @@ def _read_byte_order_mark(path: Path) -> str | None:
 
 
 def _read_rows(path: Path, encoding: str, source: str, config: SourcesConfig) -> str:
-    # The limit is the interpreter's, not the reader's: it is put back.
+    # The limit belongs to the whole interpreter, so it is set back afterwards.
     limit = csv.field_size_limit(_LONGEST_FIELD)
     try:
         with path.open(encoding=encoding, newline="") as file:
@@ -71,7 +71,7 @@ def _read_rows(path: Path, encoding: str, source: str, config: SourcesConfig) ->
     except csv.Error as error:
         raise SourceError(
             source,
-            f"is no table that can be read ({error}): look for a quotation mark that lacks its "
+            f"is not a table that can be read ({error}): look for a quotation mark that lacks its "
             "other half",
         ) from error
     finally:
@@ -83,9 +83,7 @@ def _read_lines(file: TextIO, source: str) -> Iterator[str]:
     while line := file.readline(_LONGEST_LINE):
         number += 1
         if "\0" in line:
-            raise SourceError(
-                source, "holds NUL characters: it is binary, or not the text it claims"
-            )
+            raise SourceError(source, "holds NUL characters: it is binary, or in another encoding")
         if len(line) == _LONGEST_LINE:
             raise SourceError(
                 source,
@@ -95,10 +93,10 @@ def _read_lines(file: TextIO, source: str) -> Iterator[str]:
 
 
 def _find_delimiter(sample: list[str]) -> str:
-    """The delimiter by which most rows have the same number of cells, and cells look whole.
+    """Find the delimiter by which most rows have the same number of cells, and cells look whole.
 
-    `csv.Sniffer` takes letters for delimiters, and a guess at quoting that it makes along the way
-    breaks rows that the default reads well.
+    `csv.Sniffer` takes letters for delimiters, and guesses at quoting in a way that breaks rows
+    which the default reads well.
     """
     return max(_DELIMITERS, key=lambda delimiter: _evenness(sample, delimiter))
 
@@ -108,7 +106,7 @@ def _evenness(sample: list[str], delimiter: str) -> tuple[float, float]:
         rows = [row for row in csv.reader(sample, delimiter=delimiter) if row]
     except csv.Error:
         return 0.0, 0.0
-    # A full sample may end within a quoted cell.
+    # The sample may end within a quoted cell.
     if len(sample) == _SAMPLE_LINES and len(rows) > 1:
         rows.pop()
     widths = Counter(len(row) for row in rows if len(row) > 1)

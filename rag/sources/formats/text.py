@@ -1,4 +1,4 @@
-"""Plain text, and the decoding that all text formats share."""
+"""Read plain text, and decode the bytes of all text formats."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _MARKS = (
 
 
 def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document]:
-    """A text file as one document, verbatim."""
+    """Read a text file as one document, as it is."""
     text = decode(path.read_bytes(), source, config)
     yield draft(source, text, media_type="text/plain", verbatim=True)
 
 
 def line_starts(text: str) -> list[int]:
-    r"""Where each line begins, and where one after the last would; `\n` alone ends a line."""
+    r"""Return where each line begins, and where a line after the last would; only `\n` ends one."""
     starts = [0]
     for line in text.split("\n"):
         starts.append(starts[-1] + len(line) + 1)
@@ -47,9 +47,9 @@ def fence_code(code: str, language: str) -> str:
 
 
 def decode(data: bytes, source: str, config: SourcesConfig) -> str:
-    r"""The text of a file; line ends become `\n`.
+    r"""Decode the text of a file; line ends become `\n`.
 
-    UTF-8, or what its byte order mark says, or the configured encoding for what is neither.
+    The encoding is the one of the byte order mark, else UTF-8, else `config.encoding`.
 
     Raises:
         SourceError: if the bytes are not text in that encoding.
@@ -70,7 +70,7 @@ def decode(data: bytes, source: str, config: SourcesConfig) -> str:
         with naming_encoding(config.encoding, source):
             text = data.decode(config.encoding)
     if "\0" in text:
-        raise SourceError(source, "holds NUL characters: it is binary, or not the text it claims")
+        raise SourceError(source, "holds NUL characters: it is binary, or in another encoding")
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 

@@ -1,4 +1,4 @@
-"""Word documents: the body in order, with headings, lists, tables and notes."""
+"""Read Word documents: the body in order, with headings, lists, tables and notes."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _SIGNS = {
     f"{_W}cr": "\n",
     f"{_W}noBreakHyphen": "-",
 }
-# What was deleted or moved away, what is no text, and the reading above a ruby text.
+# Deleted or moved text, properties that are not text, and the readings above ruby text.
 _PASSED_OVER = frozenset(
     f"{_W}{name}" for name in ("del", "moveFrom", "pPr", "rPr", "sdtPr", "tblPr", "rt")
 )
 _NOTES = {f"{_W}footnoteReference": "footnotes", f"{_W}endnoteReference": "endnotes"}
-# Word names its styles in English in every language; other programs translate.
+# Word stores the names of its styles in English whatever its language; other programs do not.
 _HEADING_STYLE = re.compile(
     r"(?:heading|(?:ü|ue)?berschrift|titre|t[ií]?tulo|titolo|kop|rubrik|overskrift|otsikko"
     r"|nag[łl]?[óo]?wek|nadpis|заголовок|标题|見出し)[ _]?([1-9])",
@@ -42,7 +42,7 @@ _LONGEST_HEADING = 300
 
 
 def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document]:
-    """A Word document as one document; headers, footers, comments and deletions are left out."""
+    """Read a Word file as one document, without headers, footers, comments and deletions."""
     from docx.package import Package
 
     check_package(path, source, config)
@@ -62,14 +62,14 @@ def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document]:
 
 
 def _root(part: Any) -> Any:
-    """The XML of a part, whether the library knew its type or not."""
+    """Return the XML of a part, whether the library knows its type or not."""
     from docx.oxml import parse_xml
 
     return part.element if hasattr(part, "element") else parse_xml(part.blob)
 
 
 def _related(part: Any, kind: str) -> Any:
-    """The XML of the part that `part` names as its styles, numbering and so on; None without."""
+    """Return the XML of the part that `part` names as its `kind` (styles, numbering), or None."""
     for relation in part.rels.values():
         if relation.reltype.endswith(f"/{kind}") and not relation.is_external:
             return _root(relation.target_part)
@@ -77,7 +77,7 @@ def _related(part: Any, kind: str) -> Any:
 
 
 def _value(node: Any, path: str) -> str | None:
-    """The `w:val` of the element at `path` of `w:` names below a node."""
+    """Return the `w:val` of the element at a path of `w:` names below a node."""
     found = node.find("/".join(f"{_W}{name}" for name in path.split("/")))
     return None if found is None else found.get(f"{_W}val")
 
@@ -87,7 +87,7 @@ def _number(value: str | None) -> int | None:
 
 
 def _columns(value: str | None) -> int:
-    """A number of columns, of which a table in Word has 63 at most."""
+    """Return a number of columns, limited to the 63 that a table in Word may have."""
     return min(_number(value) or 0, 63)
 
 
@@ -136,7 +136,7 @@ class _Body:
         rows = [row for row in _within(table, "tr") if row.find(f"{_W}trPr/{_W}del") is None]
         cells = [list(_within(row, "tc")) for row in rows]
         if len(cells) == 1 and len(cells[0]) == 1:
-            # A frame around text, not a table.
+            # A table of one cell is a frame around text.
             self.add_all(cells[0][0])
             return
         text = markdown_table(
@@ -152,14 +152,14 @@ class _Body:
         self._add_asides()
 
     def _cell(self, cell: Any) -> list[str]:
-        """A cell's text once, and nothing in the other columns and rows that it covers."""
+        """Return a cell's text once, and empty texts for the columns and rows it also covers."""
         merged = cell.find(f"{_W}tcPr/{_W}vMerge")
         continues = merged is not None and merged.get(f"{_W}val") != "restart"
         further = _columns(_value(cell, "tcPr/gridSpan")) - 1
         return ["" if continues else self._text(cell)] + [""] * further
 
     def _add_asides(self) -> None:
-        """Add the text boxes and notes that hang on what was just added."""
+        """Add the text boxes and notes that belong to what was just added."""
         asides, self._after = self._after, []
         for aside in asides:
             if aside.tag == f"{_W}txbxContent":
@@ -169,7 +169,7 @@ class _Body:
                 self._in_list = False
 
     def _text(self, node: Any) -> str:
-        """All text within a node, paragraphs apart; text boxes and notes are kept for later."""
+        """Return all text within a node; text boxes and notes are put aside for later."""
         parts: list[str] = []
         stack = [node]
         while stack:
@@ -192,7 +192,7 @@ class _Body:
 
 
 def _children(parent: Any) -> Iterator[Any]:
-    """Child elements, of alternatives only the first: the others say the same in an older way."""
+    """Yield child elements; of alternatives only the first, since the others repeat it."""
     for node in parent if parent is not None else ():
         if node.tag == f"{_MC}AlternateContent":
             yield from node[:1]
@@ -201,7 +201,7 @@ def _children(parent: Any) -> Iterator[Any]:
 
 
 def _within(parent: Any, name: str) -> Iterator[Any]:
-    """Elements of a `w:` name below a node, through content controls and insertions."""
+    """Yield the elements of a `w:` name below a node, also in content controls and insertions."""
     for node in _children(parent):
         if node.tag == f"{_W}{name}":
             yield node
@@ -211,7 +211,7 @@ def _within(parent: Any, name: str) -> Iterator[Any]:
 
 @dataclass(frozen=True, slots=True)
 class _Style:
-    """What a paragraph is: a heading of a level from 1, an item of a list, or neither."""
+    """The role of a paragraph: a heading of a level from 1, an item of a list, or neither."""
 
     level: int | None = None
     list_id: str | None = None
@@ -219,21 +219,21 @@ class _Style:
 
 
 class _Styles:
-    """Paragraph styles, each with what it takes over from those that it is based on."""
+    """The paragraph styles of a document, each with what it inherits from its base styles."""
 
     def __init__(self, root: Any) -> None:
         self._nodes = {node.get(f"{_W}styleId"): node for node in _children(root)}
         self._known: dict[str, _Style] = {}
 
     def of_paragraph(self, paragraph: Any) -> _Style:
-        """A paragraph's own settings over those of its style."""
+        """Return a paragraph's own settings, completed by those of its style."""
         name = _value(paragraph, "pPr/pStyle")
         style = self._find_style(name) if name else _Style()
         return _merge_styles(_read_style(paragraph), style)
 
     def _find_style(self, name: str) -> _Style:
         if name not in self._known:
-            # Until it is known, so that styles based on each other come to an end.
+            # This entry ends the recursion where styles are based on each other.
             self._known[name] = _Style()
             node = self._nodes.get(name)
             style = _Style(level=_level_of_name(name))
@@ -297,7 +297,7 @@ class _Lists:
                         self._restarts[number, level] = start
 
     def marker(self, list_id: str, list_level: int | None) -> str:
-        """What stands before the next item of a list; nothing for what is no list to Word."""
+        """Return the bullet or number of a list's next item, or an empty string for no list."""
         level = min(list_level or 0, 8)
         abstract = self._abstract.get(list_id)
         format_name, start = self._formats.get((abstract, level), ("bullet", 1))
@@ -306,7 +306,7 @@ class _Lists:
         indent = "    " * level
         if format_name == "bullet":
             return f"{indent}- "
-        # Lists of one kind count on, unless one of them says where it starts.
+        # Lists of one kind continue counting unless one of them says where it starts.
         own = any((list_id, above) in self._restarts for above in range(9))
         counts = self._counts.setdefault(list_id if own else f"abstract {abstract}", {})
         start = self._restarts.get((list_id, level), start)

@@ -1,4 +1,4 @@
-"""Workbooks of Excel and OpenDocument: a line a row, each with the names of its columns."""
+"""Read workbooks of Excel and OpenDocument: a line a row, each with the names of its columns."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MEDIA_TYPES = {
     ".ods": "application/vnd.oasis.opendocument.spreadsheet",
 }
 _OLD_EXCEL = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
-# What the library keeps for each cell of the rectangle that a sheet spans, empty ones included.
+# The memory that the library takes for each cell in the extent of a sheet, empty ones included.
 _CELL_BYTES = 32
 _REFERENCE = re.compile(rb"""\sr=["']([A-Z]{1,3})(\d{1,7})["']""")
 _PIECE = 1 << 20
@@ -32,7 +32,7 @@ _LONGEST_REFERENCE = 16
 
 
 def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document]:
-    """A workbook as one document, a heading a sheet, hidden ones too; formulas as last computed."""
+    """Read a workbook as one document, a heading a sheet, with formulas as last computed."""
     from python_calamine import CalamineWorkbook, PasswordError, SheetTypeEnum
 
     with path.open("rb") as file:
@@ -66,7 +66,7 @@ def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document]:
 
 
 def _check_extent(path: Path, source: str, config: SourcesConfig) -> None:
-    """Refuse sheets of Excel that one stray cell makes too large: the library would not survive."""
+    """Refuse a sheet that a stray cell makes so large that the library would run out of memory."""
     with zipfile.ZipFile(path) as archive:
         for name in archive.namelist():
             if not re.fullmatch(r"xl/worksheets/[^/]+\.xml", name):
@@ -82,7 +82,7 @@ def _check_extent(path: Path, source: str, config: SourcesConfig) -> None:
 
 
 def _measure_extent(archive: zipfile.ZipFile, name: str) -> tuple[int, int]:
-    """The last row and the last column that a sheet's cells lie in."""
+    """Return the last row and the last column that a sheet's cells lie in."""
     rows, columns, rest = 0, 0, b""
     with archive.open(name) as part:
         while piece := part.read(_PIECE):
@@ -91,6 +91,6 @@ def _measure_extent(archive: zipfile.ZipFile, name: str) -> tuple[int, int]:
                 letters, numbers = zip(*found, strict=True)
                 columns = max(columns, *(column_number(name.decode()) for name in set(letters)))
                 rows = max(rows, *map(int, numbers))
-            # A reference may lie across two pieces.
+            # A reference may be split between two pieces.
             rest = text[-_LONGEST_REFERENCE:]
     return rows, columns

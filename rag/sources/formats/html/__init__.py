@@ -1,4 +1,4 @@
-"""HTML: the main content as Markdown, navigation dropped."""
+"""Read HTML: the main content as Markdown, without navigation."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Rendered(NamedTuple):
 
 
 def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document]:
-    """An HTML file as one document."""
+    """Read an HTML file as one document."""
     rendered = render(path.read_bytes(), source, config)
     yield draft(
         source,
@@ -41,14 +41,14 @@ def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document]:
 
 
 def render(markup: bytes | str, source: str, config: SourcesConfig) -> Rendered:
-    """The main content of an HTML or XHTML document as Markdown, headings as plain lines.
+    """Render the main content of an HTML or XHTML document as Markdown, headings as plain lines.
 
-    Bytes are read in the encoding of their byte order mark or meta element, else as UTF-8, else in
-    `config.encoding`. Nothing that the document refers to is fetched. No part that holds more than
-    half of the text is taken for navigation.
+    Bytes are decoded by their byte order mark or meta element, else as UTF-8, else in
+    `config.encoding`. Nothing that the document refers to is fetched. A part that holds more than
+    half of the text is never taken for navigation.
 
     Raises:
-        SourceError: if the bytes are no text, or elements are nested deeper than
+        SourceError: if the bytes are not text, or elements are nested deeper than
             `config.max_nesting`.
     """
     if isinstance(markup, bytes):

@@ -1,4 +1,4 @@
-"""What of a page is its main content, and what within that is navigation."""
+"""Find the main content of a page, and the navigation within it that is to be left out."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from rag.sources.formats.html.elements import (
     name_of,
     words_of,
 )
-from rag.sources.formats.html.parsing import most_nesting, refuse_depth
+from rag.sources.formats.html.parsing import most_nesting, nesting_error
 
-# Navigation is told from content by the names that generators and themes give it. These are never
-# content, whatever they hold:
+# Navigation is recognised by the names that generators and themes give it. Elements with these
+# names are never content, whatever they hold:
 _FRAME = re.compile(
     r"(?:^|\s)(?:nav-?(?:header|footer)|sphinxsidebar\w*|\S*breadcrumbs?\S*|skip-?(?:link|nav|to)\S*"
     r"|(?:\S+-)?pagination|pager|prev-?next\S*|headerlink|viewcode-(?:link|back)|mw-editsection"
@@ -28,15 +28,15 @@ _FRAME = re.compile(
     r")(?=\s|$)",
     re.I,
 )
-# And these are navigation where most of what they hold are links.
+# Elements with these names are navigation if most of their text is in links.
 _PERHAPS_FRAME = re.compile(
     r"(?:^|[\s_-])(?:nav|navbar|navbox|navigation|navpath|menu|sidebar|sidenav|topbar|toc"
     r"|table-?of-?contents|related|footer|contents (?:local )?topic|topic contents)(?=[\s_-]|$)"
-    # Of the GNU manuals.
+    # The GNU manuals use this one.
     r"|^header$",
     re.I,
 )
-# What is never taken for navigation because of its class.
+# Elements that are never taken for navigation because of their class.
 _NAMELESS = frozenset(
     {"article", "body", "caption", "dt", "html", "main", "section", "th", *HEADINGS}
 )
@@ -45,7 +45,7 @@ _FRAME_ROLES = frozenset(
     | {"menubar", "navigation", "search", "toolbar"}
 )
 _FOOTER = re.compile(r"(?:^|\s)(?:(?:site|page|main)-?)?footer(?=\s|$)", re.I)
-# An id is as often the slug of a section's title, so only those of plain containers are names.
+# An id is often the slug of a section's title, so only the ids of plain containers count as names.
 _CONTAINERS = frozenset({"aside", "div", "form", "ol", "table", "td", "ul"})
 _SECTION_CLASS = re.compile(r"(?:^|\s)(?:section|sect\d|chapter)(?=\s|$)")
 _BARS = frozenset({"center", "div", "ol", "p", "table", "ul"})
@@ -62,13 +62,13 @@ _BAR_WORDS = re.compile(
     re.I,
 )
 _SKIP_LABEL = re.compile(r"(?:skip|jump) (?:to|over)\b.{0,30}", re.I)
-# Links to the place where they stand, and back from a footnote.
+# Labels of links that lead to their own position, or back from a footnote.
 _ANCHORS = frozenset({"", "¶", "#", "§", "🔗", "⚓", "∞", "↩", "↩︎", "⏎", "↑", "^"})
 _ANCHOR_LENGTH = 40
 
 
 class Content(NamedTuple):
-    """Elements that hold the main content, in order, and those that are left out of them."""
+    """The elements that hold the main content, in order, and those within that are left out."""
 
     parts: list[Element]
     dropped: set[Element]
@@ -76,7 +76,7 @@ class Content(NamedTuple):
 
 @dataclass(slots=True)
 class _Size:
-    """Characters of an element's text, how many of them are in links, and elements within."""
+    """The size of an element: characters of text, those in links, and elements within."""
 
     text: int = 0
     linked: int = 0
@@ -88,10 +88,10 @@ class _Size:
 
 
 def find_content(root: Element, source: str, config: SourcesConfig) -> Content:
-    """The one main element or article that holds most of what is kept, or else the whole page.
+    """Find the one main element or article that holds most of the text, or else the whole page.
 
     Raises:
-        SourceError: if elements are nested too deep.
+        SourceError: if elements are nested too deeply.
     """
     sizes = _measure(root, source, config)
     most = sizes[root].text / 2
@@ -100,7 +100,7 @@ def find_content(root: Element, source: str, config: SourcesConfig) -> Content:
     mains: list[Element] = []
     articles: list[Element] = []
     titles: list[Element] = []
-    # A stack of our own: pages nest deeper than Python recurses.
+    # There is no recursion, since pages nest deeper than Python recurses.
     stack = [(root, False)]
     while stack:
         element, within = stack.pop()
@@ -120,10 +120,10 @@ def find_content(root: Element, source: str, config: SourcesConfig) -> Content:
         elif name == "h1" and size.text:
             titles.append(element)
         stack.extend((child, within) for child in element.iterchildren(reversed=True))
-    # Several articles on one page are all its content.
+    # Several articles on one page are all part of its content.
     for main in mains + (articles if len(articles) == 1 else []):
         if sizes[main].text * 2 >= max(remaining, 1):
-            # The page's title may stand above its main part.
+            # The page's title may be above its main part.
             alone = len(titles) == 1 and main not in titles[0].iterancestors()
             return Content([titles[0], main] if alone else [main], dropped)
     return Content([root], dropped)
@@ -138,7 +138,7 @@ def _measure(root: Element, source: str, config: SourcesConfig) -> dict[Element,
     for event, element in etree.iterwalk(root, events=("start", "end")):
         if event == "start":
             if len(path) > most:
-                raise refuse_depth(source, config)
+                raise nesting_error(source, config)
             size = sizes[element] = _Size(len(element.text.strip()) if element.text else 0)
             path.append(size)
             continue
@@ -162,7 +162,7 @@ def _is_frame(element: Element, name: str, size: _Size, within: bool) -> bool:
     if name == "header" or role == "banner":
         return not within and (size.is_linked or not holds(element, *HEADINGS))
     if name == "button":
-        # Where sections fold, their titles are buttons.
+        # The titles of sections that fold are buttons.
         return not any(name_of(above) in HEADINGS for above in element.iterancestors())
     return (
         name in ("nav", "form")
@@ -201,7 +201,7 @@ def _is_anchor(element: Element, size: _Size) -> bool:
 
 
 def _is_bar(element: Element, size: _Size) -> bool:
-    """Whether it holds nothing but links to the pages before, after and above."""
+    """Whether an element holds nothing but links to the pages before, after and above."""
     if not size.linked or max(size.text, size.elements) > _BAR_LENGTH:
         return False
     rest = words_of(element)
@@ -220,7 +220,7 @@ def _is_bar(element: Element, size: _Size) -> bool:
 
 
 def _holds_line_numbers(cell: Element) -> bool:
-    """Whether it is the left one of two cells, the right one of which holds code."""
+    """Whether a cell holds the line numbers of code in the cell to its right."""
     after = cell.getnext()
     if after is None or not holds(cell, "pre") or not holds(after, "pre"):
         return False

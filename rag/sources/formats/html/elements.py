@@ -1,4 +1,4 @@
-"""Elements of HTML: what their names say of them, and their plain words."""
+"""Classify elements of HTML by their names, and get their plain words."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ BLOCKS = LISTS | frozenset(
 
 
 def name_of(element: Element) -> str:
-    """The element's name without its prefix: XHTML may say `m:math`."""
+    """Return an element's name without a prefix, as in XHTML's `m:math`."""
     tag = element.tag
-    # Entities that are not resolved have a function for a tag.
+    # lxml gives unresolved entities a function as their tag.
     return tag.rpartition(":")[2].lower() if isinstance(tag, str) else ""
 
 
 def words_of(element: Element) -> str:
-    """All text within, shown or not, with single spaces."""
+    """Return all text within an element, visible or not, with single spaces."""
     return " ".join("".join(element.itertext()).split())
 
 
 def holds(element: Element, *names: str) -> bool:
-    """Whether the element or one within it has one of these names."""
+    """Whether an element, or one within it, has one of these names."""
     return next(element.iter(*names), None) is not None
 
 
 def is_formula(element: Element) -> bool:
-    """Whether it is a script that holds TeX, as MathJax writes it."""
+    """Whether an element is a script that holds TeX, as MathJax writes it."""
     return str(element.get("type") or "").startswith("math/tex")
 
 
 def number(digits: str | None) -> int:
-    """A small number from 1 as an attribute states it."""
+    """Parse a small number from an attribute; anything else counts as 1."""
     return max(1, int(digits)) if digits and re.fullmatch(r"[0-9]{1,4}", digits.strip()) else 1

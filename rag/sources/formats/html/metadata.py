@@ -1,4 +1,4 @@
-"""The title of a page, and what its meta elements say of it."""
+"""Find the title of a page, and the metadata that it declares."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _METADATA: Mapping[str, tuple[str, ...]] = {
 
 
 def find_title(root: Element, headings: tuple[Heading, ...]) -> str:
-    """The page's title without the name of its site, where the first heading tells them apart."""
+    """Return the page's title, without the name of its site if the first heading shows it."""
     candidates = (found for found in root.iter("title") if name_of(found.getparent()) != "svg")
     element = next(candidates, None)
     full = "" if element is None else " ".join(clean("".join(element.itertext())).split())
@@ -49,7 +49,7 @@ def find_title(root: Element, headings: tuple[Heading, ...]) -> str:
 
 
 def find_metadata(root: Element) -> dict[str, str]:
-    """Author, description, keywords, language and dates, as far as the page states them."""
+    """Return the author, description, keywords, language and dates that the page declares."""
     values_by_name: dict[str, list[str]] = {}
     for meta in root.iter("meta"):
         content = " ".join((meta.get("content") or "").split())
@@ -72,20 +72,20 @@ def find_metadata(root: Element) -> dict[str, str]:
         elif key in ("created", "modified"):
             found[key] = iso_date(values[0])
         else:
-            # Some pages name an author by address.
+            # Some pages name an author by the address of a profile.
             words = [value for value in values if "://" not in value]
             found[key] = ", ".join(dict.fromkeys(words))
     return {key: value for key, value in found.items() if value}
 
 
 def language_code(declared: str) -> str:
-    """The ISO 639-1 code in a language tag (BCP 47); nothing where it has none."""
+    """Return the ISO 639-1 code in a language tag (BCP 47), or an empty string."""
     found = re.match(r"([A-Za-z]{2})(?![A-Za-z])", declared.strip())
     return found[1].lower() if found else ""
 
 
 def iso_date(declared: str) -> str:
-    """A date as ISO 8601; nothing where it cannot be told."""
+    """Return a date as ISO 8601, or an empty string if it cannot be parsed."""
     text = declared.strip()
     if re.fullmatch(r"\d{4}(?:-(?:0[1-9]|1[0-2]))?", text):
         return text

@@ -1,4 +1,4 @@
-"""The main content of a page -> Markdown, with the spans of its headings."""
+"""Render the main content of a page as Markdown, with the spans of its headings."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from rag.sources.formats.html.text import collapse, language_of, plain_text, pus
 from rag.sources.formats.text import fence_code
 from rag.types import Heading
 
-# The title of a box is none of the sections that follow the box.
+# The title of such a box is not a heading of what follows the box.
 _BOX = re.compile(
     r"(?:^|\s)(?:admonition|callout|caution|danger|hint|important|note|tip|warning)(?=\s|$)", re.I
 )
@@ -30,7 +30,7 @@ _MOST_INDENT = 40
 
 
 def to_markdown(content: Content) -> tuple[str, tuple[Heading, ...]]:
-    """The text of the content, and its headings: plain lines, whose spans are returned."""
+    """Render content as text, and return its headings, which are plain lines of that text."""
     rendering = _Rendering(content)
     for part in content.parts:
         rendering.write(part)
@@ -38,19 +38,19 @@ def to_markdown(content: Content) -> tuple[str, tuple[Heading, ...]]:
 
 
 class _Rendering:
-    """Walks through the elements of the content and writes what they show."""
+    """A walk through the elements of the content that writes what they show."""
 
     def __init__(self, content: Content) -> None:
         self.writer = _Writer()
         self.headings: list[Heading] = []
         self._dropped = content.dropped
-        # The numbers that come next in ordered lists.
+        # The next number of each ordered list.
         self._numbers: dict[Element, int] = {}
-        # Elements to be written, strings to be added, and what is to be done when one is left.
+        # Elements to write, strings to add, and functions to call when an element ends.
         self._stack: list[Any] = []
 
     def write(self, part: Element) -> None:
-        """Write an element and all within it, apart from what comes next."""
+        """Write an element and everything within it, with a gap before what comes next."""
         self._stack.append(part)
         while self._stack:
             node = self._stack.pop()
@@ -85,7 +85,7 @@ class _Rendering:
         self._stack.append(partial(self.writer.gap, after))
 
     def _write_whole(self, element: Element, name: str) -> bool:
-        """Write what is not taken apart into its children: headings, code and real tables."""
+        """Write an element that is rendered as a whole: a heading, code or a table of data."""
         if level := _level(element, name):
             title = plain_text(element, self._dropped).strip(" ¶")
             start = self.writer.block(title)
@@ -112,7 +112,7 @@ class _Rendering:
 
 
 class _Writer:
-    """Text under construction: lines broken where asked for, white space within them collapsed."""
+    """A text under construction, with line breaks where asked for and white space collapsed."""
 
     def __init__(self) -> None:
         self._parts: list[str] = []
@@ -120,27 +120,27 @@ class _Writer:
         self._gap = 0
         self._at_start = True
         self._indents: list[str] = []
-        # Of the innermost items, as long as nothing is written in them.
+        # The markers of the innermost items in which nothing has been written yet.
         self._markers: list[str] = []
 
     @property
     def text(self) -> str:
-        """All that is written so far."""
+        """Everything written so far."""
         return "".join(self._parts)
 
     @property
     def nested(self) -> bool:
-        """Whether what is written now belongs to an item of a list."""
+        """Whether the text that is being written belongs to an item of a list."""
         return bool(self._indents)
 
     def gap(self, lines: int) -> None:
         """Ask for line breaks before whatever comes next."""
-        # An item's first block stays beside its marker.
+        # The first block of an item stays on the line of its marker.
         if self._length and not self._markers:
             self._gap = max(self._gap, lines)
 
     def open(self, marker: str) -> None:
-        """Begin an item; a marker without an item's text is never written."""
+        """Begin an item; its marker is written together with its first text."""
         self.gap(1)
         self._markers.append(marker)
         indent = sum(map(len, self._indents)) + len(marker)
@@ -154,7 +154,7 @@ class _Writer:
         self.gap(1)
 
     def block(self, text: str) -> int:
-        """Write lines as they are, apart from all else, and say where they start."""
+        """Write lines as they are, with blank lines around, and return where they start."""
         if not text:
             return self._length
         self.gap(2)
@@ -163,7 +163,7 @@ class _Writer:
         return start
 
     def add(self, text: str) -> None:
-        """Append text to the line, or to a new one where a gap was asked for."""
+        """Append text to the line, or to a new line if a gap was asked for."""
         text = collapse(text)
         if self._breaking or self._at_start:
             text = text.lstrip()
@@ -199,7 +199,7 @@ class _Writer:
 
 
 def _level(element: Element, name: str) -> int:
-    """The level of a heading; 0 for what is none."""
+    """Return the level of a heading, or 0 for any other element."""
     above = element.getparent()
     if above is not None and _BOX.search(above.get("class") or ""):
         return 0

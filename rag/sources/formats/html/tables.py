@@ -1,4 +1,4 @@
-"""Tables that are tables, as Markdown; others only lay text or the lines of code out."""
+"""Render tables of data as Markdown; tables that only lay out text or code are no such tables."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MOST_REPEATED = 100
 
 
 def to_markdown(table: Element, dropped: set[Element]) -> str:
-    """A Markdown table, or code of a line a row; nothing for what only lays text out."""
+    """Render a table as Markdown, or as code with a line a row; empty if it only lays out text."""
     caption, rows = _read_rows(table, dropped)
     cells = [cell for row in rows for cell in row]
     if cells and all(_LINE_CELL.search(cell.get("class") or "") for cell in cells):
@@ -33,7 +33,7 @@ def to_markdown(table: Element, dropped: set[Element]) -> str:
 
 
 def _read_rows(table: Element, dropped: set[Element]) -> tuple[str, list[list[Element]]]:
-    """The caption and the cells; no cells where a table would lose text that stands outside."""
+    """Return a table's caption and cells, but no cells if it holds text outside of cells."""
     caption = ""
     rows: list[list[Element]] = []
     outside: list[str | None] = []
@@ -75,9 +75,9 @@ def _is_layout(table: Element, rows: list[list[Element]], dropped: set[Element])
 
 
 def _repeat_spans(rows: list[list[Element]], dropped: set[Element]) -> Iterator[list[str]]:
-    """The texts of the cells, those that span several rows repeated in each."""
+    """Yield the texts of the cells; a cell that spans several rows is repeated in each."""
     below: dict[int, tuple[int, str]] = {}
-    # A page of a few bytes may claim spans of any size.
+    # Spans are limited, since a page of a few bytes may claim spans of any size.
     room = 10 * sum(map(len, rows)) + 100
     for row in rows:
         texts: list[str] = []

@@ -1,4 +1,4 @@
-"""What an element shows as text: words, code as it is laid out, formulas."""
+"""Render what an element shows as text: words, code as it is laid out, formulas."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 from rag.sources.formats.html.elements import BLOCKS, CODE, HEADINGS, LINES, Element, name_of
 
 _BREAKING = BLOCKS | LINES | CODE | {"dd", "dt", "li", *HEADINGS}
-# What stands beside text without being part of it, in pairs around an element's own text.
+# Marks that are written before and after an element's own text.
 _MARKS: Mapping[str, str] = {"q": '"', "del": "~~", "s": "~~", "strike": "~~"}
 _POWER = re.compile(r"[+−–-]?\d+|[a-z]", re.I)
 _BLANKS = re.compile(r"\s+")
-# Browsers read the control characters of Latin-1 as Windows-1252; the others have no width.
+# Browsers read the control characters of Latin-1 as Windows-1252. The others have no width.
 _ODD = {
     **{code: bytes([code]).decode("cp1252", "replace") for code in range(0x80, 0xA0)},
     **dict.fromkeys((0xAD, 0x200B, 0x2060, 0xFEFF)),
@@ -27,22 +27,22 @@ _NO_LANGUAGE = frozenset({"default", "no-highlight", "nohighlight", "none", "pla
 
 
 def clean(text: str) -> str:
-    """Text without characters that nobody sees."""
+    """Remove characters that nobody sees from a text."""
     return text if text.isascii() else text.translate(_ODD)
 
 
 def collapse(text: str) -> str:
-    """Clean text, each run of white space as one space."""
+    """Clean a text, and replace each run of white space by one space."""
     return _BLANKS.sub(" ", clean(text))
 
 
 def plain_text(element: Element, dropped: set[Element]) -> str:
-    """What an element shows, on one line."""
+    """Return what an element shows, on one line."""
     return collapse("".join(_shown_strings(element, dropped, " "))).strip()
 
 
 def raw_text(element: Element, dropped: set[Element]) -> str:
-    """What an element shows, its white space as it is, blocks on lines of their own."""
+    """Return what an element shows with its white space, and with blocks on their own lines."""
     parts: list[str] = []
     for text in _shown_strings(element, dropped, "\0"):
         if text != "\0":
@@ -53,7 +53,7 @@ def raw_text(element: Element, dropped: set[Element]) -> str:
 
 
 def push(element: Element, name: str, dropped: set[Element], stack: list[Any]) -> None:
-    """Put what an element shows on a stack, strings and elements, last first."""
+    """Put the strings and elements that an element shows on a stack, the last one first."""
     shown = _replacement(element, name)
     if shown is not None:
         stack.append(shown)
@@ -73,14 +73,14 @@ def push(element: Element, name: str, dropped: set[Element], stack: list[Any]) -
 
 
 def language_of(code: Element) -> str:
-    """The language of a code block, as it, its only child or what surrounds it declares."""
+    """Return the language that a code block, its only child or its surroundings declare."""
     around = list(islice(code.iterancestors(), 2))
     for element in [code, *code[:1], *around]:
         for key in ("data-lang", "data-language"):
             if element.get(key):
                 return _language_name(element.get(key))
         found = _LANGUAGE.search(element.get("class") or "")
-        # `lang-en` on a part of the page is another kind of language.
+        # On a larger part of the page, `lang-en` names a natural language.
         if found and not (element in around and found[0].lstrip().startswith("lang-")):
             return _language_name(found[1])
     return ""
@@ -92,7 +92,7 @@ def _language_name(name: str) -> str:
 
 
 def _shown_strings(root: Element, dropped: set[Element], separator: str) -> Iterator[str]:
-    """All that an element shows, with a separator where a block begins or ends."""
+    """Yield the strings that an element shows, with a separator where a block begins or ends."""
     stack: list[Any] = [root]
     while stack:
         node = stack.pop()
@@ -109,7 +109,7 @@ def _shown_strings(root: Element, dropped: set[Element], separator: str) -> Iter
 
 
 def _replacement(element: Element, name: str) -> str | None:
-    """What is shown in place of an element's own content."""
+    """Return what is shown instead of an element's own content, or None."""
     if name == "img":
         return "" if element.get("role") == "presentation" else str(element.get("alt") or "")
     if name == "script":
@@ -119,7 +119,7 @@ def _replacement(element: Element, name: str) -> str | None:
         return _render_math(element)
     if name == "sup" and not len(element):
         text = (element.text or "").strip()
-        # 10^6 is not 106.
+        # Without the mark, 10^6 would become 106.
         return f"^{text}" if _POWER.fullmatch(text) else None
     return None
 

@@ -1,4 +1,4 @@
-"""Manual pages, man(7) and mdoc(7), rendered as far as reading them needs."""
+"""Read manual pages in man(7) and mdoc(7), rendered as far as reading them requires."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
 def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document]:
-    """A manual page as one document; one that only names another page is skipped."""
+    """Read a manual page as one document; a page that only names another page is skipped."""
     roff = Roff(_decode(path.read_bytes(), source, config))
     roff.run()
     text, mdoc = roff.page.text, roff.mdoc
     if not text.strip() and roff.alias:
         raise SourceError(
-            source, f"is another name of the page {roff.alias!r}: read that", kind="skipped"
+            source, f"is only another name of the page {roff.alias!r}", kind="skipped"
         )
     name, section, date = [*(mdoc.title or roff.man.title), "", "", ""][:3]
     own_name, description = mdoc.name, mdoc.description
     if not description:
         own_name, description = _describe(roff.page)
-    # By custom the name is all capitals where the page is titled, and itself where described.
+    # By custom the title gives the name in capitals, and the description gives it as it is.
     name = own_name if own_name.lower() == name.lower() else name
     shown = f"{name}({section})" if name and section else name
     date = mdoc.date or date
@@ -48,7 +48,7 @@ def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document]:
 
 
 def _describe(page: Page) -> tuple[str, str]:
-    """The name and the description that the first section, NAME, gives as `name - description`."""
+    """Return the name and the description in the first section, which are `name - description`."""
     if not page.headings:
         return "", ""
     text = page.text
@@ -62,7 +62,7 @@ def _decode(data: bytes, source: str, config: SourcesConfig) -> str:
     try:
         return decode(data, source, config)
     except SourceError:
-        # What says nothing else is Latin-1 to roff itself.
+        # roff itself takes a page that declares nothing for Latin-1.
         coding = _CODING.search(data[:1000])
         try:
             text = data.decode(coding[1].decode() if coding else "latin-1")

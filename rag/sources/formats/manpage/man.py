@@ -1,11 +1,11 @@
-"""The macros of man(7), and the requests beside them that lay text out."""
+"""Interpret the macros of man(7), and the requests that lay out text beside them."""
 
 from __future__ import annotations
 
 from rag.sources.formats.manpage.page import Page
 
 HEADINGS = {"SH": 1, "SS": 2}
-# Macros that set their arguments in one font, and in two by turns.
+# Macros that set their arguments in one font, and those that alternate between two.
 FONTS = frozenset({"B", "I", "SM", "SB", "R", "CW"})
 MIXED = frozenset({"BR", "RB", "BI", "IB", "IR", "RI"})
 _PARAGRAPHS = frozenset({"PP", "P", "LP", "HP", "sp", "YS"})
@@ -13,14 +13,14 @@ _BREAKS = frozenset({"br", "RS", "RE"})
 _BULLETS = frozenset("•*-o·–—+○□")
 _FENCES = {"nf": True, "EX": True, "fi": False, "EE": False}
 _LINKS = {"UR": "UE", "MT": "ME"}
-# Names of macros and requests that show nothing.
+# Macros and requests that show nothing.
 _SILENT = frozenset(
     {"PD", "DT", "AT", "UC", "IX", "PS", "PE", "EQ", "EN", "KS", "KE", "OF", "LINKSTYLE"}
 )
 
 
 class Man:
-    """Writes a page from macros; `tag_follows` says that the next text is the tag of an item."""
+    """A writer of a page from macros; with `tag_follows` the next text is the tag of an item."""
 
     def __init__(self, page: Page) -> None:
         self.page = page
@@ -30,11 +30,11 @@ class Man:
         self._link = ""
 
     def macro(self, name: str, words: list[str]) -> bool:
-        """Write what a line says if its macro is one of these, and whether it is."""
+        """Write what a line with this macro shows, and return whether the macro is known."""
         return self._layout(name, words) or self._text(name, words) or name in _SILENT
 
     def add(self, text: str) -> None:
-        """Text, which is a tag where one is awaited."""
+        """Write text, as the tag of an item if a tag is due."""
         if self.tag_follows:
             self.tag_follows = False
             self.page.item(text, more=self._tag_continues)
@@ -56,7 +56,7 @@ class Man:
         elif name in _BREAKS:
             page.line_break()
         elif name == "TH":
-            # Another title begins another page in the same file.
+            # A second title begins another page in the same file.
             self.title = self.title or words
         else:
             return False

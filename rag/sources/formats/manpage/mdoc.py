@@ -1,4 +1,4 @@
-"""The macros of mdoc(7), which say what words are; here they become the words alone."""
+"""Interpret the macros of mdoc(7), which mark what words mean; only the words are written."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SYSTEMS = {
     **{"Dx": "DragonFly", "At": "AT&T UNIX", "Bsx": "BSD/OS"},
 }
 _WITHOUT = {"Ar": "file ...", "Pa": "~"}
-# Their arguments are shown as they are.
+# Macros whose arguments are shown as they are.
 _STYLES = frozenset(
     {"Ad", "An", "Ap", "Ar", "Cd", "Cm", "Dv", "Ec", "Em", "Eo", "Er", "Ev", "Fa", "Fl", "Fn"}
     | {"Ft", "Ic", "In", "Lb", "Li", "Lk", "Ms", "Mt", "Nm", "No", "Ns", "Pa", "Pf", "St", "Sx"}
@@ -39,7 +39,7 @@ _MACROS = frozenset(
 
 
 class Mdoc:
-    """Writes a page from macros and lines of text."""
+    """A writer of a page from macros and lines of text."""
 
     def __init__(self, page: Page) -> None:
         self.page = page
@@ -56,11 +56,11 @@ class Mdoc:
         self._tag: list[str] | None = None
 
     def knows(self, macro: str) -> bool:
-        """Whether it is a macro of mdoc."""
+        """Whether `macro` is a macro of mdoc."""
         return macro in _CALLABLE or macro in _MACROS or macro in _IGNORED or macro.startswith("%")
 
     def macro(self, name: str, rest: str) -> None:
-        """A line that is one."""
+        """Write what a line with this macro shows."""
         words = arguments(rest)
         shown = " ".join(strip_escapes(word) for word in words)
         page = self.page
@@ -195,7 +195,7 @@ class Mdoc:
         self._follows = False
 
     def _phrase(self, words: list[str]) -> str:
-        """Words and the macros among them as text, `GLUE` where no space may be."""
+        """Render words and the macros among them as text, with `GLUE` where no space may be."""
         out: list[str] = []
         ends: list[str] = []
         tail: list[str] = []
@@ -221,7 +221,7 @@ class Mdoc:
         return (GLUE if self._tight else " ").join(out)
 
     def _call_macro(self, macro: str, values: list[str]) -> list[str]:
-        # What closes or opens is no argument.
+        # Punctuation that closes or opens is not an argument.
         ends = [index for index, word in enumerate(values) if word in _CLOSING | _OPENING]
         own = (
             [strip_escapes(word) for word in values[: ends[0]]]

@@ -1,4 +1,4 @@
-"""The page that is written: paragraphs filled, examples in fences, headings noted."""
+"""Build the text of a page: paragraphs on one line, examples in fences, headings with spans."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rag.types import Heading
 
 
 class Page:
-    """The text of a page as it grows."""
+    """The text of a page under construction."""
 
     def __init__(self) -> None:
         self.headings: list[Heading] = []
@@ -24,7 +24,7 @@ class Page:
 
     @property
     def text(self) -> str:
-        """All that is written so far."""
+        """Everything written so far."""
         return "".join(self._parts)
 
     @property
@@ -33,14 +33,14 @@ class Page:
         return self._literal is not None
 
     def add(self, text: str) -> None:
-        """One line of input: part of a paragraph, or a line of an example."""
+        """Add a line of input to the paragraph or to the example."""
         if self._literal is not None:
             self._literal.append(text)
         elif text.strip():
             self._line.append(text)
 
     def paragraph(self) -> None:
-        """End the paragraph, or leave a line free in an example."""
+        """End the paragraph, or add an empty line to an example."""
         if self._literal is not None:
             self._literal.append("")
             return
@@ -48,7 +48,7 @@ class Page:
         self._gap, self._lead = "\n\n", ""
 
     def line_break(self) -> None:
-        """Go on in the next line."""
+        """Continue on the next line."""
         line, self._line = " ".join(self._line), []
         line = re.sub(rf"\s*{GLUE}[\s{GLUE}]*", "", re.sub(r"[ \t\n]+", " ", line))
         line = line.replace(HARD_SPACE, " ").strip()
@@ -59,7 +59,7 @@ class Page:
             self._gap = "\n"
 
     def item(self, tag: str, *, more: bool = False) -> None:
-        """Begin an item of a list; without a tag, its text stands beside the dash."""
+        """Begin an item of a list; without a tag, its text follows the dash."""
         self.literal(False)
         self.paragraph()
         if more:
@@ -85,13 +85,13 @@ class Page:
             self.block(fence_code(text, ""))
 
     def block(self, text: str) -> None:
-        """Text that stands as it is."""
+        """Write a block of text as it is."""
         self.literal(False)
         self.paragraph()
         self._emit(text)
 
     def heading(self, title: str, level: int) -> None:
-        """A heading alone on its line."""
+        """Write a heading on a line of its own."""
         title = " ".join(title.replace(GLUE, "").replace(HARD_SPACE, " ").split())
         if title:
             self.block(title)

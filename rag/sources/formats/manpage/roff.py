@@ -1,4 +1,4 @@
-"""Requests of roff(7) that decide what is read: conditions, macros, strings, tables."""
+"""Interpret the requests of roff(7) that decide what is read: conditions, macros, tables."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _MOST_EXPANDED = 100_000
 
 
 class Roff:
-    """Reads a page line by line and has it written by the macros of man(7) and mdoc(7)."""
+    """An interpreter that reads a page line by line and passes macros to man(7) and mdoc(7)."""
 
     def __init__(self, text: str) -> None:
         self.page = Page()
@@ -49,7 +49,8 @@ class Roff:
             if control is None:
                 self._text(interpolate(line, self._strings))
             elif control[1]:
-                # Comments go after the name is known: what a macro holds is read when it is used.
+                # Comments are removed only once the name is known, since the body of a macro is
+                # interpreted when the macro is used.
                 self._control(control[1].rstrip("\\}"), control[2])
         self.page.literal(False)
         self.page.paragraph()
@@ -66,7 +67,7 @@ class Roff:
         if self.man.tag_follows and shown.strip():
             self.man.add(shown.strip())
         elif not line.strip():
-            # A line of escapes alone is no empty line.
+            # A line that holds escapes alone does not count as empty.
             if not line:
                 page.paragraph()
         else:
@@ -106,19 +107,19 @@ class Roff:
             return
         if name in self._macros:
             self._expand(self._macros[name], rest)
-        # What a missing macro was given is text more often than not; a request's is not.
+        # An unknown macro's arguments are text more often than not; a request's are not.
         elif name[:1].isupper() and rest:
             self.man.add(" ".join(self._words(interpolate(rest, {}))))
 
     def _next_text(self) -> str:
-        """The next line of text that is not empty, unless another request comes before it."""
+        """Take the next line of text that is not empty, unless another request comes first."""
         text = ""
         while not text and self._lines and not CONTROL.match(self._lines[0]):
             text = self._plain(interpolate(self._lines.popleft(), self._strings))
         return text
 
     def _expand(self, body: list[str], rest: str) -> None:
-        """Put what a macro holds before the lines to come."""
+        """Put the body of a macro before the lines to come."""
         self._expanded += len(body) + 1
         if self._expanded > _MOST_EXPANDED:
             return
@@ -158,7 +159,7 @@ class Roff:
         self._block(found[6], truth)
 
     def _block(self, first: str, taken: bool) -> None:
-        """Take or leave what a condition stands before: one line, or a block in braces."""
+        """Take or drop what follows a condition: one line, or a block in braces."""
         lines = [first.strip()]
         if lines[0].startswith("\\{"):
             lines = [lines[0][2:].strip()]

@@ -1,4 +1,4 @@
-"""Lines of roff(7): requests, arguments, strings and escapes."""
+"""Parse lines of roff(7): requests, arguments, strings and escapes."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import re
 import unicodedata
 from collections.abc import Mapping
 
-# Stands where no space may be, as after `\c` and mdoc's `Ns`; text that was decoded holds no NUL.
+# Marks where no space may be, as after `\c` and mdoc's `Ns`. Decoded text holds no other NUL.
 GLUE = "\0"
-# Kept apart from other spaces until the page is written.
+# Stands for a space that must not be collapsed, until the page is written.
 HARD_SPACE = "\ue000"
-# The name of a request or macro, and what follows it.
+# Matches the name of a request or macro, and what follows it.
 CONTROL = re.compile(r"[.'][ \t]*((?:\\[^{}\"]|[^\s\\])*)[ \t]*(.*)")
 _LONGEST_STRING = 1_000
 _STRING = re.compile(r"\\\*(?:\[([^\]\s]*)[^\]]*\]|\((..)|(.))")
@@ -52,7 +52,7 @@ _SINGLE = {
     **{" ": HARD_SPACE, "~": HARD_SPACE, "0": HARD_SPACE, "t": "\t", "c": GLUE},
     **{"-": "-", "'": "'", "`": "`", "e": "\\", "\\": "\\", ".": ".", "_": "_", "@": "@"},
 }
-# groff's own strings.
+# The strings that groff defines itself.
 STRINGS: Mapping[str, str] = {
     **{"R": "®", "Tm": "™", "lq": "“", "rq": "”", "Aq": "'", "<=": "≤", ">=": "≥", "Pi": "π"},
     **{"Lt": "<", "Gt": ">", "Am": "&", "Ba": "|", "Le": "≤", "Ge": "≥", "Ne": "≠", "Pm": "±"},
@@ -61,7 +61,7 @@ STRINGS: Mapping[str, str] = {
 
 
 def interpolate(line: str, strings: Mapping[str, str]) -> str:
-    r"""A line with its comment gone and its strings (`\*x`) put in."""
+    r"""Remove the comment of a line and insert its strings (`\*x`)."""
     if "\\" not in line:
         return line
     line = _COMMENT.sub(r"\1", line)
@@ -69,12 +69,12 @@ def interpolate(line: str, strings: Mapping[str, str]) -> str:
 
 
 def string_value(before: str, added: str, strings: Mapping[str, str]) -> str:
-    """What `.ds` or `.as` define; kept short, for strings may be made of strings."""
+    """Return the string that `.ds` or `.as` define, cut short since strings may hold strings."""
     return (before + interpolate(added.removeprefix('"'), strings))[:_LONGEST_STRING]
 
 
 def strip_escapes(text: str) -> str:
-    """Text without fonts and sizes, special characters as themselves; see groff_char(7)."""
+    """Remove fonts and sizes from a text and insert its special characters; see groff_char(7)."""
     return _ESCAPE.sub(_replace_escape, text) if "\\" in text else text
 
 
@@ -104,7 +104,7 @@ def _special_character(name: str) -> str:
 
 
 def arguments(rest: str) -> list[str]:
-    r"""The arguments of a macro as they stand; one in quotes begins with `\&`."""
+    r"""Split the arguments of a macro; an argument in quotes gets `\&` before it."""
     return [
         found[2] if found[2] is not None else "\\&" + found[1].replace('""', '"')
         for found in _ARGUMENT.finditer(rest)

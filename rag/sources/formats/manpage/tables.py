@@ -1,4 +1,4 @@
-"""Tables of tbl(1) as Markdown."""
+"""Render tables of tbl(1) as Markdown."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rag.sources.formats.office import markdown_table
 
 
 def to_markdown(lines: list[str], plain: Callable[[str], str]) -> str:
-    """The lines of a table, options and formats first; `plain` is what a cell's escapes show."""
+    """Render the lines of a table, options and formats first; `plain` resolves escapes in cells."""
     separator = "\t"
     start = 0
     if lines and lines[0].rstrip().endswith(";"):
@@ -23,7 +23,7 @@ def to_markdown(lines: list[str], plain: Callable[[str], str]) -> str:
 
 
 def _formats_end(lines: list[str], at: int) -> int:
-    """Where the data of a table begin: after a line of formats that ends with a dot."""
+    """Return where a table's data begin: after a line of formats that ends with a dot."""
     while at < len(lines):
         at += 1
         if lines[at - 1].rstrip().endswith("."):
@@ -33,7 +33,7 @@ def _formats_end(lines: list[str], at: int) -> int:
 
 def _rows(lines: list[str], separator: str, plain: Callable[[str], str]) -> list[list[str]]:
     rows: list[list[str]] = []
-    # The lines of a cell that is written as a block of text, from `T{` to `T}`.
+    # Collects the lines of a cell that is written as a block of text, from `T{` to `T}`.
     block: list[str] | None = None
     formats_end = 0
     for at, raw in enumerate(lines):

@@ -1,4 +1,4 @@
-"""PDF through PDFium: pages in reading order, with the headings of its outline or of its fonts."""
+"""Read PDF by PDFium: pages in reading order, with headings by the outline or by the fonts."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from rag.sources.formats.pdf.layout import Line
 from rag.sources.formats.pdf.text import compose, drop_running_lines
 from rag.types import Document
 
-# PDFium may be used by one thread at a time.
+# Only one thread at a time may use PDFium.
 _PDFIUM = threading.Lock()
 
 _DATE = re.compile(
     r"(?:D:)?(\d{4})(\d\d)?(\d\d)?(\d\d)?(\d\d)?(\d\d)?\s*(?:(Z)|([+-])(\d\d)'?(\d\d)?)?"
 )
-# What word processors write where nobody gave a title.
+# Titles that word processors write where nobody chose one.
 _NO_TITLE = re.compile(
     r"untitled.*|microsoft (?:word|powerpoint|excel) - .*|.*\.(?:docx?|dvi|indd|odt|pptx?|rtf|tex)",
     re.IGNORECASE,
@@ -33,7 +33,7 @@ _NO_TITLE = re.compile(
 
 
 def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document]:
-    """A PDF as one document with its pages."""
+    """Read a PDF as one document with its pages."""
     with _PDFIUM:
         document = _read(path, source, config)
     yield document
@@ -88,7 +88,7 @@ def _describe_refusal(error: str) -> str:
         return "is encrypted: save a copy without the password"
     if "security" in error:
         return "is encrypted in a way that PDFium does not know: save a copy without encryption"
-    return "cannot be read as PDF: it is damaged, or is no PDF at all"
+    return "cannot be read as PDF: it is damaged, or not a PDF at all"
 
 
 def _read_metadata(pdf: Any) -> dict[str, Any]:
@@ -100,7 +100,7 @@ def _read_metadata(pdf: Any) -> dict[str, Any]:
     found["modified"] = _iso_date(values.get("ModDate", ""))
     if _NO_TITLE.fullmatch(found["title"]):
         found["title"] = ""
-    # Older builds of PDFium lack it.
+    # Older builds of PDFium lack this function.
     if hasattr(raw, "FPDFCatalog_GetLanguage"):
         found["language"] = _read_language(pdf, raw)
     return found
@@ -119,7 +119,7 @@ def _read_language(pdf: Any, raw: Any) -> str:
 
 
 def _iso_date(written: str) -> str:
-    """`D:20260101120000+01'00'` (ISO 32000-1, 7.9.4) as ISO 8601; nothing if it is no date."""
+    """Turn `D:20260101120000+01'00'` (ISO 32000-1, 7.9.4) into ISO 8601; empty if it is no date."""
     match = _DATE.match(written)
     if not match:
         return ""

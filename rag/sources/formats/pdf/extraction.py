@@ -1,7 +1,7 @@
-"""PDFium's characters -> pieces of text with their places.
+"""Extract pieces of text and their positions from PDFium's characters.
 
-A call through ctypes costs about half a microsecond, so text is fetched by the page, the font by
-the line, and boxes only for the first and the last character of each word.
+A call through ctypes costs about half a microsecond, so the text is fetched by the page, the font
+by the line, and boxes only for the first and the last character of each word.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _APART = 1.2  # em between the words of two pieces
 _LEAST_OVERLAP = 0.3  # of the lower word's height, within a piece
 _LONGEST_HEADING = 150
-# PDFium puts U+FFFE for a hyphen at a line's end, in place of the line's end too.
+# PDFium writes U+FFFE for a hyphen at the end of a line, and no line end after it.
 _WORD = re.compile("[^\\s\ufffe]+\ufffe?|\ufffe")
 _CONTROL = re.compile("[\0-\x1f\x7f]")
 _RIGHT_TO_LEFT = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]")
@@ -33,12 +33,12 @@ _BOLD = re.compile(rb"bold|black|heavy|cmbx|sfbx|[-,]medi(?!um)|demi", re.IGNORE
 
 
 def page_lines(pdf: Any, index: int) -> list[Line]:
-    """The lines of a page in reading order, or none if it holds no text."""
+    """Return the lines of a page in reading order, or none if it holds no text."""
     with closing(pdf[index]) as page, closing(page.get_textpage()) as textpage:
         characters = _Characters(textpage)
         upright, turned = _make_pieces(characters)
         lines = reading_order(upright) if upright else []
-        # What runs along the margin belongs to no place in the text.
+        # Text that runs along the margin has no position in the page's text, so it comes last.
         lines += [
             Line(piece.text, "\n\n", piece.size, 0.0, 0.0, 0.0, piece.at, piece.until)
             for piece in turned
@@ -48,7 +48,7 @@ def page_lines(pdf: Any, index: int) -> list[Line]:
 
 
 class _Characters:
-    """A page's characters by their places in its text, as PDFium gives it."""
+    """The characters of a page, by their positions in the text that PDFium returns."""
 
     def __init__(self, textpage: Any) -> None:
         from pypdfium2 import raw
@@ -65,7 +65,10 @@ class _Characters:
         self._numbers = None if len(self.text) == count else self._number_characters()
 
     def _number_characters(self) -> list[int]:
-        """PDFium's numbers, where some characters have no text, or two units of UTF-16."""
+        """Return PDFium's number of each character, where these differ from their positions.
+
+        They do where characters have no text, or take two units of UTF-16.
+        """
         numbers, unit = [], 0
         for character in self.text:
             numbers.append(self._raw.FPDFText_GetCharIndexFromTextIndex(self._page, unit))
@@ -76,22 +79,22 @@ class _Characters:
         return self._numbers[at] if self._numbers else at
 
     def boxes(self, places: Sequence[int]) -> NDArray[np.float32]:
-        """Left, top, right and bottom of each, as the font's height has it, not the glyph's."""
+        """Return left, top, right and bottom of characters (n, 4), by the font's height."""
         import numpy as np
 
         numbers = [self._numbers[at] for at in places] if self._numbers else places
         rects = (self._raw.FS_RECTF * len(places))()
         deque(map(self._raw.FPDFText_GetLooseCharBox, repeat(self._page), numbers, rects), 0)
-        # A broken matrix puts characters nowhere.
+        # A broken matrix gives characters infinite or undefined positions.
         return np.nan_to_num(np.frombuffer(rects, np.float32), posinf=0, neginf=0).reshape(-1, 4)
 
     def turn(self, at: int) -> int:
-        """By how many quarters the character is turned, clockwise."""
+        """Return by how many quarters a character is turned clockwise."""
         angle = self._raw.FPDFText_GetCharAngle(self._page, self._number(at))
         return round(angle / (math.pi / 2)) % 4 if angle >= 0 else 0
 
     def size(self, at: int) -> float:
-        """The size as seen: many writers set size 1 and let a matrix enlarge it."""
+        """Return a character's visible size: many writers set size 1 and scale by a matrix."""
         number = self._number(at)
         size = float(self._raw.FPDFText_GetFontSize(self._page, number))
         matrix = self._raw.FS_MATRIX()
@@ -100,7 +103,7 @@ class _Characters:
         return abs(size)
 
     def baseline(self, at: int, turn: int) -> float:
-        """How far down the character stands, for one who reads text so turned."""
+        """Return how far down a character's baseline is, as seen by a reader of the turned text."""
         x, y = ctypes.c_double(), ctypes.c_double()
         number = self._number(at)
         self._raw.FPDFText_GetCharOrigin(self._page, number, ctypes.byref(x), ctypes.byref(y))
@@ -116,20 +119,20 @@ class _Characters:
 
 
 def _make_pieces(characters: _Characters) -> tuple[list[Piece], list[Piece]]:
-    """What is written the way that most of the page is, and what is turned against it."""
+    """Return the pieces that are turned as most of the page is, and those turned otherwise."""
     import numpy as np
 
     text = characters.text
     words = [match.span() for match in _WORD.finditer(text)]
     if not words:
         return [], []
-    # A line as PDFium sees it may be of two columns, and has one direction.
+    # A line of PDFium's may reach over two columns, but has one direction.
     firsts = [0]
     firsts += [at for at in range(1, len(words)) if "\n" in text[words[at - 1][1] : words[at][0]]]
     lasts = [*firsts[1:], len(words)]
     middles = [words[(first + last) // 2][0] for first, last in zip(firsts, lasts, strict=True)]
     turns = [characters.turn(at) for at in middles]
-    # In the middle there may be an index or exponent.
+    # The word in the middle may be an index or exponent, which is smaller.
     sizes = [
         max(characters.size(middle), characters.size(words[first][0]))
         for first, middle in zip(firsts, middles, strict=True)
@@ -160,7 +163,7 @@ def _make_pieces(characters: _Characters) -> tuple[list[Piece], list[Piece]]:
         written = _CONTROL.sub("", written)
         if not written:
             continue
-        # The tallest word shows where the line is: others are indices and exponents.
+        # The tallest word shows where the line is: smaller ones may be indices and exponents.
         main = max(range(first, end), key=tall.__getitem__)
         turn, size = turns[line_of[at]], sizes[line_of[at]]
         piece = Piece(
@@ -181,9 +184,9 @@ def _make_pieces(characters: _Characters) -> tuple[list[Piece], list[Piece]]:
 def _boxes_as_read(
     characters: _Characters, words: list[tuple[int, int]], turns: NDArray[np.int64]
 ) -> tuple[NDArray[np.float32], ...]:
-    """Left, top, right and bottom of words for one who reads them, running right and down.
+    """Return left, top, right and bottom of words as a reader sees them, running right and down.
 
-    Seen in a mirror, a page written from right to left is like any other.
+    Pages that are written from right to left are mirrored, and are then like any other.
     """
     import numpy as np
 
@@ -205,7 +208,7 @@ def _boxes_as_read(
 
 
 def _mark_bold(lines: list[Line], characters: _Characters) -> None:
-    """Find the bold lines among those that could be headings."""
+    """Mark the bold lines among those that may be headings."""
     above = False
     for line in lines:
         line.bold = (

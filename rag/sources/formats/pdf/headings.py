@@ -1,4 +1,4 @@
-"""Headings by the outline, else by the size of the font and by bold lines standing alone."""
+"""Find headings by the outline, else by the size of the font and by bold lines on their own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MOST_BOLD = 0.2  # of all lines
 
 
 def font_headings(lines: list[PlacedLine]) -> tuple[Heading, ...]:
-    """Short lines set clearly larger than the body, levels by size; below them, bold ones."""
+    """Find short lines that are clearly larger than the body, and below them bold ones."""
     by_size: Counter[float] = Counter()
     for line in lines:
         by_size[round(line.size, 1)] += len(line.text)
@@ -34,7 +34,7 @@ def font_headings(lines: list[PlacedLine]) -> tuple[Heading, ...]:
     for at, level in sorted(levels.items()):
         line = lines[at]
         last = headings[-1] if headings else None
-        # A title over several lines is one heading.
+        # The lines of one title make one heading.
         if last and last.level == level and line.start - last.end <= 1:
             headings[-1] = Heading(last.start, line.end, level, f"{last.title} {line.text}")
         else:
@@ -47,7 +47,7 @@ def _may_be_heading(text: str) -> bool:
 
 
 def _find_bold(lines: list[PlacedLine], body: float) -> list[int]:
-    """Bold lines of the body's size that begin a block which goes on in plain letters."""
+    """Return the bold lines of the body's size that begin a block of plain letters."""
     found: list[int] = []
     run: list[int] = []
     for at, line in enumerate(lines):
@@ -72,7 +72,7 @@ def _find_bold(lines: list[PlacedLine], body: float) -> list[int]:
 
 
 def outline_headings(pdf: Any, text: str, pages: tuple[Page, ...]) -> tuple[Heading, ...]:
-    """The outline's entries, where their titles are found on the pages they point to."""
+    """Return the entries of the outline whose titles are found on the pages they point to."""
     headings: list[Heading] = []
     after = 0
     for item in pdf.get_toc():
@@ -91,7 +91,7 @@ def outline_headings(pdf: Any, text: str, pages: tuple[Page, ...]) -> tuple[Head
 
 def _title_line(title: str, text: str, start: int, end: int) -> tuple[int, int] | None:
     words = r"[\s|]+".join(re.escape(word) for word in title.split())
-    # A line of its own, with a number before it, rather than the same words in a sentence.
+    # A line of its own, perhaps with a number before it, is preferred to words in a sentence.
     for pattern in (rf"^(?:[^\n]{{0,12}}[^\w\n])?{words}[ .:]*$", words):
         found = re.compile(pattern, re.IGNORECASE | re.MULTILINE).search(text, start, end)
         if found:

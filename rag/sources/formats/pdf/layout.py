@@ -1,9 +1,9 @@
-"""Pieces of text with their places on a page -> lines in reading order.
+"""Put the pieces of text on a page into lines in reading order.
 
-Coordinates run right and down, in points. The order is a recursive cut of the page in the manner
-of the XY-cut (Nagy & Seth, "Hierarchical representation of optically scanned documents", ICPR
-1984), with one change: a gutter need not run the whole height. What crosses it, such as a title
-over two columns, parts the page into bands.
+Coordinates run right and down, in points. The page is cut recursively in the manner of the XY-cut
+(Nagy & Seth, "Hierarchical representation of optically scanned documents", ICPR 1984), with one
+change: a gutter need not run the whole height. What crosses it, such as a title over two columns,
+divides the page into bands.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _PARAGRAPH = 0.3
 
 @dataclass(slots=True)
 class Piece:
-    """Words that stand close together on one line. `at` is the first character's number."""
+    """Words that are close together on one line; `at` and `until` number the outer characters."""
 
     text: str
     x0: float
@@ -46,10 +46,10 @@ class Piece:
 
 @dataclass(slots=True)
 class Line:
-    """A line as it is read; `gap` is what parts it from the line before.
+    """A line of text; `gap` is what separates it from the line before.
 
-    An empty gap stands at the start of a block, such as a column: whether a sentence goes on there
-    is seen by the text.
+    The gap is empty at the start of a block, such as a column: only the text shows whether a
+    sentence continues there.
     """
 
     text: str
@@ -64,7 +64,7 @@ class Line:
 
 
 def reading_order(pieces: Sequence[Piece]) -> list[Line]:
-    """The lines of a page, column by column."""
+    """Return the lines of a page, column by column."""
     blocks = [
         [_join_row(row) for row in _find_rows(block)]
         for block in _find_blocks(list(pieces), _DEEPEST)
@@ -100,7 +100,7 @@ class _Columns:
 
 
 def _find_bands(pieces: list[Piece]) -> list[_Columns | list[Piece]] | None:
-    """The region from top to bottom along its best gutter; None if it has no columns."""
+    """Divide a region from top to bottom along its best gutter; None if it has no columns."""
     em = statistics.median(piece.size for piece in pieces)
     best, most = None, 0
     for x in _find_gutters(pieces, em):
@@ -112,7 +112,7 @@ def _find_bands(pieces: list[Piece]) -> list[_Columns | list[Piece]] | None:
 
 
 def _find_gutters(pieces: list[Piece], em: float) -> list[float]:
-    """Where fewer pieces lie than to the left and to the right, emptiest first."""
+    """Return where fewer pieces lie than to the left and to the right, the emptiest first."""
     left = min(piece.x0 for piece in pieces)
     width = max(piece.x1 for piece in pieces) - left
     if width < 2 * _COLUMN * em:
@@ -137,7 +137,7 @@ def _cut_into_bands(pieces: list[Piece], x: float, em: float) -> list[_Columns |
     crossing = [piece for piece in pieces if piece.x0 < x < piece.x1]
     beside = [piece for piece in pieces if not piece.x0 < x < piece.x1]
     bounds = [piece.y0 + piece.y1 for piece in crossing]
-    # Much white parts the columns from what is no column, such as the names of authors.
+    # Much white space separates columns from other text, such as the names of authors.
     lowest = float("-inf")
     for piece in sorted(beside, key=lambda piece: piece.y0):
         if piece.y0 - lowest > _BAND_APART * em:
@@ -171,7 +171,7 @@ def _sides(pieces: list[Piece], x: float) -> _Columns:
 
 
 def _unite(run: list[_Columns], em: float) -> Sequence[_Columns]:
-    """White alone does not end columns, unless it is the white between rows of a table."""
+    """Unite columns that only white space divides, unless they are the rows of a table."""
     left = [piece for columns in run for piece in columns.left]
     right = [piece for columns in run for piece in columns.right]
     whole = _Columns(left, right)
@@ -179,10 +179,10 @@ def _unite(run: list[_Columns], em: float) -> Sequence[_Columns]:
 
 
 def _are_columns(columns: _Columns, em: float) -> bool:
-    """Whether both sides are running text, and no table whose rows go across."""
+    """Whether both sides are running text, and not a table whose rows go across."""
     if not columns.left or not columns.right:
         return False
-    # What is drawn by row has to look the more like text.
+    # Pieces that are drawn row by row must look more like text than others.
     returns = bool(_find_returns(columns, em))
     fewest, filled, share = (1, 0.6, 0.5) if returns else (3, 0.85, 0.6)
     return all(
@@ -192,7 +192,7 @@ def _are_columns(columns: _Columns, em: float) -> bool:
 
 
 def _runs_on(side: list[Piece], em: float, filled: float, share: float) -> bool:
-    """Whether at least a share of the text stands in lines that fill their column so far."""
+    """Whether a share of the text is in lines that fill their column to the part `filled`."""
     rows = _find_rows(side)
     widths = [row[-1].x1 - row[0].x0 for row in rows]
     column = sorted(widths)[int(0.9 * (len(widths) - 1))]
@@ -200,14 +200,14 @@ def _runs_on(side: list[Piece], em: float, filled: float, share: float) -> bool:
         return False
     running = 0
     for row, width in zip(rows, widths, strict=True):
-        # Cells of a table leave more white between them than words do.
+        # The cells of a table leave more white space between them than words do.
         if width >= filled * column and sum(p.x1 - p.x0 for p in row) >= _INKED * width:
             running += sum(len(piece.text) for piece in row)
     return running >= share * sum(len(piece.text) for piece in side)
 
 
 def _table_rows(columns: _Columns, em: float) -> list[float]:
-    """Where the rows of a table begin whose cells, of several lines each, are drawn by row."""
+    """Return where the rows of a table begin whose cells of several lines are drawn row by row."""
     returns = _find_returns(columns, em)
     tops = [top for top, began in returns if abs(top - began) < 0.3 * em]
     if len(tops) < max(_TABLE_ROWS, 0.8 * len(returns)) or tops != sorted(tops):
@@ -216,9 +216,9 @@ def _table_rows(columns: _Columns, em: float) -> list[float]:
 
 
 def _find_returns(columns: _Columns, em: float) -> list[tuple[float, float]]:
-    """Where the file goes from one side up again on the other: to where, and where it came from.
+    """Return where drawing goes from one side up again to the other side.
 
-    That is the top of what was drawn on the one side and of what comes on the other.
+    Each is the top of what comes on the other side, and the top of what was drawn before it.
     """
     drawn = [(piece.at, 0, piece) for piece in columns.left]
     drawn += [(piece.at, 1, piece) for piece in columns.right]
@@ -234,7 +234,7 @@ def _find_returns(columns: _Columns, em: float) -> list[tuple[float, float]]:
 
 
 def _find_rows(pieces: list[Piece]) -> list[list[Piece]]:
-    """Pieces side by side are one row, from left to right."""
+    """Group pieces side by side into rows, each from left to right."""
     rows: list[list[Piece]] = []
     for piece in sorted(pieces, key=lambda piece: (piece.y0, piece.x0)):
         if rows and _are_beside(rows[-1][0], piece):
@@ -249,7 +249,7 @@ def _find_rows(pieces: list[Piece]) -> list[list[Piece]]:
 def _are_beside(one: Piece, other: Piece) -> bool:
     heights = sorted((one.y1 - one.y0, other.y1 - other.y0))
     overlap = min(one.y1, other.y1) - max(one.y0, other.y0)
-    # A tall initial stands beside several lines, and belongs to none more than to another.
+    # A tall initial is beside several lines, and belongs to none of them more than to another.
     return overlap >= 0.5 * heights[0] and heights[1] <= 2.2 * heights[0]
 
 
@@ -272,7 +272,7 @@ def _join_row(row: list[Piece]) -> Line:
 
 
 def _measure_leading(blocks: list[list[Line]]) -> float:
-    """How far apart the baselines within a paragraph usually are, in em."""
+    """Measure how far apart the baselines within a paragraph usually are, in em."""
     steps = sorted(
         (line.base - above.base) / line.size for block in blocks for above, line in pairwise(block)
     )

@@ -1,4 +1,4 @@
-"""Lines of all pages -> one text, without what runs along the top or foot of every page."""
+"""Compose one text of the lines of all pages, without running headers and footers."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from rag.sources.formats.pdf.layout import Line
 from rag.types import Page
 
 _FEWEST_PAGES = 3
-_SHARE_OF_PAGES = 0.4  # some books have their title on the left pages only
+_SHARE_OF_PAGES = 0.4  # some books have their title on left pages only
 _MARGIN_LINES = 3
-_PLACE = 6  # points that a place may differ by
+_TOLERANCE = 6  # points by which the position of a running line may differ
 _MARGIN_WHITE = 0.75  # em
 _LONGEST_RUNNING = 150
 _PAGE_NUMBER = re.compile(
@@ -32,7 +32,7 @@ _Key = tuple[int, str]
 
 @dataclass(frozen=True, slots=True)
 class PlacedLine:
-    """A line as it stands in the document's text; `gap` as in `Line`, empty at a page's start."""
+    """A line with its span in the document's text; `gap` is as in `Line`."""
 
     start: int
     end: int
@@ -43,10 +43,10 @@ class PlacedLine:
 
 
 def drop_running_lines(pages: list[list[Line]]) -> list[list[Line]]:
-    """Leave out headers, footers and page numbers: lines at one place on most pages.
+    """Leave out headers, footers and page numbers: lines at the same position on most pages.
 
-    A page's number is the same on all of them if it grows with the pages. What is set larger than
-    the body's text is kept, and so is what the text follows without white between.
+    Page numbers count as the same line if they grow with the pages. Lines larger than the body's
+    text stay, and so do lines that the text follows without white space between.
     """
     sizes: Counter[float] = Counter()
     for page in pages:
@@ -68,13 +68,13 @@ def drop_running_lines(pages: list[list[Line]]) -> list[list[Line]]:
             if any(counts[key] + _nearby(counts, key) >= fewest for key in _keys(line, number))
         }
         rest = [line for line in page if id(line) not in running]
-        # Where nothing else stands, it is what the page says.
+        # A page that holds nothing else keeps its running lines.
         remaining.append(rest or page)
     return remaining
 
 
 def _margin_lines(page: list[Line], body: float) -> list[Line]:
-    """The outermost lines above and below, as far as white parts them from the rest."""
+    """Return the outermost lines at the top and foot that white space separates from the rest."""
     found: list[Line] = []
     upright = [line for line in page if line.y1 > line.y0]
     for downwards in (True, False):
@@ -92,7 +92,7 @@ def _margin_lines(page: list[Line], body: float) -> list[Line]:
 
 
 def _keys(line: Line, number: int) -> Iterator[_Key]:
-    place = round(line.y0 / _PLACE)
+    place = round(line.y0 / _TOLERANCE)
     yield place, line.text
     match = _PAGE_NUMBER.search(line.text)
     if match:
@@ -106,7 +106,7 @@ def _nearby(counts: Counter[_Key], key: _Key) -> int:
 
 
 def compose(pages: list[list[Line]]) -> tuple[str, tuple[Page, ...], list[PlacedLine]]:
-    """The text of the document, its pages, and where each line stands."""
+    """Return the text of the document, its pages, and the span of each line."""
     parts: list[str] = []
     spans: list[Page] = []
     placed: list[PlacedLine] = []
@@ -126,7 +126,7 @@ def compose(pages: list[list[Line]]) -> tuple[str, tuple[Page, ...], list[Placed
 
 
 def _join_lines(page: list[Line]) -> list[Line]:
-    """Words parted at a line's end made whole; at a block's end, a sentence that goes on."""
+    """Join words hyphenated at line ends, and sentences that continue in the next block."""
     joined: list[Line] = []
     for line in page:
         last = joined[-1] if joined else None
@@ -143,7 +143,7 @@ def _join_lines(page: list[Line]) -> list[Line]:
 
 
 def _is_hyphenated(above: str, below: str) -> bool:
-    """Whether a word goes on; what may be a compound, such as `state-of-the-`, is left alone."""
+    """Whether a word continues on the next line; a possible compound (`state-of-the-`) does not."""
     if not above.endswith("-") or not _HYPHENATED.search(above[-_LONGEST_WORD:]):
         return False
     return above[-2].islower() and below[:1].islower() and bool(_GOES_ON.match(below))
