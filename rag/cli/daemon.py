@@ -12,7 +12,7 @@ from rag.cli.opening import read_config
 from rag.cli.options import config_option, json_option, setting
 
 if TYPE_CHECKING:
-    from rag.serving.daemon.messages import State
+    from rag.serving.daemon import State
 
 
 @click.group("daemon", invoke_without_command=True)
@@ -29,17 +29,13 @@ def daemon_command(context: click.Context, foreground: bool) -> None:
     """
     if context.invoked_subcommand is not None:
         return
-    from rag.serving.daemon.place import place
+    from rag.serving.daemon import find_socket_folder, serve, start_daemon
 
     idle = read_config().daemon.idle
-    folder = place()
+    folder = find_socket_folder()
     if foreground:
-        from rag.serving.daemon.server import serve
-
         serve(folder, idle)
         return
-    from rag.serving.daemon.starting import start_daemon
-
     state, is_new = start_daemon(folder, idle)
     click.echo(f"{'started' if is_new else 'running already'}: {_describe(state)}")
 
@@ -51,10 +47,9 @@ def status(as_json: bool) -> None:
 
     Exit code 1 means that none runs.
     """
-    from rag.serving.daemon.client import daemon_state
-    from rag.serving.daemon.place import place
+    from rag.serving.daemon import find_socket_folder, read_state
 
-    state = daemon_state(place())
+    state = read_state(find_socket_folder())
     if as_json:
         import msgspec
 
@@ -80,10 +75,9 @@ def status(as_json: bool) -> None:
 @daemon_command.command("stop")
 def stop() -> None:
     """End the daemon, once it has answered its last question."""
-    from rag.serving.daemon.client import stop_daemon
-    from rag.serving.daemon.place import place
+    from rag.serving.daemon import find_socket_folder, stop_daemon
 
-    state = stop_daemon(place())
+    state = stop_daemon(find_socket_folder())
     click.echo("no daemon was running" if state is None else f"ended: process {state.process}")
 
 

@@ -12,7 +12,7 @@ from rag.cli.options import chosen_settings, config_file
 if TYPE_CHECKING:
     from rag.config import Config
     from rag.engine import RAG
-    from rag.serving.daemon.client import DaemonRAG
+    from rag.serving.daemon import DaemonRAG
     from rag.types import ProgressCallback
 
 
@@ -53,11 +53,11 @@ def open_to_ask(progress: ProgressCallback) -> RAG | DaemonRAG:
     """
     config = read_config()
     if config.daemon.use:
-        from rag.serving.daemon.place import running
+        from rag.serving.daemon import find_daemon
 
-        place = running()
-        if place is not None:
-            from rag.serving.daemon.client import DaemonRAG
+        folder = find_daemon()
+        if folder is not None:
+            from rag.serving.daemon import DaemonRAG
 
-            return DaemonRAG(config, place, lambda: open_rag(progress, config), progress)
+            return DaemonRAG(config, folder, lambda: open_rag(progress, config), progress)
     return open_rag(progress, config)

@@ -1,36 +1,33 @@
-"""The side of a command: a RAG whose questions are answered by the daemon, if it can and will."""
+"""A RAG for commands, whose questions the daemon answers if it can and will."""
 
 from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from rag.errors import DaemonError, QuestionError
 from rag.serving.daemon.identity import identity
 from rag.serving.daemon.messages import (
+    ENCODING_ERRORS,
     LONGEST_EVENT,
-    UNSPEAKABLE,
-    Accepted,
+    Acceptance,
     Ask,
     Check,
-    Done,
     Event,
     Explain,
-    Failed,
-    Opening,
-    Piece,
+    Failure,
+    Greeting,
+    ProgressEvent,
     Request,
-    State,
-    Told,
-    decode,
+    Result,
+    TextPiece,
     encode,
-    error_of,
     receive,
 )
-from rag.serving.daemon.naming import named
-from rag.serving.daemon.place import SocketFolder, is_private, is_same_user
+from rag.serving.daemon.paths import make_paths_absolute
+from rag.serving.daemon.socket_folder import SocketFolder, is_same_user
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,9 +45,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# What the daemon leaves to questions that it is at, and some more.
-_STOPPING_SECONDS = 15.0
-# A daemon that does not even greet is stopped or swamped: the command is faster by itself.
+# A daemon that does not reply within this time is stopped or overloaded: the command is faster by
+# itself.
 _GREETING_SECONDS = 5.0
 
 
@@ -59,28 +55,27 @@ class UnreachableError(Exception):
 
 
 class DaemonRAG:
-    """The questions of a RAG, answered by the daemon at `place`.
+    """A RAG that passes its questions to the daemon in `folder`.
 
-    Whatever it does not answer is answered by `local`, a RAG of this process, which is made when
-    it is needed.
+    `make_local` makes a RAG of this process, once the daemon does not answer a question.
     """
 
     def __init__(
         self,
         config: Config,
-        place: SocketFolder,
-        local: Callable[[], RAG],
+        folder: SocketFolder,
+        make_local: Callable[[], RAG],
         progress: ProgressCallback | None = None,
     ) -> None:
         self._config = config
-        self._place = place
+        self._folder = folder
         self._progress = progress
-        self._make_local = local
-        self._made: RAG | None = None
+        self._make_local = make_local
+        self._local: RAG | None = None
 
     def index(self, paths: Sequence[str | Path]) -> IngestionReport:
-        """As `RAG.index`: by this process, which then answers too."""
-        return self._local().index(paths)
+        """Index as `RAG.index` does, by this process, which then answers too."""
+        return self._local_rag().index(paths)
 
     def explain(
         self, question: str, k: int | None = None, where: str | Mapping[str, Any] = ""
@@ -88,9 +83,8 @@ class DaemonRAG:
         """As `RAG.explain`."""
         from rag.types import Explanation
 
-        asked = Explain(question, k, _plain(where))
-        found = self._result(asked, Explanation)
-        return self._local().explain(question, k, where) if found is None else found
+        found = self._request(Explain(question, k, _plain(where)), Explanation)
+        return self._local_rag().explain(question, k, where) if found is None else found
 
     def check(
         self,
@@ -103,10 +97,9 @@ class DaemonRAG:
         """As `RAG.check`."""
         from rag.types import Verdict
 
-        asked = Check(claim, k, _plain(where), by_generator)
-        found = self._result(asked, Verdict)
+        found = self._request(Check(claim, k, _plain(where), by_generator), Verdict)
         if found is None:
-            return self._local().check(claim, k, where, by_generator=by_generator)
+            return self._local_rag().check(claim, k, where, by_generator=by_generator)
         return found
 
     def stream(
@@ -118,66 +111,64 @@ class DaemonRAG:
         schema: Mapping[str, Any] | None = None,
     ) -> DaemonStream:
         """As `RAG.stream`."""
-        asked = Ask(question, k, _plain(where), None if schema is None else dict(schema))
+        operation = Ask(question, k, _plain(where), None if schema is None else dict(schema))
         return DaemonStream(
-            self._events(asked), lambda: self._local().stream(question, k, where, schema=schema)
+            self._events(operation),
+            lambda: self._local_rag().stream(question, k, where, schema=schema),
         )
 
-    def _result(self, asked: Explain | Check, kind: type[T]) -> T | None:
-        """What the daemon found; None if this process is to find it."""
+    def _request(self, operation: Explain | Check, kind: type[T]) -> T | None:
+        """Return the daemon's result; None if this process has to do the operation."""
         with suppress(UnreachableError):
-            for event in self._events(asked):
-                if isinstance(event, Done):
-                    with _unreachable_if_broken():
-                        return decode(event.result, kind)
+            for event in self._events(operation):
+                if isinstance(event, Result):
+                    with unreachable_if_broken():
+                        return event.decode(kind)
         return None
 
-    def _events(self, asked: Explain | Ask | Check) -> Iterator[Piece | Done]:
-        """What the daemon says to a question.
+    def _events(self, operation: Explain | Ask | Check) -> Iterator[TextPiece | Result]:
+        """Send a request, and yield what the daemon sends back.
 
         Raises:
-            UnreachableError: if this process is to answer.
-            RagError: what the daemon raised.
+            UnreachableError: if this process has to do the operation.
+            RagError: as the daemon raised it.
         """
-        if self._made is not None:
+        if self._local is not None:
             raise UnreachableError
-        with _unreachable_if_broken():
-            settings = named(self._config)
-            said = encode(Request(settings.config, asked))
-            connection = _opened(self._place, "answer", said)
-        begun = False
+        with unreachable_if_broken():
+            request = Request(make_paths_absolute(self._config), operation)
+            connection = open_connection(self._folder, "answer", encode(request))
         with connection:
             while True:
-                with _unreachable_if_broken():
+                with unreachable_if_broken():
                     event: Event = receive(connection, Event, LONGEST_EVENT)
-                if isinstance(event, Accepted):
+                if isinstance(event, Acceptance):
                     connection.settimeout(None)
-                elif isinstance(event, Told):
+                elif isinstance(event, ProgressEvent):
                     if self._progress is not None:
                         self._progress(event.progress)
-                elif isinstance(event, Failed):
-                    if settings.by_model and not begun:
-                        raise UnreachableError
-                    raise error_of(event, settings.as_given)
-                elif isinstance(event, Piece):
-                    begun = True
+                elif isinstance(event, Failure):
+                    raise event.error()
+                elif isinstance(event, TextPiece):
                     yield event
-                elif isinstance(event, Done):
+                elif isinstance(event, Result):
                     yield event
                     return
                 else:
                     raise UnreachableError
 
-    def _local(self) -> RAG:
-        if self._made is None:
-            self._made = self._make_local()
-        return self._made
+    def _local_rag(self) -> RAG:
+        if self._local is None:
+            self._local = self._make_local()
+        return self._local
 
 
 class DaemonStream:
     """As `AnswerStream`: iterate for the text, then read `.answer`."""
 
-    def __init__(self, events: Iterator[Piece | Done], local: Callable[[], AnswerStream]) -> None:
+    def __init__(
+        self, events: Iterator[TextPiece | Result], local: Callable[[], AnswerStream]
+    ) -> None:
         self._events = events
         self._local = local
         self._answer: Answer | None = None
@@ -201,12 +192,12 @@ class DaemonStream:
         begun = False
         try:
             for event in self._events:
-                if isinstance(event, Piece):
+                if isinstance(event, TextPiece):
                     begun = True
                     yield event.text
                 else:
-                    with _unreachable_if_broken():
-                        self._answer = decode(event.result, Answer)
+                    with unreachable_if_broken():
+                        self._answer = event.decode(Answer)
         except UnreachableError:
             if begun:
                 raise DaemonError(
@@ -217,53 +208,24 @@ class DaemonStream:
             self._answer = stream.answer
 
 
-def daemon_state(place: SocketFolder) -> State | None:
-    """What the daemon says of itself; None if there is none."""
-    try:
-        with _unreachable_if_broken(), _opened(place, "state") as connection:
-            state: State = receive(connection, State, LONGEST_EVENT)
-            return state
-    except UnreachableError:
-        return None
-
-
-def stop_daemon(place: SocketFolder) -> State | None:
-    """End the daemon, which finishes what it is at; None if there is none.
-
-    Raises:
-        DaemonError: if it does not end.
-    """
-    try:
-        with _opened(place, "stop") as connection:
-            state: State = receive(connection, State, LONGEST_EVENT)
-            connection.settimeout(_STOPPING_SECONDS)
-            # The system closes it when the process has ended.
-            connection.recv(1)
-            return state
-    except TimeoutError:
-        raise DaemonError(
-            f"the daemon does not end: kill the process that holds {place.lock}"
-        ) from None
-    except (UnreachableError, OSError):
-        return None
-
-
-def _opened(place: SocketFolder, wants: Any, said: bytes = b"") -> socket.socket:
-    """A connection on which the opening was said, and more.
+def open_connection(
+    folder: SocketFolder, wants: Literal["answer", "state", "stop"], request: bytes = b""
+) -> socket.socket:
+    """Connect to the daemon, and send a greeting and an encoded request.
 
     Raises:
         UnreachableError: if no daemon of this user listens there.
         OSError: if it went meanwhile.
     """
-    if not is_private(place):
+    if not folder.is_private:
         raise UnreachableError
     connection = socket.socket(socket.AF_UNIX)
     try:
         connection.settimeout(_GREETING_SECONDS)
-        connection.connect(str(place.socket))
+        connection.connect(str(folder.socket))
         if not is_same_user(connection):
             raise UnreachableError
-        connection.sendall(encode(Opening(identity(), wants)) + said)
+        connection.sendall(encode(Greeting(identity(), wants)) + request)
     except BaseException:
         connection.close()
         raise
@@ -271,10 +233,11 @@ def _opened(place: SocketFolder, wants: Any, said: bytes = b"") -> socket.socket
 
 
 @contextmanager
-def _unreachable_if_broken() -> Iterator[None]:
+def unreachable_if_broken() -> Iterator[None]:
+    """Raise UnreachableError where a connection breaks, or a message cannot be encoded."""
     try:
         yield
-    except (OSError, *UNSPEAKABLE) as error:
+    except (OSError, *ENCODING_ERRORS) as error:
         raise UnreachableError from error
 
 

@@ -1,14 +1,13 @@
-"""What a client and the daemon say: MessagePack, each message after its length in four bytes.
+"""What a client and the daemon send: MessagePack, each message after its length in four bytes.
 
-A client says an `Opening`, and after it, if it wants an answer, a `Request`; the daemon replies
-with events. `Opening` and `State` stay as they are from version to version: any `rag daemon stop`
-ends any daemon.
+A client sends a `Greeting` and, for an answer, a `Request`; the daemon replies with events, or with
+its `State`. `Greeting` and `State` stay as they are from version to version, so that any
+`rag daemon stop` ends any daemon.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import msgspec
@@ -26,21 +25,22 @@ T = TypeVar("T")
 LONGEST_EVENT = 1 << 30
 LONGEST_REQUEST = 1 << 24
 
-# What cannot be said: a lone surrogate, a whole number of more than 64 bits, an unknown type.
-UNSPEAKABLE = (UnicodeError, OverflowError, TypeError, msgspec.MsgspecError)
+# Why a message cannot be encoded: a lone surrogate, a whole number of more than 64 bits, an unknown
+# type.
+ENCODING_ERRORS = (UnicodeError, OverflowError, TypeError, msgspec.MsgspecError)
 
 _LENGTH = struct.Struct("!I")
 
 
-class Opening(msgspec.Struct, frozen=True):
-    """The first thing that a client says: who it is, and what it wants."""
+class Greeting(msgspec.Struct, frozen=True):
+    """The first message of a client: its `identity`, and what it wants."""
 
     facts: dict[str, str]
     wants: Literal["answer", "state", "stop"]
 
 
 class Explain(msgspec.Struct, frozen=True, tag=True):
-    """To be searched for: `RAG.explain`."""
+    """A call of `RAG.explain`."""
 
     question: str
     k: int | None
@@ -48,7 +48,7 @@ class Explain(msgspec.Struct, frozen=True, tag=True):
 
 
 class Ask(msgspec.Struct, frozen=True, tag=True):
-    """To be answered, piece by piece: `RAG.stream`."""
+    """A call of `RAG.stream`."""
 
     question: str
     k: int | None
@@ -57,7 +57,7 @@ class Ask(msgspec.Struct, frozen=True, tag=True):
 
 
 class Check(msgspec.Struct, frozen=True, tag=True):
-    """To be held against the documents: `RAG.check`."""
+    """A call of `RAG.check`."""
 
     claim: str
     k: int | None
@@ -66,52 +66,83 @@ class Check(msgspec.Struct, frozen=True, tag=True):
 
 
 class Request(msgspec.Struct, frozen=True):
-    """What is asked, and with which settings; their paths are absolute."""
+    """An operation with the settings for it, whose paths are absolute."""
 
     config: Config
-    asked: Explain | Ask | Check
+    operation: Explain | Ask | Check
 
 
-class Accepted(msgspec.Struct, frozen=True, tag=True):
-    """The daemon is at it."""
+class Acceptance(msgspec.Struct, frozen=True, tag=True):
+    """The daemon has begun to work on a request."""
 
 
-class Refused(msgspec.Struct, frozen=True, tag=True):
-    """The daemon is not like the client: `differing` names in what."""
+class Refusal(msgspec.Struct, frozen=True, tag=True):
+    """The daemon differs from the client in the facts named, so that its answers might differ."""
 
     differing: tuple[str, ...]
 
 
-class Told(msgspec.Struct, frozen=True, tag=True):
-    """A sign of life of long work."""
+class ProgressEvent(msgspec.Struct, frozen=True, tag=True):
+    """How far a long piece of work is, such as loading a model."""
 
     progress: Progress
 
 
-class Piece(msgspec.Struct, frozen=True, tag=True):
+class TextPiece(msgspec.Struct, frozen=True, tag=True):
     """The next piece of an answer's text."""
 
     text: str
 
 
-class Done(msgspec.Struct, frozen=True, tag=True):
-    """The result, encoded: of which type it is, the client knows."""
+class Result(msgspec.Struct, frozen=True, tag=True):
+    """The last event: what the operation returned, encoded. The client knows its type."""
 
-    result: msgspec.Raw
+    encoded: msgspec.Raw
+
+    @classmethod
+    def of(cls, value: Any) -> Result:
+        """Encode what an operation returned."""
+        return cls(msgspec.Raw(msgspec.msgpack.encode(value)))
+
+    def decode(self, kind: type[T]) -> T:
+        """Return the value, which is a `kind`.
+
+        Raises:
+            ConnectionError: if it is of another type.
+        """
+        try:
+            return msgspec.msgpack.decode(self.encoded, type=kind)
+        except msgspec.DecodeError as error:
+            raise ConnectionError(f"a result that cannot be understood: {error}") from error
 
 
-class Failed(msgspec.Struct, frozen=True, tag=True):
-    """An error that was raised on purpose: its class in `rag.errors`, and what it says."""
+class Failure(msgspec.Struct, frozen=True, tag=True):
+    """The last event: an error raised on purpose, with the name of its class in `rag.errors`."""
 
     kind: str
     message: str
     details: dict[str, Any]
 
+    @classmethod
+    def of(cls, error: errors.RagError) -> Failure:
+        """Encode an error; one of a class that `rag.errors` does not have as the nearest there."""
+        kind = next(each for each in type(error).__mro__ if each.__module__ == errors.__name__)
+        return cls(kind.__name__, str(error), vars(error))
+
+    def error(self) -> errors.RagError:
+        """Return the error as the other side raised it."""
+        kind: type[errors.RagError] = getattr(errors, self.kind, errors.RagError)
+        # Constructors differ, but the attributes that they set are known.
+        error = kind.__new__(kind, self.message)
+        vars(error).update(self.details)
+        return error
+
 
 class State(msgspec.Struct, frozen=True):
-    """What a daemon says of itself; times in seconds, memory in bytes.
+    """What a daemon is doing; times in seconds, memory in bytes.
 
-    `indexes` are those that it has open, `differing` names in what it is not like the client.
+    `indexes` are the open ones, `differing` names the facts in which the daemon is not like the
+    client.
     """
 
     process: int
@@ -124,67 +155,33 @@ class State(msgspec.Struct, frozen=True):
     differing: tuple[str, ...]
 
 
-Event = Accepted | Refused | Told | Piece | Done | Failed
+Event = Acceptance | Refusal | ProgressEvent | TextPiece | Result | Failure
 
 
 def encode(message: Any) -> bytes:
-    """A message as a frame."""
+    """Encode a message, with its length before it."""
     body = msgspec.msgpack.encode(message)
     return _LENGTH.pack(len(body)) + body
 
 
 def receive(connection: socket.socket, kind: type[T] | Any, longest: int) -> T:
-    """The next message, which is of `kind`.
+    """Read the next message, which is a `kind` of at most `longest` bytes.
 
     Raises:
-        ConnectionError: if the other side has gone, or says what cannot be understood.
-        TimeoutError: if it says nothing for as long as the connection's time-out.
+        ConnectionError: if the other side has gone, or sends something else.
+        TimeoutError: if it sends nothing for as long as the connection's time-out.
     """
-    (length,) = _LENGTH.unpack(_exactly(connection, _LENGTH.size))
+    (length,) = _LENGTH.unpack(_receive_bytes(connection, _LENGTH.size))
     if length > longest:
         raise ConnectionError(f"a message of {length:,} bytes")
     try:
-        decoded: T = msgspec.msgpack.decode(_exactly(connection, length), type=kind)
+        decoded: T = msgspec.msgpack.decode(_receive_bytes(connection, length), type=kind)
     except msgspec.DecodeError as error:
         raise ConnectionError(f"a message that cannot be understood: {error}") from error
     return decoded
 
 
-def done(result: Any) -> Done:
-    """A result, to be sent as the last event."""
-    return Done(msgspec.Raw(msgspec.msgpack.encode(result)))
-
-
-def decode(result: msgspec.Raw, kind: type[T]) -> T:
-    """The result that `Done` holds.
-
-    Raises:
-        ConnectionError: if it is of another type.
-    """
-    try:
-        return msgspec.msgpack.decode(result, type=kind)
-    except msgspec.DecodeError as error:
-        raise ConnectionError(f"a result that cannot be understood: {error}") from error
-
-
-def failed(error: errors.RagError) -> Failed:
-    """An error, to be raised at the other side."""
-    # What a room keeps to itself is told as what it is known as.
-    kind = next(each for each in type(error).__mro__ if each.__module__ == errors.__name__)
-    return Failed(kind.__name__, str(error), vars(error))
-
-
-def error_of(told: Failed, shown: Callable[[str], str]) -> errors.RagError:
-    """The error that the other side met, its texts put through `shown`."""
-    kind: type[errors.RagError] = getattr(errors, told.kind, errors.RagError)
-    # Constructors differ; what they set is known.
-    error = kind.__new__(kind, shown(told.message))
-    for name, value in told.details.items():
-        setattr(error, name, shown(value) if isinstance(value, str) else value)
-    return error
-
-
-def _exactly(connection: socket.socket, count: int) -> bytes:
+def _receive_bytes(connection: socket.socket, count: int) -> bytes:
     data = bytearray(count)
     view = memoryview(data)
     while view:

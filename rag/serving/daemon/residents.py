@@ -1,4 +1,4 @@
-"""The RAGs that the daemon keeps, by their settings; they share models and indexes if they can."""
+"""The RAGs that the daemon keeps open, one for each set of settings; they share what they can."""
 
 from __future__ import annotations
 
@@ -11,54 +11,54 @@ from typing import TYPE_CHECKING
 
 from rag.config import Config
 from rag.engine import RAG, once
-from rag.serving.daemon.naming import MODELS
+from rag.serving.daemon.paths import MODELS
 
 if TYPE_CHECKING:
     from rag.protocols import Embedder, LanguageModel
     from rag.types import Progress, ProgressCallback
 
-# How many are kept. One with settings of its own costs little beside its models.
-KEPT = 8
+# How many RAGs stay open. One more costs little beside its models.
+MOST = 8
 
 _MODEL_SECTIONS = {"embedder": "embedding", "generator": "generation"}
 
-# Who is told of long work: whoever waits for it, in the thread that does it.
+# Where a thread reports long work: to the client that waits for it.
 listener: ContextVar[ProgressCallback | None] = ContextVar("listener", default=None)
 
 Stamp = tuple[tuple[str, int, int], ...]
 
 
 class Resident(RAG):
-    """A RAG that takes models and index from those that have the same settings for them."""
+    """A RAG that shares models and index with residents that have the same settings for them."""
 
     def __init__(self, config: Config, stamps: dict[str, Stamp], residents: Residents) -> None:
-        super().__init__(config=config, progress=_tell)
+        super().__init__(config=config, progress=_report)
         self.stamps = stamps
         self._residents = residents
-        # One lock for all: whoever loads a model of one may find that it needs another's.
+        # One lock for all, since a resident may take a model from another while it holds the lock.
         self._lock = residents.lock
-        for other in residents.kept():
+        for other in residents.all():
             if other.config.index == config.index:
                 self._index = other._index
 
     @once
     def embedder(self) -> Embedder:
         """The embedder in use."""
-        sharing = self._sharing("embedder")
+        sharing = self._find_sharing("embedder")
         return sharing.embedder if sharing else super().embedder
 
     @once
     def generator(self) -> LanguageModel:
         """The generator in use."""
-        sharing = self._sharing("generator")
+        sharing = self._find_sharing("generator")
         return sharing.generator if sharing else super().generator
 
-    def _sharing(self, model: str) -> Resident | None:
-        """Another that has loaded the same model."""
+    def _find_sharing(self, model: str) -> Resident | None:
+        """Find another resident that has loaded the same model."""
         section = _MODEL_SECTIONS[model]
         if model == "generator" and _is_served(self.config):
             return None
-        for other in self._residents.kept():
+        for other in self._residents.all():
             same = getattr(other.config, section) == getattr(self.config, section)
             key = f"{section}.model"
             if same and other.stamps.get(key) == self.stamps.get(key) and model in vars(other):
@@ -67,43 +67,43 @@ class Resident(RAG):
 
 
 class Residents:
-    """The RAGs of the settings that were asked with last."""
+    """The RAGs of the settings that were used last."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
-        self._kept: OrderedDict[tuple[Config, str], Resident] = OrderedDict()
+        self._by_settings: OrderedDict[tuple[Config, str], Resident] = OrderedDict()
 
-    def kept(self) -> list[Resident]:
-        """All of them, the one asked last at the end."""
+    def all(self) -> list[Resident]:
+        """Return all residents, the one that was asked last at the end."""
         with self.lock:
-            return list(self._kept.values())
+            return list(self._by_settings.values())
 
     def rag(self, config: Config) -> Resident:
-        """The RAG with these settings.
+        """Return the RAG with these settings.
 
-        One whose templates, examples or local models were changed since is made anew.
+        It is made anew if its templates, examples or local models have changed.
         """
         stamps = _stamps(config)
         key = (config, repr(stamps))
         with self.lock:
-            found = self._kept.get(key)
+            found = self._by_settings.get(key)
             if found is None:
                 found = Resident(config, stamps, self)
-                self._kept[key] = found
-            self._kept.move_to_end(key)
+                self._by_settings[key] = found
+            self._by_settings.move_to_end(key)
             if _is_served(config):
-                # What a server has may be another model by now.
+                # The server may have another model by now.
                 for name in ("generator", "reranker", "retriever"):
                     vars(found).pop(name, None)
-            while len(self._kept) > KEPT:
-                self._kept.popitem(last=False)
+            while len(self._by_settings) > MOST:
+                self._by_settings.popitem(last=False)
             return found
 
 
-def _tell(progress: Progress) -> None:
-    tell = listener.get()
-    if tell is not None:
-        tell(progress)
+def _report(progress: Progress) -> None:
+    report = listener.get()
+    if report is not None:
+        report(progress)
 
 
 def _is_served(config: Config) -> bool:
@@ -111,18 +111,18 @@ def _is_served(config: Config) -> bool:
 
 
 def _stamps(config: Config) -> dict[str, Stamp]:
-    """By key, the files that a RAG reads once, each with time and size."""
+    """List the files that a RAG reads once, by setting, each with time and size."""
     found = {}
     for key in ("prompt.templates", "prompt.examples", *MODELS):
         section, name = key.split(".")
         value: str = getattr(getattr(config, section), name)
         path = Path(value).expanduser() if value.startswith("~") else Path(value)
-        if value and path.is_absolute() and (files := _files(path)):
+        if value and path.is_absolute() and (files := _file_states(path)):
             found[key] = files
     return found
 
 
-def _files(path: Path) -> Stamp:
+def _file_states(path: Path) -> Stamp:
     paths = [path]
     if path.is_dir():
         paths = [Path(top, name) for top, _, names in os.walk(path) for name in names]

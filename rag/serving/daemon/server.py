@@ -1,4 +1,4 @@
-"""The resident process: a thread for each question, until nobody has asked for a while."""
+"""The daemon itself: a thread for each question, until nobody has asked for a while."""
 
 from __future__ import annotations
 
@@ -21,75 +21,75 @@ from rag.errors import DaemonError, RagError
 from rag.serving.daemon.identity import differing, identity
 from rag.serving.daemon.messages import (
     LONGEST_REQUEST,
-    Accepted,
+    Acceptance,
     Ask,
     Check,
     Explain,
-    Opening,
-    Piece,
-    Refused,
+    Failure,
+    Greeting,
+    ProgressEvent,
+    Refusal,
     Request,
+    Result,
     State,
-    Told,
-    done,
+    TextPiece,
     encode,
-    failed,
     receive,
 )
-from rag.serving.daemon.place import SocketFolder, is_same_user, prepare
 from rag.serving.daemon.residents import Resident, Residents, listener
+from rag.serving.daemon.socket_folder import SocketFolder, is_same_user
 
 if TYPE_CHECKING:
     from rag.protocols import LanguageModel
     from rag.types import Answer, Message, Progress, Prompt
 
-# A client says all that it has to say at once, and reads what it asked for.
+# A client sends its whole request at once, and reads the events as they come.
 _CLIENT_SECONDS = 60.0
-# What is left to questions when the daemon is to end.
+# How long a daemon that ends waits for the questions that it is working on.
 _ENDING_SECONDS = 10.0
-# A daemon that was told to end is about to let go of the lock.
+# Another daemon that is ending is about to release the lock.
 _LOCK_SECONDS = 1.0
 _SECONDS_BETWEEN_LOOKS = 0.5
 
 
-def serve(place: SocketFolder, idle: float) -> None:
+def serve(folder: SocketFolder, idle: float) -> None:
     """Answer questions until nobody has asked for `idle` seconds, or a signal or client says stop.
 
     Raises:
-        DaemonError: if another daemon is at work there, or the socket cannot be made.
+        DaemonError: if another daemon runs there, or the socket cannot be made.
     """
-    prepare(place)
-    lock = FileLock(place.lock)
+    folder.prepare()
+    lock = FileLock(folder.lock)
     try:
         lock.acquire(timeout=_LOCK_SECONDS)
     except Timeout:
         raise DaemonError("a daemon is running already: `rag daemon stop` ends it") from None
-    # Names of models are not to be taken for what lies in somebody's working directory.
-    os.chdir(place.folder)
+    # A model's name must not be mistaken for a folder in somebody's working directory.
+    os.chdir(folder.path)
     with lock:
         try:
-            server = _Server(place, idle)
+            server = _Server(folder, idle)
         except OSError as error:
-            raise DaemonError(f"{place.socket}: cannot be made: {error.strerror}") from error
+            raise DaemonError(f"{folder.socket}: cannot be made: {error.strerror}") from error
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: server.end())
         try:
             server.serve_forever(_SECONDS_BETWEEN_LOOKS)
         finally:
-            # Only now: whoever finds the socket gone may start the next one.
-            place.socket.unlink(missing_ok=True)
+            # Not earlier: once the socket is gone, the next daemon may start.
+            folder.socket.unlink(missing_ok=True)
             server.server_close()
         server.wait(_ENDING_SECONDS)
 
 
 class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
-    """Accepts connections, counts them, and knows when it was asked last."""
+    """A server that counts its connections, and ends when nobody has asked for a while."""
 
     daemon_threads = True
     block_on_close = False
     request_queue_size = 64
 
-    def __init__(self, place: SocketFolder, idle: float) -> None:
+    def __init__(self, folder: SocketFolder, idle: float) -> None:
         self._identity = identity()
         self._idle = idle
         self._began = self._asked = time.monotonic()
@@ -98,12 +98,12 @@ class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         self._lock = threading.Condition()
         self._ending = threading.Event()
         self._residents = Residents()
-        # One of a dead daemon may lie there: whoever holds the lock takes its place.
-        new = place.folder / "socket.new"
+        # The socket of a dead daemon may be there: whoever holds the lock replaces it.
+        new = folder.path / "socket.new"
         new.unlink(missing_ok=True)
-        super().__init__(str(new), _Conversation)
+        super().__init__(str(new), _Handler)
         new.chmod(0o600)
-        new.replace(place.socket)
+        new.replace(folder.socket)
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         return is_same_user(request)
@@ -122,7 +122,7 @@ class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
                 self._lock.notify_all()
 
     def shutdown_request(self, request: Any) -> None:
-        # Not `shutdown`: who waits for the end of this process is told by the system.
+        # Not `shutdown`: whoever waits for the end of this process learns of it from the system.
         self.close_request(request)
 
     def service_actions(self) -> None:
@@ -135,32 +135,32 @@ class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         """Take no more questions."""
         if not self._ending.is_set():
             self._ending.set()
-            # It waits for the loop, which this may have been called from.
+            # `shutdown` waits for the loop, which may have called this method.
             threading.Thread(target=self.shutdown, daemon=True).start()
 
     def wait(self, seconds: float) -> None:
-        """Until all questions are answered, for so many seconds at most."""
+        """Wait until all questions are answered, for so many seconds at most."""
         with self._lock:
             self._lock.wait_for(lambda: not self._connections, seconds)
 
     def converse(self, connection: socket.socket) -> None:
-        """Do what a client wants."""
+        """Read a client's greeting, and do what the client wants."""
         connection.settimeout(_CLIENT_SECONDS)
-        opening: Opening = receive(connection, Opening, LONGEST_REQUEST)
-        differs = differing(self._identity, opening.facts)
-        if opening.wants != "answer":
+        greeting: Greeting = receive(connection, Greeting, LONGEST_REQUEST)
+        differs = differing(self._identity, greeting.facts)
+        if greeting.wants != "answer":
             connection.sendall(encode(self._state(differs)))
-            if opening.wants == "stop":
-                # Open until the process ends, which the client waits for.
+            if greeting.wants == "stop":
+                # A copy stays open until the process ends, which the client waits for.
                 os.dup(connection.fileno())
                 self.end()
         elif differs or self._ending.is_set():
-            connection.sendall(encode(Refused(differs)))
+            connection.sendall(encode(Refusal(differs)))
         else:
             request: Request = receive(connection, Request, LONGEST_REQUEST)
             with self._lock:
                 self._questions += 1
-            connection.sendall(encode(Accepted()))
+            connection.sendall(encode(Acceptance()))
             try:
                 _answer(connection, request, self._residents)
             finally:
@@ -176,49 +176,49 @@ class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
             up=time.monotonic() - self._began,
             idle=self._idle,
             questions=self._questions,
-            indexes=tuple(sorted({str(each.path) for each in self._residents.kept()})),
+            indexes=tuple(sorted({str(each.path) for each in self._residents.all()})),
             memory=psutil.Process().memory_info().rss,
             differing=differs,
         )
 
 
-class _Conversation(socketserver.BaseRequestHandler):
+class _Handler(socketserver.BaseRequestHandler):
     def handle(self) -> None:
         server = cast(_Server, self.server)
-        # A client that goes in the middle is no news.
+        # A client may go in the middle of its answer.
         with suppress(ConnectionError, TimeoutError, _HungUpError):
             server.converse(self.request)
 
 
 def _answer(connection: socket.socket, request: Request, residents: Residents) -> None:
-    def tell(progress: Progress) -> None:
-        connection.sendall(encode(Told(progress)))
+    def send_progress(progress: Progress) -> None:
+        connection.sendall(encode(ProgressEvent(progress)))
 
-    listener.set(tell)
-    asked = request.asked
+    listener.set(send_progress)
+    asked = request.operation
     try:
         found = residents.rag(request.config)
         if isinstance(asked, Explain):
-            result: Any = found.explain(asked.question, asked.k, asked.where)
+            value: Any = found.explain(asked.question, asked.k, asked.where)
         elif isinstance(asked, Check):
-            result = found.check(asked.claim, asked.k, asked.where, by_generator=asked.by_generator)
+            value = found.check(asked.claim, asked.k, asked.where, by_generator=asked.by_generator)
         else:
-            result = _written(connection, found, residents, asked)
-        said = encode(done(result))
+            value = _stream_answer(connection, found, residents, asked)
+        last = encode(Result.of(value))
     except RagError as error:
-        said = encode(failed(error))
-    connection.sendall(said)
+        last = encode(Failure.of(error))
+    connection.sendall(last)
 
 
-def _written(
+def _stream_answer(
     connection: socket.socket, found: Resident, residents: Residents, asked: Ask
 ) -> Answer:
-    means = _Means(found, residents, lambda: _hung_up(connection))
+    means = _Means(found, residents, lambda: _has_hung_up(connection))
     stream = AnswerStream(
         cast(Means, means), asked.question, asked.k, asked.where, schema=asked.schema
     )
     for piece in stream:
-        connection.sendall(encode(Piece(piece)))
+        connection.sendall(encode(TextPiece(piece)))
     return stream.answer
 
 
@@ -282,8 +282,8 @@ class _HungUpError(Exception):
     """Nobody waits for the answer any more."""
 
 
-def _hung_up(connection: socket.socket) -> bool:
-    """Whether the client has gone; it says nothing after its question."""
+def _has_hung_up(connection: socket.socket) -> bool:
+    """Whether the client has gone: it sends nothing after its request, so any event means that."""
     looks = select.poll()
     looks.register(connection, select.POLLIN)
     return bool(looks.poll(0))
