@@ -22,8 +22,8 @@ from rag.errors import ConfigError, SourceError
 from rag.evaluation import (
     AnswerReport,
     Report,
+    apply_configuration,
     compare,
-    configured,
     evaluate,
     evaluate_answers,
     load_dataset,
@@ -36,9 +36,10 @@ from rag.evaluation.answer_metrics import (
     contains,
     exact_match,
     judge_citations,
-    normalised,
+    normalise,
+    remove_marks,
+    shares_words,
     token_f1,
-    without_marks,
 )
 from rag.types import Answer, Citation, Prompt, Sentence
 
@@ -51,9 +52,9 @@ def measured(sample: RAG) -> AnswerReport:
 
 
 def test_squad_s_normalisation_by_hand() -> None:
-    assert normalised("  The  U.S.A.'s an-swer, a\n theme!") == ["usas", "answer", "theme"]
+    assert normalise("  The  U.S.A.'s an-swer, a\n theme!") == ["usas", "answer", "theme"]
     # Not of ASCII, and so kept.
-    assert normalised("“An” answer") == ["“", "”", "answer"]
+    assert normalise("“An” answer") == ["“", "”", "answer"]
 
 
 def test_exact_match_by_hand() -> None:
@@ -111,9 +112,17 @@ def test_only_whole_tokens_are_contained() -> None:
     assert contains("anything", ["the"]) == 0
 
 
+def test_a_premise_shares_all_numbers_and_half_of_the_words() -> None:
+    zoo = "The zoo in Basel keeps 12 flamingos. They are fed at noon."
+    assert shares_words(zoo, "The zoo keeps 12 birds.")  # zoo, keep, 12 of 4
+    assert not shares_words(zoo, "The zoo keeps 13 flamingos.")
+    assert not shares_words(zoo, "The museum owns 12 pictures.")  # 12 of 4
+    assert not shares_words(zoo, "And so on.")
+
+
 def test_marks_are_taken_out_and_other_brackets_stay() -> None:
     text = "First [1]. Second [2][3], third [1, 3] and x[4] or [1, 4]."
-    assert without_marks(text, {1, 2, 3}) == "First. Second, third and x[4] or [1, 4]."
+    assert remove_marks(text, {1, 2, 3}) == "First. Second, third and x[4] or [1, 4]."
 
 
 def holds(premise: str, sentence: str) -> bool:
@@ -419,10 +428,16 @@ def test_an_nli_model_judges_beside_our_own_verifier(
 
 def test_a_way_to_answer_is_a_configuration(sample: RAG) -> None:
     config = Config()
-    assert configured(config, "extract").answering.way == "extract"
-    assert configured(config, "extract").retrieval == config.retrieval
-    assert configured(config, "generate+answering.threshold=0.7").answering.threshold == 0.7
-    assert configured(config, "auto+hyde").retrieval.expansion == ("rm3", "rocchio", "hyde")
+    assert apply_configuration(config, "extract").answering.way == "extract"
+    assert apply_configuration(config, "extract").retrieval == config.retrieval
+    assert (
+        apply_configuration(config, "generate+answering.threshold=0.7").answering.threshold == 0.7
+    )
+    assert apply_configuration(config, "auto+hyde").retrieval.expansion == (
+        "rm3",
+        "rocchio",
+        "hyde",
+    )
     with pytest.raises(ConfigError, match="is a way to answer"):
         evaluate(sample, load_dataset(DATA), "extract")
 

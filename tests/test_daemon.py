@@ -211,7 +211,7 @@ def test_the_index_is_seen_as_it_is_now(home: Home) -> None:
     found = json.loads(home.rag(*asked, "--json").stdout)
     assert [hit["source"] for hit in found] == ["note.txt"]
     shutil.rmtree(home.folder / "indexes")
-    assert "rag: indexes/default: " in home.rag(*asked).stderr
+    assert f"rag: {home.folder}/indexes/default: " in home.rag(*asked).stderr
     assert home.rag("index", "note.txt").returncode == 0
     assert "Ada Berg" in home.rag(*asked).stdout
     assert home.questions() == 5

@@ -29,9 +29,9 @@ from rag.evaluation import (
     RankedDocument,
     Report,
     Row,
+    apply_configuration,
     cache_folder,
     compare,
-    configured,
     evaluate,
     evaluate_run,
     index_corpus,
@@ -403,15 +403,17 @@ def test_a_configuration_is_a_mode_and_what_is_added() -> None:
     config = Config()
     busy = replace(config.retrieval, rerank="late-interaction", expansion=("rm3",), diversity=0.4)
     config = replace(config, retrieval=busy)
-    assert configured(config, "current") == config
-    dense = configured(config, "dense").retrieval
+    assert apply_configuration(config, "current") == config
+    dense = apply_configuration(config, "dense").retrieval
     assert (dense.mode, dense.rerank, dense.expansion, dense.diversity) == ("dense", "none", (), 0)
-    assert configured(config, "rrf").retrieval.fusion == "rrf"
-    full = configured(config, "hybrid+rerank+rocchio+hyde+mmr+retrieval.dense_weight=0.7").retrieval
+    assert apply_configuration(config, "rrf").retrieval.fusion == "rrf"
+    full = apply_configuration(
+        config, "hybrid+rerank+rocchio+hyde+mmr+retrieval.dense_weight=0.7"
+    ).retrieval
     assert (full.mode, full.fusion, full.rerank) == ("hybrid", "convex", "late-interaction")
     assert full.expansion == ("rocchio", "hyde")
     assert (full.diversity, full.dense_weight) == (0.3, 0.7)
-    assert configured(config, "current+hyde").retrieval.expansion == ("rm3", "hyde")
+    assert apply_configuration(config, "current+hyde").retrieval.expansion == ("rm3", "hyde")
 
 
 @pytest.mark.parametrize(
@@ -427,7 +429,7 @@ def test_a_configuration_is_a_mode_and_what_is_added() -> None:
 )
 def test_a_configuration_that_cannot_be_is_refused(name: str, reason: str) -> None:
     with pytest.raises(ConfigError, match=reason):
-        configured(Config(), name)
+        apply_configuration(Config(), name)
 
 
 def report_of(name: str, values: list[float]) -> Report:

@@ -37,7 +37,7 @@ ALLOWED: dict[str, set[str]] = {
     "answering": {"config", "models", "text"},
     "engine": {"config", "models", "embedding", "index", "ingestion", "retrieval", "generation"}
     | {"answering"},
-    "evaluation": {"config", "text", "index", "answering", "engine"},
+    "evaluation": {"config", "text", "index", "engine"},
     "training": {"config", "models", "chunking", "embedding", "index", "engine", "evaluation"},
     "serving": {"config", "models", "plugins", "answering", "engine"},
     "cli": {"config", "models", "embedding", "answering", "engine", "evaluation", "training"}
@@ -56,9 +56,8 @@ DOORS: dict[str, set[str]] = {
     "embedding": {"measuring", "static"},
     "index": {"upkeep"},
     "retrieval": {"rerank"},
-    "answering": {"claims", "conversation", "entailment", "extractive", "grounding", "prompt"}
-    | {"reader", "schema", "stream"},
-    "evaluation": {"matching", "significance"},
+    "answering": {"claims", "conversation", "entailment", "extractive", "prompt", "reader"}
+    | {"schema", "stream"},
     "training": {"distillation"},
     "serving": {"daemon"},
 }

@@ -174,14 +174,6 @@ def support(values: dict[str, float]) -> float:
     return regression("support").probability(values)
 
 
-def bears_out(premise: str, sentence: str) -> bool:
-    """Return whether `premise` has the numbers and at least half of the words of `sentence`."""
-    words, held = content_words(sentence) - _FRAMING, content_words(premise)
-    if not words or any(word[0].isdigit() and word not in held for word in words):
-        return False
-    return len(words & held) / len(words) >= SUPPORTED
-
-
 def _facts(sentence: str) -> list[str]:
     """Return the names, numbers and dates of a sentence, word by word."""
     found = []

@@ -212,13 +212,13 @@ def _measure(
     Raises:
         ConfigError: if one of the names is unknown, before anything is measured.
     """
-    from rag.evaluation import configured
+    from rag.evaluation import apply_configuration
 
     names = [name.strip() for name in compare.split(",") if name.strip()]
     if not names:
         raise click.UsageError("--compare names no configuration")
     for name in names:
-        configured(config, name)
+        apply_configuration(config, name)
     with progress.display() as show:
         rag = _open_index(config, dataset, show)
         return [measure(rag, name, show) for name in names]

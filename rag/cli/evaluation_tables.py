@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rag.cli import output
 
@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from rag.evaluation import AnswerReport, AnswerRow, Comparison, Report, Row
-    from rag.evaluation.significance import R
+
+R = TypeVar("R", "Report", "AnswerReport")
 
 # A table that goes to a pipe or a file is not broken to the width of some terminal.
 _PIPED_WIDTH = 160

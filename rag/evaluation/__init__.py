@@ -1,4 +1,4 @@
-"""Questions and an index -> Report: how good retrieval is; AnswerReport: how good answers are.
+"""Measure how good retrieval is (Report), and how good answers are (AnswerReport).
 
 from rag import RAG
 from rag.evaluation import compare, evaluate, evaluate_answers, load_dataset
@@ -13,15 +13,16 @@ print(evaluate_answers(rag, questions).metrics)
 from __future__ import annotations
 
 from rag.evaluation.answer_report import AnswerReport, AnswerRow
-from rag.evaluation.asking import evaluate_answers
-from rag.evaluation.configurations import configured
+from rag.evaluation.answers import evaluate_answers
+from rag.evaluation.configurations import apply_configuration
 from rag.evaluation.dataset import Dataset, load_dataset
 from rag.evaluation.indexing import cache_folder, index_corpus
-from rag.evaluation.measuring import evaluate, evaluate_run
+from rag.evaluation.matching import match_qrels
 from rag.evaluation.metrics import METRICS
 from rag.evaluation.page import write_answer_page, write_page
 from rag.evaluation.questions import MadeQuestion, QuestionSet, make_questions, write_questions
 from rag.evaluation.report import RankedDocument, Report, Row
+from rag.evaluation.retrieval import evaluate, evaluate_run
 from rag.evaluation.runs import read_run, write_run
 from rag.evaluation.significance import Comparison, Difference, compare
 
@@ -37,15 +38,16 @@ __all__ = [
     "RankedDocument",
     "Report",
     "Row",
+    "apply_configuration",
     "cache_folder",
     "compare",
-    "configured",
     "evaluate",
     "evaluate_answers",
     "evaluate_run",
     "index_corpus",
     "load_dataset",
     "make_questions",
+    "match_qrels",
     "read_run",
     "write_answer_page",
     "write_page",

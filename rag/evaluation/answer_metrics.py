@@ -7,12 +7,15 @@ import string
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 
-# (premise, sentence) -> whether the premise bears the sentence out.
+from rag.text.languages.english import FRAMING_WORDS
+from rag.text.words import content_words
+
+# (premise, sentence) -> whether the premise supports the sentence.
 Verifier = Callable[[str, str], bool]
 
 EXACT_MATCH, F1, CONTAINS = "EM", "F1", "contains"
 RECALL, PRECISION, GOLD_CITED = "citation recall", "citation precision", "gold cited"
-# What is added to the name of a metric that a model for natural language inference judges.
+# The suffix of a metric that a model for natural language inference judges.
 NLI = " (NLI)"
 # The metrics of single questions, in the order in which they are shown.
 ROW_METRICS = (
@@ -20,31 +23,32 @@ ROW_METRICS = (
     *(RECALL, PRECISION, RECALL + NLI, PRECISION + NLI, GOLD_CITED),
 )
 
+_FRAMING = content_words(FRAMING_WORDS)
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _MARK = re.compile(r"\s*\[\s*\d+(?:\s*,\s*\d+)*\s*\]")
 
 
-def normalised(text: str) -> list[str]:
-    """The tokens of an answer in lower case, without punctuation and articles.
+def normalise(text: str) -> list[str]:
+    """Return the tokens of an answer in lower case, without punctuation and articles.
 
-    SQuAD's normalisation (Rajpurkar et al., EMNLP 2016, section 6.1): punctuation is that of
-    ASCII, and goes before the articles do.
+    SQuAD's normalisation (Rajpurkar et al., EMNLP 2016, section 6.1): ASCII punctuation is removed
+    first, then the articles.
     """
     return _ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split()
 
 
 def exact_match(answer: str, gold: Sequence[str]) -> float:
-    """1 if the answer is one of the gold answers once both are normalised, else 0."""
-    return float(normalised(answer) in map(normalised, gold))
+    """Return 1 if the answer equals a gold answer after normalisation, else 0."""
+    return float(normalise(answer) in map(normalise, gold))
 
 
 def token_f1(answer: str, gold: Sequence[str]) -> float:
-    """The harmonic mean of precision and recall of the tokens, of the gold answer it fits best.
+    """Return the harmonic mean of token precision and recall, for the best gold answer.
 
-    Rajpurkar et al., EMNLP 2016, section 6.1. Without tokens on one side only equality counts.
+    Rajpurkar et al., EMNLP 2016, section 6.1. Where one side has no tokens, only equality counts.
     """
-    return max(_f1(normalised(answer), normalised(each)) for each in gold)
+    return max(_f1(normalise(answer), normalise(each)) for each in gold)
 
 
 def _f1(answer: list[str], gold: list[str]) -> float:
@@ -54,29 +58,37 @@ def _f1(answer: list[str], gold: list[str]) -> float:
 
 
 def contains(text: str, gold: Sequence[str]) -> float:
-    """1 if the normalised tokens of a gold answer stand in the text one after another, else 0."""
-    tokens = f" {' '.join(normalised(text))} "
-    return float(any(f" {' '.join(words)} " in tokens for words in map(normalised, gold) if words))
+    """Return 1 if the text holds the normalised tokens of a gold answer in a row, else 0."""
+    tokens = f" {' '.join(normalise(text))} "
+    return float(any(f" {' '.join(words)} " in tokens for words in map(normalise, gold) if words))
 
 
-def without_marks(text: str, cited: Collection[int]) -> str:
-    """The text without its citation marks, such as `[2]`; other numbers in brackets stay."""
+def remove_marks(text: str, cited: Collection[int]) -> str:
+    """Remove citation marks such as `[2]` from a text; other numbers in brackets stay."""
 
-    def kept(match: re.Match[str]) -> str:
+    def replacement(match: re.Match[str]) -> str:
         numbers = {int(number) for number in re.findall(r"\d+", match[0])}
         return "" if numbers <= set(cited) else match[0]
 
-    return _MARK.sub(kept, text)
+    return _MARK.sub(replacement, text)
+
+
+def shares_words(premise: str, sentence: str) -> bool:
+    """Whether `premise` holds the numbers and at least half of the other words of `sentence`."""
+    words, found = content_words(sentence) - _FRAMING, content_words(premise)
+    if not words or any(word[0].isdigit() and word not in found for word in words):
+        return False
+    return len(words & found) / len(words) >= 0.5
 
 
 def judge_citations(
     sentence: str, quotes: Sequence[str], verify: Verifier
 ) -> tuple[bool, tuple[bool, ...]]:
-    """Whether the quotes together bear out the sentence, and which of them are to the point.
+    """Judge whether the quotes together support the sentence, and which of them are needed.
 
     The recall of a sentence and the precision of its citations by ALCE (Gao et al., EMNLP 2023,
-    citation quality): a citation counts unless the sentence is not borne out at all, or the
-    citation alone does not bear it out while the others without it do.
+    citation quality): a citation counts unless all quotes together do not support the sentence, or
+    the citation alone does not while the others without it do.
     """
     if not quotes or not verify("\n".join(quotes), sentence):
         return False, (False,) * len(quotes)
@@ -90,9 +102,9 @@ def judge_citations(
 
 
 def abstention(abstained: Sequence[bool], unanswerable: Sequence[bool]) -> dict[str, float]:
-    """Precision, recall and F1 of abstaining, where right means that there is no answer.
+    """Return precision, recall and F1 of abstaining, which is right where there is no answer.
 
-    What is not defined is left out: precision if nothing abstained, and all if every question
+    Undefined values are left out: precision if no answer abstained, and all three if every question
     has an answer.
     """
     if not any(unanswerable):
@@ -107,11 +119,11 @@ def abstention(abstained: Sequence[bool], unanswerable: Sequence[bool]) -> dict[
 
 
 def auroc(scores: Sequence[float], positive: Sequence[bool]) -> float | None:
-    """The probability that a positive scores higher than a negative, equal scores counting half.
+    """Return the probability that a positive scores higher than a negative; ties count half.
 
     The area under the ROC curve by the rank sum (Hanley & McNeil, Radiology 143:1, 1982; Mann &
     Whitney): (sum of the positives' ranks - n (n + 1) / 2) / (n m) for n positives and m negatives.
-    None, where one of the two is missing.
+    None if there is no positive, or no negative.
     """
     import numpy as np
 

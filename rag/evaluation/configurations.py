@@ -1,4 +1,4 @@
-"""The name of a configuration, such as `hybrid+rerank` -> settings."""
+"""Settings of a configuration by its name, such as `hybrid+rerank`."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from rag.errors import ConfigError
 
 CURRENT = "current"
 
-# How an answer comes about; passages are found as the settings say.
+# Ways to answer; how passages are found stays as the settings say.
 WAYS = ("auto", "generate", "extract")
-# A mode says how passages are found, and that nothing else is done unless it is added.
-_PLAIN = {"retrieval.rerank": "none", "retrieval.diversity": "0"}
+# A mode of search alone: no reranking and no diversity unless the name adds them.
+_BARE = {"retrieval.rerank": "none", "retrieval.diversity": "0"}
 _MODES = {
     CURRENT: {},
-    "dense": {"retrieval.mode": "dense", **_PLAIN},
-    "lexical": {"retrieval.mode": "lexical", **_PLAIN},
-    "hybrid": {"retrieval.mode": "hybrid", "retrieval.fusion": "convex", **_PLAIN},
-    "rrf": {"retrieval.mode": "hybrid", "retrieval.fusion": "rrf", **_PLAIN},
+    "dense": {"retrieval.mode": "dense", **_BARE},
+    "lexical": {"retrieval.mode": "lexical", **_BARE},
+    "hybrid": {"retrieval.mode": "hybrid", "retrieval.fusion": "convex", **_BARE},
+    "rrf": {"retrieval.mode": "hybrid", "retrieval.fusion": "rrf", **_BARE},
     **{way: {"answering.way": way} for way in WAYS},
 }
-_ADDED = {
+_PARTS = {
     "rerank": {"retrieval.rerank": "late-interaction"},
     "mmr": {"retrieval.diversity": "0.3"},
 }
 _EXPANSIONS = ("rm3", "rocchio", "multi-query", "hyde")
-# The index is the same for all, so that nothing may differ that it was built with.
+# All configurations share one index: settings that it was built with may not differ.
 _SECTIONS = ("retrieval", "generation", "prompt", "answering")
 
 
-def configured(config: Config, name: str) -> Config:
-    """`config` with what `name` says: a mode, then what is added to it, joined by `+`.
+def apply_configuration(config: Config, name: str) -> Config:
+    """Change `config` as `name` says: a mode, then parts added to it, joined by `+`.
 
     Modes are `current` (the settings as they are), the ways to search `dense`, `lexical`, `hybrid`
-    and `rrf`, and the ways to answer `auto`, `generate` and `extract`. Added may be `rerank`,
+    and `rrf`, and the ways to answer `auto`, `generate` and `extract`. Parts are `rerank`,
     `rm3`, `rocchio`, `multi-query`, `hyde`, `mmr`, and settings by their key, such as
     `retrieval.dense_weight=0.7`.
 
@@ -54,26 +54,26 @@ def configured(config: Config, name: str) -> Config:
     for part in added:
         key, equals, value = part.partition("=")
         if equals:
-            settings[_checked(key, name)] = value
+            settings[_check_key(key, name)] = value
         elif part in _EXPANSIONS:
             expansion.append(part)
-        elif part in _ADDED:
-            settings.update(_ADDED[part])
+        elif part in _PARTS:
+            settings.update(_PARTS[part])
         else:
-            known = [*_ADDED, *_EXPANSIONS]
+            known = [*_PARTS, *_EXPANSIONS]
             raise ConfigError(f"{name}: {part!r} cannot be added{_nearest(part, known)}")
-    return _overlaid(config, {"retrieval.expansion": ",".join(expansion), **settings})
+    return _overlay(config, {"retrieval.expansion": ",".join(expansion), **settings})
 
 
-def _checked(key: str, name: str) -> str:
+def _check_key(key: str, name: str) -> str:
     keys = [each for each in known_settings() if each.partition(".")[0] in _SECTIONS]
     if key not in keys:
         raise ConfigError(f"{name}: {key!r} cannot be set for a comparison{_nearest(key, keys)}")
     return key
 
 
-def _overlaid(config: Config, settings: dict[str, str]) -> Config:
-    # From an empty file, so that only these settings are converted and checked.
+def _overlay(config: Config, settings: dict[str, str]) -> Config:
+    # The file is empty, so that only these settings are converted and checked.
     read = load_config(Path(os.devnull), {}, settings)
     for key in settings:
         section, field = key.split(".")

@@ -1,4 +1,4 @@
-"""Files -> Dataset: BEIR's layout, or a CSV of questions and sources."""
+"""Load questions with their judgements: BEIR's layout, or a CSV of questions and sources."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _CORPORA = ("corpus.jsonl", "corpus")
 class Dataset:
     """Questions by id, and their qrels: question id -> name of a document -> relevance (0: none).
 
-    A name is a document's id, its source, or the end of its source from a `/` on; of files in a
-    `corpus` folder, the path below it. `corpus` is None where the set brings no documents.
+    A name is a document's id, its source, or the end of its source after a `/`; for files in a
+    `corpus` folder, the path below it. `corpus` is None if the set brings no documents.
 
     `answers` are the gold answers by question; an empty tuple says that the documents hold none.
-    A question that the set says nothing of is not among them.
+    Questions without either are left out of it.
     """
 
     path: Path
@@ -34,12 +34,12 @@ class Dataset:
 
     @property
     def unanswerable(self) -> tuple[str, ...]:
-        """The questions that no document is relevant to; ranking metrics leave them out."""
+        """The questions without a relevant document; ranking metrics leave them out."""
         return tuple(each for each in self.questions if each not in self.relevant)
 
     @property
     def relevant(self) -> dict[str, dict[str, int]]:
-        """The qrels above 0 alone, in the order of the questions."""
+        """The qrels above 0, in the order of the questions."""
         judged = {
             question: {
                 name: gain for name, gain in self.qrels.get(question, {}).items() if gain > 0
@@ -50,32 +50,32 @@ class Dataset:
 
 
 def load_dataset(path: str | Path) -> Dataset:
-    """A folder in BEIR's layout, or a CSV file with the columns `question` and `source`.
+    """Load a folder in BEIR's layout, or a CSV file with the columns `question` and `source`.
 
     BEIR: `queries.jsonl` (`_id`, `text`), `qrels.tsv` or `qrels/test.tsv` (question, document and
     a whole number, tab-separated), and `corpus.jsonl` or a folder `corpus` if the set has its own
     documents. CSV: several sources of a question are separated by `;`; a column `id` is optional,
-    and others are passed over.
+    other columns are ignored.
 
     Gold answers are optional: `answers` (a list) and `answerable` (true or false) in
     `queries.jsonl`, columns `answer` (several separated by `;`) and `answerable` in a CSV.
 
     Raises:
-        SourceError: if a file is missing or a line cannot be used, naming it.
+        SourceError: if a file is missing, or a line cannot be used; it names them.
     """
     path = Path(path)
     if path.is_dir():
-        return _beir(path)
+        return _load_beir(path)
     if path.is_file():
-        return _table(path)
+        return _load_table(path)
     raise SourceError(str(path), "no such file or folder")
 
 
-def _beir(folder: Path) -> Dataset:
+def _load_beir(folder: Path) -> Dataset:
     questions: dict[str, str] = {}
     answers: dict[str, tuple[str, ...]] = {}
     queries = folder / "queries.jsonl"
-    for line, record in _records(queries):
+    for line, record in _read_records(queries):
         identity, text = str(record.get("_id", "")), str(record.get("text", "")).strip()
         if not identity or not text:
             raise SourceError(str(queries), f"line {line} lacks `_id` or `text`")
@@ -89,16 +89,16 @@ def _beir(folder: Path) -> Dataset:
     file = next((folder / name for name in _QRELS if (folder / name).is_file()), None)
     if file is None:
         raise SourceError(str(folder), f"holds neither {' nor '.join(_QRELS)}")
-    qrels = _qrels(file)
+    qrels = _read_qrels(file)
     unknown = next((each for each in qrels if each not in questions), None)
     if unknown is not None:
         raise SourceError(str(file), f"judges {unknown!r}, which queries.jsonl does not hold")
     corpus = next((folder / name for name in _CORPORA if (folder / name).exists()), None)
-    return _checked(Dataset(folder, questions, qrels, corpus, answers))
+    return _check(Dataset(folder, questions, qrels, corpus, answers))
 
 
-def _records(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, line in enumerate(_text(file).split("\n"), start=1):
+def _read_records(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, line in enumerate(_read_text(file).split("\n"), start=1):
         if not line.strip():
             continue
         try:
@@ -110,9 +110,9 @@ def _records(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         yield number, record
 
 
-def _qrels(file: Path) -> dict[str, dict[str, int]]:
+def _read_qrels(file: Path) -> dict[str, dict[str, int]]:
     qrels: dict[str, dict[str, int]] = {}
-    for number, line in enumerate(_text(file).split("\n"), start=1):
+    for number, line in enumerate(_read_text(file).split("\n"), start=1):
         fields = line.rstrip("\r").split("\t")
         if not line.strip() or (number == 1 and not _is_whole(fields[-1])):
             continue
@@ -127,8 +127,8 @@ def _qrels(file: Path) -> dict[str, dict[str, int]]:
     return qrels
 
 
-def _table(file: Path) -> Dataset:
-    rows = csv.DictReader(_text(file).splitlines(keepends=True))
+def _load_table(file: Path) -> Dataset:
+    rows = csv.DictReader(_read_text(file).splitlines(keepends=True))
     missing = {"question", "source"} - set(rows.fieldnames or ())
     if missing:
         raise SourceError(str(file), f"has no column {' and no column '.join(sorted(missing))}")
@@ -148,29 +148,29 @@ def _table(file: Path) -> Dataset:
         gold = (row.get("answer") or "").split(";")
         answerable = (row.get("answerable") or "").strip() or "true"
         answers |= _answers(identity, gold, answerable, file, f"row {number}")
-    return _checked(Dataset(file, questions, qrels, None, answers))
+    return _check(Dataset(file, questions, qrels, None, answers))
 
 
 def _answers(
     question: str, gold: Sequence[str], answerable: object, file: Path, place: str
 ) -> dict[str, tuple[str, ...]]:
-    """The entry of one question among the answers; none, if the set says nothing of it."""
-    said = str(answerable).lower()
-    if said not in {"true", "false"}:
+    """Return a question's entry in the answers; none if the set does not say whether it has any."""
+    flag = str(answerable).lower()
+    if flag not in {"true", "false"}:
         raise SourceError(str(file), f"{place}: `answerable` is {answerable!r}, not true or false")
-    if said == "false":
+    if flag == "false":
         return {question: ()}
-    given = tuple(answer.strip() for answer in gold if answer.strip())
-    return {question: given} if given else {}
+    texts = tuple(answer.strip() for answer in gold if answer.strip())
+    return {question: texts} if texts else {}
 
 
-def _checked(dataset: Dataset) -> Dataset:
+def _check(dataset: Dataset) -> Dataset:
     if not dataset.relevant:
         raise SourceError(str(dataset.path), "names no relevant document for any question")
     return dataset
 
 
-def _text(file: Path) -> str:
+def _read_text(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8-sig")
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""The index of a dataset's own corpus."""
+"""Index the corpus that a dataset brings along."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from rag.types import IngestionReport, ProgressCallback
 
 
 def cache_folder(dataset: Dataset, config: Config) -> Path:
-    """Where the index of a dataset's own corpus is kept: beside the configured one.
+    """Return the folder for the index of a dataset's own corpus, beside the configured index.
 
-    One folder for each dataset, embedder with its precision, and way of cutting.
+    Each dataset, embedder with its precision, and way of chunking has a folder of its own.
     """
     built_with = (
         str(dataset.path.resolve()),
@@ -32,7 +32,7 @@ def cache_folder(dataset: Dataset, config: Config) -> Path:
 def index_corpus(
     rag: RAG, dataset: Dataset, progress: ProgressCallback | None = None
 ) -> IngestionReport:
-    """Bring `rag` to the state of the dataset's corpus; what has not changed costs nothing.
+    """Bring the index of `rag` up to date with the dataset's corpus.
 
     Raises:
         SourceError: if the dataset has no corpus.

@@ -1,4 +1,4 @@
-"""Names of documents, as qrels and tables give them -> documents of the index."""
+"""Find the documents of an index that qrels and tables name."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from rag.types import Document
 
 
 @dataclass(frozen=True, slots=True)
-class Matched:
-    """Qrels with one name for each document, above 0 alone.
+class MatchedQrels:
+    """The qrels above 0, with one name for each document.
 
-    `called` is that name by the document's id; `missing` are relevant names of no document.
+    `names` is that name by the document's id; `missing` are relevant names of no document.
     """
 
     qrels: Mapping[str, Mapping[str, int]]
-    called: Mapping[str, str]
+    names: Mapping[str, str]
     missing: tuple[str, ...]
 
 
-def match_qrels(dataset: Dataset, documents: Iterable[Document]) -> Matched:
-    """Find the documents that a dataset's qrels name; two names of one document become the first.
+def match_qrels(dataset: Dataset, documents: Iterable[Document]) -> MatchedQrels:
+    """Find the documents that a dataset's qrels name; of two names of one document, use the first.
 
     Raises:
-        SourceError: if none of the relevant documents is there, or a name may mean several.
+        SourceError: if the index holds none of the relevant documents, or a name is ambiguous.
     """
     names = list(dict.fromkeys(name for gains in dataset.qrels.values() for name in gains))
     found = match(set(names), documents, dataset.corpus)
@@ -51,22 +51,22 @@ def match_qrels(dataset: Dataset, documents: Iterable[Document]) -> Matched:
             f"the index holds none of its {len(missing):,} relevant documents, such as "
             f"{next(iter(missing))!r}: index them, or name another index with --index",
         )
-    return Matched(qrels, called, tuple(missing))
+    return MatchedQrels(qrels, called, tuple(missing))
 
 
 def match(
     names: Set[str], documents: Iterable[Document], corpus: Path | None = None
 ) -> dict[str, Document]:
-    """The document that each name means; names of none are left out.
+    """Find the document that each name means; leave out names of no document.
 
-    In this order: its id or whole source; its path below `corpus`; the end of its source.
+    A name is, in this order: an id or a whole source; a path below `corpus`; the end of a source.
 
     Raises:
         SourceError: if a name may mean several documents.
     """
     found: dict[str, dict[int, list[Document]]] = defaultdict(lambda: defaultdict(list))
     for document in documents:
-        for order, name in _names(document, corpus):
+        for order, name in _names_of(document, corpus):
             if name in names:
                 found[name][order].append(document)
     chosen = {}
@@ -79,9 +79,9 @@ def match(
     return chosen
 
 
-def own_name(document_id: str, source: str, corpus: Path | None = None) -> str:
-    """What a document that no qrels name is called: the path below `corpus`, the id that its
-    corpus file gives, or its source.
+def name_document(document_id: str, source: str, corpus: Path | None = None) -> str:
+    """Name a document that no qrels name: by its path below `corpus`, its id in a corpus file, or
+    its source.
 
     The ids of other files are hashes, which tell a reader nothing.
     """
@@ -90,7 +90,7 @@ def own_name(document_id: str, source: str, corpus: Path | None = None) -> str:
     return source.removeprefix(f"{corpus}/") if corpus is not None else source
 
 
-def _names(document: Document, corpus: Path | None) -> Iterator[tuple[int, str]]:
+def _names_of(document: Document, corpus: Path | None) -> Iterator[tuple[int, str]]:
     yield from ((0, name) for name in {document.id, document.source})
     if corpus is not None and document.source.startswith(f"{corpus}/"):
         yield 1, document.source.removeprefix(f"{corpus}/")

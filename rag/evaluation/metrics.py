@@ -1,4 +1,4 @@
-"""Qrels and rankings -> metrics, by ranx."""
+"""Metrics of rankings by qrels, computed by ranx."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ METRICS = ("nDCG@10", *(f"recall@{k}" for k in CUTOFFS), "MRR@10", "MAP")
 def score(
     qrels: Mapping[str, Mapping[str, int]], run: Mapping[str, Sequence[str]]
 ) -> dict[str, dict[str, float]]:
-    """The metrics of each question of `qrels`: question id -> metric -> value.
+    """Return the metrics of each question of `qrels`: question id -> metric -> value.
 
     nDCG@10 gains 2^rel - 1 for a document of relevance rel (Burges et al., ICML 2005), which for
     binary judgements equals the linear gain (Järvelin & Kekäläinen, TOIS 2002). Recall, reciprocal
@@ -39,7 +39,7 @@ def score(
 
 
 def ranx_metrics() -> Any:
-    """The module `ranx.metrics`.
+    """Import the module `ranx.metrics`.
 
     Raises:
         ConfigError: if ranx is not installed.
@@ -61,9 +61,9 @@ def ranx_metrics() -> Any:
 def _arrays(
     qrels: Mapping[str, Mapping[str, int]], run: Mapping[str, Sequence[str]]
 ) -> tuple[Any, Any]:
-    """Rows of (document, value) for each question, the best first, as ranx reads them.
+    """Return rows of (document, value) for each question, the best first, as ranx reads them.
 
-    Of each question the relevant documents are numbered from 0; -1 is any other.
+    The relevant documents of each question are numbered from 0; any other is -1.
     """
     import numpy as np
 

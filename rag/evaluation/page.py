@@ -1,4 +1,4 @@
-"""A comparison -> one HTML file that needs nothing else."""
+"""Write a comparison as one HTML file that needs no other file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rag.evaluation.answer_metrics import F1
 from rag.evaluation.answer_report import AnswerReport
 from rag.evaluation.metrics import METRICS
 from rag.evaluation.plots import confidence_plot, gains_plot, recall_plot
-from rag.evaluation.report import Report, write
+from rag.evaluation.report import Report, write_text
 from rag.evaluation.significance import Comparison, R
 
 _SHOWN_DOCUMENTS = 5
@@ -23,7 +23,7 @@ def write_page(file: str | Path, comparison: Comparison[Report]) -> None:
         ConfigError: if Jinja2 or matplotlib is not installed.
         SourceError: if the file cannot be written.
     """
-    text = _page(
+    text = _render(
         "retrieval.html",
         comparison,
         title=f"Retrieval on {comparison.reports[0].dataset}",
@@ -33,7 +33,7 @@ def write_page(file: str | Path, comparison: Comparison[Report]) -> None:
         recall=recall_plot(comparison.reports),
         shown=_SHOWN_DOCUMENTS,
     )
-    write(Path(file), text)
+    write_text(Path(file), text)
 
 
 def write_answer_page(file: str | Path, comparison: Comparison[AnswerReport]) -> None:
@@ -44,7 +44,7 @@ def write_answer_page(file: str | Path, comparison: Comparison[AnswerReport]) ->
         SourceError: if the file cannot be written.
     """
     reports = comparison.reports
-    text = _page(
+    text = _render(
         "answers.html",
         comparison,
         title=f"Answers on {reports[0].dataset}",
@@ -53,10 +53,10 @@ def write_answer_page(file: str | Path, comparison: Comparison[AnswerReport]) ->
         scored="F1 (without an answer: 1 if the reply says so)",
         confidence=[(report, confidence_plot(report)) for report in reports],
     )
-    write(Path(file), text)
+    write_text(Path(file), text)
 
 
-def _page(
+def _render(
     template: str,
     comparison: Comparison[R],
     *,
@@ -64,7 +64,7 @@ def _page(
     main: str,
     **values: Any,
 ) -> str:
-    """The text of the page; every text in it is escaped."""
+    """Render a page; the template engine escapes every text in it."""
     try:
         from jinja2 import Environment, FileSystemLoader, StrictUndefined
     except ImportError:
@@ -77,7 +77,7 @@ def _page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    # The plots are matplotlib's SVG, which escapes the names in it.
+    # Plots go in unescaped: matplotlib escapes the names in its SVG.
     return environment.get_template(template).render(
         reports=comparison.reports,
         reference=reference,
@@ -91,13 +91,13 @@ def _page(
         gains=[(other, gains_plot(reference, other, main)) for other in others]
         if main in comparison.metrics
         else [],
-        questions=_questions(comparison.reports),
+        questions=_sort_questions(comparison.reports),
         **values,
     )
 
 
-def _questions(reports: tuple[R, ...]) -> list[list[tuple[str, Any]]]:
-    """For each question its row in every report, the worst on average first."""
+def _sort_questions(reports: tuple[R, ...]) -> list[list[tuple[str, Any]]]:
+    """Return for each question its row in every report, the worst on average first."""
     by_id = [{row.id: row for row in report.rows} for report in reports]
     questions = [
         [(report.configuration, rows[row.id]) for report, rows in zip(reports, by_id, strict=True)]

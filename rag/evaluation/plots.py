@@ -1,4 +1,4 @@
-"""Reports -> plots, as SVG that goes into a page."""
+"""Plot reports, as SVG for a page."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import Any
 from rag.errors import ConfigError
 from rag.evaluation.answer_report import AnswerReport
 from rag.evaluation.report import Report
-from rag.evaluation.significance import R, paired
+from rag.evaluation.significance import R, pair_values
 
-# Okabe & Ito's colours, which the colour-blind tell apart, those alone that show on dark and light.
+# Okabe & Ito's colours, which the colour-blind tell apart: those visible on dark and on light.
 _COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
-# Lines that lie on each other show each through the gaps of the next.
+# Where lines overlap, each one shows through the gaps of the next.
 _LINES = ("-", "--", "-.", ":")
 _BINS = 20
-# Stands for the colour of the page's text, until it is put there.
+# A placeholder for the colour of the page's text.
 _TEXT = "#010203"
 
 
 def recall_plot(reports: Sequence[Report]) -> str:
-    """Recall over the number of documents, a line for each configuration."""
+    """Plot recall over the number of documents, a line for each configuration."""
     with _figure("recall", 3.8) as (figure, axes):
         for at, report in enumerate(reports):
             depths = range(1, report.depth + 1)
@@ -31,9 +31,9 @@ def recall_plot(reports: Sequence[Report]) -> str:
                 _recall(report),
                 _LINES[at % len(_LINES)],
                 color=_COLOURS[at % len(_COLOURS)],
-                label=_plain(report.configuration),
+                label=_escape_dollars(report.configuration),
                 linewidth=2,
-                # At 1, half of a line would be cut off.
+                # Clipping would cut off half of a line at 1.
                 clip_on=False,
             )
         axes.set_xscale("log")
@@ -49,8 +49,8 @@ def recall_plot(reports: Sequence[Report]) -> str:
 
 
 def gains_plot(reference: R, other: R, metric: str) -> str:
-    """What each question gains or loses from one configuration to another, sorted."""
-    pairs = paired(reference, other, metric)
+    """Plot what each question gains or loses from one configuration to another, sorted."""
+    pairs = pair_values(reference, other, metric)
     gains = sorted((after - before for before, after in pairs), reverse=True)
     name = f"{reference.configuration} {other.configuration}"
     with _figure(name, 2.6) as (figure, axes):
@@ -66,7 +66,7 @@ def gains_plot(reference: R, other: R, metric: str) -> str:
 
 
 def confidence_plot(report: AnswerReport) -> str:
-    """How sure the answers are, of questions with an answer and of those without."""
+    """Plot the confidence of answers to questions with an answer and to those without."""
     kinds = {
         "with an answer": [row.confidence for row in report.rows if row.answerable],
         "without": [row.confidence for row in report.rows if not row.answerable],
@@ -77,7 +77,7 @@ def confidence_plot(report: AnswerReport) -> str:
             list(by_kind.values()),
             bins=_BINS,
             range=(0, 1),
-            # Shares, since one kind is often much rarer than the other.
+            # Shares and not counts, since one kind is often much rarer than the other.
             weights=[[1 / len(each)] * len(each) for each in by_kind.values()],
             color=_COLOURS[: len(by_kind)],
             label=list(by_kind),
@@ -89,7 +89,7 @@ def confidence_plot(report: AnswerReport) -> str:
         axes.set_xlabel("confidence")
         axes.set_ylabel("share of questions")
         axes.grid(alpha=0.25, axis="y")
-        # Above the bars, which may stand anywhere.
+        # The legend is above the plot, since bars may be anywhere in it.
         axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3)
         return _svg(figure, report.configuration)
 
@@ -132,10 +132,10 @@ def _svg(figure: Any, name: str) -> str:
     metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     figure.savefig(text, format="svg", transparent=True, metadata=metadata)
     drawing = text.getvalue()
-    # Without the XML declaration, whose place is the beginning of a file.
+    # The XML declaration may only stand at the beginning of a file.
     return drawing[drawing.index("<svg") :].replace(_TEXT, "currentColor")
 
 
-def _plain(name: str) -> str:
-    """A name as it is: matplotlib takes what stands between two dollars for mathematics."""
+def _escape_dollars(name: str) -> str:
+    """Escape dollar signs: matplotlib reads text between two of them as mathematics."""
     return name.replace("$", r"\$")

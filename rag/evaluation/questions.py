@@ -1,4 +1,4 @@
-"""An index and a generator -> questions with their sources, for whoever has no judgements."""
+"""Write questions about an index with a generator, for users who have no judgements."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rag.engine import RAG
 from rag.errors import ConfigError, StoreError
-from rag.evaluation.report import write
+from rag.evaluation.report import write_text
 from rag.index import Index
 from rag.protocols import LanguageModel
 from rag.text.languages.english import POINTS_AT_TEXT
@@ -26,7 +26,7 @@ from rag.types import (
     no_progress,
 )
 
-# A small model goes by the examples; without two of them it writes on instead of asking.
+# A small model follows the examples; with fewer than two it continues the text and asks nothing.
 _EXAMPLES = (
     (
         "The Eiffel Tower was built for the World's Fair of 1889 and is 330 metres high.",
@@ -42,7 +42,7 @@ _LABEL = re.compile(r"^\s*(?:\W*\bquestion\b\s*\d*\s*[:.\-]|\d+[.)]|[-*•])\s*"
 _FEWEST_PASSAGE_WORDS = 25
 _FEWEST_WORDS, _MOST_WORDS = 4, 40
 _FEWEST_CONTENT_WORDS = 2
-# So many words in a row that stand in the passage are copied from it.
+# A question that shares so many words in a row with its passage is copied from it.
 _MOST_COPIED = 10
 _TRIES = 5
 
@@ -59,7 +59,7 @@ class MadeQuestion:
 
 @dataclass(frozen=True, slots=True)
 class QuestionSet:
-    """What was made, and how many were dropped, by reason."""
+    """Questions that a generator wrote, and how many were dropped by reason."""
 
     questions: tuple[MadeQuestion, ...]
     dropped: Mapping[str, int]
@@ -71,11 +71,11 @@ def make_questions(
     """Let the generator write a question for each of `count` passages.
 
     Passages are drawn at random, one of each document before a second of any; the same index,
-    seed and generator give the same questions. Of five tries for each question wanted, those are
-    dropped that are too short or too long, point at their text, copy it, share no word with it or
-    are there already. None is dropped for not being found: that would keep what today's retrieval
-    finds already (as round-trip filters do; Dai et al., Promptagator, ICLR 2023, section 3.2), and
-    measure every other configuration against it.
+    seed and generator give the same questions. There are up to five tries for each question. One
+    is dropped if it is too short or too long, points at its text, copies it, shares no word with it
+    or repeats another question. None is dropped for not being found: that would keep what today's
+    retrieval finds already (as round-trip filters do; Dai et al., Promptagator, ICLR 2023,
+    section 3.2), and measure every other configuration against it.
 
     Raises:
         ConfigError: if the generator cannot write.
@@ -89,11 +89,11 @@ def make_questions(
         )
     made: dict[str, MadeQuestion] = {}
     dropped: Counter[str] = Counter()
-    for tried, (source, chunk) in enumerate(_drawn(rag, seed)):
+    for tried, (source, chunk) in enumerate(_draw_passages(rag, seed)):
         progress(Progress("writing questions", len(made), count, "questions", source))
         if len(made) == count or tried == _TRIES * count:
             break
-        question = _repaired(_written(rag.generator, chunk.text))
+        question = _clean(_write_question(rag.generator, chunk.text))
         fault = "the same again" if question.casefold() in made else _fault(question, chunk.text)
         if fault:
             dropped[fault] += 1
@@ -114,11 +114,11 @@ def write_questions(file: str | Path, questions: QuestionSet) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(field.name for field in fields(MadeQuestion))
     writer.writerows(astuple(each) for each in questions.questions)
-    write(Path(file), text.getvalue())
+    write_text(Path(file), text.getvalue())
 
 
-def _drawn(rag: RAG, seed: int) -> Iterator[tuple[str, Chunk]]:
-    """Passages with their sources in random order, as evenly over documents as can be."""
+def _draw_passages(rag: RAG, seed: int) -> Iterator[tuple[str, Chunk]]:
+    """Yield chunks with their sources in random order, spread over the documents evenly."""
     import numpy as np
 
     index = Index(rag.path)
@@ -143,27 +143,27 @@ def _drawn(rag: RAG, seed: int) -> Iterator[tuple[str, Chunk]]:
         turn += 1
 
 
-def _written(generator: LanguageModel, passage: str) -> str:
+def _write_question(generator: LanguageModel, passage: str) -> str:
     messages = [Message("system", "You write questions that can be understood by themselves.")]
     for example, question in _EXAMPLES:
-        messages += [Message("user", _asked(example)), Message("assistant", question)]
-    messages.append(Message("user", _asked(passage)))
+        messages += [Message("user", _instruction(example)), Message("assistant", question)]
+    messages.append(Message("user", _instruction(passage)))
     prompt = Prompt("", tuple(messages), (), generator.count_tokens(messages))
     text = ""
     for piece in generator.stream(prompt):
         text += piece
-        # One question is wanted, and what is written after it is waited for in vain.
+        # One question is enough: do not wait for more text.
         if "?" in text or "\n" in text.strip() or len(text.split()) > _MOST_WORDS:
             break
     return text
 
 
-def _asked(passage: str) -> str:
+def _instruction(passage: str) -> str:
     return f"Text: {passage}\n\nAsk a question about the text."
 
 
-def _repaired(text: str) -> str:
-    """The first line up to its question mark, without a label, a number or quotes."""
+def _clean(text: str) -> str:
+    """Return the first line up to its question mark, without a label, a number or quotes."""
     line = next((line for line in text.splitlines() if line.strip()), "")
     line = _LABEL.sub("", line).strip().strip("\"'“”*")
     question, mark, _ = line.partition("?")
@@ -171,7 +171,7 @@ def _repaired(text: str) -> str:
 
 
 def _fault(question: str, passage: str) -> str:
-    """Why a question is of no use, or nothing."""
+    """Return why a question is useless, or an empty string."""
     words = question.split()
     content = content_words(question)
     if not question.endswith("?"):
@@ -182,12 +182,12 @@ def _fault(question: str, passage: str) -> str:
         return "points at its text"
     if not content & content_words(passage):
         return "shares no word with its passage"
-    if _copied(question, passage):
+    if _is_copied(question, passage):
         return "copies its passage"
     return ""
 
 
-def _copied(question: str, passage: str) -> bool:
+def _is_copied(question: str, passage: str) -> bool:
     words, text = _words(question), f" {' '.join(_words(passage))} "
     runs = (words[at : at + _MOST_COPIED] for at in range(len(words) - _MOST_COPIED + 1))
     return any(f" {' '.join(run)} " in text for run in runs)

@@ -1,27 +1,71 @@
-"""What a measurement found, as data and as JSON."""
+"""The results of a measurement of retrieval, and how reports are saved."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar, cast
+
+import msgspec
 
 from rag.errors import SourceError
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
 
-R = TypeVar("R")
+class Scored(Protocol):
+    """A row of a report: one question, with what questions are sorted by."""
+
+    @property
+    def score(self) -> float: ...
+
+
+RowType = TypeVar("RowType", bound=Scored)
+
+
+class SavedReport(Generic[RowType]):
+    """A report on one configuration, which can be saved as JSON."""
+
+    __slots__ = ()
+    rows: tuple[RowType, ...]
+
+    def failures(self, count: int) -> list[RowType]:
+        """Return the `count` questions with the lowest score, without those of full score."""
+        worst = sorted(self.rows, key=lambda row: row.score)
+        return [row for row in worst[:count] if row.score < 1]
+
+    def save(self, file: str | Path) -> None:
+        """Write the report as JSON.
+
+        Raises:
+            SourceError: if the file cannot be written.
+        """
+        write_text(
+            Path(file), json.dumps(asdict(cast(Any, self)), ensure_ascii=False, indent=1) + "\n"
+        )
+
+    @classmethod
+    def load(cls, file: str | Path) -> Self:
+        """Read a report that `save` wrote.
+
+        Raises:
+            SourceError: if the file cannot be read, or holds no such report.
+        """
+        try:
+            return msgspec.json.decode(Path(file).read_bytes(), type=cls)
+        except FileNotFoundError:
+            raise SourceError(str(file), "no such file") from None
+        except (OSError, UnicodeDecodeError, msgspec.MsgspecError) as error:
+            reason = f"is not a report that `rag eval --save` wrote: {error}"
+            raise SourceError(str(file), reason) from error
 
 
 @dataclass(frozen=True, slots=True)
 class RankedDocument:
-    """A document in a ranking, by its best passage.
+    """A document in a ranking, which its best passage stands for.
 
-    `name` is what the qrels call it, else the id of its corpus file or its source. `score` and
-    `location` are the passage's; `gain` is the document's relevance by the qrels, 0 if not judged.
+    `name` is the document's name in the qrels, else its id in a corpus file, or its source. `score`
+    and `location` are the passage's; `gain` is the relevance by the qrels, 0 if not judged.
     """
 
     name: str
@@ -32,9 +76,9 @@ class RankedDocument:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One question: the relevant documents with their relevance, what was ranked, the metrics.
+    """One question: the relevant documents with their relevance, the ranking and its metrics.
 
-    `milliseconds` is what the search took that gave the ranking.
+    `milliseconds` is how long the search for the ranking took.
     """
 
     id: str
@@ -46,18 +90,18 @@ class Row:
 
     @property
     def score(self) -> float:
-        """What questions are sorted by: nDCG@10."""
+        """The value that questions are sorted by: nDCG@10."""
         return self.metrics["nDCG@10"]
 
     @property
     def judgement(self) -> tuple[str, dict[str, int]]:
-        """What must be the same of two rows that are compared."""
+        """The question and its qrels: rows that are compared must agree on them."""
         return self.question, dict(self.relevant)
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """How good one configuration is, with all that it takes to measure it again.
+class Report(SavedReport[Row]):
+    """How good one configuration is, with everything needed to measure it again.
 
     `metrics` are means over `rows`, which hold the questions that documents are relevant to;
     `unanswerable` are the ids of the others. `missing` are relevant documents that the index does
@@ -88,58 +132,12 @@ class Report:
 
     @property
     def qrels(self) -> dict[str, dict[str, int]]:
-        """The judgements that the metrics rest on: question id -> name -> relevance."""
+        """The qrels that the metrics rest on: question id -> name -> relevance."""
         return {row.id: dict(row.relevant) for row in self.rows}
 
-    def failures(self, count: int) -> list[Row]:
-        """The `count` questions with the lowest nDCG@10, those without a fault left out."""
-        worst = sorted(self.rows, key=lambda row: row.score)
-        return [row for row in worst[:count] if row.score < 1]
 
-    def save(self, file: str | Path) -> None:
-        """Write the report as JSON.
-
-        Raises:
-            SourceError: if the file cannot be written.
-        """
-        save(file, self)
-
-    @classmethod
-    def load(cls, file: str | Path) -> Report:
-        """Read a report that `save` wrote.
-
-        Raises:
-            SourceError: if the file cannot be read, or is no report.
-        """
-        return load(file, _from_json)
-
-
-def save(file: str | Path, report: DataclassInstance) -> None:
-    """Write a report as JSON.
-
-    Raises:
-        SourceError: if the file cannot be written.
-    """
-    write(Path(file), json.dumps(asdict(report), ensure_ascii=False, indent=1) + "\n")
-
-
-def load(file: str | Path, from_json: Callable[[dict[str, Any]], R]) -> R:
-    """Read a report that `save` wrote.
-
-    Raises:
-        SourceError: if the file cannot be read, or is no such report.
-    """
-    try:
-        return from_json(json.loads(Path(file).read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        raise SourceError(str(file), "no such file") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = f"is not a report that `rag eval --save` wrote: {error}"
-        raise SourceError(str(file), reason) from error
-
-
-def write(file: Path, text: str) -> None:
-    """Write a text file, its folder made first.
+def write_text(file: Path, text: str) -> None:
+    """Write a text file, and make its folder first.
 
     Raises:
         SourceError: if it cannot be written.
@@ -149,12 +147,3 @@ def write(file: Path, text: str) -> None:
         file.write_text(text, encoding="utf-8", newline="")
     except OSError as error:
         raise SourceError(str(file), f"cannot be written: {error.strerror}") from error
-
-
-def _from_json(value: dict[str, Any]) -> Report:
-    rows = tuple(
-        Row(**{**row, "ranking": tuple(RankedDocument(**each) for each in row["ranking"])})
-        for row in value["rows"]
-    )
-    tuples = {name: tuple(value[name]) for name in ("unanswerable", "missing")}
-    return Report(**{**value, **tuples, "rows": rows})

@@ -1,4 +1,4 @@
-"""Rankings in TREC's run format: `question Q0 document rank score tag`, one a line."""
+"""Read and write rankings in TREC's run format, `question Q0 document rank score tag` a line."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rag.errors import SourceError
-from rag.evaluation.report import write
+from rag.evaluation.report import write_text
 
 _BEFORE_DOCUMENT, _AFTER_DOCUMENT = 2, 3
 
@@ -15,8 +15,8 @@ _BEFORE_DOCUMENT, _AFTER_DOCUMENT = 2, 3
 def write_run(file: str | Path, run: Mapping[str, Sequence[str]], tag: str) -> None:
     """Write rankings, tab-separated.
 
-    trec_eval orders by the score and not by the rank: the score counts down from the number of
-    documents to 1, so that the order is kept whatever the scores of the search were.
+    trec_eval sorts by score and not by rank: the score counts down from the number of documents to
+    1, so that the order stays whatever the scores of the search were.
 
     Raises:
         SourceError: if a question's id or the tag holds white space, or the file cannot be written.
@@ -29,14 +29,14 @@ def write_run(file: str | Path, run: Mapping[str, Sequence[str]], tag: str) -> N
         for question, documents in run.items()
         for rank, document in enumerate(documents, start=1)
     ]
-    write(Path(file), "".join(lines))
+    write_text(Path(file), "".join(lines))
 
 
 def read_run(file: str | Path) -> dict[str, list[tuple[str, float]]]:
-    """Question id -> documents with their scores, best first.
+    """Read rankings: question id -> documents with their scores, best first.
 
-    Ordered as trec_eval does: by the score, equal ones by the document's name, the last first.
-    A document's name may hold blanks, as some corpora have it.
+    Sorted as trec_eval does: by score, ties by the document's name in reverse. A document's name
+    may hold blanks, as in some corpora.
 
     Raises:
         SourceError: if the file cannot be read, or a line cannot be used.
@@ -49,7 +49,7 @@ def read_run(file: str | Path) -> dict[str, list[tuple[str, float]]]:
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
-        question, document, score = _parsed(line, f"{file}", number)
+        question, document, score = _parse_line(line, f"{file}", number)
         if document in run[question]:
             raise SourceError(str(file), f"line {number} ranks {document!r} again")
         run[question][document] = score
@@ -59,7 +59,7 @@ def read_run(file: str | Path) -> dict[str, list[tuple[str, float]]]:
     }
 
 
-def _parsed(line: str, file: str, number: int) -> tuple[str, str, float]:
+def _parse_line(line: str, file: str, number: int) -> tuple[str, str, float]:
     before = line.split(maxsplit=_BEFORE_DOCUMENT)
     after = before[-1].rsplit(maxsplit=_AFTER_DOCUMENT)
     try:

@@ -1,4 +1,4 @@
-"""Reports -> what differs between them, and how sure that is."""
+"""Compare reports: what differs between them, and how certain that is."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _SEED = 0
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """How one configuration differs from the reference in one metric.
+    """The difference of one configuration from the reference in one metric.
 
-    `mean` is the mean of its value less the reference's, over the questions that have a value in
-    both; `low` and `high` bound that by 95 % (bootstrap). `p` is the two-sided p-value,
-    `corrected` the same after Holm's correction for all configurations that were compared.
+    `mean` is the mean of its value minus the reference's, over the questions with a value in both;
+    `low` and `high` are the bounds of its 95 % interval (bootstrap). `p` is the two-sided p-value,
+    `corrected` the same after Holm's correction for all configurations in the comparison.
     `better`, `worse` and `equal` count questions.
     """
 
@@ -53,11 +53,11 @@ class Comparison(Generic[R]):
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """What is compared: every metric of single questions that all reports have."""
+        """The compared metrics: those of single questions that all reports have."""
         return tuple(dict.fromkeys(each.metric for each in self.differences))
 
     def difference(self, at: int, metric: str) -> Difference:
-        """How `reports[at]` differs from the reference, which is `reports[0]`, in a metric."""
+        """Return how `reports[at]` differs from the reference, `reports[0]`, in a metric."""
         return self.differences[(at - 1) * len(self.metrics) + self.metrics.index(metric)]
 
 
@@ -65,9 +65,9 @@ def compare(reports: Sequence[R]) -> Comparison[R]:
     """Compare each report with the first, metric by metric, paired by question.
 
     The test is Fisher's randomisation test with 9,999 random exchanges (Smucker, Allan &
-    Carterette, CIKM 2007, section 3.1), the observed one counted among them; the interval is the
-    bootstrap's, of percentiles. Both are seeded. Holm's step-down correction (Scandinavian Journal
-    of Statistics 6:2, 1979) is taken over the configurations, for each metric by itself.
+    Carterette, CIKM 2007, section 3.1), and counts the observed one among them; the interval is the
+    percentile bootstrap's. Both are seeded. Holm's step-down correction (Scandinavian Journal of
+    Statistics 6:2, 1979) is applied over the configurations, for each metric by itself.
 
     Raises:
         SourceError: if the reports are not of the same questions and judgements.
@@ -78,14 +78,14 @@ def compare(reports: Sequence[R]) -> Comparison[R]:
     by_metric = [
         _differences(reference, others, metric)
         for metric in reference.metrics
-        if all(paired(reference, other, metric) for other in others)
+        if all(pair_values(reference, other, metric) for other in others)
     ]
     by_report = [difference for each in zip(*by_metric, strict=True) for difference in each]
     return Comparison(tuple(reports), tuple(by_report))
 
 
-def paired(reference: R, other: R, metric: str) -> list[tuple[float, float]]:
-    """The values of a metric in both reports, of the questions that have one in both."""
+def pair_values(reference: R, other: R, metric: str) -> list[tuple[float, float]]:
+    """Return the values of a metric in both reports, for the questions with a value in both."""
     after = {row.id: row.metrics for row in other.rows}
     return [
         (row.metrics[metric], after[row.id][metric])
@@ -117,7 +117,7 @@ def _differences(reference: R, others: Sequence[R], metric: str) -> list[Differe
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's corrected p-values, in the order given: max over j <= i of min(1, (m - j + 1) p_j)."""
+    """Correct p-values by Holm, in the order given: max over j <= i of min(1, (m - j + 1) p_j)."""
     order = sorted(range(len(p_values)), key=lambda at: p_values[at])
     corrected = [0.0] * len(p_values)
     largest = 0.0
@@ -130,13 +130,13 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def _gains(reference: R, other: R, metric: str) -> Any:
     import numpy as np
 
-    gains = np.array([after - before for before, after in paired(reference, other, metric)])
-    # What differs by rounding alone is equal.
+    gains = np.array([after - before for before, after in pair_values(reference, other, metric)])
+    # Values that differ only by rounding count as equal.
     return np.where(np.abs(gains) < 1e-12, 0.0, gains)
 
 
 def _p_value(gains: Any) -> float:
-    """Exchanging the two values of a question turns the sign of its gain."""
+    """Test by random exchanges: to exchange the values of a question flips the sign of its gain."""
     import numpy as np
 
     rng = np.random.default_rng(_SEED)

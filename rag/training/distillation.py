@@ -19,8 +19,8 @@ from rag.evaluation import (
     evaluate_run,
     index_corpus,
     load_dataset,
+    match_qrels,
 )
-from rag.evaluation.matching import match_qrels
 from rag.index import Index, check_embedder
 from rag.protocols import Embedder
 from rag.types import Chunk, Document, Progress, ProgressCallback, no_progress
@@ -233,7 +233,7 @@ def _by_questions(
     )
     names: list[str] = []
     for document, passages, _ in _passages(index):
-        names += [matched.called.get(document.id, document.id)] * len(passages)
+        names += [matched.names.get(document.id, document.id)] * len(passages)
     scores = []
     for ids, similarities in _nearest(index, student, asked, _DEPTH, told):
         run = {

@@ -8,9 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from statistics import fmean
-from typing import Any
 
-from rag.answering.grounding import bears_out
 from rag.engine import RAG
 from rag.errors import QuestionError, SourceError, StoreError
 from rag.evaluation.answer_metrics import (
@@ -28,25 +26,20 @@ from rag.evaluation.answer_metrics import (
     contains,
     exact_match,
     judge_citations,
+    remove_marks,
+    shares_words,
     token_f1,
-    without_marks,
 )
-from rag.evaluation.answer_report import AnswerReport, AnswerRow, JudgedSentence, Quote
-from rag.evaluation.configurations import CURRENT, configured
+from rag.evaluation.answer_report import AnswerReport, AnswerRow, JudgedCitation, JudgedSentence
+from rag.evaluation.configurations import CURRENT, apply_configuration
 from rag.evaluation.dataset import Dataset
-from rag.evaluation.measuring import flat, median_and_p95, sharing_models
+from rag.evaluation.retrieval import flatten, index_facts, median_and_p95, share_models
 from rag.protocols import EntailmentModel
-from rag.types import (
-    Answer,
-    Citation,
-    Message,
-    Progress,
-    ProgressCallback,
-    no_progress,
-)
+from rag.types import Answer, Citation, Message, Progress, ProgressCallback, no_progress
 
 Ask = Callable[[str], Answer]
 
+# The name of our own verifier, `shares_words`, in reports.
 _OURS = "bears_out"
 
 
@@ -59,11 +52,11 @@ def evaluate_answers(
     every: int = 1,
     progress: ProgressCallback = no_progress,
 ) -> AnswerReport:
-    """Ask the questions whose answers are known, and measure what is answered.
+    """Ask the questions whose answers are known, and measure the replies.
 
-    `configuration` is a name that `configured` knows. `ask` measures another system in place of
-    `rag.ask`, which then gives its index alone, and `configuration` is what to call it. Of the
-    questions every `every`th is asked.
+    `configuration` is a name for `apply_configuration`. With `ask`, another system is asked in
+    place of `rag.ask`: then `configuration` is the name of that system, and its citations point
+    into the index of `rag`. Only every `every`th question is asked.
 
     Raises:
         ConfigError: if the configuration cannot be used.
@@ -72,18 +65,18 @@ def evaluate_answers(
         StoreError: if there is no index, or it was built with another embedder.
         GenerationError: if the generator cannot be reached.
     """
-    config = rag.config if ask else configured(rag.config, configuration)
-    asked = rag if ask else sharing_models(rag, config, generator=True)
-    questions = _known(dataset)[::every]
-    # Of all configurations the same model judges, whatever model they answer with.
+    config = rag.config if ask else apply_configuration(rag.config, configuration)
+    asked = rag if ask else share_models(rag, config, generator=True)
+    questions = _questions_with_answers(dataset)[::every]
+    # The same model judges every configuration, whatever model answers.
     entailment: EntailmentModel | None = getattr(rag, "entailment", None)
-    verifiers: dict[str, Verifier] = {_OURS: bears_out}
+    verifiers: dict[str, Verifier] = {_OURS: shares_words}
     if entailment is not None:
-        verifiers[entailment.name] = _entails(entailment)
+        verifiers[entailment.name] = _entailment_verifier(entailment)
     rows = []
-    for question, answer, total in _answered(ask or asked.ask, dataset, questions):
-        quotes = tuple(_quote(asked, citation) for citation in answer.citations)
-        tokens = {"prompt": answer.prompt.tokens, "written": _written(asked, answer)}
+    for question, answer, total in _ask_each(ask or asked.ask, dataset, questions):
+        quotes = tuple(_compare_with_document(asked, citation) for citation in answer.citations)
+        tokens = {"prompt": answer.prompt.tokens, "written": _count_written(asked, answer)}
         rows.append(
             _row(
                 question,
@@ -99,41 +92,41 @@ def evaluate_answers(
     return AnswerReport(
         configuration=configuration,
         dataset=str(dataset.path),
-        metrics=_metrics(rows),
+        metrics=_mean_metrics(rows),
         rows=tuple(rows),
         false_quotes=sum(not quote.verbatim for row in rows for quote in row.citations),
         left_out=tuple(each for each in dataset.questions if each not in dataset.answers),
         every=every,
         tokens={name: fmean(row.tokens[name] for row in rows) for name in ("prompt", "written")},
-        timings=_timings(rows),
+        timings=_summarise_timings(rows),
         generator=", ".join(dict.fromkeys(row.model for row in rows if row.model)),
         verifiers=tuple(verifiers),
         version=version("checkable-rag"),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        settings=flat(config),
+        settings=flatten(config),
         embedder=asked.embedder.name,
         fingerprint=asked.embedder.fingerprint,
-        index=_index(asked),
+        index={**index_facts(asked.info()), "fingerprint": _corpus_fingerprint(asked)},
     )
 
 
-def _known(dataset: Dataset) -> list[str]:
+def _questions_with_answers(dataset: Dataset) -> list[str]:
     if not dataset.answers:
         raise SourceError(
             str(dataset.path),
-            "no question has `answers` (in a CSV: `answer`), or is said not to be `answerable`",
+            "no question has `answers` (in a CSV: `answer`), or an `answerable` that is false",
         )
     return [question for question in dataset.questions if question in dataset.answers]
 
 
-def _answered(
+def _ask_each(
     ask: Ask, dataset: Dataset, questions: Sequence[str]
 ) -> Iterator[tuple[str, Answer, float]]:
-    """For each question the answer, and the milliseconds that it took."""
+    """Yield for each question the answer, and the milliseconds that it took."""
     for number, question in enumerate(questions):
         try:
             if number == 0:
-                # The first answer loads models, which is no part of what an answer takes.
+                # The first answer also loads models: ask twice, and time the second answer.
                 ask(dataset.questions[question])
             started = time.perf_counter()
             answer = ask(dataset.questions[question])
@@ -146,14 +139,14 @@ def _row(
     question: str,
     dataset: Dataset,
     answer: Answer,
-    quotes: tuple[Quote, ...],
+    quotes: tuple[JudgedCitation, ...],
     verifiers: Sequence[Verifier],
     *,
     tokens: Mapping[str, int],
     timings: Mapping[str, float],
 ) -> AnswerRow:
     gold = dataset.answers[question]
-    judged = [_judged(answer, quotes, verify) for verify in verifiers]
+    judged = [_judge_sentences(answer, quotes, verify) for verify in verifiers]
     metrics = _answer_metrics(answer, gold)
     if not answer.abstained:
         for suffix, sentences in zip(("", NLI), judged, strict=False):
@@ -183,7 +176,7 @@ def _answer_metrics(answer: Answer, gold: Sequence[str]) -> dict[str, float]:
         return {}
     if answer.abstained:
         return dict.fromkeys((EXACT_MATCH, F1, CONTAINS), 0.0)
-    text = _unmarked(answer)
+    text = _text_without_marks(answer)
     return {
         EXACT_MATCH: exact_match(text, gold),
         F1: token_f1(text, gold),
@@ -191,12 +184,12 @@ def _answer_metrics(answer: Answer, gold: Sequence[str]) -> dict[str, float]:
     }
 
 
-def _judged(
-    answer: Answer, quotes: Sequence[Quote], verify: Verifier
+def _judge_sentences(
+    answer: Answer, quotes: Sequence[JudgedCitation], verify: Verifier
 ) -> tuple[JudgedSentence, ...]:
     judged = []
     for sentence in answer.sentences:
-        # One mark may lead to several spans of its passage: together they are what it cites.
+        # One mark may stand for several spans of its passage: their quotes count as one.
         cited = [
             "\n".join(quote.quote for quote in quotes if quote.number == number)
             for number in sentence.citations
@@ -207,7 +200,7 @@ def _judged(
 
 
 def _citation_metrics(sentences: Sequence[JudgedSentence], suffix: str) -> dict[str, float]:
-    """As ALCE counts: an answer that cites nothing has a precision of 0."""
+    """Count as ALCE does: an answer that cites nothing has a precision of 0."""
     if not sentences:
         return {}
     precise = [each for sentence in sentences for each in sentence.precise]
@@ -217,7 +210,7 @@ def _citation_metrics(sentences: Sequence[JudgedSentence], suffix: str) -> dict[
     }
 
 
-def _metrics(rows: Sequence[AnswerRow]) -> dict[str, float]:
+def _mean_metrics(rows: Sequence[AnswerRow]) -> dict[str, float]:
     values = {
         name: [row.metrics[name] for row in rows if name in row.metrics] for name in ROW_METRICS
     }
@@ -228,7 +221,7 @@ def _metrics(rows: Sequence[AnswerRow]) -> dict[str, float]:
     return metrics if area is None else {**metrics, "AUROC": area}
 
 
-def _timings(rows: Sequence[AnswerRow]) -> dict[str, dict[str, float]]:
+def _summarise_timings(rows: Sequence[AnswerRow]) -> dict[str, dict[str, float]]:
     taken = {
         name: [row.timings[name] for row in rows if name in row.timings]
         for name in ("first_token", "total")
@@ -236,13 +229,13 @@ def _timings(rows: Sequence[AnswerRow]) -> dict[str, dict[str, float]]:
     return {name: median_and_p95(values) for name, values in taken.items() if values}
 
 
-def _quote(rag: RAG, citation: Citation) -> Quote:
+def _compare_with_document(rag: RAG, citation: Citation) -> JudgedCitation:
     try:
         text = rag.document(citation.document_id).text
         verbatim = text[citation.start : citation.end] == citation.quote
     except StoreError:
         verbatim = False
-    return Quote(
+    return JudgedCitation(
         number=citation.number,
         location=citation.location,
         document_id=citation.document_id,
@@ -253,27 +246,25 @@ def _quote(rag: RAG, citation: Citation) -> Quote:
     )
 
 
-def _written(rag: RAG, answer: Answer) -> int:
-    """The tokens of what a generator wrote, without those of the template around it."""
+def _count_written(rag: RAG, answer: Answer) -> int:
+    """Count the tokens that a generator wrote, without those of the template around them."""
     if answer.way != "generate":
         return 0
-    texts = ("", _unmarked(answer))
+    texts = ("", _text_without_marks(answer))
     empty, full = (rag.generator.count_tokens([Message("user", each)]) for each in texts)
     return full - empty
 
 
-def _unmarked(answer: Answer) -> str:
-    return without_marks(answer.text, {citation.number for citation in answer.citations})
+def _text_without_marks(answer: Answer) -> str:
+    return remove_marks(answer.text, {citation.number for citation in answer.citations})
 
 
-def _entails(model: EntailmentModel) -> Verifier:
+def _entailment_verifier(model: EntailmentModel) -> Verifier:
     return lambda premise, sentence: bool(model.entail([(premise, sentence)])[0, 0] > 0.5)
 
 
-def _index(rag: RAG) -> dict[str, Any]:
-    info = rag.info()
+def _corpus_fingerprint(rag: RAG) -> str:
     digest = hashlib.sha256()
     for document in rag.documents():
         digest.update(f"{document.id} {document.content_hash}\n".encode())
-    counts = {name: info[name] for name in ("path", "files", "documents", "chunks")}
-    return {**counts, "fingerprint": digest.hexdigest()[:16]}
+    return digest.hexdigest()[:16]

@@ -13,9 +13,9 @@ from typing import Any
 from rag.config import Config
 from rag.engine import RAG
 from rag.errors import ConfigError, QuestionError, SourceError
-from rag.evaluation.configurations import CURRENT, WAYS, configured
+from rag.evaluation.configurations import CURRENT, WAYS, apply_configuration
 from rag.evaluation.dataset import Dataset
-from rag.evaluation.matching import Matched, match_qrels, own_name
+from rag.evaluation.matching import MatchedQrels, match_qrels, name_document
 from rag.evaluation.metrics import METRICS, ranx_metrics, score
 from rag.evaluation.report import RankedDocument, Report, Row
 from rag.types import Hit, Progress, ProgressCallback, no_progress
@@ -34,8 +34,8 @@ def evaluate(
 ) -> Report:
     """Search for every question that documents are relevant to, and measure the rankings.
 
-    Qrels judge documents: each one's best passage decides its rank. `configuration` is a name that
-    `configured` knows; `depth` is how many documents are ranked.
+    Qrels judge documents: each one's best passage decides its rank. `configuration` is a name for
+    `apply_configuration`; `depth` is how many documents are ranked.
 
     Raises:
         ConfigError: if the configuration cannot be used, or ranx is not installed.
@@ -45,23 +45,22 @@ def evaluate(
     """
     if configuration.partition("+")[0] in WAYS:
         raise ConfigError(f"{configuration}: is a way to answer: measure answers (--answers)")
-    # Before the searches, which would be made for nothing.
+    # Raise before the searches, which would be made for nothing.
     ranx_metrics()
-    config = configured(rag.config, configuration)
-    # Copies are judged like other documents, and are not to be hidden behind one of them.
+    config = apply_configuration(rag.config, configuration)
+    # Qrels judge copies like other documents: no document may be hidden behind its copy.
     config = replace(config, retrieval=replace(config.retrieval, collapse=0.0, context="passage"))
     writes = _WRITTEN & set(config.retrieval.expansion) or config.retrieval.rerank == "likelihood"
-    searched = sharing_models(rag, config, generator=bool(writes))
+    searched = share_models(rag, config, generator=bool(writes))
     matched = match_qrels(dataset, rag.documents())
     run: dict[str, list[RankedDocument]] = {}
     milliseconds: dict[str, float] = {}
-    for question, hits, taken in _rankings(searched, dataset, list(matched.qrels), depth):
-        run[question] = [_ranked(hit, matched, dataset) for hit in hits]
+    for question, hits, taken in _search_each(searched, dataset, list(matched.qrels), depth):
+        run[question] = [_as_ranked_document(hit, matched, dataset) for hit in hits]
         milliseconds[question] = taken
         done = Progress(f"measuring {configuration}", len(run), len(matched.qrels), "questions")
         progress(done)
-    info = searched.info()
-    return _report(
+    return _make_report(
         dataset,
         configuration,
         matched.qrels,
@@ -69,10 +68,10 @@ def evaluate(
         milliseconds,
         missing=matched.missing,
         depth=depth,
-        settings=flat(config),
+        settings=flatten(config),
         embedder=searched.embedder.name,
         fingerprint=searched.embedder.fingerprint,
-        index={name: info[name] for name in ("path", "files", "documents", "chunks")},
+        index=index_facts(searched.info()),
         timings=median_and_p95(list(milliseconds.values())),
     )
 
@@ -80,7 +79,7 @@ def evaluate(
 def evaluate_run(
     dataset: Dataset, run: Mapping[str, Sequence[tuple[str, float]]], name: str
 ) -> Report:
-    """Measure rankings from elsewhere, such as `read_run` gives; no index is needed.
+    """Measure rankings from elsewhere, such as those of `read_run`; no index is needed.
 
     Raises:
         ConfigError: if ranx is not installed.
@@ -95,10 +94,10 @@ def evaluate_run(
         if question in run
     }
     depth = max(len(documents) for documents in ranked.values())
-    return _report(dataset, name, qrels, ranked, {}, missing=(), depth=depth)
+    return _make_report(dataset, name, qrels, ranked, {}, missing=(), depth=depth)
 
 
-def _report(
+def _make_report(
     dataset: Dataset,
     configuration: str,
     qrels: Mapping[str, Mapping[str, int]],
@@ -132,28 +131,30 @@ def _report(
     )
 
 
-def _rankings(
+def _search_each(
     rag: RAG, dataset: Dataset, questions: Sequence[str], depth: int
 ) -> Iterator[tuple[str, list[Hit], float]]:
-    """For each question the best hit of each of the best documents, and the milliseconds."""
+    """Yield for each question the best hit of each of the best documents, and the milliseconds."""
     counts = rag.info()
     passages = counts["chunks"]
     guess = min(passages, -(-depth * passages // counts["documents"]))
     for number, question in enumerate(questions):
         try:
             if number == 0:
-                # The first search loads models, which is no part of what a search takes.
+                # The first search also loads models: search twice, and time the second.
                 rag.search(dataset.questions[question], guess)
-            hits, taken = _ranking(rag, dataset.questions[question], depth, guess, passages)
+            hits, taken = _search_documents(
+                rag, dataset.questions[question], depth, guess, passages
+            )
         except QuestionError as error:
             raise QuestionError(f"{dataset.path}: {question}: {error}") from error
         yield question, hits, taken
 
 
-def _ranking(
+def _search_documents(
     rag: RAG, question: str, documents: int, passages: int, all_passages: int
 ) -> tuple[list[Hit], float]:
-    """How many passages hold so many documents nobody knows before: until enough, twice as many."""
+    """Search for so many documents: twice as many passages each time, until they hold enough."""
     before = -1
     while True:
         started = time.perf_counter()
@@ -162,23 +163,23 @@ def _ranking(
         best: dict[str, Hit] = {}
         for hit in hits:
             best.setdefault(hit.chunk.document_id, hit)
-        # A retriever may have no more to give, however many are asked for.
+        # A retriever may return fewer passages than it is asked for.
         if len(best) >= documents or passages >= all_passages or len(hits) == before:
             return list(best.values())[:documents], milliseconds
         before = len(hits)
         passages = min(2 * passages, all_passages)
 
 
-def _ranked(hit: Hit, matched: Matched, dataset: Dataset) -> RankedDocument:
+def _as_ranked_document(hit: Hit, matched: MatchedQrels, dataset: Dataset) -> RankedDocument:
     document = hit.chunk.document_id
-    name = matched.called.get(document) or own_name(document, hit.source, dataset.corpus)
+    name = matched.names.get(document) or name_document(document, hit.source, dataset.corpus)
     return RankedDocument(name, hit.score, 0, hit.location)
 
 
-def sharing_models(rag: RAG, config: Config, *, generator: bool) -> RAG:
-    """The same index under other settings, with the models of `rag` as far as they are the same.
+def share_models(rag: RAG, config: Config, *, generator: bool) -> RAG:
+    """Open the index under other settings, with the models of `rag` where the settings agree.
 
-    The generator, which is slow to load, only where it is wanted.
+    The generator, which is slow to load, is shared only if `generator` is true.
     """
     if config == rag.config:
         return rag
@@ -191,8 +192,8 @@ def sharing_models(rag: RAG, config: Config, *, generator: bool) -> RAG:
     )
 
 
-def flat(config: Config) -> dict[str, Any]:
-    """All settings by `section.key`, as JSON holds them."""
+def flatten(config: Config) -> dict[str, Any]:
+    """Return all settings by `section.key`, as JSON holds them."""
     return {
         f"{section}.{key}": list(value) if isinstance(value, tuple) else value
         for section, values in asdict(config).items()
@@ -201,8 +202,13 @@ def flat(config: Config) -> dict[str, Any]:
 
 
 def median_and_p95(milliseconds: Sequence[float]) -> dict[str, float]:
-    """The median and the 95th percentile."""
+    """Return the median and the 95th percentile."""
     import numpy as np
 
     median, p95 = np.percentile(milliseconds, (50, 95))
     return {"median": float(median), "p95": float(p95)}
+
+
+def index_facts(info: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the path and the sizes of an index, which a report holds."""
+    return {name: info[name] for name in ("path", "files", "documents", "chunks")}
