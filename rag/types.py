@@ -48,7 +48,7 @@ __all__ = [
     "Stage",
     "VectorSearch",
     "Verdict",
-    "Window",
+    "Widened",
     "Work",
 ]
 
@@ -172,8 +172,8 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
-    """What is read of a document around a passage: `document.text[start:end] == text`."""
+class Widened:
+    """A chunk's text and what stands around it: `document.text[start:end] == text`."""
 
     text: str
     start: int
@@ -185,8 +185,8 @@ class Hit:
     """A retrieved passage. Higher scores are better; `trace` explains the order.
 
     `terms` are the words that it was found by, as the passage writes them, if it was to be
-    explained. `window` is
-    what is read in place of the passage alone, where it was widened; the passage lies in it.
+    explained. `widened`
+    is the text that is read in place of the chunk's, if it was widened; the chunk lies in it.
     `duplicates` are the locations of passages that say the same and were left out for this one.
     """
 
@@ -197,23 +197,23 @@ class Hit:
     title: str
     trace: tuple[Stage, ...] = ()
     terms: tuple[str, ...] = ()
-    window: Window | None = None
+    widened: Widened | None = None
     duplicates: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
-        """What a reader or a generator is given: the window, or the passage."""
-        return self.window.text if self.window else self.chunk.text
+        """The text that is read: the widened one, or the chunk's."""
+        return self.widened.text if self.widened else self.chunk.text
 
     @property
     def start(self) -> int:
         """Where `text` begins in the document."""
-        return self.window.start if self.window else self.chunk.start
+        return self.widened.start if self.widened else self.chunk.start
 
     @property
     def end(self) -> int:
         """Where `text` ends in the document."""
-        return self.window.end if self.window else self.chunk.end
+        return self.widened.end if self.widened else self.chunk.end
 
     @property
     def location(self) -> str:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from rag import RAG
 from rag.retrieval.widening import merge, widen
 from rag.text.sentences import split_sentences
-from rag.types import Chunk, Document, Heading, Hit, Window
+from rag.types import Chunk, Document, Heading, Hit, Widened
 
 PAGE = """Preface one. Preface two.
 
@@ -140,7 +140,7 @@ def test_neighbours_become_one_in_the_place_of_the_best() -> None:
     assert merged == [
         replace(
             first,
-            window=Window(
+            widened=Widened(
                 "Ada Stone built it. Its lamp burns oil.", third.chunk.start, first.chunk.end
             ),
             terms=("oil", "Ada"),
@@ -215,7 +215,7 @@ def test_the_laws_of_windows(
     hits = [hit_at(document, a, b, i) for i, (a, b) in enumerate(passages_of(text, cuts), 1)]
     widened = widen(hits, {"d": document}, context, sentences=sentences, limit=limit)
     for before, hit in zip(hits, widened, strict=True):
-        assert replace(hit, window=None) == before
+        assert replace(hit, widened=None) == before
         assert text[hit.start : hit.end] == hit.text == hit.text.strip()
         assert hit.start <= hit.chunk.start < hit.chunk.end <= hit.end
         assert len(hit.text) <= max(limit, len(before.text))

@@ -36,7 +36,7 @@ from rag.retrieval.rerank import (
     load_reranker,
     passage_text,
 )
-from rag.types import Chunk, Hit, Stage, Window
+from rag.types import Chunk, Hit, Stage, Widened
 
 QUESTION = "When was the lighthouse built?"
 TEXTS = (
@@ -246,7 +246,7 @@ def test_scores_that_are_no_numbers_are_told(bad: float) -> None:
 def test_a_passage_is_read_under_the_titles_that_it_lacks() -> None:
     (hit,) = make_hits(["## Lamp\n\nIt burns oil."])
     chunk = Chunk(1, "d", hit.chunk.text, 0, 10, 0, heading=("Lighthouses", "Stone Point", "Lamp"))
-    titled = Hit(chunk, 0.5, 1, "d.md", "Lighthouses", window=Window("much more", 0, 9))
+    titled = Hit(chunk, 0.5, 1, "d.md", "Lighthouses", widened=Widened("much more", 0, 9))
     assert passage_text(titled) == "Lighthouses\nStone Point\n\n## Lamp\n\nIt burns oil."
     assert passage_text(hit) == hit.chunk.text
 

@@ -382,7 +382,7 @@ def test_a_retriever_of_ones_own_explains_itself_or_says_that_it_cannot(sample: 
         ("fusion", "sum", "one of convex, rrf"),
         ("expansion", ("rm4",), "did you mean `rm3`"),
         ("context", "page", "one of passage, window, section"),
-        ("dense_weight", 1.5, "at most 1"),
+        ("dense_weight", 1.5, "must be a number from 0 to 1, not 1.5"),
         ("candidates", 0, "at least 1"),
     ],
 )

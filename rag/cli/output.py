@@ -151,7 +151,7 @@ def _print_hit(hit: Hit) -> None:
     cosines = [f", cosine {stage.score:.2f}" for stage in hit.trace if stage.name == "dense"]
     near = "".join(cosines) if len(hit.trace) > 1 else ""
     write(f"{hit.location}  ({hit.score:.3f}{near})", "cyan")
-    shown = shorten(hit.text) if hit.window is None else for_terminal(hit.text.strip())
+    shown = shorten(hit.text) if hit.widened is None else for_terminal(hit.text.strip())
     write(shown, "dim")
     if hit.duplicates:
         more = f" and {len(hit.duplicates) - 3:,} more" if len(hit.duplicates) > 3 else ""

@@ -1,4 +1,4 @@
-"""question -> list[Hit]: dense and lexical search, fusion, feedback, reranking, what is shown."""
+"""Find passages for a question: search, fusion, feedback, reranking, and the choice of hits."""
 
 from rag.retrieval.retriever import PassageRetriever
 

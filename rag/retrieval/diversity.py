@@ -1,4 +1,4 @@
-"""hits, their vectors -> hits of which each says something else."""
+"""Choose hits that each say something else."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from rag.types import Chunk, Hit, Stage
 if TYPE_CHECKING:
     from rag.types import Vectors
 
-# Marks of comments, quotations and lists at a line's start; before a number they may be a sign.
+# Marks of comments, quotations and lists at the start of a line; before a number they are signs.
 _LINE_MARK = re.compile(r"(?m)^(?:[ \t]*(?:[#>*/;%|]+|--?)(?=[ \t]+[^\d\s]|[ \t]*$))+")
 _EMPHASIS = re.compile(r"(\*{1,3}|`+)(?=\w)([^*`]+)(?<=[\w.,:;!?)])\1(?!\w)")
 _PLAIN = str.maketrans({"“": '"', "”": '"', "„": '"', "‘": "'", "’": "'", "–": "-", "—": "-"})
 _NUMBER = re.compile(r"\d+")
-# From here on a text says by itself what it is about, whatever the headings above it.
+# A text of so many words says what it is about, whatever the headings above it.
 _ENOUGH_WORDS = 20
-# Vectors kept as float16 are of length 1 but for the last bits.
+# Vectors stored as float16 have length 1 but for the last bits.
 _SAME_VECTOR = 0.999
 
 
 def collapse(hits: Sequence[Hit], vectors: Vectors, threshold: float) -> list[Hit]:
-    """The hits without those that a better one says word for word, ranked anew.
+    """Leave out hits that a better one says word for word, and rank the others anew.
 
-    A hit is left out if a better one has the same text, or has all of it as whole sentences among
-    others and the cosine of their vectors is at least `threshold`. White space, emphasis, kinds
-    of quotation marks and dashes, and marks at the starts of lines may differ; no word may. So a
-    licence shows once however many files hold it, and of two versions of a clause that differ in
-    a number, a name or a "not" both show, be their vectors ever so near.
+    A hit is left out if a better one has the same text, or holds all of it as whole sentences and
+    the cosine of their vectors is at least `threshold`. White space, emphasis, kinds of quotation
+    marks and dashes, and marks at the starts of lines may differ, but no word. So a licence shows
+    once however many files hold it, and two versions of a clause that differ in a number, a name
+    or a "not" both show, however near their vectors are.
 
-    What is short means what the headings above it say: under 20 words, the vectors (which know
-    the headings) have to be near for the same text too, and headings with other numbers always
+    A text of fewer than 20 words means what the headings above it say: the vectors, which include
+    the headings, must be near even if the texts are the same. Headings with other numbers always
     tell texts apart. Passages that overlap within one document are left out only if they are the
     same.
 
-    The one that stays takes the others' locations into its `duplicates`. Scores stay as they are;
-    a threshold of 0 leaves everything.
+    The hit that stays takes the locations of the others into its `duplicates`. Scores stay as they
+    are; a threshold of 0 leaves out nothing.
 
     Raises:
         ValueError: if there is not one vector for each hit.
@@ -48,10 +48,10 @@ def collapse(hits: Sequence[Hit], vectors: Vectors, threshold: float) -> list[Hi
     if not threshold:
         return list(hits)
     near = similarities >= min(threshold, _SAME_VECTOR)
-    texts = [_folded(hit.chunk.text) for hit in hits]
-    kept: dict[int, list[str]] = {}
+    texts = [_fold(hit.chunk.text) for hit in hits]
+    chosen: dict[int, list[str]] = {}
     for at, hit in enumerate(hits):
-        for better, places in kept.items():
+        for better, places in chosen.items():
             if _same_numbers(hits[better], hit) and (
                 _is_same(texts[better], texts[at], near=near[better, at])
                 or (
@@ -63,23 +63,23 @@ def collapse(hits: Sequence[Hit], vectors: Vectors, threshold: float) -> list[Hi
                 places += [hit.location, *hit.duplicates]
                 break
         else:
-            kept[at] = list(hit.duplicates)
+            chosen[at] = list(hit.duplicates)
     return [
         replace(hits[at], rank=rank, duplicates=tuple(dict.fromkeys(places)))
-        for rank, (at, places) in enumerate(kept.items(), start=1)
+        for rank, (at, places) in enumerate(chosen.items(), start=1)
     ]
 
 
 def diversify(hits: Sequence[Hit], vectors: Vectors, diversity: float, k: int) -> list[Hit]:
-    """The `k` hits of the highest marginal relevance, ranked anew.
+    """Choose the `k` hits of the highest marginal relevance, and rank them anew.
 
     Each next hit has the highest (1 - diversity) relevance - diversity similarity: relevance is
-    its score, scaled so that the hits' scores reach from 0 to 1, similarity its highest cosine
-    with a hit taken before it. Carbonell & Goldstein, SIGIR 1998. Ties keep their order; a
-    diversity of 0 gives the first `k` as they are.
+    its score, scaled so that the hits' scores reach from 0 to 1, and similarity its highest cosine
+    with a hit chosen before it. Ties keep their order; a diversity of 0 returns the first `k` as
+    they are. Carbonell & Goldstein, SIGIR 1998.
 
-    The trace tells the value that a hit was taken by. `score` stays what it was: how well the
-    passage suits the question by itself, the higher the better. It need not fall with the rank.
+    The trace has the value by which a hit was chosen. `score` still says how well the passage
+    suits the question by itself, so it need not fall with the rank.
 
     Raises:
         ValueError: if `diversity` is not within 0 and 1, or there is not one vector for each hit.
@@ -114,9 +114,9 @@ def _similarities(hits: Sequence[Hit], vectors: Vectors) -> Vectors:
     return cosines
 
 
-def _folded(text: str) -> str:
+def _fold(text: str) -> str:
     plain = searchable(text)
-    # Most text has none of it, which is told faster than it is looked for.
+    # Most text has no such marks, and `isascii` is faster than looking for them.
     if not plain.isascii():
         plain = plain.translate(_PLAIN)
     plain = _LINE_MARK.sub("", plain)
@@ -130,13 +130,13 @@ def _is_same(text: str, other: str, *, near: bool) -> bool:
 
 
 def _stands_in(text: str, whole: str) -> bool:
-    """Whether `whole` has `text` from the start of a sentence to the end of one."""
+    """Return whether `whole` has `text` from the start of a sentence to the end of one."""
     end = "(?: |$)" if text.endswith((".", "!", "?")) else "$"
     return re.search(rf"(?:^|(?<=[.!?]) ){re.escape(text)}{end}", whole) is not None
 
 
 def _same_numbers(hit: Hit, other: Hit) -> bool:
-    """Whether the headings agree in their numbers: of a version, a year, a model."""
+    """Return whether the headings agree in their numbers: of a version, a year, a model."""
     return _heading_numbers(hit) == _heading_numbers(other)
 
 

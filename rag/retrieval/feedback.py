@@ -1,4 +1,4 @@
-"""What the best passages add to a question: weighted terms (RM3), a moved vector (Rocchio)."""
+"""Add to a question what its best passages say: weighted terms (RM3), a moved vector (Rocchio)."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ def rm3(
     terms: int = 20,
     weight: float = 0.5,
 ) -> dict[str, float]:
-    """The question's terms and those of the best passages, with weights that sum to 1.
+    """Return the terms of the question and of its best passages, with weights that sum to 1.
 
     Relevance model 3: p(t) = (1 - weight) p(t|question) + weight p(t|R), where p(t|R) is the sum
     over passages of p(t|passage) times the passage's share of the scores, for the `terms` of the
-    highest p(t|R), scaled to sum to 1. Lavrenko & Croft, SIGIR 2001; Abdul-Jaleel et al., TREC
-    2004. Strongest first; equal ones by the alphabet.
+    highest p(t|R), scaled to sum to 1. The strongest comes first, ties follow the alphabet.
+    Lavrenko & Croft, SIGIR 2001; Abdul-Jaleel et al., TREC 2004.
 
     Args:
         question_terms: how often the question has each term.
-        feedback: for each passage how often it has each term, and its score; one without terms
-            or with a score of 0 or below does not count.
-        terms: how many terms of the passages are taken.
-        weight: of the passages, 0 to 1.
+        feedback: for each passage how often it has each term, and its score; a passage without
+            terms or with a score of 0 or below does not count.
+        terms: how many terms of the passages to take.
+        weight: the weight of the passages, 0 to 1.
 
     Raises:
         ValueError: if `weight` is not within 0 and 1.
@@ -55,17 +55,17 @@ def rm3(
 def rocchio(
     question: Vectors, passages: Vectors, scores: Sequence[float], *, weight: float = 0.5
 ) -> Vectors:
-    """The question's vector moved towards the best passages, of length 1 again.
+    """Return the question's vector, moved towards the best passages and of length 1 again.
 
-    (1 - weight) question + weight centroid, where a passage counts in the centroid by its share
-    of the scores; one with a score of 0 or below does not count. Rocchio, 1971, without what is
-    not relevant; for dense vectors Li et al., TOIS 2023.
+    It is (1 - weight) question + weight centroid, where each passage counts in the centroid by its
+    share of the scores, and not at all with a score of 0 or below. Rocchio, 1971, without passages
+    that are not relevant; for dense vectors Li et al., TOIS 2023.
 
     Args:
         question: float32 `[dim]`.
         passages: float32 `[n, dim]`; without any the question stays where it is.
         scores: one for each passage.
-        weight: of the passages, 0 to 1.
+        weight: the weight of the passages, 0 to 1.
 
     Raises:
         ValueError: if `weight` is not within 0 and 1, or there is not one score for each passage.
@@ -80,7 +80,7 @@ def rocchio(
         return question
     moved = (1 - weight) * question + weight * (shares @ passages)
     length = float(np.linalg.norm(moved))
-    # Vectors that cancel each other out leave no direction.
+    # Vectors that cancel each other out have no direction.
     return (moved / length).astype(np.float32) if length > 1e-6 else question
 
 

@@ -1,4 +1,4 @@
-"""Rankings of several searches -> one ranking. Pure: ids and scores in, ids and scores out."""
+"""Fuse the rankings of several searches into one, as ids with scores."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ Id = TypeVar("Id", bound=Hashable)
 
 
 def rrf(rankings: Sequence[Sequence[Id]], *, c: int = 60) -> dict[Id, float]:
-    """Reciprocal rank fusion: score(d) = sum over rankings of 1 / (c + rank(d)).
+    """Fuse rankings by reciprocal rank: score(d) = sum over rankings of 1 / (c + rank(d)).
 
-    Best first. Cormack, Clarke & Büttcher, SIGIR 2009. Ties keep the order of first appearance.
+    The best comes first; ties keep the order of first appearance. Cormack, Clarke & Büttcher,
+    SIGIR 2009.
 
     Raises:
         ValueError: if `c` is negative.
@@ -28,19 +29,19 @@ def rrf(rankings: Sequence[Sequence[Id]], *, c: int = 60) -> dict[Id, float]:
 def convex(
     dense: Mapping[Id, float], lexical: Mapping[Id, float], *, weight: float
 ) -> dict[Id, float]:
-    """A convex combination of scores: weight · dense + (1 - weight) · lexical, best first.
+    """Fuse scores by a convex combination: weight · dense + (1 - weight) · lexical, best first.
 
-    Each side is scaled by its own highest score, so that it reaches from 0 to 1: a cosine below 0
-    counts as 0, as does an id that one side does not have. Bruch, Gai & Ingber, TOIS 2023, find
-    such a combination better than reciprocal ranks, and little sensitive to the way of scaling.
-    Ties keep the order of `dense`, then of `lexical`.
+    Each side is divided by its own highest score, so that it reaches from 0 to 1; a cosine below 0
+    counts as 0, as does an id that one side lacks. Ties keep the order of `dense`, then of
+    `lexical`. Bruch, Gai & Ingber, TOIS 2023, find such a combination better than reciprocal
+    ranks, and little sensitive to the way of scaling.
 
     Raises:
         ValueError: if `weight` is not within 0 and 1.
     """
     if not 0 <= weight <= 1:
         raise ValueError(f"weight must be within 0 and 1, is {weight}")
-    scaled_dense, scaled_lexical = _scaled(dense), _scaled(lexical)
+    scaled_dense, scaled_lexical = _scale(dense), _scale(lexical)
     return _best_first(
         {
             each: weight * scaled_dense.get(each, 0.0)
@@ -50,7 +51,7 @@ def convex(
     )
 
 
-def _scaled(scores: Mapping[Id, float]) -> dict[Id, float]:
+def _scale(scores: Mapping[Id, float]) -> dict[Id, float]:
     highest = max(scores.values(), default=0.0)
     if highest <= 0:
         return dict.fromkeys(scores, 0.0)

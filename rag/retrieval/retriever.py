@@ -1,4 +1,4 @@
-"""The retriever: the stages in order, as the settings say."""
+"""Search in stages, in the order and with the options of the settings."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 class PassageRetriever:
-    """Finds passages as the settings say: see `RetrievalConfig`.
+    """A retriever that finds passages as `RetrievalConfig` says.
 
-    `reranker` and `generator` are called when the settings need one. An embedder that has a method
-    `load` is loaded in a thread while the index is opened for the first question.
+    It calls `reranker` and `generator` when the settings need one. An embedder with a method `load`
+    is loaded in a thread while the index is opened for the first question.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class PassageRetriever:
         self._begun = threading.Event()
 
     def search(self, question: str, k: int, where: str | Mapping[str, Any] = "") -> list[Hit]:
-        """The `k` best of the passages that pass the filter `where`, best first.
+        """Return the `k` best passages that pass the filter `where`, best first.
 
         Raises:
             QuestionError: if the question is longer than the embedder reads, or `where` cannot be
@@ -51,17 +51,17 @@ class PassageRetriever:
         """
         wanted = _filter(where)
         with self._index.snapshot(self._begin) as snapshot:
-            _, hits = self._searched(snapshot, question, k, wanted)
+            _, hits = self._run_stages(snapshot, question, k, wanted)
             return hits
 
     def explain(self, question: str, k: int, where: str | Mapping[str, Any] = "") -> Explanation:
-        """What `search` finds, with what was looked for and the time of each stage."""
+        """Return what `search` finds, with what was looked for and the time of each stage."""
         wanted = _filter(where)
         with self._index.snapshot(self._begin) as snapshot:
-            search, hits = self._searched(snapshot, question, k, wanted)
+            search, hits = self._run_stages(snapshot, question, k, wanted)
             return Explanation(
                 question=question,
-                hits=tuple(search.matched(hits)),
+                hits=tuple(search.with_terms(hits)),
                 words=tuple(stems[0] for stems in search.asked.words),
                 related=search.related,
                 wordings=search.wordings,
@@ -70,7 +70,7 @@ class PassageRetriever:
             )
 
     def _begin(self, snapshot: Snapshot) -> None:
-        """Check that the question can be compared, and load what embeds it beside the caches."""
+        """Check the embedder, and load it while the caches are opened."""
         check_embedder(snapshot.manifest, self._embedder, self._index.directory)
         embedder = self._embedder
         unused = self._config.mode == "lexical" or self._begun.is_set()
@@ -78,18 +78,18 @@ class PassageRetriever:
             return
         self._begun.set()
 
-        def loaded() -> None:
-            # What is wrong is told to whoever embeds: the question, a moment later.
+        def load() -> None:
+            # If this fails, embedding the question fails a moment later, and says why.
             with suppress(Exception):
                 embedder.load()
 
-        threading.Thread(target=loaded, name="rag-embedder").start()
+        threading.Thread(target=load, name="rag-embedder").start()
 
-    def _searched(
+    def _run_stages(
         self, snapshot: Snapshot, question: str, k: int, wanted: Filter | None
     ) -> tuple[Search, list[Hit]]:
         if self._config.mode != "lexical":
-            # While the embedder is being loaded, if this is the first question.
+            # For the first question, this goes on while the embedder is loaded.
             snapshot.open_vectors()
         reranker = self._reranker()
         count = k if reranker is None else max(k, self._config.rerank_depth)
@@ -105,13 +105,13 @@ class PassageRetriever:
         if reranker is not None:
             with search.clock("rerank"):
                 hits = reranker.rerank(search.asked.text, hits, len(hits))
-        return search, search.shown(hits, k)
+        return search, search.select(hits, k)
 
 
 def _filter(where: str | Mapping[str, Any]) -> Filter | None:
     if not where:
         return None
-    # Most searches have none, and are spared what reading one takes to be imported.
+    # Most searches have no filter, and need not import what parses one.
     from rag.query.filters import parse_filter
 
     return parse_filter(where)

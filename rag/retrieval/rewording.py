@@ -1,8 +1,6 @@
-"""question -> other questions; feedback -> weighted terms, or a moved vector."""
+"""Let the generator reword a question, or make up an answer to search with."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 from rag.protocols import LanguageModel, write_text
 from rag.text.sentences import split_sentences
@@ -10,10 +8,7 @@ from rag.text.wording import has_digit, join_lines, strip_marks
 from rag.text.words import content_words
 from rag.types import NO_ANSWER, Message
 
-if TYPE_CHECKING:
-    pass
-
-# A small model does what it is shown, and little of what it is told.
+# A small model follows examples better than instructions.
 _REWORDED = (
     (
         "When was the old lighthouse built?",
@@ -39,10 +34,10 @@ _PASSAGE_CHARACTERS = 800
 
 
 def multi_query(question: str, generator: LanguageModel, n: int = 3) -> list[str]:
-    """At most `n` other wordings of the question, written by the generator; perhaps none.
+    """Return at most `n` other wordings of the question that the generator wrote, perhaps none.
 
-    A line counts as a wording if it asks something as the question does, holds the same numbers
-    and a word of the question besides, is not much longer, and was not written before.
+    A line counts as a wording if it is a question like the first, holds the same numbers and
+    another word of it, is not much longer, and was not written before.
 
     Raises:
         GenerationError: if the generator cannot be reached or fails.
@@ -52,19 +47,19 @@ def multi_query(question: str, generator: LanguageModel, n: int = 3) -> list[str
         shown = "\n".join(f"{i}. {wording}" for i, wording in enumerate(wordings, start=1))
         messages += [Message("user", f"Rewrite: {asked}"), Message("assistant", shown)]
     messages.append(Message("user", f"Rewrite: {join_lines(question)}"))
-    found: dict[str, str] = {_alike(question): ""}
+    found: dict[str, str] = {_comparable(question): ""}
     for line in write_text(question, messages, generator, lines=3 * n).splitlines():
         wording = strip_marks(line)
         if _asks_the_same(wording, question):
-            found.setdefault(_alike(wording), wording)
+            found.setdefault(_comparable(wording), wording)
     return list(found.values())[1 : n + 1]
 
 
 def hyde(question: str, generator: LanguageModel) -> str:
-    """A passage as it might stand in a document that answers the question; empty if none came.
+    """Return a passage such as a document with the answer might hold, or an empty text.
 
-    It is to be embedded as a passage, never shown: what it says is made up. Gao, Ma, Lin & Callan,
-    ACL 2023. Repeated sentences and a last one without an end are left out.
+    The generator makes it up, so embed it as a passage and never show it. Repeated sentences and
+    a last one without an end are left out. Gao, Ma, Lin & Callan, ACL 2023.
 
     Raises:
         GenerationError: if the generator cannot be reached or fails.
@@ -98,5 +93,5 @@ def _asks_the_same(wording: str, question: str) -> bool:
     )
 
 
-def _alike(question: str) -> str:
+def _comparable(question: str) -> str:
     return join_lines(question).casefold().rstrip(" .?!")

@@ -1,4 +1,4 @@
-"""One question on its way through the stages, over one state of the index."""
+"""Take one question through the stages of a search, over one snapshot of the index."""
 
 from __future__ import annotations
 
@@ -31,26 +31,26 @@ if TYPE_CHECKING:
 
     Ids = NDArray[np.int64]
 
-# Chosen on Cranfield and XQuAD, confirmed on Climate-FEVER: docs/retrieval.md.
+# Chosen on Cranfield and XQuAD and confirmed on Climate-FEVER: see docs/retrieval.md.
 FEEDBACK_PASSAGES = 2
 ROCCHIO_WEIGHT = 0.3
 RM3_TERMS = 80
 RM3_WEIGHT = 0.3
 
-# So many passages more than are wanted are looked at, since some may be each other's duplicates.
+# So many more passages than asked for are looked at, since some may be duplicates.
 _SPARE = 5
 
-# So many candidates are scored again at least.
+# Feedback scores at least so many candidates again.
 _SCORED_AGAIN = 50
 
 Scores = dict[int, float]
-"""Chunk ids with their scores, best first."""
+"""Scores by chunk id, best first."""
 
 
 class Search:
-    """A question and what is known of its candidates so far; each method is a stage.
+    """A question and what is known of its candidates so far; each public method is a stage.
 
-    `stages` are the rankings of each stage in turn, `clock` has their times.
+    `stages` has the ranking of each stage in order, `clock` their times.
     """
 
     def __init__(self, snapshot: Snapshot, embedder: Embedder, config: RetrievalConfig) -> None:
@@ -71,7 +71,7 @@ class Search:
         self._vectors: dict[int, Vectors] = {}
 
     def ask(self, asked: LexicalQuery, count: int, wanted: Filter | None) -> None:
-        """Take a question in, and for how many passages of those that pass the filter.
+        """Take in a question, how many passages it asks for, and the filter that they must pass.
 
         Raises:
             QuestionError: if the question is longer than the embedder reads.
@@ -79,7 +79,7 @@ class Search:
         self.asked = asked
         self._candidates = count + _SPARE
         if self._config.mode == "hybrid" or set(self._config.expansion) - {"hyde"}:
-            # What either side, or a first look, ranks low may be the best when all is said.
+            # A passage that one side, or the first search, ranks low may be the best in the end.
             self._candidates = max(self._config.candidates, self._candidates)
         with self.clock("filter"):
             if wanted is not None:
@@ -88,13 +88,13 @@ class Search:
                 self._restrict()
         if self._config.mode != "lexical":
             with self.clock("embed"):
-                self._vector = self._embedded(asked.text)
+                self._vector = self._embed(asked.text)
 
     def _restrict(self) -> None:
-        """Leave what holds the phrases and nothing excluded.
+        """Restrict the search to passages that hold the phrases and nothing excluded.
 
-        Prose quotes what stands nowhere else so. Where no passage holds the phrases, and more was
-        asked for than them, they are words like others.
+        Prose may quote what stands nowhere else. Where no passage holds the phrases, and the
+        question has other words too, the phrases count as words like others.
         """
         held = self._snapshot.holding(self.asked, self._within)
         quoted = {stem for phrase in self.asked.phrases for word in phrase for stem in word}
@@ -106,7 +106,7 @@ class Search:
         self._within = held
 
     def imagine(self, generator: LanguageModel) -> None:
-        """Move the question's vector to the middle between it and a made-up answer's."""
+        """Move the question's vector half-way to that of an answer the generator makes up."""
         if self._vector is None:
             return
         with self.clock("hyde"):
@@ -116,16 +116,16 @@ class Search:
                 self._vector = rocchio(self._vector, vectors, [1.0], weight=0.5)
 
     def rank(self) -> None:
-        """Search, and fuse what the two sides found."""
-        dense, lexical = self._searched(self.asked, self._vector)
+        """Search by meaning and by words, and fuse what both found."""
+        dense, lexical = self._search(self.asked, self._vector)
         self._note("dense", dense)
         self._note("lexical", {each: score for each, score in lexical.items() if score > 0})
-        self._ranking = self._fused(dense, lexical)
+        self._ranking = self._fuse(dense, lexical)
         if self._config.mode == "hybrid":
             self._note("fusion", self._ranking)
 
     def reword(self, generator: LanguageModel) -> None:
-        """Ask in other words too, and fuse all rankings by ranks."""
+        """Search for other wordings of the question, too, and fuse all rankings by ranks."""
         with self.clock("multi-query"):
             self.wordings = tuple(multi_query(self.asked.text, generator))
         rankings = [self._ranking]
@@ -135,16 +135,16 @@ class Search:
             vector = None
             if self._vector is not None:
                 with self.clock("embed"):
-                    vector = self._embedded(asked.text)
-            rankings.append(self._fused(*self._searched(asked, vector)))
+                    vector = self._embed(asked.text)
+            rankings.append(self._fuse(*self._search(asked, vector)))
         if self.wordings:
             self._ranking = rrf([list(ranking) for ranking in rankings])
             self._note("multi-query", self._ranking)
 
     def feed_back(self, count: int) -> None:
-        """Score the best candidates again, by the question and what the first of them say.
+        """Score the best candidates again by the question and what the first of them say.
 
-        Of so many that the `count` best will be among them; the others are dropped.
+        They are so many that the `count` best will be among them; the others are dropped.
         """
         wanted = set(self._config.expansion) & {"rm3", "rocchio"}
         again = list(self._ranking)[: max(_SCORED_AGAIN, 2 * (count + _SPARE))]
@@ -163,14 +163,14 @@ class Search:
                 dense = self._similarities(moved, again)
                 self._note("rocchio", dense)
             if "rm3" in wanted and self._config.mode != "dense" and self.asked.words:
-                self.related = self._related(best, weights)
-                lexical = self._with_related(again, lexical)
+                self.related = self._find_related(best, weights)
+                lexical = self._add_related(again, lexical)
                 self._note("rm3", lexical)
-            self._ranking = self._fused(_best_first(dense), _best_first(lexical))
+            self._ranking = self._fuse(_best_first(dense), _best_first(lexical))
             self._note("feedback", self._ranking)
 
     def hits(self, count: int) -> list[Hit]:
-        """The `count` best passages so far, and a few more."""
+        """Return the `count` best passages so far, and a few more."""
         with self.clock("passages"):
             best = dict(list(self._ranking.items())[: count + _SPARE])
             self._look_up(list(best))
@@ -191,8 +191,8 @@ class Search:
                 for rank, (each, score) in enumerate(best.items(), start=1)
             ]
 
-    def shown(self, hits: list[Hit], k: int) -> list[Hit]:
-        """The `k` hits that are shown: none twice, varied and widened as the settings say."""
+    def select(self, hits: list[Hit], k: int) -> list[Hit]:
+        """Return the `k` hits to show: without copies, varied and widened as the settings say."""
         settings = self._config
         with self.clock("shown"):
             if settings.collapse:
@@ -205,14 +205,14 @@ class Search:
             documents = self._snapshot.documents({hit.chunk.document_id for hit in hits})
             return merge(widen(hits, documents, settings.context), documents)
 
-    def matched(self, hits: list[Hit]) -> list[Hit]:
-        """The hits with the words that they were found by."""
+    def with_terms(self, hits: list[Hit]) -> list[Hit]:
+        """Return the hits with the words by which they were found."""
         return [replace(hit, terms=self._terms(hit)) for hit in hits]
 
-    def _embedded(self, text: str) -> Vectors:
+    def _embed(self, text: str) -> Vectors:
         text = searchable(text)
         room = self._embedder.max_tokens - self._embedder.special_tokens
-        # No tokenizer makes more tokens than bytes, but for one of its own before them.
+        # No tokenizer makes more tokens than bytes, except for one that it may put first.
         short = len(text.encode()) < room
         length = 0 if short else len(self._embedder.token_offsets(text))
         if length > room:
@@ -222,8 +222,8 @@ class Search:
             )
         return self._embedder.embed_query(text)
 
-    def _searched(self, asked: LexicalQuery, vector: Vectors | None) -> tuple[Scores, Scores]:
-        """Dense and lexical scores of all that either side finds."""
+    def _search(self, asked: LexicalQuery, vector: Vectors | None) -> tuple[Scores, Scores]:
+        """Return the dense and the lexical scores of all that either side finds."""
         count = self._candidates
         dense, lexical = {}, {}
         if vector is not None:
@@ -234,7 +234,7 @@ class Search:
                 lexical = dict(self._snapshot.matching(asked, count, self._within))
         if self._config.mode != "hybrid" or vector is None:
             return dense, lexical
-        # Each side is asked for what only the other one found.
+        # Each side scores what only the other one found.
         with self.clock("dense"):
             missing = [each for each in lexical if each not in dense]
             found_dense = {**dense, **self._similarities(vector, missing)}
@@ -243,7 +243,7 @@ class Search:
             found_lexical = {**lexical, **self._matches(asked, missing)}
         return _best_first(found_dense), _best_first(found_lexical)
 
-    def _fused(self, dense: Scores, lexical: Scores) -> Scores:
+    def _fuse(self, dense: Scores, lexical: Scores) -> Scores:
         if self._config.mode == "dense":
             return dense
         if self._config.mode == "lexical":
@@ -268,18 +268,18 @@ class Search:
         within = np.sort(np.array(candidates, dtype=np.int64))
         return dict(self._snapshot.matching(asked, len(candidates), within, related))
 
-    def _with_related(self, candidates: Sequence[int], lexical: Scores) -> Scores:
-        """Their scores by the question's words and the related ones.
+    def _add_related(self, candidates: Sequence[int], lexical: Scores) -> Scores:
+        """Return the lexical scores of the candidates by the question's words and the related ones.
 
-        BM25 is a sum over words: those of the question are counted already.
+        BM25 is a sum over words, and the question's words are in `lexical` already.
         """
         nothing = LexicalQuery((), (), (), (), "")
         added = self._matches(nothing, candidates, self.related)
         both = dict.fromkeys((*lexical, *added))
         return _best_first({e: lexical.get(e, 0.0) + added.get(e, 0.0) for e in both})
 
-    def _related(self, best: Sequence[int], weights: Sequence[float]) -> dict[str, float]:
-        """Words of the best passages with their weights, where one of the question weighs 1."""
+    def _find_related(self, best: Sequence[int], weights: Sequence[float]) -> dict[str, float]:
+        """Return words of the best passages with weights, where a word of the question weighs 1."""
         self._look_up(best)
         counted = [
             (Counter(content_terms(passage.whole, passage.language)), weight)

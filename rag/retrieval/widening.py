@@ -1,4 +1,4 @@
-"""hits, their documents -> hits with the text around them, and neighbours as one."""
+"""Widen hits by the text around them, and join neighbours."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import Literal
 
 from rag.text.sentences import split_sentences
-from rag.types import Chunk, Document, Hit, Window
+from rag.types import Chunk, Document, Hit, Widened
 
-# Splitting into sentences takes its time on long text: so much is looked at for each of them.
+# Splitting long text into sentences takes time, so this much is looked at for each of them.
 _SENTENCE_CHARACTERS = 600
 
 
@@ -21,16 +21,16 @@ def widen(
     sentences: int = 2,
     limit: int = 6000,
 ) -> list[Hit]:
-    """The hits with what is to be read of each document around its passage.
+    """Return the hits with the text of their documents around each.
 
-    `passage` adds nothing. `section` adds the rest of the innermost section that the passage is
-    in, with the sections below that one. `window` adds up to `sentences` sentences of it on either
-    side. Neither goes beyond the section: a passage that is all of it stays as it is. A window has
-    at most `limit` characters, unless the passage itself has more; what is cut is cut between
-    sentences, or else lines.
+    `passage` adds nothing. `section` adds the rest of the innermost section around the chunk, with
+    the sections below that one. `window` adds up to `sentences` sentences of it on either side.
+    Neither goes beyond the section, so a chunk that is all of it stays as it is. The widened text
+    has at most `limit` characters, unless the chunk itself has more; it is cut between sentences,
+    or else lines.
 
-    `documents` are by id. A hit whose document is missing, or has changed since it was found,
-    stays as it is, and so does one with nothing around it.
+    `documents` are by id. A hit stays as it is if its document is missing or has changed since it
+    was found, or if nothing stands around it.
     """
     if context == "passage":
         return list(hits)
@@ -44,20 +44,20 @@ def widen(
             start, end = _sentences_around(document, hit.chunk, sentences)
         else:
             start, end = _section_of(document, hit.chunk)
-        start, end = _shortened(document, hit.chunk, start, end, limit)
-        widened.append(_with_window(hit, document, start, end))
+        start, end = _shorten(document, hit.chunk, start, end, limit)
+        widened.append(_widen_to(hit, document, start, end))
     return widened
 
 
 def merge(hits: Sequence[Hit], documents: Mapping[str, Document]) -> list[Hit]:
-    """Hits of one document whose texts overlap, or have only white space between them, as one.
+    """Join hits of one document whose texts overlap, or have only white space between them.
 
-    The best of them stays, in its place and with its score. Its window becomes the span of all of
-    them, to be read in the document's order, and it takes their `terms` and `duplicates`. Hits
-    that do not touch stay apart. Ranks are given anew.
+    The best of them stays in its place with its score. Its widened text becomes the span of all of
+    them, in the document's order, and it takes their `terms` and `duplicates`. Hits that do not
+    touch stay apart. Ranks are counted anew.
 
-    `documents` are by id. A hit whose document is missing, or has changed since it was found,
-    stays by itself.
+    `documents` are by id. A hit stays alone if its document is missing or has changed since it was
+    found.
     """
     runs: list[list[int]] = []
     owner: Document | None = None
@@ -73,7 +73,7 @@ def merge(hits: Sequence[Hit], documents: Mapping[str, Document]) -> list[Hit]:
             owner, reached = document, hit.end
     ordered = sorted(sorted(run) for run in runs)
     return [
-        replace(_as_one([hits[at] for at in run], documents), rank=rank)
+        replace(_join([hits[at] for at in run], documents), rank=rank)
         for rank, run in enumerate(ordered, start=1)
     ]
 
@@ -85,12 +85,12 @@ def _document(hit: Hit, documents: Mapping[str, Document]) -> Document | None:
     return document
 
 
-def _as_one(hits: Sequence[Hit], documents: Mapping[str, Document]) -> Hit:
+def _join(hits: Sequence[Hit], documents: Mapping[str, Document]) -> Hit:
     best = hits[0]
     if len(hits) == 1:
         return best
     start, end = min(hit.start for hit in hits), max(hit.end for hit in hits)
-    joined = _with_window(best, documents[best.chunk.document_id], start, end)
+    joined = _widen_to(best, documents[best.chunk.document_id], start, end)
     return replace(
         joined,
         terms=tuple(dict.fromkeys(term for hit in hits for term in hit.terms)),
@@ -98,20 +98,20 @@ def _as_one(hits: Sequence[Hit], documents: Mapping[str, Document]) -> Hit:
     )
 
 
-def _with_window(hit: Hit, document: Document, start: int, end: int) -> Hit:
+def _widen_to(hit: Hit, document: Document, start: int, end: int) -> Hit:
     chunk = hit.chunk
     start = chunk.start - len(document.text[start : chunk.start].lstrip())
     end = chunk.end + len(document.text[chunk.end : end].rstrip())
     if (start, end) == (chunk.start, chunk.end):
         return hit
-    return replace(hit, window=Window(document.text[start:end], start, end))
+    return replace(hit, widened=Widened(document.text[start:end], start, end))
 
 
 def _sentences_around(document: Document, chunk: Chunk, sentences: int) -> tuple[int, int]:
     start, end = _section_of(document, chunk)
     low = max(start, chunk.start - sentences * _SENTENCE_CHARACTERS)
     before = _sentences(document, low, chunk.start)
-    # The first and the last one that is in sight may not be whole.
+    # The first and the last sentence in sight may not be whole.
     before = before[1:] if low > start else before
     before = before[max(0, len(before) - sentences) :]
     high = min(end, chunk.end + sentences * _SENTENCE_CHARACTERS)
@@ -121,15 +121,13 @@ def _sentences_around(document: Document, chunk: Chunk, sentences: int) -> tuple
 
 
 def _section_of(document: Document, chunk: Chunk) -> tuple[int, int]:
-    # A passage may begin with headings above its own, which have no text of theirs.
+    # A chunk may begin with headings above its own that have no text.
     start, end = document.section_at(chunk.end - 1)
     return min(start, chunk.start), max(end, chunk.end)
 
 
-def _shortened(
-    document: Document, chunk: Chunk, start: int, end: int, limit: int
-) -> tuple[int, int]:
-    """The span within `limit` characters: half of the room on each side, or what a side leaves."""
+def _shorten(document: Document, chunk: Chunk, start: int, end: int, limit: int) -> tuple[int, int]:
+    """Cut the span to `limit` characters, with half of the room for each side that needs it."""
     room = max(0, limit - len(chunk.text))
     before, after = chunk.start - start, end - chunk.end
     if before + after <= room:
@@ -144,7 +142,7 @@ def _shortened(
 
 
 def _first_start(document: Document, start: int, end: int) -> int:
-    """Where the first whole sentence, or else line, begins after a cut at `start`."""
+    """Return where the first whole sentence, or else line, begins after a cut at `start`."""
     sight = min(end, start + 2 * _SENTENCE_CHARACTERS)
     whole = _sentences(document, start, sight)[1:]
     if whole:
@@ -154,14 +152,14 @@ def _first_start(document: Document, start: int, end: int) -> int:
 
 
 def _last_end(document: Document, start: int, end: int) -> int:
-    """Where the last whole sentence, or else line, ends before a cut at `end`."""
+    """Return where the last whole sentence, or else line, ends before a cut at `end`."""
     sight = max(start, end - 2 * _SENTENCE_CHARACTERS)
     whole = _sentences(document, sight, end)[:-1]
     return whole[-1][1] if whole else max(start, document.text.rfind("\n", sight, end))
 
 
 def _sentences(document: Document, start: int, end: int) -> list[tuple[int, int]]:
-    """Spans of the sentences in `text[start:end]`, headings left out."""
+    """Return the spans of the sentences in `text[start:end]`, without headings."""
     language = str(document.metadata.get("language") or "en")
     spans = split_sentences(document.text[start:end], language)
     return [
