@@ -7,19 +7,14 @@
     answer = rag.ask("What does the lease say about pets?")
     print(answer.text, answer.citations)
 
-Types and errors are here at once; what takes more is imported when it is first used, so that
-`import rag` loads no model library.
+Every name is imported when it is first used: `import rag` loads no model library, and `rag --help`
+not even the types.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
-
-from rag import errors, protocols, types
-from rag.errors import *  # noqa: F403
-from rag.protocols import *  # noqa: F403
-from rag.types import *  # noqa: F403
 
 if TYPE_CHECKING:
     from rag.answering.conversation import Conversation as Conversation
@@ -31,13 +26,16 @@ if TYPE_CHECKING:
     from rag.config import Config as Config
     from rag.config import load_config as load_config
     from rag.engine import RAG as RAG
+    from rag.errors import *  # noqa: F403
     from rag.evaluation import compare as compare
     from rag.evaluation import evaluate as evaluate
     from rag.evaluation import load_dataset as load_dataset
     from rag.evaluation import write_page as write_page
     from rag.generation import from_callable as from_callable
+    from rag.protocols import *  # noqa: F403
     from rag.query.filters import parse_filter as parse_filter
     from rag.training.distillation import distil as distil
+    from rag.types import *  # noqa: F403
 
 __version__ = "0.1.0"
 
@@ -60,16 +58,23 @@ _HOMES = {
     "write_page": "evaluation",
 }
 
-__all__ = [*errors.__all__, *protocols.__all__, *types.__all__, *_HOMES]  # noqa: PLE0604
+# The modules whose public names are all public here.
+_WHOLE = ("errors", "protocols", "types")
 
 
 def __getattr__(name: str) -> Any:
     if name == "Generator":  # The name of `LanguageModel` before version 0.2.
-        return protocols.LanguageModel
-    if name not in _HOMES:
-        raise AttributeError(f"module 'rag' has no attribute {name!r}")
-    return getattr(import_module(f"rag.{_HOMES[name]}"), name)
+        name = "LanguageModel"
+    if name in _HOMES:
+        return getattr(import_module(f"rag.{_HOMES[name]}"), name)
+    modules = [import_module(f"rag.{each}") for each in _WHOLE]
+    if name == "__all__":
+        return [*(each for module in modules for each in module.__all__), *_HOMES]
+    for module in modules:
+        if name in module.__all__:
+            return getattr(module, name)
+    raise AttributeError(f"module 'rag' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return list(__getattr__("__all__"))
