@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from rag.sources import pool
+
 READERS = """
 import ctypes, os, sys, time
 from rag.types import Document
@@ -20,13 +22,19 @@ def good(path, source):
 
 
 def hang(path, source):
+    _say_that_it_hangs()
     time.sleep(3600)
     yield
 
 
 def hang_in_c(path, source):
     yield _document(source, "The first one came.")
+    _say_that_it_hangs()
     ctypes.PyDLL(None).sleep(3600)
+
+
+def _say_that_it_hangs():
+    open(__file__ + f".{os.getpid()}.hangs", "w").close()
 
 
 def crash(path, source):
@@ -99,3 +107,22 @@ def plant(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lines = "\n".join(f"{name} = planted_readers:{name}" for name in NAMES)
     (info / "entry_points.txt").write_text(f"[rag.readers]\n{lines}\n")
     monkeypatch.syspath_prepend(str(folder))
+
+
+def hanging(folder: Path) -> list[Path]:
+    """Return a mark for each planted reader that hangs; its name holds the process id."""
+    return list(folder.glob("*.hangs"))
+
+
+def expire_when_hanging(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the time of a reader run out as soon as it hangs, and of no other, however slow it is."""
+    check_time = pool._Worker.check_time
+
+    def check(worker: pool._Worker) -> None:
+        for mark in hanging(folder):
+            if worker._process and mark.name.endswith(f".{worker._process.pid}.hangs"):
+                mark.unlink()
+                worker._deadline = float("-inf")
+        check_time(worker)
+
+    monkeypatch.setattr(pool._Worker, "check_time", check)

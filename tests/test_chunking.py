@@ -348,7 +348,7 @@ def test_the_headings_above_are_embedded_with_a_passage(embedder: Embedder) -> N
 
 def test_boilerplate_is_the_same_text_in_every_file(embedder: Embedder) -> None:
     texts = set()
-    for n in range(1000):
+    for n in range(50):
         found = markdown(f"# Project {n}\n\n## License\n\n{sentences(9)}\n", f"Project {n}")
         chunks = passages(embedder, found, 60)
         texts |= {

@@ -7,7 +7,6 @@ import lzma
 import mailbox
 import sys
 import tarfile
-import time
 import zipfile
 from email.message import EmailMessage
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from working import cpu_seconds
 
 from rag import SourceError
 from rag.plugins import plugins
@@ -213,9 +213,8 @@ def test_what_holds_no_text_is_named(tmp_path: Path, case: str) -> None:
 def test_hostile_heads_take_no_time(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "file.1"
     path.write_bytes(content)
-    started = time.perf_counter()
-    detect(path, path.name, "a")
-    assert time.perf_counter() - started < 1
+    # It takes milliseconds; patterns that go back over what they matched would take hours.
+    assert cpu_seconds(lambda path: detect(path, path.name, "a"), path) < 10
 
 
 @given(
@@ -232,7 +231,10 @@ def test_any_bytes_are_a_format_or_refused(
         assert "\n" not in str(error)
 
 
-@given(text=st.text(max_size=600).filter(lambda text: "\0" not in text and text.isprintable()))
+PRINTABLE = st.characters(exclude_categories=["C", "Z"], include_characters=" ")
+
+
+@given(text=st.text(PRINTABLE, max_size=600))
 def test_text_is_text(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     path = tmp_path_factory.getbasetemp() / "any"
     path.write_text(text, encoding="utf-8")

@@ -271,6 +271,19 @@ PATTERNS = st.builds(
 PATHS = st.lists(st.sampled_from(NAMES), min_size=1, max_size=4).map("/".join)
 
 
+ISOLATED = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty repository that asks about any folder as its work tree."""
+    path = tmp_path_factory.mktemp("repository") / ".git"
+    command = [str(GIT), "init", "-q", str(path.parent)]
+    subprocess.run(command, check=True, env={**ISOLATED, "HOME": str(path.parent)})
+    return path
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(GIT is None, reason="git is not installed")
 @given(
     paths=st.sets(PATHS, min_size=1, max_size=12),
@@ -281,25 +294,21 @@ PATHS = st.lists(st.sampled_from(NAMES), min_size=1, max_size=4).map("/".join)
         max_size=3,
     ),
 )
-@settings(max_examples=150, deadline=None)
-def test_ignores_what_git_ignores(paths: set[str], patterns: dict[str, str]) -> None:
+@settings(max_examples=60, deadline=None)
+def test_ignores_what_git_ignores(
+    repository: Path, paths: set[str], patterns: dict[str, str]
+) -> None:
     assume(not any(other.startswith(f"{path}/") for path in paths for other in paths))
     with tempfile.TemporaryDirectory() as folder:
         tree(Path(folder), *paths)
         for place, text in patterns.items():
             if Path(folder, place).is_dir():
                 Path(folder, place, ".gitignore").write_bytes(f"{text}\n".encode())
-        isolated = {
-            "GIT_CONFIG_GLOBAL": os.devnull,
-            "GIT_CONFIG_SYSTEM": os.devnull,
-            "HOME": folder,
-        }
-        git = [str(GIT), "-C", folder]
-        subprocess.run([*git, "init", "-q"], check=True, env=isolated)
         listed = subprocess.run(
-            [*git, "ls-files", "-z", "--others", "--exclude-standard"],
+            [str(GIT), "ls-files", "-z", "--others", "--exclude-standard"],
             check=True,
-            env=isolated,
+            cwd=folder,
+            env={**ISOLATED, "GIT_DIR": str(repository), "GIT_WORK_TREE": folder},
             stdout=subprocess.PIPE,
         )
         by_git = {os.fsdecode(name) for name in listed.stdout.split(b"\0") if name}

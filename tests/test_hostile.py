@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from hostile import good_files, hostile_files
-from planted import plant
+from planted import expire_when_hanging, plant
 
 from rag import RAG
 from rag.protocols import Embedder
@@ -47,6 +47,7 @@ class ReadersPeak:
             self.megabytes = max(self.megabytes, int(peak[1]) / 1024 if peak else 0.0)
 
 
+@pytest.mark.slow
 def test_every_bad_file_is_named_and_every_good_one_indexed(
     tmp_path: Path,
     embedder: Embedder,
@@ -54,6 +55,7 @@ def test_every_bad_file_is_named_and_every_good_one_indexed(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     plant(tmp_path / "installed", monkeypatch)
+    expire_when_hanging(tmp_path / "installed", monkeypatch)
     folder = tmp_path / "docs"
     folder.mkdir()
     good = good_files(folder)
@@ -63,7 +65,7 @@ def test_every_bad_file_is_named_and_every_good_one_indexed(
     rag = RAG(
         tmp_path / "index",
         embedder=embedder,
-        settings={"sources.seconds": 5, "sources.memory_mb": 768},
+        settings={"sources.seconds": 60, "sources.memory_mb": 768},
     )
     with ReadersPeak() as peak:
         report = rag.index(folder)

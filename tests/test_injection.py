@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -12,6 +11,7 @@ from conftest import CORPUS, ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 from injections import PLANTED, Planted
+from working import assert_grows_linearly
 
 from rag.answering.extractive import ExtractiveGenerator
 from rag.answering.injection import orders
@@ -231,15 +231,7 @@ def test_spans_are_in_order_and_within(chosen: list[Planted | None], other: str)
 )
 def test_time_grows_with_length_and_no_faster(part: str) -> None:
     short, long = part * (20_000 // len(part)), part * (200_000 // len(part))
-    orders(short)
-
-    def seconds(text: str) -> float:
-        started = time.perf_counter()
-        orders(text)
-        return time.perf_counter() - started
-
-    # Ten times the text; a hundred times the time would be quadratic.
-    assert seconds(long) < 35 * min(seconds(short) for _ in range(3)) + 0.2
+    assert_grows_linearly(orders, short, long, 10)
 
 
 def test_a_question_is_the_users_own_and_keeps_its_words(extractive: LanguageModel) -> None:

@@ -12,13 +12,14 @@ import time
 from pathlib import Path
 
 import pytest
-from planted import plant
+from planted import expire_when_hanging, hanging, plant
+from working import wait_for
 
 from rag.config import SourcesConfig
 from rag.sources import Finished, SourceFile, read_files
 from rag.types import Document, Problem
 
-LIMITS = SourcesConfig(seconds=4, memory_mb=512, workers=2)
+LIMITS = SourcesConfig(seconds=60, memory_mb=512, workers=2)
 
 
 @pytest.fixture(autouse=True)
@@ -47,8 +48,8 @@ def outcomes(
 
 
 BAD = {
-    "a.hang": r"took more than 4 s to read \(`sources.seconds`\)",
-    "a.hang_in_c": r"took more than 4 s",
+    "a.hang": r"took more than 60 s to read \(`sources.seconds`\)",
+    "a.hang_in_c": r"took more than 60 s",
     "a.crash": r"its reader crashed \(SIGSEGV\)",
     "a.leave": "its reader ended with exit code 7",
     "a.explode": r"needs more than (the )?512 MB .*`sources.memory_mb`",
@@ -58,7 +59,11 @@ BAD = {
 }
 
 
-def test_each_misbehaving_reader_costs_its_file_and_no_other(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_each_misbehaving_reader_costs_its_file_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expire_when_hanging(tmp_path / "installed", monkeypatch)
     good = [file(tmp_path / f"{n:02}.good", f"Good text {n}.") for n in range(20)]
     bad = [file(tmp_path / name) for name in BAD]
     mixed = [each for pair in zip(good, [*bad, *bad], strict=False) for each in pair]
@@ -121,12 +126,16 @@ def running_readers() -> int:
 
 def test_an_interruption_leaves_no_process_behind(tmp_path: Path) -> None:
     files = [file(tmp_path / f"{n}.hang") for n in range(4)]
-    results = read_files([(each, None) for each in files], SourcesConfig(seconds=60, workers=2))
-    started = time.monotonic()
-    threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()
+    # Whoever waited for these readers would wait for an hour.
+    results = read_files([(each, None) for each in files], SourcesConfig(seconds=3600, workers=2))
+
+    def interrupt() -> None:
+        wait_for(lambda: len(hanging(tmp_path / "installed")) == 2, "readers that hang")
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
     with pytest.raises(KeyboardInterrupt):
         list(results)
-    assert time.monotonic() - started < 20
     assert running_readers() == 0
 
 
@@ -148,14 +157,12 @@ def test_ctrl_c_is_for_the_owner_of_a_reader(tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         start_new_session=True,
     )
-    deadline = time.monotonic() + 20
-    while not _all_children(owner.pid) and time.monotonic() < deadline:
-        time.sleep(0.005)
+    wait_for(lambda: _all_children(owner.pid), "the reader")
     # As a terminal does, while the reader imports what it needs.
     for _ in range(10):
         os.killpg(owner.pid, signal.SIGINT)
         time.sleep(0.01)
-    assert owner.communicate(timeout=20) == (b"Finished\n", b"")
+    assert owner.communicate(timeout=300) == (b"Finished\n", b"")
 
 
 def test_a_reader_ends_when_its_owner_is_killed(tmp_path: Path) -> None:
@@ -170,16 +177,12 @@ def test_a_reader_ends_when_its_owner_is_killed(tmp_path: Path) -> None:
         [sys.executable, "-c", script],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
-    deadline = time.monotonic() + 20
-    while not (found := _all_children(owner.pid)) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert found
+    wait_for(lambda: _all_children(owner.pid), "the reader")
+    found = _all_children(owner.pid)
     owner.kill()
     owner.wait()
     # The alarm that each job sets is the limit and ten seconds.
-    while any(Path(f"/proc/{pid}").exists() for pid in found) and time.monotonic() < deadline + 20:
-        time.sleep(0.1)
-    assert not any(Path(f"/proc/{pid}").exists() for pid in found)
+    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in found), "the reader's end")
 
 
 def _all_children(pid: int) -> list[int]:

@@ -3,12 +3,12 @@ from __future__ import annotations
 import os
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from working import wait_for
 
 from rag import ConfigError, SourceError
 from rag.config import SourcesConfig
@@ -27,10 +27,7 @@ class Watch:
 
     def saw(self, *names: str) -> set[str]:
         """All that is seen up to the time when the last of `names` is, which must come."""
-        end = time.monotonic() + 10
-        while not self.paths.issuperset(names):
-            assert time.monotonic() < end, f"{names} not among {self.paths}"
-            time.sleep(0.01)
+        wait_for(lambda: self.paths.issuperset(names), f"{names}, beside {self.paths}")
         seen, self.paths = self.paths, set()
         return seen
 
