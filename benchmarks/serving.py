@@ -118,7 +118,7 @@ def indexing(corpus: Path, folder: Path, device: str) -> None:
     taken, report = runs[ROUNDS // 2]
     spent = (report.timings.get(stage, 0) / 1000 for stage in STAGES)
     stages = " | ".join(f"{each:.2f}" for each in spent)
-    print(f"| {embedder.name} | {taken:.2f} | {stages} | {rag.info()['chunks']:,} |")
+    print(f"| {embedder.name} | {taken:.2f} | {stages} | {rag.info().chunks:,} |")
 
 
 def searching(

@@ -95,7 +95,7 @@ def main() -> None:
         folder = given.folder or Path(place)
         make_index(folder, given.texts, given.passages)
         index = str(folder / "index")
-        print(f"{RAG(index).info()['chunks']:,} passages, {os.cpu_count()} cores\n")
+        print(f"{RAG(index).info().chunks:,} passages, {os.cpu_count()} cores\n")
         cold(index, questions[0], given.runs)
         imports(index, questions[0])
         warm(index, questions)
@@ -104,7 +104,7 @@ def main() -> None:
 def make_index(folder: Path, texts: Sequence[Path], passages: int) -> None:
     """An index of about so many passages of sentences drawn from corpora."""
     index = folder / "index"
-    if RAG(index).exists() and 0.9 < RAG(index).info()["chunks"] / passages < 1.1:
+    if RAG(index).exists() and 0.9 < RAG(index).info().chunks / passages < 1.1:
         return
     sentences = [
         sentence.strip()

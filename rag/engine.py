@@ -6,18 +6,19 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from rag.config import Config, load_config
 from rag.errors import ConfigError, QuestionError, StoreError
 from rag.index import CacheSettings, Index
 from rag.stopwatch import Stopwatch
-from rag.types import Compaction, Progress
+from rag.types import Compaction, IndexInfo, Progress
 
 if TYPE_CHECKING:
     from rag.answering.conversation import Conversation
     from rag.answering.prompt import Example, Templates
-    from rag.answering.stream import AnswerStream, ExtractiveReader
+    from rag.answering.stream import AnswerStream
+    from rag.answering.tools import ExtractiveReader, Find, Tools
     from rag.protocols import Embedder, EntailmentModel, LanguageModel, Reranker, Retriever
     from rag.types import (
         Answer,
@@ -42,31 +43,24 @@ Made = TypeVar("Made")
 
 
 class once(Generic[Made]):
-    """A property that is made at first use, by one thread, and kept.
+    """A property that is made at first use, by one thread, under the lock of the object.
 
-    Unlike those of `functools.cached_property`, whose locks before Python 3.12 are of the class,
-    what is made of one another here is made under one lock of the object.
+    Unlike `functools.cached_property`, whose lock before Python 3.12 is the class's. What is made
+    lies in the object's own dictionary, where it is found before this is asked again.
     """
 
     def __init__(self, make: Callable[[Any], Made]) -> None:
         self._make = make
-        self._name = make.__name__
         self.__doc__ = make.__doc__
 
-    @overload
-    def __get__(self, rag: None, kind: type[RAG]) -> once[Made]: ...
-
-    @overload
-    def __get__(self, rag: RAG, kind: type[RAG]) -> Made: ...
-
-    def __get__(self, rag: RAG | None, kind: type[RAG]) -> Made | once[Made]:
+    def __get__(self, rag: RAG | None, kind: type[RAG]) -> Made:
         if rag is None:
-            return self
-        # What lies in the object's own dictionary is found there before this is asked again.
+            return self  # type: ignore[return-value]
         with rag._lock:
-            if self._name not in vars(rag):
-                vars(rag)[self._name] = self._make(rag)
-            made: Made = vars(rag)[self._name]
+            name = self._make.__name__
+            if name not in vars(rag):
+                vars(rag)[name] = self._make(rag)
+            made: Made = vars(rag)[name]
             return made
 
 
@@ -210,7 +204,7 @@ class RAG:
         cleared = self._index.compact(wait=wait)
         return Compaction(before, self._index.size(), cleared)
 
-    def export(
+    def export_to(
         self, path: str | Path, *, force: bool = False, progress: ProgressCallback | None = None
     ) -> CopyReport:
         """Write all that the index holds into one file, for `import_from` and for any program.
@@ -232,7 +226,7 @@ class RAG:
         wait: float | None = None,
         progress: ProgressCallback | None = None,
     ) -> CopyReport:
-        """Take in a file that `export` wrote, all of it or nothing, where there is no index yet.
+        """Take in a file that `export_to` wrote, all of it or nothing, where there is no index yet.
 
         Raises:
             LockedError: if another writer is at work, for longer than `wait` seconds
@@ -319,7 +313,19 @@ class RAG:
             QuestionError: if the question is empty or too long, or `where` cannot be understood.
             StoreError: if there is no index, or it was built with another embedder.
         """
-        return self.retriever.search(*self._checked(question, k), where)
+        _, find = self.finding(question, k, where)
+        return find()
+
+    def finding(
+        self, question: str, k: int | None = None, where: str | Mapping[str, Any] = ""
+    ) -> tuple[str, Find]:
+        """Check a question; return it without white space around, and what finds its passages.
+
+        Raises:
+            QuestionError: if the question is empty, or `k` is less than 1.
+        """
+        asked, wanted = self._checked(question, k)
+        return asked, lambda: self.retriever.search(asked, wanted, where)
 
     def explain(
         self, question: str, k: int | None = None, where: str | Mapping[str, Any] = ""
@@ -363,10 +369,7 @@ class RAG:
             StoreError: if there is no index, or it was built with another embedder.
             GenerationError: if the generator cannot be reached at all.
         """
-        stream = self.stream(question, k, where, history=history, schema=schema)
-        for _ in stream:
-            pass
-        return stream.answer
+        return self.stream(question, k, where, history=history, schema=schema).answer
 
     def stream(
         self,
@@ -376,11 +379,29 @@ class RAG:
         *,
         history: Sequence[Message] = (),
         schema: Mapping[str, Any] | None = None,
+        tools: Tools | None = None,
     ) -> AnswerStream:
-        """Like `ask`, piece by piece: iterate for the text, then read `.answer`."""
-        from rag.answering.stream import AnswerStream
+        """Answer like `ask`, piece by piece: iterate for the text, then read `.answer`.
 
-        return AnswerStream(self, question, k, where, history=history, schema=schema)
+        `tools` are others than `RAG.tools` to make this answer with.
+        """
+        from rag.answering.stream import AnswerStream
+        from rag.answering.writing import write
+
+        if schema is not None:
+            self._check_schema(schema)
+        asked, find = self.finding(question, k, where)
+        pieces = write(asked, find, tools or self.tools, history=history, schema=schema)
+        return AnswerStream(pieces, asked)
+
+    def _check_schema(self, schema: Mapping[str, Any]) -> None:
+        from rag.answering.schema import check_schema
+
+        check_schema(schema)
+        if self.config.generation.model == "extractive":
+            raise ConfigError(
+                "a JSON schema takes a generator that writes: set `generation.model` to one"
+            )
 
     def chat(self) -> Conversation:
         """A conversation: follow-up questions are understood from what was asked before."""
@@ -450,25 +471,25 @@ class RAG:
         """All stored documents, by source."""
         return self._index.documents()
 
-    def info(self) -> dict[str, Any]:
+    def info(self) -> IndexInfo:
         """What the index holds, with what it was built, and how large it is on disk (bytes).
 
         Raises:
             StoreError: if there is no index.
         """
         manifest = self._index.manifest()
-        return {
-            "path": str(self.path),
+        return IndexInfo(
+            path=str(self.path),
             **self._index.counts(),
-            "bytes": self._index.size(),
-            "embedder": manifest.embedder if manifest else None,
-            "revision": manifest.revision if manifest else None,
-            "fingerprint": manifest.fingerprint if manifest else None,
-            "dim": manifest.dim if manifest else None,
-            "chunk_size": manifest.chunk_size if manifest else None,
-            "chunk_overlap": manifest.chunk_overlap if manifest else None,
-            "search": self._index.vector_search(),
-        }
+            bytes=self._index.size(),
+            embedder=manifest.embedder if manifest else None,
+            revision=manifest.revision if manifest else None,
+            fingerprint=manifest.fingerprint if manifest else None,
+            dim=manifest.dim if manifest else None,
+            chunk_size=manifest.chunk_size if manifest else None,
+            chunk_overlap=manifest.chunk_overlap if manifest else None,
+            search=self._index.vector_search(),
+        )
 
     def exists(self) -> bool:
         """Whether there is an index at `path`."""
@@ -535,6 +556,24 @@ class RAG:
             self.config.answering,
             device=self.config.generation.device,
             progress=self._progress,
+        )
+
+    @once
+    def tools(self) -> Tools:
+        """What answers are made with; each model is loaded when it is first needed."""
+        from rag.answering.tools import Tools
+
+        return Tools(
+            settings=self.config.answering,
+            writes=self.writes,
+            exists=self.exists,
+            embedder=lambda: self.embedder,
+            generator=lambda: self.generator,
+            entailment=lambda: self.entailment,
+            reader=lambda: self.reader,
+            templates=lambda: self.templates,
+            examples=self.examples,
+            document=self.document,
         )
 
     @once

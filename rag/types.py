@@ -36,6 +36,7 @@ __all__ = [
     "Finding",
     "Heading",
     "Hit",
+    "IndexInfo",
     "IndexStatus",
     "IngestionReport",
     "Message",
@@ -491,6 +492,29 @@ class VectorSearch:
     recall_at_10: float
     recall_at_100: float
     milliseconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class IndexInfo:
+    """What an index holds, what it was built with, and its size on disk in bytes.
+
+    `files` counts those that gave documents. `embedder` names the model and `fingerprint` its
+    weights, `revision` the commit of a hub's model; `chunk_size` and `chunk_overlap` are in tokens.
+    All of them, and `search`, are None before anything was indexed.
+    """
+
+    path: str
+    files: int
+    documents: int
+    chunks: int
+    bytes: int
+    embedder: str | None
+    revision: str | None
+    fingerprint: str | None
+    dim: int | None
+    chunk_size: int | None
+    chunk_overlap: int | None
+    search: VectorSearch | None
 
 
 @dataclass(frozen=True, slots=True)

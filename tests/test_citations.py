@@ -37,7 +37,7 @@ PROMPT = Prompt("q?", (), HITS, 10)
 def answered(*pieces: str) -> tuple[str, Answer]:
     cited = CitedText(pieces, PROMPT)
     text = "".join(cited)
-    return text, cited.answer(document, "model", {})
+    return text, cited.draft("model").finish(PROMPT, document, {}, 1.0)
 
 
 def test_a_supported_sentence_gets_the_span_it_rests_on() -> None:
@@ -112,7 +112,7 @@ def test_an_interruption_keeps_the_part_that_came() -> None:
 
     cited = CitedText(broken(), PROMPT)
     text = "".join(cited)
-    answer = cited.answer(document, "model", {})
+    answer = cited.draft("model").finish(PROMPT, document, {}, 1.0)
     assert text == answer.text == "The zoo in Basel keeps 12 flamingos. [2] They"
     assert answer.interrupted == "the server is gone"
     assert not answer.abstained
@@ -130,7 +130,7 @@ def test_a_model_that_goes_round_in_circles_is_stopped() -> None:
     cited = CitedText(circling(), PROMPT)
     text = "".join(cited)
     assert text == "LoRA freezes the weights. [1] Rank 8 is a common choice. [1]"
-    assert cited.answer(document, "model", {}).text == text
+    assert cited.draft("model").finish(PROMPT, document, {}, 1.0).text == text
     assert len(given) < 10
 
 
@@ -144,8 +144,9 @@ def test_a_heading_is_no_evidence() -> None:
 def test_a_passage_that_is_not_in_its_document_is_refused() -> None:
     cited = CitedText(["The zoo in Basel keeps 12 flamingos."], PROMPT)
     list(cited)
+    draft = cited.draft("model")
     with pytest.raises(StoreError, match=r"zoo\.md"):
-        cited.answer(lambda name: Document(name, "zoo.md", "other", "", "", ""), "model", {})
+        draft.finish(PROMPT, lambda name: Document(name, "zoo.md", "other", "", "", ""), {}, 1.0)
 
 
 PARTS = st.lists(

@@ -27,7 +27,9 @@ from rag import (
     Message,
     Prompt,
 )
-from rag.answering.conversation import Conversation, ConversationStream, Turn
+from rag.answering.conversation import Conversation, Turn
+from rag.answering.stream import AnswerStream
+from rag.answering.writing import write
 from rag.errors import QuestionError, SourceError
 from rag.generation import from_callable
 
@@ -51,23 +53,6 @@ def is_rewriting(prompt: Prompt) -> bool:
 
 def quoted(answer: Answer) -> str:
     return " ".join(citation.quote for citation in answer.citations)
-
-
-class Listening:
-    """The sample's own RAG, with the history that each question came with."""
-
-    def __init__(self, rag: RAG) -> None:
-        self.writes = rag.writes
-        self.generator = rag.generator
-        self.document = rag.document
-        self._rag = rag
-        self.histories: list[list[Message]] = []
-
-    def stream(
-        self, question: str, k: Any = None, where: Any = "", *, history: Sequence[Message] = ()
-    ) -> Any:
-        self.histories.append(list(history))
-        return self._rag.stream(question, k, where, history=history)
 
 
 def test_a_follow_up_is_searched_for_with_what_it_leaves_out(sample: RAG) -> None:
@@ -120,15 +105,23 @@ def test_k_and_where_reach_the_search(sample: RAG) -> None:
     assert all("/training/" in hit.source for hit in hits)
 
 
-def test_the_generator_is_told_what_was_said_without_marks_or_abstentions(sample: RAG) -> None:
-    listening = Listening(sample)
-    conversation = Conversation(listening)
+def test_the_generator_is_told_what_was_said_without_marks_or_abstentions(
+    sample: RAG, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    histories: list[list[Message]] = []
+
+    def listen(*arguments: Any, history: Sequence[Message]) -> Any:
+        histories.append(list(history))
+        return write(*arguments, history=history)
+
+    monkeypatch.setattr("rag.answering.conversation.write", listen)
+    conversation = Conversation(sample)
     said = conversation.ask(FIRST).text
     assert conversation.ask(UNANSWERABLE).abstained
     conversation.ask("How many layers does DistilBERT have?")
     assert "[1]" in said
     told = [Message("user", FIRST), Message("assistant", said.replace(" [1]", ""))]
-    assert listening.histories == [[], told, told]
+    assert histories == [[], told, told]
 
 
 def test_a_follow_up_to_a_question_without_answer_leans_on_that_question(sample: RAG) -> None:
@@ -175,16 +168,16 @@ def test_an_empty_question_is_no_follow_up(sample: RAG, question: str) -> None:
     assert len(conversation.turns) == 1
 
 
-def closed(stream: ConversationStream) -> None:
+def closed(stream: AnswerStream) -> None:
     next(iter(stream))
     stream.close()
 
 
-def closed_before_its_beginning(stream: ConversationStream) -> None:
+def closed_before_its_beginning(stream: AnswerStream) -> None:
     stream.close()
 
 
-def thrown_at(stream: ConversationStream) -> None:
+def thrown_at(stream: AnswerStream) -> None:
     pieces = iter(stream)
     next(pieces)
     with pytest.raises(KeyboardInterrupt):
@@ -336,9 +329,9 @@ def saved(sample: RAG, tmp_path_factory: pytest.TempPathFactory) -> str:
         (b'"text"', "not written by"),
         (b'{"format": "rag conversation", "version": 2, "turns": []}', "version 2"),
         (b'{"format": "rag conversation", "turns": []}', "version None"),
-        (b'{"format": "rag conversation", "version": 1}', "lacks `turns`"),
-        (b'{"format": "rag conversation", "version": 1, "turns": {}}', "`turns`"),
-        (b'{"format": "rag conversation", "version": 1, "turns": [3]}', "a turn"),
+        (b'{"format": "rag conversation", "version": 1}', "required field `turns`"),
+        (b'{"format": "rag conversation", "version": 1, "turns": {}}', r"\$\.turns"),
+        (b'{"format": "rag conversation", "version": 1, "turns": [3]}', r"turns\[0\]"),
         (b"[" * 100_000, "not a conversation"),
     ],
 )

@@ -138,10 +138,10 @@ def test_a_notebook_shows_an_answer_with_its_text_escaped(sample: RAG, embedder:
 
 def test_info_says_what_is_held(sample: RAG) -> None:
     info = sample.info()
-    assert info["documents"] == info["files"] == 16
-    assert info["chunks"] > 60
-    assert (info["embedder"], info["dim"]) == ("all-minilm-l6-v2", 384)
-    assert info["bytes"] > 100_000
+    assert info.documents == info.files == 16
+    assert info.chunks > 60
+    assert (info.embedder, info.dim) == ("all-minilm-l6-v2", 384)
+    assert info.bytes > 100_000
 
 
 def test_threads_that_begin_at_different_ends_do_not_wait_for_one_another(tmp_path: Path) -> None:

@@ -476,7 +476,7 @@ def test_another_embedder_is_refused_naming_both_and_the_cure(
     report = other.index(docs, rebuild=True)
     assert (len(report.added), report.embedded) == (2, 2)
     assert other.search("alpha")
-    assert other.info()["embedder"] == "another-model"
+    assert other.info().embedder == "another-model"
 
 
 def test_other_sizes_are_refused_until_a_rebuild(rag: RAG, docs: Path, counting: Counting) -> None:
@@ -487,7 +487,7 @@ def test_other_sizes_are_refused_until_a_rebuild(rag: RAG, docs: Path, counting:
         other.index(docs)
     assert other.search("alpha")
     other.index(docs, rebuild=True)
-    assert other.info()["chunk_size"] == 50
+    assert other.info().chunk_size == 50
 
 
 @pytest.mark.parametrize("rebuild", [False, True])
@@ -551,7 +551,7 @@ def test_a_long_run_brings_the_cache_of_vectors_along(
     with pytest.raises(KeyboardInterrupt):
         rag.index(docs)
     # The end of the run, where it is done at the latest, was not reached.
-    assert rag.info()["search"].vectors == rag.info()["chunks"] > 10
+    assert rag.info().search.vectors == rag.info().chunks > 10
 
 
 def test_progress_tells_files_and_what_became_of_them(rag: RAG, docs: Path) -> None:

@@ -57,7 +57,7 @@ DOORS: dict[str, set[str]] = {
     "index": {"upkeep"},
     "retrieval": {"rerank"},
     "answering": {"claims", "conversation", "entailment", "extractive", "prompt", "reader"}
-    | {"schema", "stream"},
+    | {"schema", "stream", "tools", "writing"},
     "training": {"distillation"},
     "serving": {"daemon"},
 }

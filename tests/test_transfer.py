@@ -394,7 +394,7 @@ def test_an_imported_index_embeds_nothing_that_it_knows(
         (here / f"{at}.md").write_text(f"# Part {at}\n\nPassage {at} tells of the number {at}.\n")
     rag = RAG(tmp_path / "index", embedder=embedder)
     assert rag.index(here).embedded == 4
-    rag.export(tmp_path / "one")
+    rag.export_to(tmp_path / "one")
     hits = [(hit.text, hit.score, hit.location) for hit in rag.search("number 2", 4)]
 
     same = RAG(tmp_path / "same", embedder=embedder)
@@ -410,7 +410,7 @@ def test_an_imported_index_embeds_nothing_that_it_knows(
     moved.import_from(tmp_path / "one")
     assert moved.index(there).embedded == 1
     moved.remove(here)
-    assert moved.info()["documents"] == 4
+    assert moved.info().documents == 4
     assert moved.search("number 2", 1)[0].source.startswith(str(there))
 
 

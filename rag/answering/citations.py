@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 from rag.answering.grounding import Grounding, Support
 from rag.answering.passages import Passages
@@ -64,7 +64,7 @@ class CitedText:
         self._shown = ""
         self._sentences: list[Sentence] = []
         self._dropped: list[Sentence] = []
-        self._evidence: list[Support] = []
+        self._supports: list[Support] = []
         self.interrupted: str | None = None
 
     @property
@@ -83,7 +83,7 @@ class CitedText:
                     if not sent and self._said(raw[:end]):
                         # A model that repeats itself goes on doing so up to its limit.
                         return
-                    yield self._ended(raw[:end], sent, hinted)
+                    yield self._end(raw[:end], sent, hinted)
                     if self._first and not self.supported:
                         return
                     raw, sent, hinted = raw[end:], 0, []
@@ -101,45 +101,25 @@ class CitedText:
         raw = raw.rstrip()
         again = sent == 0 and content_words(raw) and self._said(raw)
         if raw.strip() and not again:
-            yield self._ended(raw, sent, hinted)
+            yield self._end(raw, sent, hinted)
 
     def refuse(self) -> str:
         """Say that there is no answer, where nothing was left of what was written."""
         self._sentences.append(_REFUSING)
         return self._show(NO_ANSWER)
 
-    def answer(
-        self,
-        document: Callable[[str], Document],
-        model: str,
-        timings: Mapping[str, float],
-        *,
-        answerability: float = 1.0,
-    ) -> Answer:
-        """The Answer, each quote checked against its document.
-
-        Raises:
-            StoreError: if a passage is not what its document holds at its place.
-        """
+    def draft(self, model: str) -> Draft:
+        """Return what was written, to be checked and cited."""
         # A refusal beside supported sentences is a caveat; without any it is the reply, and an
-        # answer that no passage bears out is no better than one.
-        support = max((s.support for s in self._sentences if s.citations), default=0.0)
-        return Answer(
-            question=self._prompt.question,
+        # answer that no passage supports is no better than one.
+        return Draft(
             text=self._shown,
-            citations=_citations(self._evidence, self._prompt, document),
             sentences=tuple(self._sentences),
-            unsupported=tuple(
-                s for s in self._sentences if not s.citations and not is_refusal(s.text)
-            ),
-            abstained=not self.supported and self.interrupted is None,
-            prompt=self._prompt,
-            model=model,
-            timings=timings,
-            interrupted=self.interrupted,
+            supports=tuple(self._supports),
+            abstains=not self.supported and self.interrupted is None,
             way="generate",
-            answerability=answerability,
-            confidence=answerability * support,
+            model=model,
+            interrupted=self.interrupted,
         )
 
     def _said(self, raw: str) -> bool:
@@ -154,42 +134,33 @@ class CitedText:
         self._shown += text
         return text
 
-    def _ended(self, raw: str, sent: int, hinted: Sequence[int]) -> str:
-        """What is left to be given out of a sentence when it has ended."""
+    def _end(self, raw: str, sent: int, hinted: Sequence[int]) -> str:
+        """Show what is left of a sentence that has ended, or all of it if it was held back."""
         if self._strict:
-            return self._show_if_borne_out(raw, hinted)
-        return self._show(raw[sent:]) + self._close(raw, hinted)
+            return self._show_if_supported(raw, hinted)
+        shown = self._show(raw[sent:])
+        return shown + (self._mark(*self._judge(raw.strip(), hinted)) if raw.strip() else "")
 
-    def _close(self, raw: str, hinted: Sequence[int]) -> str:
-        text = raw.strip()
-        if not text:
+    def _show_if_supported(self, raw: str, hinted: Sequence[int]) -> str:
+        if not raw.strip():
             return ""
-        sentence, found = self._judged(text, hinted)
-        return self._mark(sentence, found)
-
-    def _show_if_borne_out(self, raw: str, hinted: Sequence[int]) -> str:
-        text = raw.strip()
-        if not text:
-            return ""
-        sentence, found = self._judged(text, hinted)
+        sentence, found = self._judge(raw.strip(), hinted)
         if not found or sentence.flagged:
             self._dropped.append(sentence)
             return ""
         gap = " " if self._shown and not raw[0].isspace() else ""
         return self._show(gap + raw.rstrip()) + self._mark(sentence, found)
 
-    def _judged(self, text: str, hinted: Sequence[int]) -> tuple[Sentence, list[Support]]:
-        refuses = is_refusal(text)
-        found = [] if refuses else self._grounding.supports(text, hinted)
-        numbers = tuple(sorted({ground.number for ground in found}))
-        support = max((ground.score for ground in found), default=0.0)
-        flagged = () if refuses else self._grounding.flags(text)
-        return Sentence(text, 0, len(text), support, numbers, flagged), found
+    def _judge(self, text: str, hinted: Sequence[int]) -> tuple[Sentence, list[Support]]:
+        if is_refusal(text):
+            return _supported(text, [], ()), []
+        found = self._grounding.supports(text, hinted)
+        return _supported(text, found, self._grounding.flags(text)), found
 
     def _mark(self, sentence: Sentence, found: Sequence[Support]) -> str:
         start = len(self._shown.rstrip()) - len(sentence.text)
         self._sentences.append(replace(sentence, start=start, end=start + len(sentence.text)))
-        self._evidence += found
+        self._supports += found
         marks = "".join(f" [{number}]" for number in sentence.citations)
         self._shown += marks
         return marks
@@ -200,106 +171,108 @@ def is_refusal(text: str) -> bool:
     return NO_ANSWER.rstrip(".").lower() in text.lower() or bool(_REFUSAL.search(text))
 
 
-def refusal(prompt: Prompt, timings: Mapping[str, float], *, answerability: float = 0.0) -> Answer:
-    """The Answer when nothing was found that could answer."""
-    return Answer(
-        question=prompt.question,
-        text=NO_ANSWER,
-        citations=(),
-        sentences=(_REFUSING,),
-        unsupported=(),
-        abstained=True,
-        prompt=prompt,
-        model="",
-        timings=timings,
-        way="none",
-        answerability=answerability,
-        confidence=answerability,
-    )
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """The text of an answer with what supports it, before its quotes are checked."""
+
+    text: str
+    sentences: tuple[Sentence, ...]
+    supports: tuple[Support, ...]
+    abstains: bool
+    way: Literal["generate", "extract", "none"]
+    model: str = ""
+    interrupted: str | None = None
+    data: Any = None
+
+    def finish(
+        self,
+        prompt: Prompt,
+        document: Callable[[str], Document],
+        timings: Mapping[str, float],
+        answerability: float,
+    ) -> Answer:
+        """Return the Answer, each quote checked against its document.
+
+        Raises:
+            StoreError: if a passage is not what its document holds at its place.
+        """
+        unsupported = (sentence for sentence in self.sentences if not sentence.citations)
+        support = max((sentence.support for sentence in self.sentences), default=0.0)
+        return Answer(
+            question=prompt.question,
+            text=self.text,
+            citations=_citations(self.supports, prompt, document),
+            sentences=self.sentences,
+            # A value of JSON cannot be a caveat.
+            unsupported=tuple(
+                each for each in unsupported if self.data is not None or not is_refusal(each.text)
+            ),
+            abstained=self.abstains,
+            prompt=prompt,
+            model=self.model,
+            timings=timings,
+            interrupted=self.interrupted,
+            way=self.way,
+            answerability=answerability,
+            confidence=answerability if self.way == "none" else answerability * support,
+            data=self.data,
+        )
 
 
-def quotation(
-    extract: Extract,
-    prompt: Prompt,
-    document: Callable[[str], Document],
-    timings: Mapping[str, float],
-    *,
-    model: str,
-    answerability: float,
-) -> Answer:
-    """The Answer that an extract is; its citation quotes the sentence around it.
+def refuse() -> Draft:
+    """Draft the answer that there is none."""
+    return Draft(NO_ANSWER, (_REFUSING,), (), abstains=True, way="none")
 
-    Raises:
-        StoreError: if a passage is not what its document holds at its place.
-    """
+
+def quote(extract: Extract, model: str) -> Draft:
+    """Draft the answer that an extract is; its citation quotes the sentence around it."""
     text = " ".join(extract.text.split())
-    ground = Support(extract.number, extract.sentence_start, extract.sentence_end, 1.0)
-    return Answer(
-        question=prompt.question,
+    return Draft(
         text=f"{text} [{extract.number}]",
-        citations=_citations([ground], prompt, document),
         sentences=(Sentence(text, 0, len(text), 1.0, (extract.number,)),),
-        unsupported=(),
-        abstained=False,
-        prompt=prompt,
-        model=model,
-        timings=timings,
+        supports=(Support(extract.number, extract.sentence_start, extract.sentence_end, 1.0),),
+        abstains=False,
         way="extract",
-        answerability=answerability,
-        confidence=answerability,
+        model=model,
     )
 
 
-def structured(
-    text: str,
-    data: Any,
-    prompt: Prompt,
-    grounding: Grounding,
-    document: Callable[[str], Document],
-    timings: Mapping[str, float],
-    *,
-    model: str,
-    answerability: float,
-) -> Answer:
-    """The Answer that JSON is: each value in it is held against the passages like a sentence.
+def cite_json(text: str, data: Any, grounding: Grounding, model: str) -> Draft:
+    """Draft the answer that JSON is: each value is compared with the passages like a sentence.
 
-    Values that are neither text nor a number say nothing that a passage could bear out.
-
-    Raises:
-        StoreError: if a passage is not what its document holds at its place.
+    Values that are neither text nor a number say nothing that a passage could support.
     """
-    sentences, evidence, end = [], [], 0
+    sentences: list[Sentence] = []
+    supports: list[Support] = []
+    end = 0
     for value in _leaves(data):
         found = grounding.supports(value)
-        evidence += found
+        supports += found
         # As it is written in JSON, which may escape some of it.
         start = max(text.find(value, end), end)
         end = min(start + len(value), len(text))
-        sentences.append(
-            Sentence(
-                text=text[start:end],
-                start=start,
-                end=end,
-                support=max((ground.score for ground in found), default=0.0),
-                citations=tuple(sorted({ground.number for ground in found})),
-                flagged=grounding.flags(value),
-            )
-        )
-    support = max((sentence.support for sentence in sentences), default=0.0)
-    return Answer(
-        question=prompt.question,
+        sentences.append(_supported(text[start:end], found, grounding.flags(value), start))
+    return Draft(
         text=text,
-        citations=_citations(evidence, prompt, document),
         sentences=tuple(sentences),
-        unsupported=tuple(sentence for sentence in sentences if not sentence.citations),
-        abstained=bool(sentences) and not evidence,
-        prompt=prompt,
-        model=model,
-        timings=timings,
+        supports=tuple(supports),
+        abstains=bool(sentences) and not supports,
         way="generate",
-        answerability=answerability,
-        confidence=answerability * support,
+        model=model,
         data=data,
+    )
+
+
+def _supported(
+    text: str, found: Sequence[Support], flagged: tuple[str, ...], start: int = 0
+) -> Sentence:
+    return Sentence(
+        text=text,
+        start=start,
+        end=start + len(text),
+        support=max((support.score for support in found), default=0.0),
+        citations=tuple(sorted({support.number for support in found})),
+        flagged=flagged,
     )
 
 
@@ -318,16 +291,18 @@ def _leaves(data: Any) -> Iterator[str]:
 
 
 def _citations(
-    evidence: Sequence[Support], prompt: Prompt, document: Callable[[str], Document]
+    supports: Sequence[Support], prompt: Prompt, document: Callable[[str], Document]
 ) -> tuple[Citation, ...]:
     citations = {}
     documents: dict[str, Document] = {}
-    for ground in evidence:
-        hit = prompt.hits[ground.number - 1]
+    for support in supports:
+        hit = prompt.hits[support.number - 1]
         name = hit.chunk.document_id
         if name not in documents:
             documents[name] = document(name)
-        citation = Citation.of(hit, ground.start, ground.end, documents[name], number=ground.number)
+        citation = Citation.of(
+            hit, support.start, support.end, documents[name], number=support.number
+        )
         citations[citation.number, citation.start, citation.end] = citation
     return tuple(citations[key] for key in sorted(citations))
 

@@ -10,19 +10,20 @@ import json
 import os
 import re
 import uuid
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
-from types import NoneType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from rag.answering.followups import standalone
+from rag.answering.stream import AnswerStream
+from rag.answering.writing import write
 from rag.errors import QuestionError, SourceError, StoreError
 from rag.types import Citation, Message
 
 if TYPE_CHECKING:
+    from rag.answering.tools import Find, Tools
     from rag.protocols import LanguageModel
     from rag.types import Answer, Document
 
@@ -30,26 +31,6 @@ _FORMAT = "rag conversation"
 _VERSION = 1
 
 _MARK = re.compile(r"[ \t]*\[(\d+)\]")
-_TURN_FIELDS: dict[str, tuple[type, ...]] = {
-    "question": (str,),
-    "standalone": (str,),
-    "text": (str,),
-    "abstained": (bool,),
-    "citations": (list,),
-    "asked_at": (str,),
-    "interrupted": (str, NoneType),
-}
-_CITATION_FIELDS: dict[str, tuple[type, ...]] = {
-    "number": (int,),
-    "document_id": (str,),
-    "source": (str,),
-    "page": (int, NoneType),
-    "line": (int, NoneType),
-    "heading": (list,),
-    "start": (int,),
-    "end": (int,),
-    "quote": (str,),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,36 +66,19 @@ class StaleCitation:
     reason: Literal["changed", "gone"]
 
 
-class Answering(Protocol):
-    """What a conversation needs of the RAG that answers."""
+class Wired(Protocol):
+    """What a conversation takes from a RAG when it begins."""
 
     @property
-    def writes(self) -> bool:
-        """Whether answers are written, rather than quoted."""
+    def tools(self) -> Tools:
+        """What answers are made with."""
         ...
 
-    @property
-    def generator(self) -> LanguageModel: ...
-
-    def stream(
-        self,
-        question: str,
-        k: int | None = None,
-        where: str | Mapping[str, Any] = "",
-        *,
-        history: Sequence[Message] = (),
-    ) -> AnswerPieces: ...
-
-    def document(self, document_id: str) -> Document: ...
-
-
-class AnswerPieces(Protocol):
-    """An answer as it is written: the text by iterating, then the whole."""
-
-    def __iter__(self) -> Iterator[str]: ...
-
-    @property
-    def answer(self) -> Answer: ...
+    def finding(
+        self, question: str, k: int | None, where: str | Mapping[str, Any]
+    ) -> tuple[str, Find]:
+        """The question, checked, and what finds its passages."""
+        ...
 
 
 class Conversation:
@@ -127,8 +91,9 @@ class Conversation:
         turns: what was said before, oldest first.
     """
 
-    def __init__(self, rag: Answering, turns: Sequence[Turn] = ()) -> None:
-        self._rag = rag
+    def __init__(self, rag: Wired, turns: Sequence[Turn] = ()) -> None:
+        self._tools = rag.tools
+        self._finding = rag.finding
         self._turns = list(turns)
         self._answer: Answer | None = None
 
@@ -145,35 +110,31 @@ class Conversation:
     @property
     def writer(self) -> LanguageModel | None:
         """The generator, which fills in follow-ups too; None where answers are extracted."""
-        return self._rag.generator if self._rag.writes else None
+        return self._tools.generator() if self._tools.writes else None
 
     def ask(
         self, question: str, k: int | None = None, where: str | Mapping[str, Any] = ""
     ) -> Answer:
-        """Answer a question, which may lean on those before it; `RAG.ask` names the rest.
-
-        Raises:
-            QuestionError: if the question is empty or too long, or `where` cannot be understood.
-            StoreError: if there is no index, or it was built with another embedder.
-            GenerationError: if the generator cannot be reached at all.
-        """
+        """Answer a question, which may lean on those before it; the rest is as for `RAG.ask`."""
         return self.stream(question, k, where).answer
 
     def stream(
         self, question: str, k: int | None = None, where: str | Mapping[str, Any] = ""
-    ) -> ConversationStream:
-        """Like `ask`, piece by piece: iterate for the text, then read `.answer`.
+    ) -> AnswerStream:
+        """Answer like `ask`, piece by piece: iterate for the text, then read `.answer`.
 
         The turn is added when the answer is complete; a stream that ends before leaves nothing.
 
         Raises:
             QuestionError: if the question is empty.
-            GenerationError: if the generator is to fill in a follow-up and cannot be reached.
+            GenerationError: if the generator is to complete a follow-up and cannot be reached.
         """
         question = question.strip()
-        whole = self._standalone(question)
-        written = self._rag.stream(whole, k, where, history=self._history())
-        return ConversationStream(question, whole, written, partial(self._add, question, whole))
+        if not question:
+            raise QuestionError("the question is empty")
+        standalone, find = self._finding(self._complete(question), k, where)
+        pieces = write(standalone, find, self._tools, history=self._history())
+        return AnswerStream(self._keep(question, standalone, pieces), question, standalone)
 
     def clear(self) -> None:
         """Forget all turns."""
@@ -207,7 +168,7 @@ class Conversation:
         _replace(Path(file), json.dumps(value, ensure_ascii=False, indent=1) + "\n")
 
     @classmethod
-    def load(cls, rag: Answering, file: str | Path) -> Conversation:
+    def load(cls, rag: Wired, file: str | Path) -> Conversation:
         """Take up a conversation that `save` wrote.
 
         Raises:
@@ -227,9 +188,8 @@ class Conversation:
         except (ValueError, RecursionError) as error:
             raise SourceError(str(file), f"is not a conversation: {error}") from error
 
-    def _standalone(self, question: str) -> str:
-        if not question:
-            raise QuestionError("the question is empty")
+    def _complete(self, question: str) -> str:
+        """Return a follow-up with what it leaves out."""
         if not self._turns:
             return question
         said = [message for turn in self._turns for message in _messages(turn)]
@@ -244,64 +204,30 @@ class Conversation:
         answered = [turn for turn in self._turns if not turn.abstained]
         return [message for turn in answered for message in _messages(turn)]
 
-    def _add(self, question: str, whole: str, answer: Answer) -> None:
-        asked_at = datetime.now(UTC).isoformat(timespec="seconds")
+    def _keep(
+        self, question: str, standalone: str, pieces: Generator[str, None, Answer]
+    ) -> Generator[str, None, Answer]:
+        """Yield the pieces, and add a turn when the answer is complete."""
+        answer = yield from pieces
         self._turns.append(
             Turn(
                 question,
-                whole,
+                standalone,
                 answer.text,
                 answer.abstained,
                 answer.citations,
-                asked_at,
+                datetime.now(UTC).isoformat(timespec="seconds"),
                 answer.interrupted,
             )
         )
         self._answer = answer
+        return answer
 
     def _document(self, document_id: str) -> Document | None:
         try:
-            return self._rag.document(document_id)
+            return self._tools.document(document_id)
         except StoreError:
             return None
-
-
-class ConversationStream:
-    """A turn as it is written. Iterate once; the joined pieces are `answer.text`.
-
-    `question` is what was asked, `standalone` is what is searched for.
-    """
-
-    def __init__(
-        self, question: str, standalone: str, written: AnswerPieces, keep: Callable[[Answer], None]
-    ) -> None:
-        self.question = question
-        self.standalone = standalone
-        self._written = written
-        self._keep = keep
-        self._answer: Answer | None = None
-        self._pieces = self._read()
-
-    def __iter__(self) -> Iterator[str]:
-        return self._pieces
-
-    @property
-    def answer(self) -> Answer:
-        """The answer with its citations; what is left of the stream is read first."""
-        for _ in self._pieces:
-            pass
-        if self._answer is None:
-            raise QuestionError("the stream was closed before its end, or failed: ask again")
-        return self._answer
-
-    def close(self) -> None:
-        """Stop: unless the answer is complete, the conversation stays as it was."""
-        self._pieces.close()
-
-    def _read(self) -> Generator[str, None, None]:
-        yield from self._written
-        self._answer = self._written.answer
-        self._keep(self._answer)
 
 
 def _messages(turn: Turn) -> list[Message]:
@@ -310,40 +236,25 @@ def _messages(turn: Turn) -> list[Message]:
 
 
 def _turns_from(value: Any) -> tuple[Turn, ...]:
+    import msgspec
+
     if not isinstance(value, dict) or value.get("format") != _FORMAT:
         raise ValueError("it was not written by `Conversation.save` or `rag chat`")
     version = value.get("version")
     if type(version) is not int or version != _VERSION:
         raise ValueError(f"it has version {version!r}, and this program reads {_VERSION}")
-    return tuple(map(_turn_from, _fields(value, {"turns": (list,)}, "the conversation")["turns"]))
+    turns = msgspec.convert(value, _Session).turns
+    for turn in turns:
+        datetime.fromisoformat(turn.asked_at)
+        for citation in turn.citations:
+            if not 0 <= citation.start <= citation.end:
+                raise ValueError(f"{citation.start}-{citation.end} of a citation is no span")
+    return turns
 
 
-def _turn_from(value: Any) -> Turn:
-    fields = _fields(value, _TURN_FIELDS, "a turn")
-    datetime.fromisoformat(fields["asked_at"])
-    return Turn(**{**fields, "citations": tuple(map(_citation_from, fields["citations"]))})
-
-
-def _citation_from(value: Any) -> Citation:
-    fields = _fields(value, _CITATION_FIELDS, "a citation")
-    if not all(isinstance(title, str) for title in fields["heading"]):
-        raise ValueError("`heading` of a citation is not a list of texts")
-    if not 0 <= fields["start"] <= fields["end"]:
-        raise ValueError(f"{fields['start']}-{fields['end']} of a citation is no span")
-    return Citation(**{**fields, "heading": tuple(fields["heading"])})
-
-
-def _fields(value: Any, kinds: Mapping[str, tuple[type, ...]], whose: str) -> dict[str, Any]:
-    """The named fields of a JSON object, each of its kind."""
-    if not isinstance(value, dict):
-        raise ValueError(f"{whose} is not an object")
-    for name, allowed in kinds.items():
-        if name not in value:
-            raise ValueError(f"{whose} lacks `{name}`")
-        # Exact: to Python, a bool is an int too.
-        if type(value[name]) not in allowed:
-            raise ValueError(f"`{name}` of {whose} cannot be {json.dumps(value[name])[:40]}")
-    return {name: value[name] for name in kinds}
+@dataclass(frozen=True, slots=True)
+class _Session:
+    turns: tuple[Turn, ...]
 
 
 def _replace(file: Path, text: str) -> None:

@@ -91,7 +91,7 @@ def chat_command(k: int | None, where: str, session: Path | None, as_json: bool)
     if not sys.stdin.isatty():
         sys.exit(0 if _answer_lines(chat) else 1)
     by = "quoted word for word" if writer is None else f"by {writer.name}"
-    _note(f"{facts['path']}: {facts['documents']:,} documents; answers are {by}")
+    _note(f"{facts.path}: {facts.documents:,} documents; answers are {by}")
     if resumed is not None:
         _note_resumed(conversation, resumed)
     _converse(chat)

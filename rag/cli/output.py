@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         Examination,
         Explanation,
         Hit,
+        IndexInfo,
         IndexStatus,
         IngestionReport,
         Problem,
@@ -159,20 +160,20 @@ def _print_hit(hit: Hit) -> None:
         write(f"    the same in {same}{more}", "dim")
 
 
-def print_facts(facts: dict[str, Any]) -> None:
+def print_facts(facts: IndexInfo) -> None:
     """Print what an index holds and what it was built with."""
     rows = [
-        ("index", facts["path"]),
-        ("files", f"{facts['files']:,}"),
-        ("documents", f"{facts['documents']:,}"),
-        ("passages", f"{facts['chunks']:,}"),
-        ("on disk", f"{facts['bytes'] / 1e6:.1f} MB"),
-        ("embedder", f"{facts['embedder']} ({facts['dim']} dimensions)"),
-        ("weights", " ".join(filter(None, (facts["fingerprint"], facts["revision"]))) or "unknown"),
-        ("cut to", f"{facts['chunk_size']} tokens, {facts['chunk_overlap']} overlapping"),
+        ("index", facts.path),
+        ("files", f"{facts.files:,}"),
+        ("documents", f"{facts.documents:,}"),
+        ("passages", f"{facts.chunks:,}"),
+        ("on disk", f"{facts.bytes / 1e6:.1f} MB"),
+        ("embedder", f"{facts.embedder} ({facts.dim} dimensions)"),
+        ("weights", " ".join(filter(None, (facts.fingerprint, facts.revision))) or "unknown"),
+        ("cut to", f"{facts.chunk_size} tokens, {facts.chunk_overlap} overlapping"),
     ]
-    if facts["search"]:
-        rows.append(("search", describe_search(facts["search"])))
+    if facts.search:
+        rows.append(("search", describe_search(facts.search)))
     for name, value in rows:
         click.echo(f"{name:<10} {value}")
 

@@ -53,7 +53,7 @@ def export_command(file: Path, force: bool, as_json: bool) -> None:
     FILE is a ZIP archive of JSON lines and a NumPy array. The same contents give the same bytes.
     """
     with progress.display() as show:
-        report = open_rag(show).export(file, force=force)
+        report = open_rag(show).export_to(file, force=force)
     _print_copy_report(report, "exported", as_json)
 
 

@@ -18,7 +18,7 @@ from rag.evaluation.dataset import Dataset
 from rag.evaluation.matching import MatchedQrels, match_qrels, name_document
 from rag.evaluation.metrics import METRICS, ranx_metrics, score
 from rag.evaluation.report import RankedDocument, Report, Row
-from rag.types import Hit, Progress, ProgressCallback, no_progress
+from rag.types import Hit, IndexInfo, Progress, ProgressCallback, no_progress
 
 DEPTH = 100
 _WRITTEN = {"multi-query", "hyde"}
@@ -136,8 +136,8 @@ def _search_each(
 ) -> Iterator[tuple[str, list[Hit], float]]:
     """Yield for each question the best hit of each of the best documents, and the milliseconds."""
     counts = rag.info()
-    passages = counts["chunks"]
-    guess = min(passages, -(-depth * passages // counts["documents"]))
+    passages = counts.chunks
+    guess = min(passages, -(-depth * passages // counts.documents))
     for number, question in enumerate(questions):
         try:
             if number == 0:
@@ -209,6 +209,6 @@ def median_and_p95(milliseconds: Sequence[float]) -> dict[str, float]:
     return {"median": float(median), "p95": float(p95)}
 
 
-def index_facts(info: Mapping[str, Any]) -> dict[str, Any]:
+def index_facts(info: IndexInfo) -> dict[str, Any]:
     """Return the path and the sizes of an index, which a report holds."""
-    return {name: info[name] for name in ("path", "files", "documents", "chunks")}
+    return {name: getattr(info, name) for name in ("path", "files", "documents", "chunks")}

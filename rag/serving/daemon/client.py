@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from rag.errors import DaemonError, QuestionError
+from rag.answering.stream import AnswerStream
+from rag.errors import DaemonError
 from rag.serving.daemon.identity import identity
 from rag.serving.daemon.messages import (
     ENCODING_ERRORS,
@@ -32,7 +33,6 @@ from rag.serving.daemon.socket_folder import SocketFolder, is_same_user
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from rag.answering.stream import AnswerStream
     from rag.config import Config
     from rag.engine import RAG
     from rag.types import (
@@ -109,13 +109,14 @@ class DaemonRAG:
         where: str | Mapping[str, Any] = "",
         *,
         schema: Mapping[str, Any] | None = None,
-    ) -> DaemonStream:
+    ) -> AnswerStream:
         """As `RAG.stream`."""
         operation = Ask(question, k, _plain(where), None if schema is None else dict(schema))
-        return DaemonStream(
-            self._events(operation),
-            lambda: self._local_rag().stream(question, k, where, schema=schema),
-        )
+
+        def ask_here() -> AnswerStream:
+            return self._local_rag().stream(question, k, where, schema=schema)
+
+        return AnswerStream(_relay(self._events(operation), ask_here), question)
 
     def _request(self, operation: Explain | Check, kind: type[T]) -> T | None:
         """Return the daemon's result; None if this process has to do the operation."""
@@ -163,49 +164,27 @@ class DaemonRAG:
         return self._local
 
 
-class DaemonStream:
-    """As `AnswerStream`: iterate for the text, then read `.answer`."""
+def _relay(
+    events: Iterator[TextPiece | Result], ask_here: Callable[[], AnswerStream]
+) -> Generator[str, None, Answer]:
+    """Yield the pieces that the daemon sends and return its answer, or those of this process."""
+    from rag.types import Answer
 
-    def __init__(
-        self, events: Iterator[TextPiece | Result], local: Callable[[], AnswerStream]
-    ) -> None:
-        self._events = events
-        self._local = local
-        self._answer: Answer | None = None
-        self._pieces = self._written()
-
-    def __iter__(self) -> Iterator[str]:
-        return self._pieces
-
-    @property
-    def answer(self) -> Answer:
-        """The answer with its citations; what is left of the stream is read first."""
-        for _ in self._pieces:
-            pass
-        if self._answer is None:
-            raise QuestionError("the stream was closed before its end, or failed: ask again")
-        return self._answer
-
-    def _written(self) -> Iterator[str]:
-        from rag.types import Answer
-
-        begun = False
-        try:
-            for event in self._events:
-                if isinstance(event, TextPiece):
-                    begun = True
-                    yield event.text
-                else:
-                    with unreachable_if_broken():
-                        self._answer = event.decode(Answer)
-        except UnreachableError:
-            if begun:
-                raise DaemonError(
-                    "the daemon ended in the middle of the answer: ask again"
-                ) from None
-            stream = self._local()
-            yield from stream
-            self._answer = stream.answer
+    begun = False
+    try:
+        for event in events:
+            if isinstance(event, Result):
+                with unreachable_if_broken():
+                    return event.decode(Answer)
+            begun = True
+            yield event.text
+        raise UnreachableError
+    except UnreachableError:
+        if begun:
+            raise DaemonError("the daemon ended in the middle of the answer: ask again") from None
+    stream = ask_here()
+    yield from stream
+    return stream.answer
 
 
 def open_connection(

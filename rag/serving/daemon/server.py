@@ -10,13 +10,14 @@ import socketserver
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from filelock import FileLock, Timeout
 
 import rag
-from rag.answering.stream import AnswerStream, Means
 from rag.errors import DaemonError, RagError
 from rag.serving.daemon.identity import differing, identity
 from rag.serving.daemon.messages import (
@@ -203,41 +204,21 @@ def _answer(connection: socket.socket, request: Request, residents: Residents) -
         elif isinstance(asked, Check):
             value = found.check(asked.claim, asked.k, asked.where, by_generator=asked.by_generator)
         else:
-            value = _stream_answer(connection, found, residents, asked)
+            value = _stream_answer(connection, found, asked)
         last = encode(Result.of(value))
     except RagError as error:
         last = encode(Failure.of(error))
     connection.sendall(last)
 
 
-def _stream_answer(
-    connection: socket.socket, found: Resident, residents: Residents, asked: Ask
-) -> Answer:
-    means = _Means(found, residents, lambda: _has_hung_up(connection))
-    stream = AnswerStream(
-        cast(Means, means), asked.question, asked.k, asked.where, schema=asked.schema
-    )
+def _stream_answer(connection: socket.socket, found: Resident, asked: Ask) -> Answer:
+    """Send the pieces of an answer as they are written, and return it."""
+    gone = partial(_has_hung_up, connection)
+    tools = replace(found.tools, generator=lambda: _Stopping(found.generator, gone))
+    stream = found.stream(asked.question, asked.k, asked.where, schema=asked.schema, tools=tools)
     for piece in stream:
         connection.sendall(encode(TextPiece(piece)))
     return stream.answer
-
-
-class _Means:
-    """A RAG as the means of one answer, whose generator stops when nobody waits for it."""
-
-    def __init__(self, found: Resident, residents: Residents, gone: Callable[[], bool]) -> None:
-        self._found = found
-        self._residents = residents
-        self._gone = gone
-
-    @property
-    def generator(self) -> LanguageModel:
-        with self._residents.lock:
-            return _Stopping(self._found.generator, self._gone)
-
-    def __getattr__(self, name: str) -> Any:
-        with self._residents.lock if name in ("reader", "entailment") else nullcontext():
-            return getattr(self._found, name)
 
 
 class _Stopping:

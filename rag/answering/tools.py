@@ -1,0 +1,50 @@
+"""What an answer is made with, handed in by whoever wires the rooms together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from rag.answering.prompt import Example, Templates
+    from rag.config import AnsweringConfig
+    from rag.protocols import Embedder, EntailmentModel, LanguageModel
+    from rag.types import Document, Hit
+
+Find = Callable[[], "list[Hit]"]
+"""Finds the passages of one question."""
+
+
+class ExtractiveReader(Protocol):
+    """A model that finds the span of a passage that answers."""
+
+    @property
+    def name(self) -> str: ...
+
+    def best_span(
+        self, question: str, passages: Sequence[str]
+    ) -> tuple[int, int, int, float] | None:
+        """Passage (from 1), start, end and probability; None if no passage answers."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """The models and settings of answers. Models are callables: each loads when first needed.
+
+    `writes` says whether the generator writes answers, rather than passages being quoted;
+    `exists`, whether there is an index; `examples` gives those to show with a question;
+    `document` gives the document of an id, to check quotes against.
+    """
+
+    settings: AnsweringConfig
+    writes: bool
+    exists: Callable[[], bool]
+    embedder: Callable[[], Embedder]
+    generator: Callable[[], LanguageModel]
+    entailment: Callable[[], EntailmentModel | None]
+    reader: Callable[[], ExtractiveReader | None]
+    templates: Callable[[], Templates]
+    examples: Callable[[str], Sequence[Example]]
+    document: Callable[[str], Document]
