@@ -1,4 +1,4 @@
-"""`python -m rag`."""
+"""Run the command line: `python -m rag`."""
 
 from rag.cli import main
 

@@ -1,7 +1,7 @@
 """Every error that this package raises on purpose.
 
-A message says what was wrong, with which file or setting, and what to do about it; the command
-line prints that one line and leaves with exit code 1.
+A message says what was wrong, with which file or setting, and what to do about it. The command line
+prints it as one line and ends with exit code 1.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class RagError(Exception):
 
 
 def first_line(error: BaseException) -> str:
-    """What an error of a library says, in the one line that a message of ours has room for."""
+    """Return the first line of what an error says: a message of ours has room for one."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
@@ -43,7 +43,7 @@ class SourceError(RagError):
         source: the path as the user gave it.
         reason: what was wrong with it and what to do, without the path.
         kind: `failed`, or `skipped` where there is nothing to read.
-        lasting: whether it will be so again as long as the file does not change.
+        lasting: whether it stays so until the file changes, and need not be read again.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class StoreError(RagError):
 
 
 class LockedError(StoreError):
-    """Another writer is at work on the index."""
+    """Another process is writing to the index."""
 
 
 class QuestionError(RagError):

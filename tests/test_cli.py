@@ -8,7 +8,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -239,20 +238,6 @@ def test_a_server_answers_dies_in_the_middle_and_is_absent(
     assert "the answer is not complete" in problem
     assert "Traceback" not in problem
 
-    started = time.monotonic()
     absent = run(*command, cwd=here, RAG_GENERATION_RETRIES="1")
     assert absent.returncode == 1
     assert "cannot be reached (2 tries)" in absent.stderr
-    assert time.monotonic() - started < 60
-
-
-def test_help_is_quick() -> None:
-    """The bound is the user's; the measured figure is a tenth of it."""
-    times = []
-    for _ in range(5):
-        started = time.monotonic()
-        subprocess.run(
-            [sys.executable, "-m", "rag", "--help"], stdout=subprocess.DEVNULL, check=True
-        )
-        times.append(time.monotonic() - started)
-    assert min(times) < 0.3

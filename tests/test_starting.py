@@ -51,6 +51,20 @@ def test_a_search_loads_what_it_uses(sample: RAG, mode: str) -> None:
         assert {"faiss", "tokenizers"} <= loaded
 
 
+def test_help_loads_neither_settings_nor_types() -> None:
+    script = (
+        "import sys\nfrom rag.cli import cli\n"
+        "try: cli(['--help'])\nexcept SystemExit: pass\n"
+        "print('LOADED', *sys.modules)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    loaded = set(result.stdout.rpartition("LOADED")[2].split())
+    assert {"click", "rag.cli.commands"} <= loaded
+    assert not loaded & {"msgspec", "rich", "numpy", "rag.config", "rag.engine", "rag.types"}
+
+
 @pytest.mark.parametrize("command", ["info", "status", "show"])
 def test_a_look_at_an_index_loads_no_model(sample: RAG, command: str) -> None:
     document = [next(sample.documents()).id] if command == "show" else []

@@ -1,4 +1,4 @@
-"""The command line: parse, call RAG, print, exit code."""
+"""The command line: parse arguments, call RAG, print, and end with an exit code."""
 
 from rag.cli.commands import cli, main
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -141,28 +141,21 @@ def _measure_retrieval(config: Config, dataset: Dataset, wanted: _Options) -> No
         run = evaluation.read_run(wanted.from_run)
         reports.append(evaluation.evaluate_run(dataset, run, wanted.from_run.stem))
     if not wanted.from_run or wanted.compare != _CURRENT:
-        reports += _measure(
-            config,
-            dataset,
-            wanted.compare,
-            lambda rag, name, show: evaluation.evaluate(
-                rag, dataset, name, depth=wanted.depth, progress=show
-            ),
-        )
+
+        def measure(rag: RAG, name: str, show: ProgressCallback) -> Report:
+            return evaluation.evaluate(rag, dataset, name, depth=wanted.depth, progress=show)
+
+        reports += _measure(config, dataset, wanted.compare, measure)
     comparison = evaluation.compare(before + reports)
     if wanted.as_json:
         output.print_json(comparison)
     else:
         evaluation_tables.print_retrieval(comparison, against=bool(before))
-        best = max(reports, key=lambda report: report.metrics["nDCG@10"])
-        evaluation_tables.print_failures(best, wanted.failures)
-    for report in reports:
-        name = report.configuration if len(reports) > 1 else ""
-        if wanted.save:
-            report.save(_name_file(wanted.save, name))
-        if wanted.run:
-            file = _name_file(wanted.run, name)
-            evaluation.write_run(file, report.run, report.configuration)
+        evaluation_tables.print_failures(_find_best(reports, "nDCG@10"), wanted.failures)
+    for file, report in _name_files(wanted.save, reports):
+        report.save(file)
+    for file, report in _name_files(wanted.run, reports):
+        evaluation.write_run(file, report.run, report.configuration)
     if wanted.html:
         evaluation.write_page(wanted.html, comparison)
 
@@ -170,25 +163,19 @@ def _measure_retrieval(config: Config, dataset: Dataset, wanted: _Options) -> No
 def _measure_answers(config: Config, dataset: Dataset, wanted: _Options) -> None:
     from rag import evaluation
 
+    def measure(rag: RAG, name: str, show: ProgressCallback) -> AnswerReport:
+        return evaluation.evaluate_answers(rag, dataset, name, every=wanted.every, progress=show)
+
     before = _load_report(evaluation.AnswerReport.load, wanted.against)
-    reports = _measure(
-        config,
-        dataset,
-        wanted.compare,
-        lambda rag, name, show: evaluation.evaluate_answers(
-            rag, dataset, name, every=wanted.every, progress=show
-        ),
-    )
+    reports = _measure(config, dataset, wanted.compare, measure)
     comparison = evaluation.compare(before + reports)
     if wanted.as_json:
         output.print_json(comparison)
     else:
         evaluation_tables.print_answers(comparison, against=bool(before))
-        best = max(reports, key=lambda report: report.metrics.get("F1", 0.0))
-        evaluation_tables.print_answer_failures(best, wanted.failures)
-    if wanted.save:
-        for report in reports:
-            report.save(_name_file(wanted.save, report.configuration if len(reports) > 1 else ""))
+        evaluation_tables.print_answer_failures(_find_best(reports, "F1"), wanted.failures)
+    for file, report in _name_files(wanted.save, reports):
+        report.save(file)
     if wanted.html:
         evaluation.write_answer_page(wanted.html, comparison)
 
@@ -240,8 +227,15 @@ def _open_index(config: Config, dataset: Dataset, show: ProgressCallback) -> RAG
     return rag
 
 
-def _name_file(file: Path, configuration: str) -> Path:
-    """Put the name of a configuration, one of several, before the suffix of a file."""
-    if not configuration:
-        return file
-    return file.with_name(f"{file.stem}-{configuration.replace('/', '_')}{file.suffix}")
+def _find_best(reports: Sequence[R], metric: str) -> R:
+    return max(reports, key=lambda report: report.metrics.get(metric, 0.0))
+
+
+def _name_files(file: Path | None, reports: Sequence[R]) -> Iterator[tuple[Path, R]]:
+    """Yield each report with its file; of several, the name of a file ends in the configuration."""
+    if file is None:
+        return
+    for report in reports:
+        name = report.configuration.replace("/", "_")
+        several = f"{file.stem}-{name}{file.suffix}"
+        yield (file.with_name(several) if len(reports) > 1 else file), report

@@ -61,10 +61,10 @@ class _SettingOption(click.Option):
 
     def __init__(self, names: list[str], *, key: str, **attributes: Any) -> None:
         super().__init__(names, **attributes)
-        self._key = key
+        self.key = key
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
-        setting = _find_setting(self._key)
+        setting = _find_setting(self.key)
         if setting.choices and not self.multiple:
             self.metavar = f"[{'|'.join(setting.choices)}]"
         record = super().get_help_record(ctx)
