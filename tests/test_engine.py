@@ -36,8 +36,10 @@ def test_every_quote_of_the_sample_questions_is_exact(sample: RAG) -> None:
 
 
 def test_every_quote_of_a_hundred_xquad_questions_is_exact(xquad: RAG) -> None:
-    questions = [q for q in read_queries(XQUAD / "queries.jsonl") if q["answerable"]][:100]
+    questions = read_queries(XQUAD / "queries.jsonl")
+    assert len(questions) == 100
     cited = sum(assert_quotes_are_exact(xquad, xquad.ask(q["text"])) > 0 for q in questions)
+    print("CITED", cited)
     assert cited >= 95
 
 
