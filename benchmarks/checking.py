@@ -30,9 +30,9 @@ import numpy as np
 from calibration import write_regressions
 
 from rag import RAG, Embedder, Hit
-from rag.answering.claims import LABELS, as_question, check, lexicon
+from rag.answering.claims import LABELS, check, lexicon, search_text
 from rag.answering.claims.baseline import features
-from rag.answering.claims.windows import find_windows
+from rag.answering.claims.statements import find_statements
 from rag.answering.logistic import Logistic
 from rag.answering.passages import Passages
 from rag.evaluation import index_corpus, load_dataset
@@ -107,7 +107,7 @@ def read_claims(rag: RAG, dataset: Path, *, fitting: bool) -> Iterator[Claim]:
         entry = json.loads(line)
         if is_fitting(entry["_id"]) == fitting:
             yield Claim(
-                entry["text"], NAMES[entry["label"]], rag.search(as_question(entry["text"]))
+                entry["text"], NAMES[entry["label"]], rag.search(search_text(entry["text"]))
             )
 
 
@@ -128,7 +128,7 @@ def make_claims(rag: RAG, *, fitting: bool) -> Iterator[Claim]:
         drawn = (chosen[at] for at in draw.permutation(len(chosen)))
         changed = filter(None, map(change, drawn))
         for text in islice(changed, MADE):
-            yield Claim(text, label, rag.search(as_question(text)), kind)
+            yield Claim(text, label, rag.search(search_text(text)), kind)
 
 
 def sentences(texts: Iterator[str]) -> set[str]:
@@ -140,7 +140,7 @@ def sentences(texts: Iterator[str]) -> set[str]:
 def negated(sentence: str) -> str | None:
     """The sentence with `not` after its first auxiliary; None if it has none, or negates."""
     found = _AUXILIARY.search(sentence)
-    if found is None or lexicon.negated(lexicon.words(sentence)):
+    if found is None or lexicon.is_negated(lexicon.words(sentence)):
         return None
     return f"{sentence[: found.end()]} not{sentence[found.end() :]}"
 
@@ -172,8 +172,8 @@ def fit_baseline(
     for group, weight in ((claims, 1.0), (made, MADE_WEIGHT)):
         counts = Counter(claim.label for claim in group)
         for claim in group:
-            windows = find_windows(claim.text, Passages(claim.hits, embedder))
-            rows.append(features(claim.text, windows))
+            statements = find_statements(claim.text, Passages(claim.hits, embedder))
+            rows.append(features(claim.text, statements))
             labels.append(LABELS.index(claim.label))
             # Each verdict weighs the same, and so do all made claims as that share of the real.
             weights.append(weight * len(claims) / 3 / counts[claim.label])
@@ -258,7 +258,7 @@ def by_overlap(claim: Claim, threshold: float) -> str:
     )
     if share < threshold:
         return LABELS[2]
-    one, other = (lexicon.negated(lexicon.words(each)) for each in (claim.text, text))
+    one, other = (lexicon.is_negated(lexicon.words(each)) for each in (claim.text, text))
     return LABELS[one != other]
 
 

@@ -427,11 +427,11 @@ class RAG:
             QuestionError: if the claim is empty or too long.
             StoreError: if there is no index, or it was built with another embedder.
         """
-        from rag.answering.claims import as_question, check
+        from rag.answering.claims import check, search_text
 
         clock = Stopwatch()
         with clock("retrieval"):
-            hits = self.search(as_question(claim), _EVIDENCE if k is None else k, where)
+            hits = self.search(search_text(claim), _EVIDENCE if k is None else k, where)
         verdict = check(
             claim.strip(),
             hits,

@@ -1,4 +1,4 @@
-"""premise, hypothesis -> how likely the one entails or contradicts the other."""
+"""Models for natural language inference: does a premise entail or contradict a hypothesis?"""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
 
 _BATCH = 16
 _RELATIONS = ("entailment", "neutral", "contradiction")
-# Two-label models (as of SciTail, RTE or QNLI) tell neutral and contradiction not apart.
-_NOT_ENTAILED = "not_entailment"
+# Two-label models (as of SciTail, RTE or QNLI) do not distinguish neutral from contradiction.
+_NOT_ENTAILMENT = "not_entailment"
 
 
 def load_entailment(
     name: str, *, device: str = "auto", progress: ProgressCallback | None = None
 ) -> EntailmentModel:
-    """A model for natural language inference; its weights are loaded at first use.
+    """Open a model for natural language inference; its weights are loaded at first use.
 
     `name` is a directory or a hub name with an optional `@revision`, of any model for sequence
-    classification that transformers loads. Which label is which is read from its `id2label`:
-    entailment, neutral and contradiction in any order and case, or entailment and not_entailment,
-    in which case the probability of a contradiction is 0. `device` is `auto` (CUDA or MPS where
-    there is one), `cpu`, `cuda` or `mps`.
+    classification that transformers loads. Its `id2label` names the labels: entailment, neutral and
+    contradiction in any order and case, or entailment and not_entailment, in which case the
+    probability of a contradiction is 0. `device` is `auto` (CUDA or MPS if available), `cpu`,
+    `cuda` or `mps`.
 
     Raises:
         ModelError: if there is no such model.
@@ -39,7 +39,7 @@ def load_entailment(
 
 
 class _SequenceClassifier:
-    """Half precision on CUDA and MPS, float32 on a CPU; threads take turns."""
+    """A model in half precision on CUDA and MPS, in float32 on a CPU; threads take turns."""
 
     def __init__(self, model: LocalModel, device: str) -> None:
         self.name = model.name
@@ -49,18 +49,18 @@ class _SequenceClassifier:
         self._loaded: tuple[Any, Any, Sequence[int | None]] | None = None
 
     def entail(self, pairs: Sequence[tuple[str, str]]) -> Vectors:
-        """For each (premise, hypothesis): of entailment, neutral and contradiction.
+        """Return the probabilities of entailment, neutral and contradiction for each pair.
 
-        A premise that is too long is cut at its end.
+        A pair is (premise, hypothesis). A premise that is too long is cut at its end.
 
         Raises:
-            ModelError: if the model cannot be loaded, or a hypothesis alone fills what it reads.
+            ModelError: if the model cannot be loaded, or a hypothesis is too long for it.
             ConfigError: if there is no such device.
         """
         import numpy as np
 
         found = np.zeros((len(pairs), len(_RELATIONS)), dtype=np.float32)
-        # Texts of about the same length together: the shorter ones are padded to the longest.
+        # A batch holds pairs of similar length, since the shorter ones are padded to the longest.
         order = sorted(range(len(pairs)), key=lambda at: sum(map(len, pairs[at])))
         with self._lock:
             if self._loaded is None:
@@ -82,7 +82,7 @@ class _SequenceClassifier:
                 [premise for premise, _ in pairs],
                 [hypothesis for _, hypothesis in pairs],
                 truncation="only_first",
-                max_length=_longest(model, tokenizer),
+                max_length=_max_tokens(model, tokenizer),
                 padding=True,
                 return_tensors="pt",
             ).to(model.device)
@@ -104,36 +104,36 @@ class _SequenceClassifier:
         model, tokenizer, _ = load_checkpoint(self._model, "sequence-classification", self._device)
         architectures = getattr(model.config, "architectures", None) or ["?"]
         if not architectures[0].endswith("ForSequenceClassification"):
-            # It would be given a head of random weights, and judge at random.
-            raise self._unfit(f"{architectures[0]} has no head that classifies a pair of texts")
+            # transformers would add a head with random weights, which judges at random.
+            raise self._unusable(f"{architectures[0]} has no head that classifies a pair of texts")
         labels = model.config.id2label
         columns = _columns(labels)
         if columns is None:
             named = ", ".join(str(label) for _, label in sorted(labels.items()))
-            raise self._unfit(
+            raise self._unusable(
                 f"its labels are {named}: name them entailment, neutral and contradiction, or "
                 "entailment and not_entailment, under `id2label` of its config.json"
             )
         return model, tokenizer, columns
 
-    def _unfit(self, reason: str) -> ModelError:
+    def _unusable(self, reason: str) -> ModelError:
         return ModelError(
-            f"{self._model.location}: is no entailment model that can be used: {reason}"
+            f"{self._model.location}: cannot be used as an entailment model: {reason}"
         )
 
 
 def _columns(labels: Mapping[int, str]) -> Sequence[int | None] | None:
-    """Which output is entailment, neutral and contradiction; None if that cannot be told."""
-    named = {label.strip().lower().replace("-", "_"): int(at) for at, label in labels.items()}
-    if set(named) == {_RELATIONS[0], _NOT_ENTAILED}:
-        return named[_RELATIONS[0]], named[_NOT_ENTAILED], None
-    if set(named) == set(_RELATIONS):
-        return [named[relation] for relation in _RELATIONS]
+    """Return the outputs for entailment, neutral and contradiction; None if labels are unclear."""
+    outputs = {label.strip().lower().replace("-", "_"): int(at) for at, label in labels.items()}
+    if set(outputs) == {_RELATIONS[0], _NOT_ENTAILMENT}:
+        return outputs[_RELATIONS[0]], outputs[_NOT_ENTAILMENT], None
+    if set(outputs) == set(_RELATIONS):
+        return [outputs[relation] for relation in _RELATIONS]
     return None
 
 
-def _longest(model: Any, tokenizer: Any) -> int:
-    """Tokens that a pair may have; a tokenizer that knows no limit names a huge one."""
+def _max_tokens(model: Any, tokenizer: Any) -> int:
+    """Return how many tokens a pair may have; a tokenizer without a limit names a huge one."""
     config = model.config
     positions = getattr(config, "max_position_embeddings", None) or tokenizer.model_max_length
     # RoBERTa counts positions from the one after its padding token.

@@ -1,8 +1,8 @@
-"""text -> the spans of it that give orders to a language model instead of telling facts.
+"""Find text that gives instructions to a language model instead of stating facts.
 
 Documents may come from anybody; Greshake et al. (AISec 2023) call it indirect prompt injection
-when one of them speaks to the model that reads it. Such sentences are told by their wording: no
-model reads them, so none can be talked round. A lie told as a fact is not found.
+when one of them speaks to the model that reads it. Patterns recognise such sentences by their
+wording: no model reads them, so none can be persuaded. A lie that is stated as a fact is not found.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ _TELL = (
 
 
 def _some(most: int) -> str:
-    """Up to so many words in between, as few as do."""
+    """Match up to so many words in between, as few as possible."""
     return rf"(?:\w+ ){{0,{most}}}?"
 
 
-# Patterns see a sentence as `_plain` writes it: lower case, no accents, one space between words.
-# Each of these alone makes it an order.
+# Patterns see a sentence as `_join_words` writes it: lower case, no accents, one space between
+# words. Each of these alone makes it an instruction.
 _STRONG = (
-    # To drop what was said before: English, German, French, Spanish, Italian, Portuguese, Dutch,
+    # Drop earlier instructions: English, German, French, Spanish, Italian, Portuguese, Dutch,
     # Polish, Swedish, Russian, Chinese.
     r"(?:ignore|disregard|forget|(?:do not|don t|stop) (?:follow|obey)(?:ing)?"
     rf"|pay no attention to) {_some(4)}{_EARLIER} {_some(4)}{_TOLD}",
@@ -82,7 +82,7 @@ _STRONG = (
     rf"(?:zignoruj|ignoruj|zapomnij|pomin)\w* {_some(4)}(?:instrukcj|polecen|wytyczn)\w*",
     rf"(?:ignorera|glom) {_some(4)}(?:instruktion|anvisning)\w*",
     rf"(?:про)?(?:игнорируи|забудь)\w* {_some(4)}(?:инструкци|указани|команд)\w*",
-    # To be somebody else.
+    # Be somebody else.
     rf"you are (?:now|no longer|henceforth) {_some(4)}(?:{_AI}|dan|jailbroken|unrestricted"
     r"|(?:developer|debug|admin|god|dan|maintenance|unrestricted|jailbreak) mode)",
     r"(?:enter|enable|activate|switch (?:in)?to) (?:the )?(?:developer|god|dan|jailbreak"
@@ -91,23 +91,23 @@ _STRONG = (
     rf"as (?:an? )?{_some(1)}{_AI} you (?:should|must|will|shall|need to|have to)",
     r"(?:from (?:now|this point|this moment|here) on(?:wards?)?|you (?:will|must|shall) now) "
     rf"(?:you )?(?:(?:must|will|shall|should|only|always|are to) )*(?:{_TELL}|speak|act|behave)",
-    # To show what it was told.
+    # Show the prompt.
     r"(?:print|reveal|repeat|show|output|display|disclose|leak|quote|recite|share|give|tell) "
     rf"(?:me |us |the user )?{_some(3)}(?:your|system|hidden|initial|secret) {_some(2)}"
     r"(?:prompts?|instructions?)",
-    # To follow what comes next, or what is written in a code.
+    # Follow what comes next, or what is written in a code.
     r"(?:new|updated|revised|real|actual|true|additional|hidden) (?:system )?(?:instructions?"
     rf"|directives?|prompts?|orders) (?:for|to) (?:the |all |any )?{_some(1)}{_AI}",
     rf"(?:decode|decipher|base ?64|rot ?13) {_some(10)}(?:follow|obey|execute|carry out|do what"
     r"|comply)",
-    # To answer one thing whatever is asked.
+    # Give one answer to any question.
     rf"(?:answer|reply|response|solution) to (?:every|any|all|each|whatever) {_some(3)}"
     r"(?:questions?|quer(?:y|ies)|prompts?) (?:is|are|must|should|will|shall)",
     r"you (?:should|must|will|shall|may) (?:only|always) (?:ever )?(?:say|reply|respond|write"
     r"|output)",
     rf"(?:reply|respond|answer) {_some(2)}(?:only|exclusively|solely|exactly|always|just) with "
     r"(?:the |this )?(?:single )?(?:word|phrase|string|sentence|token|letter|following)s?",
-    # To change what is shown for a source.
+    # Change which source is shown.
     r"(?:cite|attribute|credit) (?:this|that|it|all|everything|your|the answer|every|me) "
     rf"{_some(4)}(?:as|to|with) {_some(2)}(?:passage |source |document |citation )?[0-9]{{1,2}}",
     r"(?:do not|don t|never|stop) (?:cite|citing|quote|quoting|reference|name|naming) "
@@ -116,7 +116,7 @@ _STRONG = (
 
 _STRONG_CHINESE = (r"(?:忽略|无视|無視|忘记|忽視|忽视)\w{0,12}?(?:指令|指示|提示|命令)",)
 
-# What an order tells to do; a clause begins with it.
+# What an instruction wants done; a clause begins with it.
 _DIRECTIVES = (
     rf"{_TELL} \w+|always (?:mention|recommend|claim|state|add)",
     rf"{_some(6)}(?:must|shall) (?:reply|respond|say|output) (?:only |always )?(?:with|that)"
@@ -142,7 +142,7 @@ _DIRECTIVES = (
     r"(?:请|請|只|并|並)*(?:回答|回复|回覆|输出|说)\w*",
 )
 
-# To whom, or for which questions: what a sentence lacks that tells people to do something.
+# To whom, or for which questions: a sentence that tells people to do something lacks this.
 _CONTEXTS = (
     rf"(?:to|attention|dear|hey|hello|as|be|any|the|you are|all) (?:an? |the |all |any )?{_some(1)}"
     rf"{_AI}",
@@ -163,8 +163,8 @@ _CONTEXTS = (
     r"(?:alleen|uitsluitend|altijd) met|(?:tylko|zawsze) \w+|(?:только|всегда) \w+",
 )
 
-# The label of a turn in a conversation, made up by a document. What follows one of the first kind
-# is an order if it tells to do something; such a label is not found in prose.
+# The label of a turn in a conversation, which a document imitates; prose does not hold it. A
+# sentence after such a label is an instruction if it wants something done.
 _TURN = re.compile(
     r"<\|(?:im_start|start_header_id|start|header_start)\|>\s*(?:system|user|assistant|developer)"
     r"|<start_of_turn>|\[/?inst\]|<<sys>>|<\|(?:system|user|assistant)\|>"
@@ -173,7 +173,7 @@ _TURN = re.compile(
     r"|^[\s>*-]*#{2,} *(?:instruction|response):",
     re.IGNORECASE,
 )
-# The same in words.
+# The same, in words.
 _CALLS = (
     rf"^(?:attention|note|notice|message|memo|instructions?|information|hint|warning) (?:for |to )?"
     rf"(?:the |any |all |an? )?{_some(1)}{_AI}",
@@ -202,13 +202,13 @@ _RUN_TOGETHER = re.compile(
     r"(?:instruction|prompt|rule|context|text)"
 )
 _NEAR = 2
-# A small letter at the beginning of a line goes on with the sentence before; all else is new.
+# A line that begins with a small letter continues the sentence before; any other begins a new one.
 _LINE_END = re.compile(r"\n(?=[^\S\n]*[^\sa-z])")
 _CLAUSE_END = re.compile(r"[.:](?=\s|$)|[,;!?()\[\]{}<>\"“”„«»*#|—–]+|(?<=\s)-(?=\s)")
 _NO_WORD = re.compile(r"\W+")
 _BLANK_LINE = re.compile(r"\n[^\S\n]*\n")
-# Cyrillic and Greek letters that look like Latin ones. The patterns are written with them as well,
-# so that the Russian ones still match.
+# Cyrillic and Greek letters that look like Latin ones. The patterns are translated as well, so that
+# the Russian ones still match.
 _LOOKALIKES = str.maketrans("аеорсухіјѕԁкмтгαορνικτ", "aeopcyxijsdkmtraopvikt")
 
 
@@ -225,7 +225,7 @@ _has_context = re.compile(rf"\b{_any(_CONTEXTS)}\b").search
 
 @dataclass(slots=True)
 class _Unit:
-    """A sentence, a line or a comment, `text[start:end]`, and what its wording says."""
+    """A sentence, a line or a comment, `text[start:end]`, with what its wording shows."""
 
     start: int
     end: int
@@ -233,58 +233,62 @@ class _Unit:
     labels: bool
     directs: bool
     half: bool
-    order: bool
+    instructs: bool
 
     @classmethod
     def of(cls, text: str, start: int, end: int, paragraph: int) -> _Unit:
-        seen = _folded(text[start:end])
-        words = _plain(seen)
+        seen = _fold(text[start:end])
+        words = _join_words(seen)
         labels = bool(_TURN.search(seen) or _calls(words))
-        directs = any(_directs(_plain(clause)) for clause in _CLAUSE_END.split(seen))
+        directs = any(_directs(_join_words(clause)) for clause in _CLAUSE_END.split(seen))
         context = bool(_has_context(words))
-        order = (
+        instructs = (
             bool(_is_strong(words))
             or (directs and (context or labels or bool(_SPEAKER.search(seen))))
-            or any(_RUN_TOGETHER.search(_plain(run[0], "")) for run in _SPACED.finditer(seen))
-            or any(_is_strong(_plain(_folded(hint))) for hint in _decoded(text[start:end]))
+            or any(_RUN_TOGETHER.search(_join_words(run[0], "")) for run in _SPACED.finditer(seen))
+            or any(_is_strong(_join_words(_fold(hint))) for hint in _decode(text[start:end]))
         )
-        return cls(start, end, paragraph, labels, directs, directs or context, order)
+        return cls(start, end, paragraph, labels, directs, directs or context, instructs)
 
 
-def orders(text: str, sentences: Sequence[tuple[int, int]] | None = None) -> list[tuple[int, int]]:
-    """Spans of `text` that give orders to a model, in order: whole sentences, lines or comments.
+def find_instructions(
+    text: str, sentences: Sequence[tuple[int, int]] | None = None
+) -> list[tuple[int, int]]:
+    """Find the spans of `text` that give instructions to a model: sentences, lines or comments.
 
-    A sentence is one when it tells to drop earlier instructions, to answer one thing in any case,
-    to show the prompt and the like; or when it tells to do something and also speaks of a model,
-    its user, or any question. What stands near one and does half of that is one too. `sentences`
-    are the spans of all sentences of `text`, if they are known.
+    A sentence does so if it wants earlier instructions dropped, one answer given in any case, the
+    prompt shown and the like; or if it wants something done and also speaks of a model, its user,
+    or any question. A sentence near one that does half of this does so too. `sentences` are the
+    spans of all sentences of `text`, if they are known.
     """
     if sentences is None:
         sentences = split_sentences(text)
     units = [
         _Unit.of(text, start, end, number)
-        for number, paragraph in enumerate(_paragraphs(text))
-        for start, end in _units(text, *paragraph, sentences)
+        for number, paragraph in enumerate(_split_paragraphs(text))
+        for start, end in _split_units(text, *paragraph, sentences)
     ]
     for at, unit in enumerate(units):
-        unit.order |= unit.directs and any(each.labels for each in units[max(at - _NEAR, 0) : at])
+        unit.instructs |= unit.directs and any(
+            each.labels for each in units[max(at - _NEAR, 0) : at]
+        )
     for ordered in (units, units[::-1]):
         for at, unit in enumerate(ordered):
-            before = [each for each in ordered[max(at - _NEAR, 0) : at] if each.order]
+            before = [each for each in ordered[max(at - _NEAR, 0) : at] if each.instructs]
             beside = any(each.paragraph == unit.paragraph for each in before)
-            unit.order |= unit.half if beside else bool(before) and unit.labels
+            unit.instructs |= unit.half if beside else bool(before) and unit.labels
     for left, unit, right in zip(units, units[1:], units[2:], strict=False):
-        unit.order |= left.order and right.order and left.paragraph == right.paragraph
-    return [(unit.start, unit.end) for unit in units if unit.order]
+        unit.instructs |= left.instructs and right.instructs and left.paragraph == right.paragraph
+    return [(unit.start, unit.end) for unit in units if unit.instructs]
 
 
-def _paragraphs(text: str) -> Iterator[tuple[int, int]]:
-    """Spans between blank lines; a comment is one of its own."""
+def _split_paragraphs(text: str) -> Iterator[tuple[int, int]]:
+    """Yield the spans between blank lines; a comment is a paragraph of its own."""
     at = 0
     while at < len(text):
         start = text.find("<!--", at)
         end = text.find("-->", start) + 3 if start >= 0 else 2
-        # Without an end there is no comment.
+        # Text without an end mark is no comment.
         start, end = (start, end) if end > 2 else (len(text), len(text))
         for gap in _BLANK_LINE.finditer(text, at, start):
             yield at, gap.start()
@@ -295,7 +299,7 @@ def _paragraphs(text: str) -> Iterator[tuple[int, int]]:
         at = end
 
 
-def _units(
+def _split_units(
     text: str, start: int, end: int, sentences: Sequence[tuple[int, int]]
 ) -> Iterator[tuple[int, int]]:
     if text.startswith("<!--", start) and text.endswith("-->", start, end):
@@ -320,25 +324,25 @@ def _sentences_within(
     return found
 
 
-def _folded(text: str) -> str:
-    """Without what hides a word: invisible characters, accents, other letters that look alike."""
+def _fold(text: str) -> str:
+    """Remove what hides a word: invisible characters, accents, letters that look like others."""
     if text.isascii():
         return text.lower()
-    return "".join(map(_folded_character, text)).translate(_LOOKALIKES)
+    return "".join(map(_fold_character, text)).translate(_LOOKALIKES)
 
 
 @lru_cache(maxsize=4096)
-def _folded_character(character: str) -> str:
-    # NFKC makes plain letters of full-width and ornamental ones, NFD sets accents apart.
+def _fold_character(character: str) -> str:
+    # NFKC turns full-width and ornamental letters into plain ones, NFD separates accents.
     parts = unicodedata.normalize("NFD", unicodedata.normalize("NFKC", character).casefold())
     return "".join(each for each in parts if unicodedata.category(each) not in ("Mn", "Cf"))
 
 
-def _plain(folded: str, space: str = " ") -> str:
-    return _NO_WORD.sub(space, folded.replace("_", " ")).strip()
+def _join_words(text: str, space: str = " ") -> str:
+    return _NO_WORD.sub(space, text.replace("_", " ")).strip()
 
 
-def _decoded(text: str) -> Iterator[str]:
+def _decode(text: str) -> Iterator[str]:
     for match in _ENCODED.finditer(text):
         with contextlib.suppress(ValueError):
             padded = match[0] + "=" * (-len(match[0]) % 4)

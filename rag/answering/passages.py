@@ -8,7 +8,7 @@ from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from rag.answering.injection import orders
+from rag.answering.injection import find_instructions
 from rag.text.sentences import split_sentences
 from rag.text.words import content_words
 
@@ -53,7 +53,7 @@ class Passage:
     @cached_property
     def instructions(self) -> list[Span]:
         """The spans that give instructions to a model, which are no evidence."""
-        return orders(self.text, self.sentences)
+        return find_instructions(self.text, self.sentences)
 
     @cached_property
     def statements(self) -> list[Statement]:

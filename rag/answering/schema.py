@@ -1,4 +1,4 @@
-"""JSON in place of prose: the user's schema, and the value in what a generator wrote."""
+"""Answers as JSON: read a user's schema, and find the value in a generator's text that fits it."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ if TYPE_CHECKING:
     from referencing import Resource
 
 _FENCED = re.compile(r"```\w*\n(.*?)\n?```", re.DOTALL)
-# Where a value may begin, as opposed to a bracket or a quoted word in a sentence.
+# The beginning of a value, as opposed to a bracket or a quoted word in a sentence.
 _BEGINNING = re.compile(r'\A"|\{\s*(?:["}]|\Z)|\[\s*(?:["{\[\]\d-]|true|false|null|\Z)')
 _MARK = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]]', re.DOTALL)
 _LONGEST_REASON = 200
 
 
-def _no_constant(name: str) -> Any:
+def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 
-_DECODER = json.JSONDecoder(parse_constant=_no_constant)
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 def load_schema(path: str | Path) -> Mapping[str, Any]:
-    """The JSON schema in a file.
+    """Read the JSON schema in a file.
 
     Raises:
         ConfigError: if the file cannot be read, or holds no JSON schema.
@@ -48,12 +48,9 @@ def load_schema(path: str | Path) -> Mapping[str, Any]:
 
 
 def check_schema(schema: Mapping[str, Any]) -> None:
-    """See that `schema` is a JSON schema, and refers to nothing outside itself.
+    """Raise ConfigError unless `schema` is a JSON schema that refers to nothing outside itself.
 
     The draft is the one that `$schema` names, or 2020-12.
-
-    Raises:
-        ConfigError: if it is not.
     """
     from jsonschema.exceptions import SchemaError
     from jsonschema.validators import Draft202012Validator, validator_for
@@ -65,31 +62,31 @@ def check_schema(schema: Mapping[str, Any]) -> None:
     try:
         kind.check_schema(dict(schema))
     except SchemaError as error:
-        raise ConfigError(f"not a JSON schema: {_told(error)}") from error
+        raise ConfigError(f"not a JSON schema: {_describe(error)}") from error
     draft = specification_with(str(kind.META_SCHEMA.get("$schema")), default=DRAFT202012)
     resource = draft.create_resource(schema)
     _check_references(resource, EMPTY_REGISTRY.resolver_with_root(resource))
 
 
 def parse(text: str, schema: Mapping[str, Any]) -> Any:
-    """The one JSON value in `text` that fits `schema`; fences and words around it do not matter.
+    """Find the one JSON value in `text` that fits `schema`; ignore fences and words around it.
 
     Raises:
-        GenerationError: if there is none, naming where it does not fit, or more than one.
+        GenerationError: if no value fits (it names where the best one does not), or several do.
     """
     from jsonschema.exceptions import best_match
     from jsonschema.validators import Draft202012Validator, validator_for
     from referencing.jsonschema import EMPTY_REGISTRY
 
     kind = validator_for(schema, default=Draft202012Validator)
-    # Without a registry of its own it would fetch what a schema refers to.
+    # The default registry would fetch what a schema refers to.
     validator = kind(dict(schema), registry=EMPTY_REGISTRY, format_checker=kind.FORMAT_CHECKER)
-    values = _values(text)
+    values = _find_values(text)
     fitting = [value for value in values if validator.is_valid(value)]
     if not fitting:
         longest = max(values, key=lambda value: len(json.dumps(value)))
         error = best_match(validator.iter_errors(longest))
-        raise GenerationError(f"the answer does not fit the schema: {_told(error)}")
+        raise GenerationError(f"the answer does not fit the schema: {_describe(error)}")
     if any(value != fitting[0] for value in fitting):
         raise GenerationError(
             f"the answer holds {len(fitting)} JSON values that fit the schema, not one"
@@ -97,8 +94,8 @@ def parse(text: str, schema: Mapping[str, Any]) -> Any:
     return fitting[0]
 
 
-def _values(text: str) -> list[Any]:
-    """The JSON values in `text`: all of it, what is fenced, or those among its words."""
+def _find_values(text: str) -> list[Any]:
+    """Find the JSON values in `text`: all of it, the fenced part, or those among its words."""
     text = text.strip()
     fenced = _FENCED.findall(text)
     for whole in [text, *fenced] if len(fenced) == 1 else [text]:
@@ -113,15 +110,15 @@ def _values(text: str) -> list[Any]:
             value, at = _DECODER.raw_decode(text, begun.start())
             values.append(value)
         except (ValueError, RecursionError):
-            # What lies within a broken value is not the answer.
-            at = _after(text, begun.start())
+            # A value inside a broken one is not the answer.
+            at = _end_of_value(text, begun.start())
     if not values:
         raise GenerationError(f"the answer holds no valid JSON: {' '.join(text.split())[:80]!r}")
     return values
 
 
-def _after(text: str, start: int) -> int:
-    """The end of the value that begins at `start`, told by its quotes and brackets alone."""
+def _end_of_value(text: str, start: int) -> int:
+    """Find the end of the value that begins at `start`, by its quotes and brackets alone."""
     depth = 0
     for match in _MARK.finditer(text, start):
         depth += (match[0] in "{[") - (match[0] in "}]")
@@ -149,8 +146,8 @@ def _check_references(resource: Resource[Any], resolver: Any) -> None:
         _check_references(subresource, resolver.in_subresource(subresource))
 
 
-def _told(error: ValidationError | SchemaError) -> str:
-    """Where something does not fit and why, in one line."""
+def _describe(error: ValidationError | SchemaError) -> str:
+    """Describe in one line where something does not fit, and why."""
     reason = " ".join(error.message.split())
     if len(reason) > _LONGEST_REASON:
         reason = f"{reason[:_LONGEST_REASON]}…"

@@ -1,7 +1,7 @@
-"""claim -> Verdict: whether the documents support it, refute it, or do not tell."""
+"""Check claims: whether the documents support a claim, refute it, or say too little."""
 
 from rag.answering.claims.baseline import LABELS
+from rag.answering.claims.statements import search_text
 from rag.answering.claims.verdicts import BASELINE, check
-from rag.answering.claims.windows import as_question
 
-__all__ = ["BASELINE", "LABELS", "as_question", "check"]
+__all__ = ["BASELINE", "LABELS", "check", "search_text"]

@@ -1,4 +1,4 @@
-"""claim, hits -> Verdict, by whichever judge there is."""
+"""Judge claims by the best judge there is, and collect evidence for and against."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rag.answering.claims import baseline
-from rag.answering.claims.asking import ask
 from rag.answering.claims.baseline import LABELS, Probabilities
-from rag.answering.claims.windows import Window, as_evidence, find_windows
+from rag.answering.claims.generator import ask
+from rag.answering.claims.statements import NearStatement, find_statements, make_evidence
 from rag.answering.passages import Passages
 from rag.errors import QuestionError
 from rag.protocols import Embedder, EntailmentModel, LanguageModel
@@ -22,16 +22,16 @@ BASELINE = "baseline"
 _MOST_EVIDENCE = 5
 _NOTHING_FOUND: Probabilities = (0.0, 0.0, 1.0)
 
-_Finding = tuple[float, bool, Window]
-"""How strongly a window speaks, and whether for the claim."""
+_Finding = tuple[float, bool, NearStatement]
+"""The strength of a statement, whether it speaks for the claim, and the statement."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Judgement:
-    """What was made of one sentence, and of each window by itself."""
+    """The judgement on one sentence of a claim, and on each statement by itself."""
 
     probabilities: Probabilities
-    windows: Sequence[Window] = ()
+    statements: Sequence[NearStatement] = ()
     each: Sequence[Probabilities] = ()
     judge: str = BASELINE
 
@@ -40,19 +40,19 @@ class _Judgement:
         return max(range(3), key=lambda at: self.probabilities[at])
 
     def findings(self) -> list[_Finding]:
-        """What speaks for or against, as far as that is likelier than that it says nothing."""
+        """List statements that more likely speak for or against the claim than say nothing."""
         return [
-            (max(found[:2]), found[0] >= found[1], window)
-            for window, found in zip(self.windows, self.each, strict=True)
+            (max(found[:2]), found[0] >= found[1], statement)
+            for statement, found in zip(self.statements, self.each, strict=True)
             if max(found[:2]) > found[2]
         ]
 
-    def grounds(self) -> list[_Finding]:
-        """The window that bears the verdict out best; none where nothing is told."""
-        if not self.windows or self.label == 2:
+    def deciding(self) -> list[_Finding]:
+        """Return the statement that supports the verdict best; none if there is no verdict."""
+        if not self.statements or self.label == 2:
             return []
         at = max(range(len(self.each)), key=lambda at: self.each[at][self.label])
-        return [(self.each[at][self.label], self.label == 0, self.windows[at])]
+        return [(self.each[at][self.label], self.label == 0, self.statements[at])]
 
 
 def check(
@@ -64,20 +64,20 @@ def check(
     generator: LanguageModel | None = None,
     embedder: Embedder | None = None,
 ) -> Verdict:
-    """What passages say about a claim, with evidence for and against, strongest first.
+    """Judge a claim by passages, with evidence for and against, strongest first.
 
     Each sentence of the claim is judged: by the entailment model if there is one, else by the
     generator, else by the baseline. The claim is refuted if one sentence is, and supported if all
-    are; the probabilities are those of the sentence that decided it. Passages that give orders to
-    a model are no evidence.
+    are; the probabilities are those of the sentence that decided it. Instructions to a
+    model are no evidence.
 
     Args:
         claim: one or more statements.
         hits: the passages that were found for it.
         document: gives the document of an id, to check quotes against.
-        entailment: judges every window of one or two sentences.
+        entailment: judges every statement of one or two sentences.
         generator: is asked for a verdict on the passages nearest to the claim.
-        embedder: tells how near windows are to the claim; without one their words do.
+        embedder: tells how near statements are to the claim; without one their words do.
 
     Raises:
         QuestionError: if the claim says nothing.
@@ -88,13 +88,14 @@ def check(
     with clock("check"):
         passages = Passages(hits, embedder)
         judgements = [
-            _judged(sentence, passages, entailment, generator) for sentence in _sentences(claim)
+            _judge_sentence(sentence, passages, entailment, generator)
+            for sentence in _split_claim(claim)
         ]
-        decisive = _decisive(judgements)
+        decisive = _choose_decisive(judgements)
         probabilities = decisive.probabilities
         evidence = tuple(
-            as_evidence(window, supports, score, document(window.hit.chunk.document_id))
-            for score, supports, window in _findings(judgements, decisive)
+            make_evidence(statement, supports, score, document(statement.hit.chunk.document_id))
+            for score, supports, statement in _choose_findings(judgements, decisive)
         )
     return Verdict(
         claim=claim.strip(),
@@ -107,7 +108,7 @@ def check(
     )
 
 
-def _sentences(claim: str) -> list[str]:
+def _split_claim(claim: str) -> list[str]:
     sentences = [claim[start:end] for start, end in split_sentences(claim)]
     telling = [sentence for sentence in sentences if content_words(sentence)]
     if not telling:
@@ -115,46 +116,48 @@ def _sentences(claim: str) -> list[str]:
     return telling
 
 
-def _judged(
+def _judge_sentence(
     sentence: str,
     passages: Passages,
     entailment: EntailmentModel | None,
     generator: LanguageModel | None,
 ) -> _Judgement:
-    windows = find_windows(sentence, passages)
-    if not windows:
+    statements = find_statements(sentence, passages)
+    if not statements:
         return _Judgement(_NOTHING_FOUND)
     if entailment is not None:
-        each = _entailed(sentence, windows, entailment)
-        return _Judgement(_settled(each), windows, each, entailment.name)
+        each = _judge_by_entailment(sentence, statements, entailment)
+        return _Judgement(_combine(each), statements, each, entailment.name)
     by_meaning = passages.embedder is not None
-    probabilities = baseline.judge(sentence, windows, by_meaning=by_meaning)
-    each = [baseline.judge(sentence, [window], by_meaning=by_meaning) for window in windows]
-    asked = ask(sentence, windows, generator, probabilities) if generator is not None else None
+    probabilities = baseline.judge(sentence, statements, by_meaning=by_meaning)
+    each = [
+        baseline.judge(sentence, [statement], by_meaning=by_meaning) for statement in statements
+    ]
+    asked = ask(sentence, statements, generator, probabilities) if generator is not None else None
     if generator is not None and asked is not None:
-        return _Judgement(asked, windows, each, generator.name)
-    return _Judgement(probabilities, windows, each)
+        return _Judgement(asked, statements, each, generator.name)
+    return _Judgement(probabilities, statements, each)
 
 
-def _entailed(
-    sentence: str, windows: Sequence[Window], entailment: EntailmentModel
+def _judge_by_entailment(
+    sentence: str, statements: Sequence[NearStatement], entailment: EntailmentModel
 ) -> list[Probabilities]:
-    """How likely each window entails or contradicts a sentence, less so the farther it is off."""
-    rows = entailment.entail([(window.text, sentence) for window in windows])
-    nearest = max(window.similarity for window in windows)
+    """Judge each statement by entailment; the less similar it is, the less it counts."""
+    rows = entailment.entail([(statement.text, sentence) for statement in statements])
+    nearest = max(statement.similarity for statement in statements)
     found = []
-    for window, (entails, _, contradicts) in zip(windows, rows.tolist(), strict=True):
-        weight = max(0.0, window.similarity) / nearest if nearest > 0 else 1.0
+    for statement, (entails, _, contradicts) in zip(statements, rows.tolist(), strict=True):
+        weight = max(0.0, statement.similarity) / nearest if nearest > 0 else 1.0
         supported, refuted = weight * entails, weight * contradicts
         found.append((supported, refuted, 1 - supported - refuted))
     return found
 
 
-def _settled(each: Sequence[Probabilities]) -> Probabilities:
-    """What windows say together: the strongest entailment against the strongest contradiction.
+def _combine(each: Sequence[Probabilities]) -> Probabilities:
+    """Combine statements: the strongest entailment against the strongest contradiction.
 
     With S and R for the two: S (1 - R) supported, R (1 - S) refuted. Passages that contradict each
-    other settle nothing. The maximum over sentences is what systems for FEVER take (Thorne et al.,
+    other decide nothing. Systems for FEVER take the maximum over sentences, too (Thorne et al.,
     NAACL 2018, and later ones).
     """
     supported = max(found[0] for found in each)
@@ -163,8 +166,8 @@ def _settled(each: Sequence[Probabilities]) -> Probabilities:
     return (*sides, 1 - sum(sides))
 
 
-def _decisive(judgements: Sequence[_Judgement]) -> _Judgement:
-    """The surest of those that refute; else the surest that knows nothing; else the least sure."""
+def _choose_decisive(judgements: Sequence[_Judgement]) -> _Judgement:
+    """Choose the surest refutation, else the surest unknown, else the least sure support."""
     for label in (1, 2):
         found = [judgement for judgement in judgements if judgement.label == label]
         if found:
@@ -172,11 +175,11 @@ def _decisive(judgements: Sequence[_Judgement]) -> _Judgement:
     return min(judgements, key=lambda judgement: judgement.probabilities[0])
 
 
-def _findings(judgements: Sequence[_Judgement], decisive: _Judgement) -> list[_Finding]:
-    """The strongest, strongest first, of those with text in common only one."""
+def _choose_findings(judgements: Sequence[_Judgement], decisive: _Judgement) -> list[_Finding]:
+    """Choose the strongest findings, strongest first, without overlaps."""
     findings = [finding for judgement in judgements for finding in judgement.findings()]
-    # What a verdict rests on is shown, whatever speaks louder.
-    taken = decisive.grounds()
+    # The evidence for the verdict comes first, even if other findings are stronger.
+    taken = decisive.deciding()
     for finding in sorted(findings, key=_strength):
         if len(taken) < _MOST_EVIDENCE and not any(finding[2].meets(each[2]) for each in taken):
             taken.append(finding)

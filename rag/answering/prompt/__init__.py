@@ -1,4 +1,4 @@
-"""question, hits, token budget -> Prompt, by templates that a user may change."""
+"""Build prompts from templates, which a user may change."""
 
 from rag.answering.prompt.building import build_prompt
 from rag.answering.prompt.examples import Example, load_examples, nearest_examples

@@ -1,4 +1,4 @@
-"""question, hits, token budget -> Prompt."""
+"""Build a prompt of the question and as many passages as the generator has room for."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any
 
 from rag.answering.passages import Passage, Passages
 from rag.answering.prompt.examples import Example
-from rag.answering.prompt.fencing import inert, quoted, quoted_line
+from rag.answering.prompt.fencing import neutralize, quote, quote_line
 from rag.answering.prompt.rendering import Templates, load_templates
 from rag.errors import QuestionError
 from rag.protocols import LanguageModel
 from rag.types import NO_ANSWER, Hit, Message, Prompt
 
-# Marks in an earlier answer number the passages of its own prompt, not those of this one.
+# A citation mark in an earlier answer, which numbers a passage of an earlier prompt.
 _MARK = re.compile(r"[ \t]*\[\d+\]")
 
 
@@ -31,13 +31,13 @@ def build_prompt(
     examples: Sequence[Example] = (),
     schema: Mapping[str, Any] | None = None,
 ) -> Prompt:
-    """Number the passages and put as much into the prompt as the generator has room for.
+    """Build a prompt: number the passages, and put in as much as the generator has room for.
 
     When room is short, the examples go first, then the oldest turns of `history`, then passages:
-    they are taken whole, best first; one that does not fit is passed over and named in `left_out`,
-    and the next ones are tried. Question and instructions are never cut. Of `history` each user
-    message with the reply to it counts; of `examples` the last one is the nearest. `hits` may be
-    passages that were read already.
+    they go in whole, best first; one that does not fit is listed in `left_out`, and the next ones
+    are tried. Question and instructions are never cut. A turn of `history` is a user message with
+    the reply to it; the last of `examples` is the nearest to the question. `hits` may be passages
+    that were read already.
 
     Raises:
         QuestionError: if question and instructions alone, or with any one of the passages, are
@@ -45,7 +45,7 @@ def build_prompt(
         ConfigError: if a template cannot be rendered.
     """
     parts = _Parts(templates or load_templates(), question, schema)
-    turns = _turns(history)
+    turns = _pair_turns(history)
     shown = [parts.example(example) for example in examples]
     numbered = hits if isinstance(hits, Passages) else Passages(hits)
     passages = [_Passage.of(passage) for passage in numbered]
@@ -84,13 +84,13 @@ def build_prompt(
             f"none of the {len(hits)} passages fits beside the question into the {budget} tokens "
             f"that {generator.name} has room for: raise `generation.context_tokens`"
         )
-    kept = 0
-    while kept < len(turns) and fits(taken, turns[-kept - 1 :]):
-        kept += 1
-    turns = turns[len(turns) - kept :]
-    kept = 0
-    while kept < len(shown) and fits(taken, turns, shown[-kept - 1 :]):
-        kept += 1
+    count = 0
+    while count < len(turns) and fits(taken, turns[-count - 1 :]):
+        count += 1
+    turns = turns[len(turns) - count :]
+    count = 0
+    while count < len(shown) and fits(taken, turns, shown[-count - 1 :]):
+        count += 1
     fitting = tuple(passage.hit for passage in taken)
     return Prompt(question, messages, fitting, tokens, tuple(left_out), schema)
 
@@ -109,11 +109,11 @@ class _Passage:
         return cls(
             hit,
             {
-                "text": quoted(passage.text, passage.instructions),
-                "title": quoted_line(hit.title),
-                "source": quoted_line(hit.source),
-                "location": quoted_line(hit.location),
-                "heading": quoted_line(" › ".join(hit.chunk.heading)),
+                "text": quote(passage.text, passage.instructions),
+                "title": quote_line(hit.title),
+                "source": quote_line(hit.source),
+                "location": quote_line(hit.location),
+                "heading": quote_line(" › ".join(hit.chunk.heading)),
                 "page": hit.chunk.page,
             },
         )
@@ -126,7 +126,7 @@ class _Parts:
         self, templates: Templates, question: str, schema: Mapping[str, Any] | None
     ) -> None:
         self._templates = templates
-        self._question = inert(question)
+        self._question = neutralize(question)
         self._common = {
             "no_answer": NO_ANSWER,
             "schema": None if schema is None else json.dumps(schema, ensure_ascii=False),
@@ -144,9 +144,9 @@ class _Parts:
 
     def example(self, example: Example) -> Turn:
         blank = {"title": "", "source": "", "location": "", "heading": "", "page": None}
-        passages = [{**blank, "text": inert(text)} for text in example.passages]
-        reply = Message("assistant", inert(example.answer))
-        return self._user(inert(example.question), passages), reply
+        passages = [{**blank, "text": neutralize(text)} for text in example.passages]
+        reply = Message("assistant", neutralize(example.answer))
+        return self._user(neutralize(example.question), passages), reply
 
     def _user(self, question: str, passages: Sequence[Mapping[str, Any]]) -> Message:
         rendered = "\n\n".join(
@@ -157,14 +157,14 @@ class _Parts:
         return Message("user", self._templates.question.render(values))
 
 
-def _turns(history: Sequence[Message]) -> list[Turn]:
-    """Each question with its reply; chat templates know no other order than these in turn."""
-    said = [message for message in history if message.role in ("user", "assistant")]
+def _pair_turns(history: Sequence[Message]) -> list[Turn]:
+    """Pair each question with its reply: chat templates accept no other order."""
+    talk = [message for message in history if message.role in ("user", "assistant")]
     return [
         (
-            Message("user", inert(first.content)),
-            Message("assistant", inert(_MARK.sub("", second.content))),
+            Message("user", neutralize(first.content)),
+            Message("assistant", neutralize(_MARK.sub("", second.content))),
         )
-        for first, second in pairwise(said)
+        for first, second in pairwise(talk)
         if (first.role, second.role) == ("user", "assistant")
     ]

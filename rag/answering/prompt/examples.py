@@ -1,4 +1,4 @@
-"""A user's own questions with their answers, shown to a generator as examples."""
+"""Load a user's own questions with their answers, and choose examples for a prompt."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A question, the answer that it should get, and the passages to get it from, if any."""
+    """A question with the answer it should get, and the passages that hold it, if any."""
 
     question: str
     answer: str
@@ -27,16 +27,16 @@ class Example:
 
 
 def load_examples(file: str | Path) -> tuple[Example, ...]:
-    """The examples in a JSONL or CSV file.
+    """Load the examples in a JSONL or CSV file.
 
-    A line of JSONL is an object with `question`, `answer` and, if wanted, `passages` (a list of
+    A line of JSONL is an object with `question`, `answer` and optionally `passages` (a list of
     texts); a CSV file has the columns question and answer.
 
     Raises:
-        ConfigError: if it cannot be read, naming the line, or holds no example.
+        ConfigError: if it cannot be read (it names the line), or holds no example.
     """
     path = Path(file)
-    readers = {".jsonl": _jsonl, ".csv": _csv}
+    readers = {".jsonl": _read_jsonl, ".csv": _read_csv}
     reader = readers.get(path.suffix.lower())
     if reader is None:
         raise ConfigError(f"{file}: examples are read from .jsonl or .csv files")
@@ -46,7 +46,9 @@ def load_examples(file: str | Path) -> tuple[Example, ...]:
         raise ConfigError(f"{file}: no such file with examples") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file}: cannot be read as UTF-8 text: {error}") from error
-    examples = tuple(_example(fields, f"{file}:{line}") for line, fields in reader(text, str(file)))
+    examples = tuple(
+        _make_example(fields, f"{file}:{line}") for line, fields in reader(text, str(file))
+    )
     if not examples:
         raise ConfigError(f"{file}: holds no example")
     return examples
@@ -55,26 +57,26 @@ def load_examples(file: str | Path) -> tuple[Example, ...]:
 def nearest_examples(
     question: str, examples: Sequence[Example], embedder: Embedder, shots: int
 ) -> tuple[Example, ...]:
-    """The `shots` examples whose questions are most similar, by the cosine; the best comes last.
+    """Choose the `shots` examples whose questions are most similar by cosine, the best one last.
 
-    There it is nearest to the question that is asked (Liu et al., DeeLIO 2022). The examples are
-    embedded once.
+    The last one is nearest to the user's question in the prompt (Liu et al., DeeLIO 2022). The
+    examples are embedded once.
     """
     import numpy as np
 
     if not examples or shots < 1:
         return ()
-    similarities = _vectors(tuple(examples), embedder) @ embedder.embed_query(question)
-    # Of equal ones the first in the file is the better one.
+    similarities = _embed(tuple(examples), embedder) @ embedder.embed_query(question)
+    # Of equally similar examples, the first in the file counts as better.
     best = np.argsort(-similarities, kind="stable")[:shots]
     return tuple(examples[at] for at in reversed(best))
 
 
-# One file of examples is in use at a time; the vectors go with their embedder's weights.
+# The vectors of the last file of examples, by the embedder's fingerprint.
 _embedded: dict[tuple[str, tuple[Example, ...]], Vectors] = {}
 
 
-def _vectors(examples: tuple[Example, ...], embedder: Embedder) -> Vectors:
+def _embed(examples: tuple[Example, ...], embedder: Embedder) -> Vectors:
     key = (embedder.fingerprint, examples)
     vectors = _embedded.get(key)
     if vectors is None:
@@ -84,7 +86,7 @@ def _vectors(examples: tuple[Example, ...], embedder: Embedder) -> Vectors:
     return vectors
 
 
-def _jsonl(text: str, file: str) -> Iterator[tuple[int, Any]]:
+def _read_jsonl(text: str, file: str) -> Iterator[tuple[int, Any]]:
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             try:
@@ -93,7 +95,7 @@ def _jsonl(text: str, file: str) -> Iterator[tuple[int, Any]]:
                 raise ConfigError(f"{file}:{number}: is not JSON: {error}") from error
 
 
-def _csv(text: str, file: str) -> Iterator[tuple[int, Any]]:
+def _read_csv(text: str, file: str) -> Iterator[tuple[int, Any]]:
     rows = csv.DictReader(text.splitlines(keepends=True))
     missing = {"question", "answer"} - set(rows.fieldnames or ())
     if missing:
@@ -105,7 +107,7 @@ def _csv(text: str, file: str) -> Iterator[tuple[int, Any]]:
         raise ConfigError(f"{file}:{rows.line_num}: is not CSV: {error}") from error
 
 
-def _example(fields: Any, where: str) -> Example:
+def _make_example(fields: Any, where: str) -> Example:
     if not isinstance(fields, dict):
         raise ConfigError(f"{where}: an example is an object with `question` and `answer`")
     for name in ("question", "answer"):

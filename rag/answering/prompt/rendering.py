@@ -1,4 +1,4 @@
-"""The templates of a prompt: Jinja files, built in or in a user's folder, checked when loaded."""
+"""Load the templates of a prompt, built in or in a user's folder, and check them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SUFFIX = ".jinja"
 
 @dataclass(frozen=True, slots=True)
 class _Form:
-    """What a template may use, with sample values, and what it has to."""
+    """The variables of a template, with sample values, and those that it must use."""
 
     samples: tuple[Mapping[str, Any], ...]
     needed: tuple[str, ...] = ()
@@ -66,17 +66,17 @@ _FORMS = {
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """One file of Jinja, in a sandbox; a variable that it does not have is an error."""
+    """A Jinja file, compiled in a sandbox; an unknown variable is an error."""
 
     file: str
     source: str
     _compiled: Any = field(repr=False, compare=False)
 
     def render(self, values: Mapping[str, Any]) -> str:
-        """The text with `values` in place, without white space around it.
+        """Fill `values` into the template, and strip white space around the text.
 
         Raises:
-            ConfigError: if the template cannot be rendered with them, naming file and line.
+            ConfigError: if the template cannot be rendered with them; it names file and line.
         """
         import jinja2
 
@@ -94,14 +94,14 @@ class Template:
             frames = traceback.extract_tb(error.__traceback__)
             line = next((f.lineno for f in reversed(frames) if f.filename == self.file), None)
             raise ConfigError(
-                f"{self.file}:{line or 1}: {first_line(error)}; {_known(list(values))}"
+                f"{self.file}:{line or 1}: {first_line(error)}; {_list_variables(list(values))}"
             ) from error
         return text.strip()
 
 
 @dataclass(frozen=True, slots=True)
 class Templates:
-    """The three parts of a prompt: what the generator is told, the last message, one passage."""
+    """The three parts of a prompt: instructions, the message with the question, one passage."""
 
     system: Template
     question: Template
@@ -109,32 +109,32 @@ class Templates:
 
 
 def load_templates(folder: str | Path = "") -> Templates:
-    """The templates in `folder`, and the built-in ones for those that it does not hold.
+    """Load the templates in `folder`, and the built-in ones that it does not replace.
 
     Raises:
         ConfigError: if there is no such folder, or a file in it is no template, uses a variable
             that does not exist, cannot be rendered, or leaves out what a prompt needs.
     """
     if not str(folder):
-        return Templates(*map(_built_in, _FORMS))
-    found = {path.name: path for path in _files_in(Path(folder))}
+        return Templates(*map(_load_built_in, _FORMS))
+    found = {path.name: path for path in _list_files(Path(folder))}
     return Templates(
         *(
-            _template(name, str(found[name + SUFFIX]), _read(found[name + SUFFIX]))
+            _compile(name, str(found[name + SUFFIX]), _read_text(found[name + SUFFIX]))
             if name + SUFFIX in found
-            else _built_in(name)
+            else _load_built_in(name)
             for name in _FORMS
         )
     )
 
 
 def copy_templates(folder: str | Path) -> tuple[Path, ...]:
-    """Write the built-in templates into `folder`, to be changed there; returns the files.
+    """Write the built-in templates into `folder`, where a user can change them; return the files.
 
     Raises:
         ConfigError: if one of them is there already, or the folder cannot be written.
     """
-    paths = {Path(folder, name + SUFFIX): _built_in(name).source for name in _FORMS}
+    paths = {Path(folder, name + SUFFIX): _load_built_in(name).source for name in _FORMS}
     for path in paths:
         if path.exists():
             raise ConfigError(f"{path}: is there already: remove it, or name another folder")
@@ -149,12 +149,12 @@ def copy_templates(folder: str | Path) -> tuple[Path, ...]:
 
 
 @cache
-def _built_in(name: str) -> Template:
+def _load_built_in(name: str) -> Template:
     file = resources.files("rag.answering.prompt") / "templates" / (name + SUFFIX)
-    return _template(name, f"built-in {file.name}", file.read_text(encoding="utf-8"))
+    return _compile(name, f"built-in {file.name}", file.read_text(encoding="utf-8"))
 
 
-def _files_in(folder: Path) -> list[Path]:
+def _list_files(folder: Path) -> list[Path]:
     names = [name + SUFFIX for name in _FORMS]
     if not folder.is_dir():
         raise ConfigError(f"{folder}: no such folder with templates")
@@ -169,14 +169,14 @@ def _files_in(folder: Path) -> list[Path]:
     return found
 
 
-def _read(path: Path) -> str:
+def _read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read as UTF-8 text: {error}") from error
 
 
-def _template(name: str, file: str, source: str) -> Template:
+def _compile(name: str, file: str, source: str) -> Template:
     import jinja2
     from jinja2 import meta, nodes
     from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -195,7 +195,7 @@ def _template(name: str, file: str, source: str) -> Template:
         if variable.name in used - set(form.variables):
             raise ConfigError(
                 f"{file}:{variable.lineno}: unknown variable `{variable.name}`; "
-                f"{_known(form.variables)}"
+                f"{_list_variables(form.variables)}"
             )
     for needed in form.needed:
         if needed not in used:
@@ -207,5 +207,5 @@ def _template(name: str, file: str, source: str) -> Template:
     return template
 
 
-def _known(variables: list[str]) -> str:
+def _list_variables(variables: list[str]) -> str:
     return f"its variables are {', '.join(sorted(variables))}"

@@ -1,4 +1,4 @@
-"""Hits -> the windows of one or two sentences that a claim is held against."""
+"""The statements of passages, one or two sentences each, that a claim is compared with."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _MARKS = re.compile(r"[\"“”„«»]|(?<!\S)[-−](?=\S)")
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
-    """`hit.text[start:end] == text`, and how near it is to the claim.
+class NearStatement:
+    """A statement of a passage, `hit.text[start:end] == text`, and how near it is to the claim.
 
     `similarity` is the cosine with the claim by the embedder; without one it is `coverage`, the
-    share of the claim's content words that the window or its title holds, rare words counting
-    more. `precision` is the share of the window's words that the claim holds.
+    share of the claim's content words that the statement or its title holds, where rare words count
+    more. `precision` is the share of the statement's words that the claim holds.
     """
 
     hit: Hit
@@ -38,8 +38,8 @@ class Window:
         both = self.coverage + self.precision
         return 2 * self.coverage * self.precision / both if both else 0.0
 
-    def meets(self, other: Window) -> bool:
-        """Whether the two have text in common."""
+    def meets(self, other: NearStatement) -> bool:
+        """Whether the two statements overlap in their document."""
         return (
             self.hit.chunk.document_id == other.hit.chunk.document_id
             and self.hit.start + self.start < other.hit.start + other.end
@@ -47,50 +47,54 @@ class Window:
         )
 
 
-def as_question(claim: str) -> str:
-    """A claim to search for: quotation marks and minuses in it are text, no marks of a search."""
+def search_text(claim: str) -> str:
+    """Turn a claim into a search: its quotation marks and minuses are text, not operators."""
     return " ".join(_MARKS.sub(" ", claim).split())
 
 
-def find_windows(claim: str, passages: Passages) -> list[Window]:
-    """The windows most similar to a claim, most similar first.
+def find_statements(claim: str, passages: Passages) -> list[NearStatement]:
+    """Find the statements most similar to a claim, most similar first.
 
-    Headings, and sentences that give orders to a model, are in no window.
+    Headings and instructions to a model are in no statement.
     """
-    found = [(passage, window) for passage in passages for window in passage.windows]
+    found = [(passage, statement) for passage in passages for statement in passage.windows]
     words = content_words(claim)
-    coverages = _coverages(words, [window.words | passage.title_words for passage, window in found])
+    coverages = _coverages(
+        words, [statement.words | passage.title_words for passage, statement in found]
+    )
     if passages.embedder is None:
         similarities = coverages
     else:
-        similarities = _cosines(claim, [window.text for _, window in found], passages)
-    windows = [
-        Window(
+        similarities = _cosines(claim, [statement.text for _, statement in found], passages)
+    statements = [
+        NearStatement(
             passage.hit,
-            window.start,
-            window.end,
-            window.text,
+            statement.start,
+            statement.end,
+            statement.text,
             similarity,
             coverage,
-            len(words & window.words) / max(1, len(window.words)),
+            len(words & statement.words) / max(1, len(statement.words)),
         )
-        for (passage, window), coverage, similarity in zip(
+        for (passage, statement), coverage, similarity in zip(
             found, coverages, similarities, strict=True
         )
     ]
-    return sorted(windows, key=lambda window: -window.similarity)[:_MOST]
+    return sorted(statements, key=lambda statement: -statement.similarity)[:_MOST]
 
 
-def as_evidence(window: Window, supports: bool, score: float, document: Document) -> Evidence:
-    """A window as evidence for or against, its quote checked against the document.
+def make_evidence(
+    statement: NearStatement, supports: bool, score: float, document: Document
+) -> Evidence:
+    """Make evidence for or against of a statement, and check its quote against the document.
 
     Raises:
-        StoreError: if the hit is not what its document holds at its place.
+        StoreError: if the document does not hold the hit at its place.
     """
     return Evidence.of(
-        window.hit,
-        window.start,
-        window.end,
+        statement.hit,
+        statement.start,
+        statement.end,
         document,
         relation="for" if supports else "against",
         score=score,
@@ -107,6 +111,6 @@ def _coverages(words: frozenset[str], held: Sequence[frozenset[str]]) -> list[fl
 
 
 def _cosines(claim: str, texts: Sequence[str], passages: Passages) -> list[float]:
-    # Two statements are compared: a model that reads questions otherwise is not to read one here.
+    # Both are embedded as documents: some models embed questions in another way.
     asked, *found = passages.vectors([claim, *texts])
     return [float(each @ asked) for each in found]

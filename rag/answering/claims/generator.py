@@ -1,4 +1,4 @@
-"""A verdict by a generator."""
+"""Let a generator judge a claim."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import re
 from collections.abc import Sequence
 
 from rag.answering.claims.baseline import Probabilities, softmax
-from rag.answering.claims.windows import Window
-from rag.answering.prompt.fencing import quoted_line
+from rag.answering.claims.statements import NearStatement
+from rag.answering.prompt.fencing import quote_line
 from rag.protocols import LanguageModel, LikelihoodModel
 from rag.types import Message, Prompt
 
 WORDS = ("true", "false", "unknown")
-"""What a generator replies for supported, refuted and not enough information."""
+"""The replies of a generator for supported, refuted and not enough information."""
 
 _INSTRUCTIONS = (
     "You are told passages and a statement. Reply with one word: true if the passages say what "
@@ -25,53 +25,55 @@ _EXAMPLES = (
     ("Most owls hunt at night and sleep by day.", "Most owls hunt by day.", "false"),
     ("The bridge has three arches of granite.", "The bridge was expensive.", "unknown"),
 )  # fmt: skip
-# A small model loses the thread of more.
+# A small model confuses more passages than these.
 _MOST_PASSAGES = 3
 _NO_CONTENT = "N/A"
 _REPLY = re.compile(rf"\b({'|'.join(WORDS)})\b", re.IGNORECASE)
 
 
 def ask(
-    claim: str, windows: Sequence[Window], generator: LanguageModel, before: Probabilities
+    claim: str, statements: Sequence[NearStatement], generator: LanguageModel, before: Probabilities
 ) -> Probabilities | None:
-    """What a generator says; None if it says none of the three words, or no passage fits.
+    """Ask a generator for a verdict; None if it replies with none of the words, or no passage fits.
 
-    A generator that tells likelihoods is asked how much likelier each word gets by the claim and
-    its passages (contextual calibration: Zhao et al., ICML 2021, section 4). The word that another
-    one writes counts for a half and `before` for the other, since it does not say how sure it is.
+    A `LikelihoodModel` tells how much likelier each word gets by the claim and its passages
+    (contextual calibration: Zhao et al., ICML 2021, section 4). The word that another generator
+    writes counts for one half and `before` for the other, since it does not say how certain it is.
 
     Raises:
         GenerationError: if the generator cannot be reached, or stops in the middle.
     """
-    passages = _fitting(claim, windows, generator)
+    passages = _fit_into_prompt(claim, statements, generator)
     if not passages:
         return None
-    messages = _messages(claim, [window.text for window in passages])
+    messages = _messages(claim, [statement.text for statement in passages])
     if isinstance(generator, LikelihoodModel):
         neutral = _messages(_NO_CONTENT, [_NO_CONTENT])
         return _by_likelihood(messages, neutral, generator)
-    hits = tuple(window.hit for window in passages)
+    hits = tuple(statement.hit for statement in passages)
     prompt = Prompt(claim, messages, hits, generator.count_tokens(messages))
-    said = _REPLY.search("".join(generator.stream(prompt)))
-    if said is None:
+    reply = _REPLY.search("".join(generator.stream(prompt)))
+    if reply is None:
         return None
-    word = WORDS.index(said[1].lower())
+    word = WORDS.index(reply[1].lower())
     supported, refuted, neither = ((each + (at == word)) / 2 for at, each in enumerate(before))
     return supported, refuted, neither
 
 
-def _fitting(claim: str, windows: Sequence[Window], generator: LanguageModel) -> list[Window]:
-    """The nearest windows that the generator has room for, none with text of another."""
+def _fit_into_prompt(
+    claim: str, statements: Sequence[NearStatement], generator: LanguageModel
+) -> list[NearStatement]:
+    """Choose the nearest statements that the generator has room for, without overlaps."""
     budget = generator.context_tokens - generator.max_tokens
-    taken: list[Window] = []
-    for window in windows:
-        if any(window.meets(other) for other in taken):
+    taken: list[NearStatement] = []
+    for statement in statements:
+        if any(statement.meets(other) for other in taken):
             continue
-        texts = [each.text for each in (*taken, window)]
+        texts = [each.text for each in (*taken, statement)]
         full = len(texts) > _MOST_PASSAGES
         if full or generator.count_tokens(_messages(claim, texts)) > budget:
             break
-        taken.append(window)
+        taken.append(statement)
     return taken
 
 
@@ -84,9 +86,9 @@ def _messages(claim: str, passages: Sequence[str]) -> tuple[Message, ...]:
 
 
 def _case(passages: Sequence[str], statement: str, word: str = "") -> str:
-    # On a line each, whatever a passage holds: none can end its quotation.
-    quoted = [f"> {quoted_line(passage)}" for passage in passages]
-    return "\n".join([*quoted, f"Statement: {quoted_line(statement)}", f"Reply: {word}".rstrip()])
+    # Each passage is one line, so that no text in it can end its quotation.
+    quoted = [f"> {quote_line(passage)}" for passage in passages]
+    return "\n".join([*quoted, f"Statement: {quote_line(statement)}", f"Reply: {word}".rstrip()])
 
 
 def _by_likelihood(
