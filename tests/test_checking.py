@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_entailment import make_model
+from making import make_entailment
 
 from rag import RAG, Document, QuestionError, StoreError
 from rag.answering.claims import BASELINE, LABELS, check, lexicon, search_text
@@ -239,7 +239,7 @@ def test_an_entailment_model_comes_before_a_generator_and_reads_windows() -> Non
 def test_a_real_entailment_model_judges_by_its_probabilities(
     tmp_path: Path, embedder: Embedder
 ) -> None:
-    model = load_entailment(str(make_model(tmp_path / "tiny-nli")), device="cpu")
+    model = load_entailment(str(make_entailment(tmp_path / "tiny-nli")), device="cpu")
     hits, document = hits_of("The lamp burnt whale oil.")
     verdict = check("The lamp burnt oil.", hits, document, entailment=model, embedder=embedder)
     assert verdict.judge == "tiny-nli"
@@ -468,4 +468,4 @@ def test_every_quote_of_the_sample_is_where_it_says(sample: RAG) -> None:
         verdict = check(query["text"], hits, sample.document, embedder=sample.embedder)
         assert_consistent(verdict, sample.document)
         shown += len(verdict.evidence)
-    assert shown > 7
+    assert shown == pytest.approx(20, abs=2)

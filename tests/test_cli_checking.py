@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Ran, RunMain
-from test_entailment import make_model
+from making import make_entailment
 
 from rag import RAG
 from rag.answering.claims import LABELS
@@ -138,7 +138,7 @@ def test_escape_sequences_do_not_reach_the_terminal(
 
 
 def test_an_entailment_model_judges_if_it_is_named(check: Check, tmp_path: Path) -> None:
-    folder = make_model(tmp_path / "tiny-nli")
+    folder = make_entailment(tmp_path / "tiny-nli")
     verdict = json.loads(check(TRUE, "--entailment", str(folder), "--json", "-k", "1").out)
     assert verdict["judge"] == "tiny-nli"
     assert sum(verdict["probabilities"].values()) == pytest.approx(1)

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from checkpoints import PROMPT, TEXT, make_causal, make_reader, make_seq2seq
 from conftest import CORPUS
+from making import make_cross_encoder, make_entailment
 from test_embedding import CONFIG, PASSAGES, cosines
 from test_entailment import PAIRS
-from test_entailment import make_model as make_entailment
-from test_rerank import QUESTION, TEXTS, make_cross_encoder, make_hits, no_generator
+from test_rerank import QUESTION, TEXTS, make_hits, no_generator
 
 from rag import RAG
 from rag.answering.entailment import load_entailment

@@ -39,8 +39,8 @@ def test_every_quote_of_a_hundred_xquad_questions_is_exact(xquad: RAG) -> None:
     questions = read_queries(XQUAD / "queries.jsonl")
     assert len(questions) == 100
     cited = sum(assert_quotes_are_exact(xquad, xquad.ask(q["text"])) > 0 for q in questions)
-    print("CITED", cited)
-    assert cited >= 95
+    # Recorded; one more or less is no loss.
+    assert cited == pytest.approx(98, abs=1)
 
 
 def test_extraction_answers_most_sample_questions(sample: RAG) -> None:

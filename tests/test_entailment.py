@@ -13,13 +13,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from making import RELATIONS, make_entailment
 
 from rag import ConfigError, ModelError
 from rag.answering.entailment import load_entailment
-from rag.models import resolve
 from rag.protocols import EntailmentModel
 
-LABELS = ("entailment", "neutral", "contradiction")
 PAIRS = [
     ("The lighthouse was built in 1871 by Ada Stone.", "Ada Stone built the lighthouse."),
     ("Whale oil burnt in the lamp until the winter of 1902.", "The lamp never burnt oil."),
@@ -29,36 +28,9 @@ PAIRS = [
 ]
 
 
-def make_model(
-    folder: Path, labels: Sequence[str] = LABELS, *, head: bool = True, **settings: Any
-) -> Path:
-    """Two layers of random weights behind the tokenizer of a real model."""
-    import torch
-    from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification, BertModel
-
-    tokenizer = AutoTokenizer.from_pretrained(resolve("all-minilm-l6-v2", kind="embedder").location)
-    config = BertConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        id2label=dict(enumerate(labels)),
-        label2id={label: at for at, label in enumerate(labels)},
-        # Wide enough that texts come out well apart.
-        initializer_range=0.5,
-        **settings,
-    )
-    torch.manual_seed(0)
-    model = BertForSequenceClassification(config) if head else BertModel(config)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_model(tmp_path_factory.mktemp("models") / "tiny-nli")
+    return make_entailment(tmp_path_factory.mktemp("models") / "tiny-nli")
 
 
 def ask_directly(folder: Path, premise: str, hypothesis: str, **options: Any) -> list[float]:
@@ -112,7 +84,7 @@ def test_labels_are_read_in_any_order_and_case(
     "labels", [("not_entailment", "entailment"), ("Entailment", "NOT-ENTAILMENT")]
 )
 def test_two_labels_know_no_contradiction(tmp_path: Path, labels: tuple[str, str]) -> None:
-    folder = make_model(tmp_path / "two", labels)
+    folder = make_entailment(tmp_path / "two", labels)
     outputs = ask_directly(folder, *PAIRS[0])
     entails = outputs[[label.lower() for label in labels].index("entailment")]
     found = load_entailment(str(folder), device="cpu").entail(PAIRS[:1])[0]
@@ -157,7 +129,7 @@ def test_roberta_has_fewer_positions_than_it_says(folder: Path, tmp_path: Path) 
         num_attention_heads=2,
         max_position_embeddings=40,
         pad_token_id=tokenizer.pad_token_id,
-        id2label=dict(enumerate(LABELS)),
+        id2label=dict(enumerate(RELATIONS)),
     )
     RobertaForSequenceClassification(config).save_pretrained(tmp_path / "roberta")
     tokenizer.save_pretrained(tmp_path / "roberta")
@@ -191,7 +163,7 @@ def test_zero_shot_classification_is_entailment_of_a_sentence(folder: Path) -> N
     ],
 )
 def test_labels_that_say_nothing_are_refused(tmp_path: Path, labels: tuple[str, ...]) -> None:
-    model = load_entailment(str(make_model(tmp_path / "odd", labels)), device="cpu")
+    model = load_entailment(str(make_entailment(tmp_path / "odd", labels)), device="cpu")
     with pytest.raises(
         ModelError, match=f"its labels are {', '.join(labels)}: name them"
     ) as caught:
@@ -200,7 +172,7 @@ def test_labels_that_say_nothing_are_refused(tmp_path: Path, labels: tuple[str, 
 
 
 def test_a_model_without_a_head_is_refused(tmp_path: Path) -> None:
-    model = load_entailment(str(make_model(tmp_path / "bare", head=False)), device="cpu")
+    model = load_entailment(str(make_entailment(tmp_path / "bare", head=False)), device="cpu")
     with pytest.raises(ModelError, match="BertModel has no head that classifies"):
         model.entail(PAIRS)
 

@@ -14,7 +14,7 @@ import rag.answering.claims
 import rag.answering.prompt
 import rag.answering.stream  # noqa: F401
 from rag import RAG, Embedder
-from rag.answering.injection import orders
+from rag.answering.injection import find_instructions
 from rag.answering.passages import Passage, Passages
 from rag.generation import from_callable
 from rag.text.sentences import split_sentences
@@ -66,7 +66,10 @@ def test_an_answer_splits_searches_and_embeds_each_passage_once(
         generator=from_callable("function", lambda _: [WRITTEN]),
         settings={"answering.way": "generate", "answering.threshold": 0},
     )
-    splits, searches = count_calls(split_sentences, monkeypatch), count_calls(orders, monkeypatch)
+    splits, searches = (
+        count_calls(split_sentences, monkeypatch),
+        count_calls(find_instructions, monkeypatch),
+    )
     answer = rag.ask("Who proposed direct preference optimization?")
     assert len(answer.sentences) == 4
     assert any(sentence.citations for sentence in answer.sentences)
@@ -86,7 +89,10 @@ def test_a_claim_of_several_sentences_reads_each_passage_once(
 ) -> None:
     counted = Counted(embedder)
     rag = RAG(sample.path, embedder=counted)
-    splits, searches = count_calls(split_sentences, monkeypatch), count_calls(orders, monkeypatch)
+    splits, searches = (
+        count_calls(split_sentences, monkeypatch),
+        count_calls(find_instructions, monkeypatch),
+    )
     rag.check("LoRA freezes the weights. It was proposed in 2021. It trains two small matrices.")
     # The claim itself is split too, and its passages are searched for instructions.
     assert set(splits.values()) == set(searches.values()) == {1}

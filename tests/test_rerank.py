@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from making import make_cross_encoder
 
 from rag import (
     ConfigError,
@@ -74,29 +75,6 @@ def load(embedder: Embedder, rerank: str, generator: Any = no_generator, **setti
         retrieval=RetrievalConfig(rerank=rerank, **settings),
     )
     return load_reranker(config, embedder, generator)
-
-
-def make_cross_encoder(folder: Path, *, labels: int = 1, head: bool = True) -> Path:
-    """Two layers of random weights behind the tokenizer of a real model."""
-    import torch
-    from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification, BertModel
-
-    tokenizer = AutoTokenizer.from_pretrained(resolve("all-minilm-l6-v2", kind="embedder").location)
-    config = BertConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_labels=labels,
-        # Wide enough that texts come out well apart.
-        initializer_range=0.5,
-    )
-    torch.manual_seed(0)
-    model = BertForSequenceClassification(config) if head else BertModel(config)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="session")

@@ -81,8 +81,7 @@ def test_recall_on_xquad_is_the_models(xquad: RAG) -> None:
     texts = {q["_id"]: q["text"] for q in read_queries(XQUAD / "queries.jsonl")}
     names = {document.id: document.id for document in xquad.documents()}
     found = assert_recall_is_the_models(xquad, read_qrels(XQUAD / "qrels.tsv"), texts, names)
-    print("RECALL", found)
-    assert found > 0.9
+    assert found == pytest.approx(1.0, abs=0.01)
 
 
 def test_what_was_embedded_of_a_passage_finds_it_first(sample: RAG) -> None:
