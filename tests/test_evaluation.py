@@ -106,7 +106,7 @@ def test_a_run_written_by_hand_has_the_metrics_worked_out_by_hand(judged: Path) 
         assert report.metrics[metric] == pytest.approx(sum(values) / 3)
 
 
-def test_the_metrics_are_what_ranx_says_itself(run_main: RunMain, tmp_path: Path) -> None:
+def test_the_metrics_are_what_ranx_says_itself(tmp_path: Path) -> None:
     rng = random.Random(0)  # noqa: S311
     documents = [f"d{n}" for n in range(150)]
     qrels = {
