@@ -273,7 +273,7 @@ class RAG:
         """Which files are new, changed or gone since they were indexed, and which failed.
 
         Raises:
-            SourceError: if a path does not exist, or the index keeps to no folder.
+            SourceError: if a path does not exist, or the index follows no folder.
             StoreError: if there is no index.
         """
         from rag.ingestion import status

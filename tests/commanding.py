@@ -41,6 +41,15 @@ def run(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedP
         )
 
 
+def assert_one_line(result: subprocess.CompletedProcess[str], *parts: str) -> None:
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("rag: ")
+    for part in parts:
+        assert part in lines[0]
+    assert "Traceback" not in result.stderr
+
+
 @cache
 def _server() -> subprocess.Popen[str]:
     return subprocess.Popen(

@@ -11,20 +11,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from commanding import run
+from commanding import assert_one_line, run
 from conftest import CORPUS
 from test_generator_suite import start_server
 
 from rag import RAG
-
-
-def assert_one_line(result: subprocess.CompletedProcess[str], *parts: str) -> None:
-    lines = result.stderr.strip().splitlines()
-    assert len(lines) == 1, result.stderr
-    assert lines[0].startswith("rag: ")
-    for part in parts:
-        assert part in lines[0]
-    assert "Traceback" not in result.stderr
 
 
 @pytest.fixture(scope="module")

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -342,7 +344,7 @@ def test_without_paths_all_that_was_given_is_brought_up_to_date(
 ) -> None:
     other = tmp_path / "other.txt"
     other.write_text("Gamma rays are photons.")
-    with pytest.raises(SourceError, match="keeps to no folder yet"):
+    with pytest.raises(SourceError, match="follows no folder yet"):
         rag.index()
     rag.index(docs)
     rag.index(other)
@@ -376,7 +378,7 @@ def test_add_removes_nothing_and_remove_takes_out(rag: RAG, docs: Path) -> None:
     assert len(list(rag.documents())) == 2
     assert len(rag.remove(docs)) == 2
     assert not list(rag.documents())
-    with pytest.raises(SourceError, match="keeps to no folder"):
+    with pytest.raises(SourceError, match="follows no folder"):
         rag.index()
 
 
@@ -575,7 +577,16 @@ def test_progress_tells_files_and_what_became_of_them(rag: RAG, docs: Path) -> N
     assert work.tokens > 10
 
 
-def test_watching_waits_for_another_writer(rag: RAG, docs: Path) -> None:
+def test_watching_waits_for_another_writer(
+    rag: RAG, docs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits = threading.Event()
+
+    def wait(_: float) -> None:
+        waits.set()
+        time.sleep(0.01)
+
+    monkeypatch.setattr("rag.ingestion.folders.time", SimpleNamespace(sleep=wait))
     rag.index(docs)
     stop = threading.Event()
     reports = rag.watch(stop=stop)
@@ -585,9 +596,8 @@ def test_watching_waits_for_another_writer(rag: RAG, docs: Path) -> None:
     with Index(rag.path).write():
         (docs / "c.txt").write_text("Muons are heavy.")
         follower.start()
-        follower.join(2.5)
-        assert follower.is_alive()
+        assert waits.wait(120)
         assert not seen
-    follower.join(20)
+    follower.join(120)
     assert seen[0].added == (str(docs / "c.txt"),)
     stop.set()

@@ -1,4 +1,4 @@
-"""sources -> chunking -> embedding -> index: what changed, and nothing else."""
+"""Bring an index up to date with its folders: read, cut, embed and store what changed."""
 
 from rag.ingestion.folders import add, ingest, remove, status, watch
 

@@ -18,12 +18,59 @@ from rag.types import Chunk, Document, Problem
 if TYPE_CHECKING:
     from rag.types import Vectors
 
-_CHARACTERS_IN_A_BATCH = 8 << 20
-_ITEMS_IN_A_BATCH = 1024
 # So many passages are embedded between two looks at whether to stop.
 _PASSAGES_AT_ONCE = 64
 # More at once where they take less: a request to stop should be heard soon.
 _SECONDS_TO_STOP = 0.3
+_CHARACTERS_IN_A_BATCH = 8 << 20
+_ITEMS_IN_A_BATCH = 1024
+
+
+class Embedding:
+    """A thread that embeds one list of passages after the other, beside the caller's work."""
+
+    def __init__(self, embedder: Embedder, tally: Tally) -> None:
+        self._embedder = embedder
+        self._tally = tally
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="embedding")
+        self._stopped = threading.Event()
+        self._at_once = _PASSAGES_AT_ONCE
+
+    def submit(self, passages: Sequence[str]) -> Future[dict[str, Vectors]]:
+        """Return the future vectors by passage."""
+        return self._executor.submit(self._embed, passages)
+
+    def stop(self) -> None:
+        """End the thread; what is not done yet is given up."""
+        self._stopped.set()
+        self._executor.shutdown(wait=True, cancel_futures=True)
+
+    def _embed(self, passages: Sequence[str]) -> dict[str, Vectors]:
+        vectors: dict[str, Vectors] = {}
+        # Longest first: batches of like length carry little padding, and memory peaks at once.
+        ordered = sorted(passages, key=len, reverse=True)
+        while ordered and not self._stopped.is_set():
+            part, ordered = ordered[: self._at_once], ordered[self._at_once :]
+            started = time.perf_counter()
+            vectors.update(zip(part, self._embedder.embed_documents(part), strict=True))
+            seconds = time.perf_counter() - started
+            if seconds < _SECONDS_TO_STOP and len(part) == self._at_once:
+                # A GPU waits longer for the next few passages than it works on them.
+                self._at_once *= 2
+            self._tally.clock.add("embed", seconds)
+            self._tally.embedded += len(part)
+            self._tally.tokens += sum(len(self._embedder.token_offsets(each)) for each in part)
+        return vectors
+
+
+@dataclass(frozen=True, slots=True)
+class EndOfFile:
+    """The end of a file, or the `problem` that ended reading; `seconds` is what reading took."""
+
+    record: FileRecord
+    seconds: float
+    unchanged: bool = False
+    problem: Problem | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +94,6 @@ class SameDocument:
 
     record: FileRecord
     document: Document
-
-
-@dataclass(frozen=True, slots=True)
-class EndOfFile:
-    """The end of a file, or the `problem` that ended reading; `seconds` is what reading took."""
-
-    record: FileRecord
-    seconds: float
-    unchanged: bool = False
-    problem: Problem | None = None
 
 
 Item = NewDocument | SameDocument | EndOfFile
@@ -125,40 +162,3 @@ class Batch:
         import numpy as np
 
         return np.array([self._vectors[passage] for passage in item.passages], dtype=np.float32)
-
-
-class Embedding:
-    """A thread that embeds one list of passages after the other, beside the caller's work."""
-
-    def __init__(self, embedder: Embedder, tally: Tally) -> None:
-        self._embedder = embedder
-        self._tally = tally
-        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="embedding")
-        self._stopped = threading.Event()
-        self._at_once = _PASSAGES_AT_ONCE
-
-    def submit(self, passages: Sequence[str]) -> Future[dict[str, Vectors]]:
-        """Return the future vectors by passage."""
-        return self._executor.submit(self._embed, passages)
-
-    def stop(self) -> None:
-        """End the thread; what is not done yet is given up."""
-        self._stopped.set()
-        self._executor.shutdown(wait=True, cancel_futures=True)
-
-    def _embed(self, passages: Sequence[str]) -> dict[str, Vectors]:
-        vectors: dict[str, Vectors] = {}
-        # Longest first: batches of like length carry little padding, and memory peaks at once.
-        ordered = sorted(passages, key=len, reverse=True)
-        while ordered and not self._stopped.is_set():
-            part, ordered = ordered[: self._at_once], ordered[self._at_once :]
-            started = time.perf_counter()
-            vectors.update(zip(part, self._embedder.embed_documents(part), strict=True))
-            seconds = time.perf_counter() - started
-            if seconds < _SECONDS_TO_STOP and len(part) == self._at_once:
-                # A GPU waits longer for the next few passages than it works on them.
-                self._at_once *= 2
-            self._tally.clock.add("embed", seconds)
-            self._tally.embedded += len(part)
-            self._tally.tokens += sum(len(self._embedder.token_offsets(each)) for each in part)
-        return vectors

@@ -1,4 +1,4 @@
-"""What a user asks of an index and its folders: bring it up to date, add, remove, compare."""
+"""Bring an index up to date with folders and files, add to it, remove from it, compare it."""
 
 from __future__ import annotations
 
@@ -42,23 +42,23 @@ def ingest(
     retry: bool = False,
     progress: ProgressCallback | None = None,
 ) -> IngestionReport:
-    """Bring the index to the state of folders and files: all that it keeps to, or those given.
+    """Bring the index up to date with `paths`, or else with all folders and files it follows.
 
-    An unchanged file costs a look at its size and time, a changed one replaces its documents, one
-    that is gone from its folder goes with them. A file that cannot be read is reported and
-    remembered, and what was indexed of it before stays. What was embedded once is not embedded
-    again, wherever it stands now. What was committed survives an interruption, and the next run
-    goes on from there.
+    An unchanged file costs a look at its size and time. A changed one replaces its documents, and
+    one that is gone from its folder takes them with it. A file that cannot be read is reported and
+    remembered, and what was indexed of it before stays. A text that was embedded once is not
+    embedded again, wherever it stands now. What was committed survives an interruption, and the
+    next run goes on from there.
 
     Args:
-        rebuild: forget everything first, and take on another embedder or chunking; readers see
-            the old index until all is done.
+        rebuild: forget everything first, to change the embedder or the chunking; readers see the
+            old index until the new one is whole.
         retry: read again what could not be read, although it has not changed.
 
     Raises:
-        SourceError: if a path does not exist, or nothing of what is given can be read while the
-            index holds nothing.
-        StoreError: if the index was built otherwise, or cannot be written.
+        SourceError: if a path does not exist, or the index is empty and none of the files can be
+            read.
+        StoreError: if the index was built with other settings, or cannot be written.
     """
     return _update(
         index, embedder, config, paths, prune=True, rebuild=rebuild, retry=retry, progress=progress
@@ -74,14 +74,14 @@ def add(
     retry: bool = False,
     progress: ProgressCallback | None = None,
 ) -> IngestionReport:
-    """Like `ingest`, but nothing is removed: files that are gone keep their documents."""
+    """Do as `ingest`, but remove nothing: files that are gone keep their documents."""
     return _update(
         index, embedder, config, paths, prune=False, rebuild=False, retry=retry, progress=progress
     )
 
 
 def remove(index: Index, paths: Paths) -> tuple[str, ...]:
-    """Take files and folders out of the index; returns the sources that went.
+    """Remove files and folders from the index, and return the sources that went.
 
     Raises:
         SourceError: if the index holds nothing of a path; nothing is removed then.
@@ -105,13 +105,13 @@ def remove(index: Index, paths: Paths) -> tuple[str, ...]:
 
 
 def status(index: Index, config: Config, paths: Paths = ()) -> IndexStatus:
-    """Compare the index with its folders, or with those given, without changing either.
+    """Compare the index with `paths`, or else with its folders, without changing either.
 
     Raises:
         SourceError: if a path does not exist.
     """
     given = [sources.resolve_root(path, config.sources) for path in paths]
-    roots, missing = _present(given or _from_stored(index.roots()))
+    roots, missing = _check_roots(given or _from_stored(index.roots()))
     known = {
         state.record.path: state
         for state in index.files()
@@ -121,12 +121,12 @@ def status(index: Index, config: Config, paths: Paths = ()) -> IndexStatus:
     changed: list[str] = []
     unchanged = 0
     problems = missing
-    blind: list[str] = []
+    closed: list[str] = []
     for item in sources.discover(roots):
         if isinstance(item, Problem):
             problems.append(item)
             if item.kind == "failed":
-                blind += paths_of(item.source, roots)
+                closed += paths_of(item.source, roots)
             continue
         state = known.pop(item.path, None)
         if state is None:
@@ -143,7 +143,7 @@ def status(index: Index, config: Config, paths: Paths = ()) -> IndexStatus:
         gone=tuple(
             state.record.source
             for path, state in known.items()
-            if not any(is_below(path, folder) for folder in blind)
+            if not any(is_below(path, folder) for folder in closed)
         ),
         unchanged=unchanged,
         failed=tuple(problem for problem in problems if problem.kind == "failed"),
@@ -159,17 +159,17 @@ def watch(
     stop: threading.Event | None = None,
     progress: ProgressCallback | None = None,
 ) -> Iterator[IngestionReport]:
-    """Bring the index up to date and follow its folders; a report at first and for each change.
+    """Bring the index up to date and follow its folders; yield a report first and for each change.
 
     Raises:
         ConfigError: if watchfiles is not installed.
-        SourceError: if the index keeps to no folder.
+        SourceError: if the index follows no folder.
     """
     from rag.sources.watching import changes
 
-    roots, _ = _present(_from_stored(index.roots()))
+    roots, _ = _check_roots(_from_stored(index.roots()))
     seen = changes(roots, stop=stop)
-    # What changed before watching began.
+    # This run takes in what changed before watching began.
     yield ingest(index, embedder, config, progress=progress)
     for paths in seen:
         while True:
@@ -177,7 +177,7 @@ def watch(
                 yield _follow(index, embedder, config, roots, sorted(paths), progress)
                 break
             except LockedError:
-                # Whoever writes will be done: what changed is not to be lost for that.
+                # The other writer will end, and what changed must not be lost until then.
                 time.sleep(_SECONDS_BETWEEN_TRIES)
 
 
@@ -189,9 +189,9 @@ def _follow(
     paths: Sequence[str],
     progress: ProgressCallback | None,
 ) -> IngestionReport:
-    """Take in what has changed at `paths`."""
+    """Take in what changed at `paths`."""
     if any(Path(path).name in IGNORE_FILES for path in paths):
-        # What it leaves out, or takes in again, may be anything below it.
+        # An ignore file may concern anything below it.
         return ingest(index, embedder, config, progress=progress)
     tally = Tally(progress or no_progress)
     with index.write() as writer:
@@ -223,7 +223,7 @@ def _update(
 ) -> IngestionReport:
     given = [sources.resolve_root(path, config.sources) for path in paths]
     if not given and not index.directory.exists():
-        # Before an index is made that nobody asked for.
+        # Raised here, so that no index is made that nobody asked for.
         raise _nothing_to_do()
     tally = Tally(progress or no_progress)
     with index.write() as writer:
@@ -231,7 +231,7 @@ def _update(
         if rebuild:
             writer.clear()
         check_settings(writer, embedder, config.chunking, index.directory)
-        roots, missing = _present(given or _from_stored(stored))
+        roots, missing = _check_roots(given or _from_stored(stored))
         named = frozenset(root.path for root in given if Path(root.path).is_file())
         plan = Plan(writer, config.sources, tally, roots, named=named, retry=retry)
         with Pipeline(writer, embedder, config, plan, tally, rebuild=rebuild) as pipeline:
@@ -264,8 +264,10 @@ def _remove_missing(plan: Plan, roots: Sequence[Root], stored: Sequence[str]) ->
         plan.remove_missing(root.path, belongs_elsewhere)
 
 
-def _present(roots: Sequence[Root]) -> tuple[list[Root], list[Problem]]:
-    """The roots that are there; one that is not may be on a disk that is not mounted.
+def _check_roots(roots: Sequence[Root]) -> tuple[list[Root], list[Problem]]:
+    """Split roots into those that are there, and problems of those that are not.
+
+    A missing one may be on a disk that is not mounted.
 
     Raises:
         SourceError: if there are none to begin with.
@@ -282,7 +284,7 @@ def _present(roots: Sequence[Root]) -> tuple[list[Root], list[Problem]]:
 
 
 def _nothing_to_do() -> SourceError:
-    return SourceError("the index", "keeps to no folder yet: name one, as in `rag index PATH`")
+    return SourceError("the index", "follows no folder yet: name one, as in `rag index PATH`")
 
 
 def _from_stored(roots: Sequence[StoredRoot]) -> list[Root]:
@@ -290,7 +292,7 @@ def _from_stored(roots: Sequence[StoredRoot]) -> list[Root]:
 
 
 def _file_at(path: str, roots: Sequence[Root]) -> Iterator[SourceFile]:
-    """The file at a path that was seen to change, if it is one, under its root's name for it."""
+    """Yield the file at a path that changed, if there is one, named as its root names it."""
     try:
         status = Path(path).lstat()
     except OSError:

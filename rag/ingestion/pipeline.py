@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Literal
@@ -50,6 +51,7 @@ def check_settings(
         )
 
 
+@dataclass(slots=True)
 class Pipeline:
     """The way of a plan's files into the index.
 
@@ -57,34 +59,30 @@ class Pipeline:
     transaction, so readers keep the old index until the new one is whole.
     """
 
-    def __init__(
-        self,
-        writer: Writer,
-        embedder: Embedder,
-        config: Config,
-        plan: Plan,
-        tally: Tally,
-        *,
-        rebuild: bool = False,
-    ) -> None:
-        self._writer = writer
-        self._embedder = embedder
-        self._config = config
-        self._plan = plan
-        self._tally = tally
-        self._rebuild = rebuild
-        self._embedding = Embedding(embedder, tally)
-        self._batch = Batch()
-        self._batch_size = _PASSAGES_AT_FIRST
-        self._before: Batch | None = None
-        known = writer.manifest()
-        self._size, self._overlap = (known.chunk_size, known.chunk_overlap) if known else (0, 0)
-        self._limit = 0
-        self._problems: dict[str, list[Problem]] = {}
-        self._passages: Counter[str] = Counter()
-        self._uncommitted = 0
-        self._uncached = 0
-        self._last_commit = time.monotonic()
+    writer: Writer
+    embedder: Embedder
+    config: Config
+    plan: Plan
+    tally: Tally
+    rebuild: bool = False
+    _embedding: Embedding = field(init=False)
+    _batch: Batch = field(default_factory=Batch)
+    _batch_size: int = _PASSAGES_AT_FIRST
+    _before: Batch | None = None
+    _size: int = 0
+    _overlap: int = 0
+    _limit: int = 0
+    _problems: dict[str, list[Problem]] = field(default_factory=dict)
+    _passages: Counter[str] = field(default_factory=Counter)
+    _uncommitted: int = 0
+    _uncached: int = 0
+    _last_commit: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        self._embedding = Embedding(self.embedder, self.tally)
+        known = self.writer.manifest()
+        if known is not None:
+            self._size, self._overlap = known.chunk_size, known.chunk_overlap
 
     def __enter__(self) -> Pipeline:
         return self
@@ -94,54 +92,54 @@ class Pipeline:
     ) -> None:
         self._embedding.stop()
         # Each document is whole; of a rebuild, readers are to see all or nothing.
-        if kind is not None and issubclass(kind, KeyboardInterrupt) and not self._rebuild:
-            self._writer.commit()
+        if kind is not None and issubclass(kind, KeyboardInterrupt) and not self.rebuild:
+            self.writer.commit()
 
     def take_in(self, found: Iterable[SourceFile | Problem]) -> None:
         """Take in what has changed of the files that were found."""
-        for result in read_files(self._plan.files_to_read(found), self._config.sources):
+        for result in read_files(self.plan.files_to_read(found), self.config.sources):
             self._gather(result)
             if self._batch.is_full(self._batch_size):
                 self._submit()
-            self._tally.show(result.file.source)
+            self.tally.show(result.file.source)
         # The last passages, and then nothing: each call writes the batch of the one before.
         self._submit()
         self._submit()
 
     def finish(self) -> None:
         """Commit, and bring the caches of the index up to date."""
-        self._writer.set_reading_settings(reading_settings(self._config.sources))
-        self._writer.commit()
-        with self._tally.clock("write"):
-            self._writer.refresh_cache()
+        self.writer.set_reading_settings(reading_settings(self.config.sources))
+        self.writer.commit()
+        with self.tally.clock("write"):
+            self.writer.refresh_cache()
 
     def _gather(self, result: Result) -> None:
         """Put what was read into the batch, cut into chunks if it is new."""
         file, item = result.file, result.item
         if isinstance(item, Document):
-            if self._writer.holds(item):
+            if self.writer.holds(item):
                 self._batch.add(SameDocument(_record(file), item))
                 return
-            with self._tally.clock("chunk"):
+            with self.tally.clock("chunk"):
                 self._batch.add(NewDocument.of(_record(file), item, self._cut(item)))
         elif isinstance(item, Finished):
             self._batch.add(EndOfFile(_record(file, item.sha256), result.seconds, item.unchanged))
         elif result.last:
-            problem = self._plan.judge(item, file.path)
+            problem = self.plan.judge(item, file.path)
             self._batch.add(EndOfFile(_record(file), result.seconds, problem=problem))
         else:
             self._problems.setdefault(file.path, []).append(item)
 
     def _cut(self, document: Document) -> list[Chunk]:
         # Asked for when the first text needs cutting: a run that finds nothing new loads no model.
-        self._limit = self._limit or embedding_limit(self._embedder)
+        self._limit = self._limit or embedding_limit(self.embedder)
         if not self._size:
-            self._size = chunk_size(self._config.chunking, self._embedder)
-            self._overlap = self._config.chunking.overlap
+            self._size = chunk_size(self.config.chunking, self.embedder)
+            self._overlap = self.config.chunking.overlap
         return list(
             chunk_document(
                 document,
-                self._embedder.token_offsets,
+                self.embedder.token_offsets,
                 size=self._size,
                 overlap=self._overlap,
                 limit=self._limit,
@@ -154,43 +152,43 @@ class Pipeline:
         self._batch, self._before = Batch(), batch
         self._batch_size = min(2 * self._batch_size, _PASSAGES_IN_A_BATCH)
         # Looked up before anything that they may come from is replaced.
-        batch.embed(self._embedding, self._writer.known_vectors, before)
+        batch.embed(self._embedding, self.writer.known_vectors, before)
         if before is not None:
             self._write(before)
             batch.share(before)
 
     def _write(self, batch: Batch) -> None:
         while not batch.is_embedded(within=SECONDS_BETWEEN_EVENTS):
-            self._tally.show()
-        with self._tally.clock("write"):
+            self.tally.show()
+        with self.tally.clock("write"):
             for item in batch.items:
                 if isinstance(item, NewDocument):
                     self._write_document(item, batch)
                 elif isinstance(item, SameDocument):
                     with self._blame(item):
-                        file_id = self._writer.begin_file(item.record)
-                        self._writer.keep_document(file_id, item.document)
+                        file_id = self.writer.begin_file(item.record)
+                        self.writer.keep_document(file_id, item.document)
                 else:
                     self._end_file(item)
             self._commit_if_due()
 
     def _write_document(self, item: NewDocument, batch: Batch) -> None:
-        if self._writer.manifest() is None:
-            self._writer.set_manifest(
+        if self.writer.manifest() is None:
+            self.writer.set_manifest(
                 Manifest(
-                    embedder=self._embedder.name,
-                    fingerprint=self._embedder.fingerprint,
-                    dim=self._embedder.dim,
+                    embedder=self.embedder.name,
+                    fingerprint=self.embedder.fingerprint,
+                    dim=self.embedder.dim,
                     chunk_size=self._size,
                     chunk_overlap=self._overlap,
-                    revision=getattr(self._embedder, "revision", ""),
+                    revision=getattr(self.embedder, "revision", ""),
                 )
             )
         rows = batch.vectors_of(item)
         with self._blame(item):
-            file_id = self._writer.begin_file(item.record)
-            self._writer.put_document(file_id, item.document, item.chunks, item.passages, rows)
-            self._tally.passages += len(item.chunks)
+            file_id = self.writer.begin_file(item.record)
+            self.writer.put_document(file_id, item.document, item.chunks, item.passages, rows)
+            self.tally.passages += len(item.chunks)
             self._uncommitted += len(item.chunks)
             self._passages[item.record.path] += len(item.chunks)
 
@@ -205,51 +203,51 @@ class Pipeline:
 
     def _end_file(self, item: EndOfFile) -> None:
         record, failure = item.record, item.problem
-        self._tally.time_reading(record.source, item.seconds)
+        self.tally.time_reading(record.source, item.seconds)
         problems = self._problems.pop(record.path, [])
         passages = self._passages.pop(record.path, 0)
-        earlier_sha256 = self._plan.hashes.pop(record.path, None)
+        earlier_sha256 = self.plan.hashes.pop(record.path, None)
         outcome: Literal["added", "updated", "unchanged", "failed", "skipped"]
         if item.unchanged:
-            self._writer.keep_file(record)
-            state = self._writer.file(record.path)
+            self.writer.keep_file(record)
+            state = self.writer.file(record.path)
             problems = list(state.problems) if state else []
             outcome = "unchanged"
         elif failure is not None:
-            self._writer.fail_file(record, [*problems, failure])
+            self.writer.fail_file(record, [*problems, failure])
             outcome = failure.kind
         else:
-            self._writer.end_file(self._writer.begin_file(record), record, problems)
+            self.writer.end_file(self.writer.begin_file(record), record, problems)
             if earlier_sha256 is None:
                 outcome = "added"
             else:
                 # A file may have been read for the sake of its problems, and give no more.
                 same = earlier_sha256 == record.sha256 and not passages
                 outcome = "unchanged" if same else "updated"
-        self._tally.unchanged += outcome == "unchanged"
+        self.tally.unchanged += outcome == "unchanged"
         for problem in problems:
-            self._tally.list_problem(problem)
+            self.tally.list_problem(problem)
             if not item.unchanged:
-                self._tally.show_problem(problem)
+                self.tally.show_problem(problem)
         if failure is not None:
-            self._tally.list_problem(failure)
+            self.tally.list_problem(failure)
         reason = failure.reason if failure else ""
-        self._tally.finish_file(
+        self.tally.finish_file(
             record.size, FileOutcome(record.source, outcome, reason, passages, item.seconds)
         )
 
     def _commit_if_due(self) -> None:
-        settings = self._config.ingestion
+        settings = self.config.ingestion
         due = (
             self._uncommitted >= settings.commit_passages
             or time.monotonic() - self._last_commit >= settings.commit_seconds
         )
-        if due and not self._rebuild:
-            self._writer.commit()
+        if due and not self.rebuild:
+            self.writer.commit()
             self._uncached += self._uncommitted
             self._uncommitted = 0
             if self._uncached >= _PASSAGES_WITHOUT_CACHE:
-                self._writer.refresh_cache()
+                self.writer.refresh_cache()
                 self._uncached = 0
             self._last_commit = time.monotonic()
 
