@@ -24,7 +24,7 @@ import time
 import traceback
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, astuple, dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from statistics import median
@@ -62,7 +62,7 @@ class Operation:
     put: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     without: Sequence[str] = ()
 
-    def applied(self, state: State) -> State:
+    def apply(self, state: State) -> State:
         """What an index holds after it."""
         kept = {} if self.kind == "rebuild" else state
         kept = {name: value for name, value in kept.items() if name not in self.without}
@@ -70,7 +70,7 @@ class Operation:
 
 
 @lru_cache(maxsize=256)
-def made(name: str, version: int, count: int) -> tuple[Document, tuple[Chunk, ...], Vectors]:
+def make(name: str, version: int, count: int) -> tuple[Document, tuple[Chunk, ...], Vectors]:
     """A document, its chunks of a line each, and their vectors: the same whenever it is asked."""
     seed = crc32(f"{name} {version}".encode())
     generator = random.Random(seed)  # noqa: S311
@@ -114,14 +114,14 @@ def carry_out(index: Index, operation: Operation) -> None:
 
 def put(writer: Writer, name: str, version: int, count: int) -> None:
     """Put a document in the place of another of its name."""
-    document, chunks, vectors = made(name, version, count)
+    document, chunks, vectors = make(name, version, count)
     record = FileRecord(f"/{name}.md", f"{name}.md", count, version, document.content_hash)
     file_id = writer.begin_file(record)
     writer.put_document(file_id, document, chunks, [chunk.text for chunk in chunks], vectors)
     writer.end_file(file_id, record, [])
 
 
-def held(index: Index) -> tuple[State, list[str]]:
+def read_state(index: Index) -> tuple[State, list[str]]:
     """What an index holds, and what of it is not as it was put."""
     state: State = {}
     torn = []
@@ -135,7 +135,7 @@ def held(index: Index) -> tuple[State, list[str]]:
     for document in documents:
         name, chunks = document.id, stored[document.id]
         version, count = document.metadata["version"], document.metadata["count"]
-        as_put, chunks_put, vectors_put = made(name, version, count)
+        as_put, chunks_put, vectors_put = make(name, version, count)
         state[name] = (version, count)
         if document != as_put:
             torn.append(f"{name}: its text or what is known of it is not what was put")
@@ -164,7 +164,7 @@ def wrong_answers(index: Index, state: State, seed: int) -> list[str]:
     rows = [
         (f"{name}.md", document.metadata["group"], chunk.text, vector)
         for name, (version, count) in state.items()
-        for document, chunks, vectors in [made(name, version, count)]
+        for document, chunks, vectors in [make(name, version, count)]
         for chunk, vector in zip(chunks, vectors.astype(np.float16).astype(np.float32), strict=True)
     ]
     generator = np.random.default_rng(seed)
@@ -221,17 +221,17 @@ class Processes:
     def __init__(self) -> None:
         jobs, self._jobs = os.pipe()
         self._started, started = os.pipe()
-        self._told, told = os.pipe()
+        self._replies, replies = os.pipe()
         self._pid = os.fork()
         if self._pid == 0:
             os.close(self._jobs)
             try:
-                serve(os.fdopen(jobs), started, told)
+                serve(os.fdopen(jobs), started, replies)
             finally:
                 os._exit(1)
-        for descriptor in (jobs, started, told):
+        for descriptor in (jobs, started, replies):
             os.close(descriptor)
-        os.set_blocking(self._told, False)
+        os.set_blocking(self._replies, False)
 
     def start(self, directory: Path, operations: Sequence[Operation]) -> int:
         """The id of a process that carries out operations and waits to be killed."""
@@ -239,18 +239,18 @@ class Processes:
         os.write(self._jobs, json.dumps(job).encode() + b"\n")
         return int(os.read(self._started, 32))
 
-    def acknowledged(self, seconds: float) -> int:
+    def count_acknowledged(self, seconds: float) -> int:
         """How many more operations are acknowledged, waiting for one of them at most so long.
 
         Raises:
             RuntimeError: if one of them failed.
         """
-        if not select.select([self._told], [], [], seconds)[0]:
+        if not select.select([self._replies], [], [], seconds)[0]:
             return 0
-        told = os.read(self._told, 64)
-        if b"!" in told:
+        replies = os.read(self._replies, 64)
+        if b"!" in replies:
             raise RuntimeError("an operation failed")
-        return len(told)
+        return len(replies)
 
     def kill(self, pid: int) -> None:
         """End a process at once."""
@@ -265,7 +265,7 @@ class Processes:
         os.waitpid(self._pid, 0)
 
 
-def serve(jobs: IO[str], started: int, told: int) -> None:
+def serve(jobs: IO[str], started: int, replies: int) -> None:
     """Start a process for each job, until there are no more."""
     # Loaded here, so that a process starts in the time of a fork.
     import faiss  # noqa: F401
@@ -275,7 +275,11 @@ def serve(jobs: IO[str], started: int, told: int) -> None:
         job = json.loads(line)
         pid = os.fork()
         if pid == 0:
-            work(Path(job["directory"]), [Operation(**each) for each in job["operations"]], told)
+            work(
+                Path(job["directory"]),
+                [Operation(**each) for each in job["operations"]],
+                replies,
+            )
         os.write(started, str(pid).encode())
         jobs.readline()
         os.waitpid(pid, 0)
@@ -283,16 +287,16 @@ def serve(jobs: IO[str], started: int, told: int) -> None:
     os._exit(0)
 
 
-def work(directory: Path, operations: Sequence[Operation], told: int) -> None:
+def work(directory: Path, operations: Sequence[Operation], replies: int) -> None:
     """Carry out operations, tell of each, and wait to be killed."""
     try:
         index = Index(directory)
         for operation in operations:
             carry_out(index, operation)
-            os.write(told, b".")
+            os.write(replies, b".")
     except BaseException:  # noqa: BLE001
         traceback.print_exc()
-        os.write(told, b"!")
+        os.write(replies, b"!")
     while True:
         signal.pause()
 
@@ -353,10 +357,13 @@ class Tally:
     torn: int = 0
     wrong: int = 0
 
+    def __add__(self, other: Tally) -> Tally:
+        pairs = zip(astuple(self), astuple(other), strict=True)
+        return Tally(*(mine + others for mine, others in pairs))
+
     def row(self, kind: str) -> str:
-        """A row of the table."""
-        numbers = (self.kills, self.middle, self.whole, self.lost, self.torn, self.wrong)
-        return f"| {kind} | " + " | ".join(map(str, numbers)) + " |"
+        """Render a row of the table."""
+        return f"| {kind} | " + " | ".join(map(str, astuple(self))) + " |"
 
 
 def main() -> None:
@@ -372,56 +379,54 @@ def main() -> None:
     begun = time.monotonic()
     with tempfile.TemporaryDirectory() as temporary:
         folder = (arguments.folder or Path(temporary)) / f"survival-{arguments.seed}"
-        tallies = killed(processes, folder, arguments.kills, arguments.seed)
+        tallies = kill_and_look(processes, folder, arguments.kills, arguments.seed)
     processes.close()
     print("| operation | kills | in the middle | done all the same | lost | torn | wrong answers |")
     print("| --- " * 7 + "|")
-    total = Tally()
     for kind, tally in sorted(tallies.items()):
         print(tally.row(kind))
-        for name in ("kills", "middle", "whole", "lost", "torn", "wrong"):
-            setattr(total, name, getattr(total, name) + getattr(tally, name))
+    total = sum(tallies.values(), Tally())
     print(total.row("all"))
     print(f"\nSeed {arguments.seed}, {time.monotonic() - begun:.0f} s.")
     sys.exit(1 if total.lost or total.torn or total.wrong else 0)
 
 
-def killed(processes: Processes, folder: Path, kills: int, seed: int) -> dict[str, Tally]:
+def kill_and_look(processes: Processes, folder: Path, kills: int, seed: int) -> dict[str, Tally]:
     """What came of each kind of operation."""
     chance, plan = random.Random(seed), Plan(seed)  # noqa: S311
     tallies: dict[str, Tally] = defaultdict(Tally)
-    lengths = measured(processes, folder, plan)
-    state, _ = held(Index(folder))
+    lengths = measure(processes, folder, plan)
+    state, _ = read_state(Index(folder))
     kept = Index(folder)
     for number in range(kills):
         states, operations = [state], []
         for _ in range(chance.choice((1, 1, 2))):
             operations.append(plan.operation(plan.kind(states[-1]), states[-1]))
-            states.append(operations[-1].applied(states[-1]))
+            states.append(operations[-1].apply(states[-1]))
         kind = operations[-1].kind
         pid = processes.start(folder, operations)
         done = 0
         while done < len(operations) - 1:
-            done += patiently(processes)
+            done += wait_for_one(processes)
         if chance.random() < 0.1:
-            done += patiently(processes)
+            done += wait_for_one(processes)
         else:
             time.sleep(chance.random() * median(lengths[kind][-9:]))
         processes.kill(pid)
-        done += processes.acknowledged(0)
+        done += processes.count_acknowledged(0)
         # One process that stays, which knows caches by now, and one that has just begun.
         index = kept if number % 2 else Index(folder)
         tally = tallies[kind]
         tally.kills += 1
         tally.middle += done < len(operations)
-        state = looked_at(index, states[done:], tally, f"{number}, {kind}", number)
+        state = look(index, states[done:], tally, f"{number}, {kind}", number)
     return dict(tallies)
 
 
-def looked_at(index: Index, states: Sequence[State], tally: Tally, what: str, seed: int) -> State:
+def look(index: Index, states: Sequence[State], tally: Tally, what: str, seed: int) -> State:
     """What an index holds, which must be the first of `states`, or the one after it."""
     try:
-        state, torn = held(index)
+        state, torn = read_state(index)
         wrong = wrong_answers(index, state, seed)
     except RagError as error:
         state, torn, wrong = states[0], [str(error)], []
@@ -442,7 +447,7 @@ def looked_at(index: Index, states: Sequence[State], tally: Tally, what: str, se
     return state
 
 
-def measured(processes: Processes, folder: Path, plan: Plan) -> dict[str, list[float]]:
+def measure(processes: Processes, folder: Path, plan: Plan) -> dict[str, list[float]]:
     """The seconds that each kind of operation takes, in an index that is made by them."""
     lengths: dict[str, list[float]] = defaultdict(list)
     state: State = {}
@@ -450,20 +455,20 @@ def measured(processes: Processes, folder: Path, plan: Plan) -> dict[str, list[f
         operation = plan.operation(kind, state)
         begun = time.monotonic()
         pid = processes.start(folder, [operation])
-        patiently(processes)
+        wait_for_one(processes)
         lengths[operation.kind].append(time.monotonic() - begun)
         processes.kill(pid)
-        state = operation.applied(state)
+        state = operation.apply(state)
     return lengths
 
 
-def patiently(processes: Processes) -> int:
+def wait_for_one(processes: Processes) -> int:
     """How many operations are acknowledged, one at least.
 
     Raises:
         RuntimeError: if that takes for ever.
     """
-    done = processes.acknowledged(PATIENCE)
+    done = processes.count_acknowledged(PATIENCE)
     if not done:
         raise RuntimeError(f"nothing was acknowledged within {PATIENCE:.0f} seconds")
     return done

@@ -330,7 +330,7 @@ class Outcome:
 def carry_out(index: Index, operation: Any) -> None:
     """An operation of `survival.py`, or a look."""
     if operation.kind == "look":
-        survival.held(index)
+        survival.read_state(index)
     else:
         survival.carry_out(index, operation)
 
@@ -451,7 +451,7 @@ def looked_at(index: Index, states: Sequence[Any], following: Any, seed: int = 0
     """
     problems = []
     try:
-        state, torn = survival.held(index)
+        state, torn = survival.read_state(index)
         problems += torn + survival.wrong_answers(index, state, seed)
         if state not in states:
             problems.append(f"holds {state}, none of {states}")
@@ -461,9 +461,9 @@ def looked_at(index: Index, states: Sequence[Any], following: Any, seed: int = 0
             problems.append(str(error))
     try:
         carry_out(index, following)
-        after, torn = survival.held(index)
+        after, torn = survival.read_state(index)
         problems += torn + survival.wrong_answers(index, after, seed)
-        if after != following.applied(state):
+        if after != following.apply(state):
             problems.append(f"holds {after} after what followed")
     except Exception:
         problems.append(traceback.format_exc())
@@ -485,7 +485,7 @@ class Scene:
         """What the index holds after it."""
         if self.operation.kind == "look":
             return self.before
-        return self.operation.applied(self.before or {})
+        return self.operation.apply(self.before or {})
 
 
 FIRST = {"a": (1, 5), "b": (2, 12), "c": (3, 3)}
@@ -621,7 +621,7 @@ def walk(
             found = list(outcome.problems)
             if outcome.refused:
                 # What followed is there.
-                followed = [FOLLOWING.applied(state or {}) for state in states]
+                followed = [FOLLOWING.apply(state or {}) for state in states]
                 found += looked_at(Index(run_in), followed, Operation("add", {"last": (98, 3)}))
             else:
                 acknowledged = not outcome.ended

@@ -18,12 +18,13 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import synthetic
+from synthetic import cut
 
 from rag import RagError
 from rag.index import FileRecord, Index, Manifest, Writer
@@ -31,7 +32,7 @@ from rag.index.disk import database
 from rag.index.upkeep import examine, repair
 from rag.query import parse_question
 from rag.query.filters import parse_filter
-from rag.types import Chunk, Document, Examination
+from rag.types import Document, Examination
 
 DIM = 8
 MANIFEST = Manifest("embedder", "weights", DIM, 100, 10)
@@ -40,8 +41,7 @@ Contents = dict[str, bytes]
 
 
 def unit(seed: int, count: int) -> np.ndarray:
-    vectors = np.random.default_rng(seed).normal(size=(count, DIM)).astype(np.float32)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return synthetic.unit(np.random.default_rng(seed), count)
 
 
 QUERY = unit(99, 1)[0]
@@ -52,19 +52,11 @@ def line(name: str, i: int) -> str:
 
 
 def put(writer: Writer, name: str, count: int, seed: int) -> None:
-    text = "\n".join(line(name, i) for i in range(count))
-    chunks, at = [], 0
-    for i, passage in enumerate(text.split("\n")):
-        chunks.append(Chunk(0, name, passage, at, at + len(passage), i, ("Top", name), 1, i + 1))
-        at += len(passage) + 1
-    document = Document(name, f"{name}.txt", text, name, "text/plain", name)
+    text, chunks = cut(name, [line(name, i) for i in range(count)], ("Top", name))
     metadata = {"language": "en", "author": f"author of {name}"}
+    document = Document(name, f"{name}.txt", text, name, "text/plain", name, metadata=metadata)
     file = FileRecord(f"/{name}.txt", f"{name}.txt", 1, 1, name)
-    file_id = writer.begin_file(file)
-    passages = [chunk.text for chunk in chunks]
-    document = replace(document, metadata=metadata)
-    writer.put_document(file_id, document, chunks, passages, unit(seed, count))
-    writer.end_file(file_id, file, [])
+    synthetic.put(writer, file, [(document, chunks, unit(seed, count))])
 
 
 def build(index: Index) -> dict[str, float]:

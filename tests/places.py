@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
-
-NOBODY = 65534
+from processes import Worker, working
 
 
 @contextmanager
@@ -48,32 +46,6 @@ def seen_by_all() -> Iterator[Path]:
         yield Path(place)
 
 
-def as_nobody(script: str, *arguments: str) -> subprocess.Popen[str]:
+def as_nobody(*task: object) -> AbstractContextManager[Worker]:
     """A process that imports what a search needs, and goes on as a user who owns nothing."""
-    # Its modules may lie where only root can read.
-    drop = f"""
-import json, os, sys, tempfile, time
-import numpy as np
-sys.path.insert(0, {str(Path(__file__).parent)!r})
-from pathlib import Path
-from rag import StoreError
-from rag.index import Index
-from rag.query import parse_question
-from test_index import found, unit, write
-with tempfile.TemporaryDirectory() as warm:
-    index, vectors = Index(Path(warm)), unit(np.random.default_rng(0), 3)
-    write(index, {{"a": vectors}})
-    found(index, vectors[0], 3)
-    with index.snapshot() as snapshot:
-        snapshot.matching(parse_question("passage", ("en", "de")), 3)
-os.setgroups([])
-os.setgid({NOBODY})
-os.setuid({NOBODY})
-"""
-    return subprocess.Popen(
-        [sys.executable, "-c", drop + script, *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    return working("nobody", *task)

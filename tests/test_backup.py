@@ -15,7 +15,8 @@ from tempfile import gettempdir
 import apsw
 import numpy as np
 import pytest
-from test_index import assert_same, found, nearest, unit, write
+from processes import working
+from synthetic import assert_same, found, nearest, pair, unit, write
 
 from rag import LockedError, StoreError
 from rag.index import Index
@@ -24,25 +25,6 @@ from rag.index.upkeep import back_up
 from rag.types import Progress
 
 VECTORS = {name: unit(np.random.default_rng(at), 300 + at) for at, name in enumerate("ab")}
-
-# Each commit replaces both documents: what they hold tells its number.
-WRITER = """
-import sys
-from collections.abc import Iterator
-from pathlib import Path
-import numpy as np
-sys.path.insert(0, sys.argv[2])
-from test_index import *
-index = Index(Path(sys.argv[1]))
-for at in range(1, 100_000):
-    write(index, {name: unit(np.random.default_rng(at + ord(name)), at % 40 + 1) for name in "ab"})
-    print(at, flush=True)
-"""
-
-
-def state(at: int) -> dict[str, np.ndarray]:
-    """What the writer's commit holds."""
-    return {name: unit(np.random.default_rng(at + ord(name)), at % 40 + 1) for name in ("a", "b")}
 
 
 def is_state(index: Index, expected: dict[str, np.ndarray]) -> bool:
@@ -218,55 +200,35 @@ def test_a_full_disk_is_named_and_leaves_nothing(
 def test_every_copy_beside_a_writer_is_one_of_its_states(tmp_path: Path) -> None:
     """A real writer commits all the time, and is kept waiting by no copy."""
     source = Index(tmp_path / "index")
-    arguments = [sys.executable, "-c", WRITER, str(source.directory), str(Path(__file__).parent)]
-    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as writer:
-        assert writer.stdout is not None
-        copies: list[tuple[int, Path]] = []
-        try:
-            seen = int(writer.stdout.readline())
-            for number in range(8):
-                target = tmp_path / f"copy{number}"
-                back_up(source, target)
-                copies.append((seen, target))
-                # Commits go on before the next one.
-                seen = int(writer.stdout.readline())
-            os.kill(writer.pid, signal.SIGKILL)
-            rest = writer.stdout.read().split()
-            last = int(rest[-1]) if rest else seen
-        finally:
-            writer.kill()
+    copies: list[tuple[int, Path]] = []
+    with working("write-pairs", source.directory) as writer:
+        seen = int(writer.line())
+        for number in range(8):
+            target = tmp_path / f"copy{number}"
+            back_up(source, target)
+            copies.append((seen, target))
+            # Commits go on before the next one.
+            seen = int(writer.line())
+    last = int(writer.lines[-1])
     states = []
     for least, target in copies:
         copy = Index(target)
-        (at,) = [each for each in range(least, last + 2) if is_state(copy, state(each))]
+        (at,) = [each for each in range(least, last + 2) if is_state(copy, pair(each))]
         states.append(at)
         query = unit(np.random.default_rng(at), 1)[0]
-        assert_same(found(copy, query, 5), nearest(state(at), query, 5))
+        assert_same(found(copy, query, 5), nearest(pair(at), query, 5))
         write(copy, {"c": VECTORS["a"]})
     assert states == sorted(states)
     assert last > 8
 
 
 def test_a_killed_copy_leaves_nothing_under_the_name(index: Index, tmp_path: Path) -> None:
-    killed = (
-        "import sys, time; from pathlib import Path\n"
-        "from rag.index import Index\n"
-        "from rag.index.disk import steps as files\n"
-        "from rag.index.upkeep import back_up\n"
-        "def fault(when, name, path):\n"
-        "    if name == 'link': print('here', flush=True); time.sleep(60)\n"
-        "files.fault = fault\n"
-        "back_up(Index(Path(sys.argv[1])), Path(sys.argv[2]))\n"
-    )
     target = tmp_path / "copy"
-    arguments = [sys.executable, "-c", killed, str(index.directory), str(target)]
-    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "here\n"
+    with working("pause-at", "before", "link", "copy", index.directory, target) as process:
+        assert process.line() == "here"
         # Another one at the same time has a place of its own, and takes nothing from the first.
         back_up(index, target)
         assert len(names(tmp_path)) == 3
-        process.kill()
     back_up(index, target, force=True)
     assert names(tmp_path) == ["copy", "index"]
 
@@ -274,21 +236,10 @@ def test_a_killed_copy_leaves_nothing_under_the_name(index: Index, tmp_path: Pat
 def test_a_copy_that_is_killed_between_two_names_gives_the_old_one_back(
     index: Index, tmp_path: Path
 ) -> None:
-    killed = (
-        "import os, sys; from pathlib import Path\n"
-        "from rag.index import Index\n"
-        "from rag.index.disk import steps as files\n"
-        "from rag.index.upkeep import back_up\n"
-        "def fault(when, name, path):\n"
-        "    if (when, name) == ('after', 'rename') and not Path(sys.argv[2]).exists():\n"
-        "        os._exit(9)\n"
-        "files.fault = fault\n"
-        "back_up(Index(Path(sys.argv[1])), Path(sys.argv[2]), force=True)\n"
-    )
     target = tmp_path / "copy"
     write(Index(target), {"old": VECTORS["a"]})
-    arguments = [sys.executable, "-c", killed, str(index.directory), str(target)]
-    assert subprocess.run(arguments, check=False).returncode == 9
+    with working("copy-until-replaced", index.directory, target) as process:
+        assert process.end() == -signal.SIGKILL
     assert not target.exists()
     with pytest.raises(StoreError, match="exists already"):
         back_up(index, target)
@@ -308,15 +259,6 @@ def test_an_index_where_nothing_can_be_written_is_copied(index: Index, tmp_path:
         index.directory.chmod(0o755)
         assert Index(tmp_path / "copy").counts() == index.counts()
         return
-    reader = (
-        "import os, sys; from pathlib import Path\n"
-        "from rag.index import Index\n"
-        "from rag.index.upkeep import back_up\n"
-        "index, place = Index(Path(sys.argv[1])), Path(sys.argv[2])\n"
-        "back_up(index, place / 'first')\n"
-        "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
-        "print(back_up(index, place / 'copy').chunks)\n"
-    )
     place = tmp_path / "place"
     place.mkdir()
     os.chown(place, 65534, 65534)
@@ -324,9 +266,9 @@ def test_an_index_where_nothing_can_be_written_is_copied(index: Index, tmp_path:
         if folder == Path(gettempdir()):
             break
         folder.chmod(folder.stat().st_mode | 0o055)
-    arguments = [sys.executable, "-c", reader, str(index.directory), str(place)]
-    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
-    assert done.stdout == "604\n", done.stderr
+    with working("copy-as-nobody", index.directory, place) as process:
+        assert process.end() == 0, process.errors
+        assert process.lines == ["604", "604"]
     query = unit(np.random.default_rng(3), 1)[0]
     assert found(Index(place / "copy"), query, 20) == found(index, query, 20)
 

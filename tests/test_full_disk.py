@@ -41,16 +41,16 @@ def fill(index: Index) -> State:
             assert "\n" not in str(error)
             assert number > 2
             # The chunks may be in, and only the cache of vectors not.
-            held, torn = survival.held(index)
+            held, torn = survival.read_state(index)
             assert not torn
-            assert held in (state, operation.applied(state))
+            assert held in (state, operation.apply(state))
             return held
-        state = operation.applied(state)
+        state = operation.apply(state)
     pytest.fail("the disk never got full")
 
 
 def assert_whole(index: Index, state: State) -> None:
-    held, torn = survival.held(index)
+    held, torn = survival.read_state(index)
     assert not torn
     assert held == state
     for seed in range(2):
@@ -79,7 +79,7 @@ def test_work_goes_on_when_the_disk_has_grown(disk: Path) -> None:
     assert mounted("mount", "-o", "remount,size=16m", str(disk))
     operation = Operation("add", {"more": (1000, 300)})
     carry_out(index, operation)
-    state = operation.applied(state)
+    state = operation.apply(state)
     assert_whole(Index(index.directory), state)
     index.compact()
     assert_whole(index, state)
@@ -93,9 +93,9 @@ def test_work_goes_on_when_other_files_make_room(disk: Path) -> None:
     other.unlink()
     operation = Operation("remove", {}, sorted(state)[:2])
     carry_out(index, operation)
-    state = operation.applied(state)
+    state = operation.apply(state)
     assert_whole(Index(index.directory), state)
     index.compact()
     operation = Operation("add", {"more": (1000, 40)})
     carry_out(index, operation)
-    assert_whole(Index(index.directory), operation.applied(state))
+    assert_whole(Index(index.directory), operation.apply(state))

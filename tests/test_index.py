@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 from contextlib import closing
 from pathlib import Path
@@ -10,82 +8,26 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from processes import working
+from synthetic import (
+    DIM,
+    MANIFEST,
+    assert_same,
+    found,
+    nearest,
+    put,
+    record,
+    remove,
+    rows,
+    unit,
+    write,
+)
 
 from rag import StoreError
-from rag.index import FileRecord, Index, Manifest, StoredRoot, Writer
+from rag.index import FileRecord, Index, StoredRoot
 from rag.index.disk import database
 from rag.index.vectors.kinds import CacheSettings
-from rag.types import Chunk, Document, Problem
-
-DIM = 8
-MANIFEST = Manifest("embedder", "weights", DIM, 100, 10)
-
-
-def unit(generator: np.random.Generator, count: int) -> np.ndarray:
-    vectors = generator.normal(size=(count, DIM)).astype(np.float32)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-
-
-def record(name: str) -> FileRecord:
-    return FileRecord(f"/{name}", name, 1, 1, "hash")
-
-
-def rows(name: str, vectors: np.ndarray) -> list[tuple[Document, list[Chunk], np.ndarray]]:
-    text = "\n".join(f"{name} passage {i}" for i in range(len(vectors)))
-    chunks, at = [], 0
-    for i, line in enumerate(text.split("\n")):
-        chunks.append(Chunk(0, name, line, at, at + len(line), i, ("Top", name), 1, i + 1))
-        at += len(line) + 1
-    document = Document(name, name, text, name, "text/plain", f"{len(vectors)}{vectors.sum()}")
-    return [(document, chunks, vectors)]
-
-
-def put(
-    writer: Writer, file: FileRecord, documents: list[tuple[Document, list[Chunk], np.ndarray]]
-) -> None:
-    file_id = writer.begin_file(file)
-    for document, chunks, vectors in documents:
-        passages = [chunk.text for chunk in chunks]
-        writer.put_document(file_id, document, chunks, passages, vectors)
-    writer.end_file(file_id, file, [])
-
-
-def remove(writer: Writer, name: str) -> None:
-    for file_id, _ in list(writer.files_below(f"/{name}")):
-        writer.remove_file(file_id)
-
-
-def write(index: Index, files: dict[str, np.ndarray], without: tuple[str, ...] = ()) -> None:
-    with index.write() as writer:
-        writer.set_manifest(MANIFEST)
-        for name in without:
-            remove(writer, name)
-        for name, vectors in files.items():
-            put(writer, record(name), rows(name, vectors))
-        writer.commit()
-        writer.refresh_cache()
-
-
-def nearest(files: dict[str, np.ndarray], query: np.ndarray, k: int) -> list[tuple[str, float]]:
-    """Brute force over what is stored: vectors at float16."""
-    scored = [
-        (f"{name} passage {i}", float(vector.astype(np.float16).astype(np.float32) @ query))
-        for name, vectors in files.items()
-        for i, vector in enumerate(vectors)
-    ]
-    return sorted(scored, key=lambda pair: -pair[1])[:k]
-
-
-def found(index: Index, query: np.ndarray, k: int) -> list[tuple[str, float]]:
-    with index.snapshot() as snapshot:
-        scored = snapshot.nearest(query, k)
-        passages = snapshot.passages([each for each, _ in scored])
-    return [(passages[each].chunk.text, score) for each, score in scored]
-
-
-def assert_same(ours: list[tuple[str, float]], theirs: list[tuple[str, float]]) -> None:
-    assert [text for text, _ in ours] == [text for text, _ in theirs]
-    assert np.allclose([s for _, s in ours], [s for _, s in theirs], atol=1e-6)
+from rag.types import Problem
 
 
 @settings(max_examples=25, deadline=None)
@@ -232,26 +174,13 @@ def test_readers_see_the_old_state_until_the_commit(tmp_path: Path) -> None:
 
 
 def test_a_second_writer_fails_at_once_and_names_the_first(tmp_path: Path) -> None:
-    script = (
-        "import sys, os; from pathlib import Path; from rag.index import Index\n"
-        "with Index(Path(sys.argv[1])).write():\n"
-        "    print(os.getpid(), flush=True); sys.stdin.read()"
-    )
-    first = subprocess.Popen(
-        [sys.executable, "-c", script, str(tmp_path)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert first.stdout is not None
-    process = first.stdout.readline().strip()
-    with (
-        pytest.raises(StoreError, match=f"process {process} on .* since "),
-        Index(tmp_path).write(),
-    ):
-        pass
-    first.kill()
-    first.wait()
+    with working("write-until-told", tmp_path) as first:
+        assert first.line() == "writing"
+        with (
+            pytest.raises(StoreError, match=f"process {first.pid} on .* since "),
+            Index(tmp_path).write(),
+        ):
+            pass
     with Index(tmp_path).write():
         pass
 

@@ -1,69 +1,34 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import synthetic
 from conftest import RunMain
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from processes import working
+from synthetic import SMALL, clustered, remove
+from synthetic import WIDE as DIM
+from synthetic import WIDE_MANIFEST as MANIFEST
+from synthetic import put_clustered as put
 
 from rag import RAG, LockedError, StoreError
 from rag.config import known_settings
-from rag.index import CacheSettings, FileRecord, Index, Manifest, Writer
+from rag.index import CacheSettings, Index, Writer
 from rag.index.disk import database, steps
 from rag.index.vectors import cache
 from rag.index.vectors.kinds import KINDS, choose, needed_bytes
-from rag.types import Chunk, Document
 
-DIM = 32
-MANIFEST = Manifest("embedder", "weights", DIM, 100, 10)
 APPROXIMATE = [kind for kind in KINDS if kind != "flat"]
-# Small bounds, so that a few hundred vectors are many.
-SMALL = CacheSettings(least_rows=60, flat_rows=100, stale_rows=10, recent_rows=60, scanned_rows=20)
 
 
-def clustered(seed: int, count: int, clusters: int = 60) -> np.ndarray:
-    """Of unit length, and halves, so that what is stored is what was given."""
-    random = np.random.default_rng(seed)
-    centres = np.random.default_rng(99).normal(size=(clusters, DIM))
-    drawn = centres[random.integers(clusters, size=count)] + 0.5 * random.normal(size=(count, DIM))
-    drawn /= np.linalg.norm(drawn, axis=1, keepdims=True)
-    return drawn.astype(np.float16).astype(np.float32)
-
-
-def put(writer: Writer, name: str, given: np.ndarray) -> None:
-    record = FileRecord(f"/{name}", name, 1, 1, name)
-    lines = [f"{name}-{at}" for at in range(len(given))]
-    chunks, start = [], 0
-    for at, line in enumerate(lines):
-        chunks.append(Chunk(0, name, line, start, start + len(line), at))
-        start += len(line) + 1
-    document = Document(name, name, "\n".join(lines), name, "text/plain", f"{given.sum()}")
-    file_id = writer.begin_file(record)
-    writer.put_document(file_id, document, chunks, lines, given)
-    writer.end_file(file_id, record, [])
-
-
-def remove(writer: Writer, name: str) -> None:
-    for file_id, _ in list(writer.files_below(f"/{name}")):
-        writer.remove_file(file_id)
-
-
-@contextmanager
-def writing(index: Index) -> Iterator[Writer]:
-    with index.write(wait=60) as writer:
-        writer.set_manifest(MANIFEST)
-        yield writer
-        writer.commit()
-        writer.refresh_cache()
+def writing(index: Index) -> AbstractContextManager[Writer]:
+    return synthetic.writing(index, MANIFEST, refresh=True)
 
 
 def put_all(index: Index, *given: tuple[str, np.ndarray]) -> None:
@@ -379,36 +344,13 @@ def test_a_reader_goes_on_with_the_cache_it_mapped(tmp_path: Path, kind: str) ->
     assert_same(nearest(reader, query, 600), exact(other, query, 600))
 
 
-_WRITES = """
-import sys
-import time
-from pathlib import Path
-sys.path.insert(0, sys.argv[2])
-from test_kinds import SMALL, Index, clustered, put, remove, replace, writing
-index = Index(Path(sys.argv[1]), caches=replace(SMALL, kind="ivf-sq8"))
-at = 0
-while not Path(sys.argv[1], "stop").exists():
-    with writing(index) as writer:
-        put(writer, f"n{at}", clustered(at, 25))
-        if at % 3 == 2:
-            remove(writer, f"n{at - 1}")
-    at += 1
-    print(at, flush=True)
-    time.sleep(0.1)
-"""
-
-
 def test_optimizing_beside_writers_and_readers_loses_nothing(tmp_path: Path) -> None:
     index = Index(tmp_path, caches=replace(SMALL, kind="ivf-sq8"))
     put_all(index, ("a", clustered(1000, 3000)))
-    arguments = [sys.executable, "-c", _WRITES, str(tmp_path), str(Path(__file__).parent)]
-    writer = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
-    try:
-        assert writer.stdout is not None
-        writer.stdout.readline()
-        query = clustered(2000, 1)[0]
-        until, done = time.monotonic() + 2, 0
-        while time.monotonic() < until or not done:
+    with working("write-clustered", tmp_path) as writer:
+        writer.wait_for(1)
+        query, done = clustered(2000, 1)[0], 0
+        while writer.is_at_work() and (len(writer.lines) <= 6 or done < 3):
             index.optimize()
             done += 1
             with index.snapshot() as snapshot:
@@ -416,11 +358,9 @@ def test_optimizing_beside_writers_and_readers_loses_nothing(tmp_path: Path) -> 
                 # Every third file is taken out again: all others are found, whole.
                 assert len(found) >= 3000
                 assert len(found) % 25 == 0
-    finally:
         (tmp_path / "stop").touch()
-        said, _ = writer.communicate(timeout=60)
-    rounds = int(said.split()[-1])
-    assert writer.returncode == 0
+        assert writer.end() == 0, writer.errors
+    rounds = int(writer.lines[-1])
     assert rounds > 3
     kept = [at for at in range(rounds) if not (at % 3 == 1 and at + 1 < rounds)]
     assert index.counts()["chunks"] == 3000 + 25 * len(kept)

@@ -7,11 +7,9 @@ import logging
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -21,52 +19,41 @@ import psutil
 import pytest
 from conftest import Ran, RunMain
 from filelock import FileLock
-from test_index import found, put, record, rows, unit, write
+from processes import PATIENCE, Worker, working
+from synthetic import found, put, record, rows, unit, write
 
 from rag import LockedError, StoreError
 from rag.config import load_config
 from rag.index import Index
 from rag.index.disk.mounts import network_disk, warn_of_network_disk
 
-WRITER = """
-import sys
-from pathlib import Path
-from rag.index import Index
-with Index(Path(sys.argv[2])).write():
-    print("writing", flush=True)
-    sys.stdin.readline()
-print("done", flush=True)
-"""
+
+@contextmanager
+def another(index: Path) -> Iterator[Worker]:
+    """A process that is writing, until it gets a line."""
+    with working("write-until-told", index) as worker:
+        assert worker.line() == "writing"
+        yield worker
 
 
 @contextmanager
-def another(index: Path, script: str = WRITER) -> Iterator[subprocess.Popen[str]]:
-    """A process that is writing, until it gets a line."""
-    file = index.parent / "worker.py"
-    file.write_text(script)
-    process = subprocess.Popen(
-        [sys.executable, str(file), "index", str(index)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+def when_one_waits(act: Callable[[], None]) -> Iterator[None]:
+    """Act when a writer of this process says that it waits for another."""
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            act()
+
+    handler, logger = Handler(), logging.getLogger("rag.index.disk.lock")
+    logger.addHandler(handler)
     try:
-        assert line(process) == "writing"
-        yield process
+        yield
     finally:
-        process.kill()
-        process.communicate()
+        logger.removeHandler(handler)
 
 
-def line(process: subprocess.Popen[str]) -> str:
-    assert process.stdout is not None
-    return process.stdout.readline().strip()
-
-
-def let_go(process: subprocess.Popen[str]) -> None:
-    assert process.stdin is not None
-    process.stdin.write("\n")
-    process.stdin.flush()
+def holder(index: Path) -> int:
+    return int(json.loads((index / "writer.json").read_text())["process"])
 
 
 def refusal(index: Path, **options: Any) -> str:
@@ -88,10 +75,10 @@ def test_who_writes_is_named_and_since_when_and_with_what(place: Path) -> None:
             f"{place}: is being written by process {process.pid} on {socket.gethostname()}" in said
         )
         assert f"since {begun}" in said
-        assert "running `worker.py index`" in said
+        assert "running `worker.py write-until-told`" in said
         assert "--wait" in said
-        let_go(process)
-        assert line(process) == "done"
+        process.tell()
+        assert process.line() == "done"
     assert not (place / "writer.json").exists()
     with Index(place).write():
         assert json.loads((place / "writer.json").read_text())["process"] == os.getpid()
@@ -100,9 +87,7 @@ def test_who_writes_is_named_and_since_when_and_with_what(place: Path) -> None:
 def test_a_killed_writer_leaves_nothing_in_the_way(place: Path) -> None:
     with another(place) as process:
         process.kill()
-        process.wait()
-        dead = json.loads((place / "writer.json").read_text())["process"]
-        assert dead == process.pid
+        assert holder(place) == process.pid
         with FileLock(place / "writer.lock"):
             # Whoever takes over has the lock before it says who it is.
             said = refusal(place)
@@ -153,28 +138,31 @@ def test_a_record_that_cannot_be_written_is_done_without(place: Path) -> None:
 
 def test_a_stopped_writer_is_waited_for(place: Path, caplog: pytest.LogCaptureFixture) -> None:
     with another(place) as process:
-        process.send_signal(signal.SIGSTOP)
-        try:
-            assert f"process {process.pid} " in refusal(place)
-            begun = time.monotonic()
-            with caplog.at_level(logging.WARNING):
-                assert f"process {process.pid} " in refusal(place, wait=0.4)
-            assert 0.4 <= time.monotonic() - begun < 20
-            (told,) = caplog.messages
-            assert told.startswith(f"{place}: waiting for process {process.pid} on ")
-            threading.Timer(0.3, let_go, (process,)).start()
-        finally:
-            threading.Timer(0.2, process.send_signal, (signal.SIGCONT,)).start()
-        with Index(place, wait=float("inf")).write() as writer:
+        process.send(signal.SIGSTOP)
+        assert f"process {process.pid} " in refusal(place)
+        begun = time.monotonic()
+        with caplog.at_level(logging.WARNING):
+            assert f"process {process.pid} " in refusal(place, wait=0.4)
+        assert time.monotonic() - begun >= 0.4
+        (said,) = caplog.messages
+        assert said.startswith(f"{place}: waiting for process {process.pid} on ")
+
+        def go_on() -> None:
+            process.send(signal.SIGCONT)
+            process.tell()
+
+        with when_one_waits(go_on), Index(place, wait=float("inf")).write() as writer:
             assert writer.manifest() is None
-        assert line(process) == "done"
+        assert process.line() == "done"
 
 
 def test_a_writer_killed_while_others_wait_for_it(place: Path) -> None:
-    with another(place) as process:
-        threading.Timer(0.3, process.kill).start()
-        with Index(place).write(wait=60):
-            pass
+    with (
+        another(place) as process,
+        when_one_waits(process.kill),
+        Index(place).write(wait=PATIENCE),
+    ):
+        assert holder(place) == os.getpid()
 
 
 def test_threads_take_turns(place: Path) -> None:
@@ -222,55 +210,40 @@ def test_a_thread_does_not_wait_for_itself(place: Path) -> None:
 def test_a_writer_may_be_left_in_another_thread(place: Path) -> None:
     writing = Index(place).write()
     writing.__enter__()
+    assert holder(place) == os.getpid()
     thread = threading.Thread(target=writing.__exit__, args=(None, None, None))
     thread.start()
     thread.join()
+    assert not (place / "writer.json").exists()
     with Index(place).write():
-        pass
-
-
-FORKING = """
-import os, sys, time
-from pathlib import Path
-from rag.index.disk.lock import hold_lock
-with hold_lock(Path(sys.argv[2])):
-    child = os.fork()
-    if child:
-        print("writing", flush=True)
-        print(child, flush=True)
-    else:
-        if sys.stdin.readline() == "leave\\n":
-            sys.exit()
-        time.sleep(60)
-    time.sleep(60)
-"""
+        assert holder(place) == os.getpid()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks")
 def test_a_forked_child_has_no_part_in_the_lock(place: Path) -> None:
-    with another(place, FORKING) as process:
-        child = int(line(process))
-        assert process.stdin is not None
+    with working("fork", place) as process:
+        assert process.line() == "writing"
+        child = int(process.line())
         # It leaves the block that holds the lock, and the process.
-        process.stdin.write("leave\n")
-        process.stdin.flush()
+        process.tell("leave")
         _wait_for(lambda: psutil.Process(child).status() == psutil.STATUS_ZOMBIE)
         assert f"process {process.pid} " in refusal(place)
-    with another(place, FORKING) as process:
-        child = int(line(process))
-        process.kill()
-        process.wait()
-        assert psutil.pid_exists(child)
+    with working("fork", place) as process:
+        assert process.line() == "writing"
+        child = int(process.line())
         try:
-            with Index(place).write(wait=5):
-                pass
+            process.process.kill()
+            process.process.wait()
+            assert psutil.pid_exists(child)
+            with Index(place).write(wait=PATIENCE):
+                assert holder(place) == os.getpid()
         finally:
             with suppress(ProcessLookupError):
                 os.kill(child, signal.SIGKILL)
 
 
 def _wait_for(so: Any) -> None:
-    end = time.monotonic() + 20
+    end = time.monotonic() + PATIENCE
     while not so():
         assert time.monotonic() < end
         time.sleep(0.02)
@@ -280,9 +253,9 @@ def test_readers_need_no_lock(place: Path) -> None:
     vectors = unit(np.random.default_rng(0), 3)
     write(Index(place), {"a": vectors})
     with another(place) as process:
-        process.send_signal(signal.SIGSTOP)
+        process.send(signal.SIGSTOP)
         assert len(found(Index(place), vectors[0], 9)) == 3
-        process.send_signal(signal.SIGCONT)
+        process.send(signal.SIGCONT)
 
 
 @pytest.mark.parametrize("command", [["remove", "a"], ["compact"]])
@@ -304,8 +277,8 @@ def test_commands_wait_if_they_are_told_to(
         assert f"is being written by process {process.pid} " in run().complaint
         assert run("--wait", "0.1").code == run("--wait=0.1").code == 1
         caplog.clear()
-        threading.Timer(0.3, let_go, (process,)).start()
-        ended = run("--wait")
+        with when_one_waits(process.tell):
+            ended = run("--wait")
         assert (ended.code, ended.err) == (0, "")
         assert "waiting for process" in caplog.messages[0]
 

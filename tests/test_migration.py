@@ -5,8 +5,6 @@ from __future__ import annotations
 import shutil
 import signal
 import sqlite3
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -18,7 +16,8 @@ import apsw
 import numpy as np
 import pytest
 from places import as_nobody, read_only, seen_by_all
-from test_index import DIM, found, put, record, rows, unit
+from processes import Worker, working
+from synthetic import DIM, found, put, record, rows, unit
 
 from rag import LockedError, StoreError
 from rag.index import Index, store
@@ -108,24 +107,10 @@ def test_what_was_brought_up_is_written_on(tmp_path: Path) -> None:
     assert [chunk.id for chunk in index.chunks("new")] == [7, 8, 9]
 
 
-USE = """
-import sys
-from pathlib import Path
-from rag.index import Index
-print("ready", flush=True)
-sys.stdin.readline()
-print(Index(Path(sys.argv[1])).counts()["chunks"], flush=True)
-"""
-
-
 def test_several_at_once(tmp_path: Path) -> None:
     folder = format3(tmp_path / "index")
-    command = [sys.executable, "-c", USE, str(folder)]
-    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    processes = [subprocess.Popen(command, **pipes) for _ in range(3)]
-    for process in processes:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
+    processes = [Worker("count", folder) for _ in range(3)]
+    assert [process.line() for process in processes] == ["ready"] * 3
     counted: list[int] = []
     index = Index(folder)
     threads = [
@@ -133,7 +118,10 @@ def test_several_at_once(tmp_path: Path) -> None:
     ]
     for thread in threads:
         thread.start()
-    counted += [int(process.communicate("\n")[0]) for process in processes]
+    for process in processes:
+        process.tell()
+    counted += [int(process.line()) for process in processes]
+    assert [process.end() for process in processes] == [0] * 3
     for thread in threads:
         thread.join()
     assert counted == [5] * 6
@@ -156,26 +144,14 @@ def test_a_look_waits_for_whoever_changes_the_layout(
     assert not refused
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from rag.index import Index
-from rag.index.disk import steps as files
-def fault(when, name, path):
-    if (when, name) == (sys.argv[2], sys.argv[3]):
-        os.kill(os.getpid(), signal.SIGKILL)
-files.fault = fault
-Index(Path(sys.argv[1])).counts()
-"""
-
-
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="there is no SIGKILL")
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("step", ["checksums", "commit"])
 def test_killed_in_the_middle(tmp_path: Path, when: str, step: str) -> None:
     folder = format3(tmp_path / "index")
-    command = [sys.executable, "-c", KILLED, str(folder), when, step]
-    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    with working("die-at", when, step, "count", folder) as process:
+        process.tell()
+        assert process.end() == -signal.SIGKILL
     read(Index(folder))
     assert_brought_up(folder)
 
@@ -199,18 +175,19 @@ def test_what_cannot_be_written_is_refused_in_one_line(tmp_path: Path) -> None:
 
 
 def test_of_another_user(tmp_path: Path) -> None:
-    script = (
-        "try:\n    Index(Path(sys.argv[1])).counts()\nexcept StoreError as error:\n    print(error)"
-    )
     with seen_by_all() as place:
         folder = format3(place / "index")
-        said, errors = as_nobody(script, str(folder)).communicate()
-        assert (said.count("\n"), errors) == (1, "")
+        with as_nobody("refusals", folder) as process:
+            said = process.line()
+            assert (process.end(), process.errors) == (0, [])
         assert "is to be brought up to index format 4 first" in said
         assert "Permission denied" in said
         read(Index(folder))
-        script = "print(Index(Path(sys.argv[1])).counts()['chunks'])"
-        assert as_nobody(script, str(folder)).communicate() == ("5\n", "")
+        with as_nobody("count", folder) as process:
+            assert process.line() == "ready"
+            process.tell()
+            assert process.line() == "5"
+            assert (process.end(), process.errors) == (0, [])
 
 
 def test_another_writer_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,8 +206,8 @@ def test_another_writer_is_waited_for(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(LockedError, match="is being written by process"):
         read(Index(folder))
     monkeypatch.undo()
-    threading.Timer(0.3, over.set).start()
     begun = time.monotonic()
+    threading.Timer(0.3, over.set).start()
     read(Index(folder))
     assert time.monotonic() - begun >= 0.2
     thread.join()

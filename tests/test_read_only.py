@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,7 @@ import numpy as np
 import pytest
 from conftest import RunMain
 from places import as_nobody, read_only, seen_by_all
-from test_index import assert_same, found, nearest, unit, write
+from synthetic import assert_same, found, nearest, put, record, rows, unit, write
 
 from rag import RAG, LockedError, StoreError
 from rag.index import Index
@@ -115,14 +113,12 @@ def test_writing_says_that_it_cannot_be_written(
     folder = tmp_path / "index"
     write(Index(folder), files)
     with read_only(folder):
-        started = time.monotonic()
         with (
             pytest.raises(StoreError, match="cannot be written: Read-only file system") as caught,
             Index(folder).write(wait=float("inf")),
         ):
             pass
         assert not isinstance(caught.value, LockedError)
-        assert time.monotonic() - started < 5
     with Index(folder).write():
         pass
 
@@ -167,62 +163,29 @@ def test_the_doctor_looks_and_says_that_it_cannot_mend(shelf: Path, run_main: Ru
     assert state(shelf) == before
 
 
-SEARCH = """
-place, seconds = Path(sys.argv[1]), float(sys.argv[2])
-index, query, seen, problems = Index(place), np.eye(1, 8, dtype=np.float32)[0], [], []
-end = time.monotonic() + seconds
-while not seen or time.monotonic() < end:
-    try:
-        with index.snapshot() as snapshot:
-            by_vector = snapshot.nearest(query, 1000)
-            by_word = snapshot.matching(parse_question("passage"), 1000)
-            passages = snapshot.passages([each for each, _ in by_vector])
-    except StoreError as error:
-        problems.append(str(error))
-        if "try again" not in problems[-1]:
-            break
-    else:
-        seen.append([len(by_vector), len(by_word), len(passages)])
-try:
-    with Index(place).write():
-        pass
-    wrote = ""
-except StoreError as error:
-    wrote = str(error)
-print(json.dumps({"seen": seen, "problems": problems, "wrote": wrote}))
-"""
-
-
 def test_another_users_index_can_be_read_and_not_written(files: dict[str, np.ndarray]) -> None:
     with seen_by_all() as place:
         folder = place / "index"
         write(Index(folder), files)
         before = state(folder)
-        said, errors = as_nobody(SEARCH, str(folder), "0").communicate()
-        assert not errors
-        told = json.loads(said)
-        assert (told["seen"], told["problems"]) == ([[340, 340, 340]], [])
-        assert "cannot be written: Permission denied" in told["wrote"]
+        with as_nobody("search", folder, folder) as reader:
+            assert (reader.end(), reader.errors) == (0, [])
+        report = json.loads(reader.lines[-1])
+        assert (report["seen"], report["problems"]) == ([[340, 340, 340]], [])
+        assert "cannot be written: Permission denied" in report["wrote"]
         assert state(folder) == before
 
 
 def test_another_users_folder_that_cannot_be_entered_is_named(
     files: dict[str, np.ndarray],
 ) -> None:
-    look = """
-for call in (lambda index: index.counts(), lambda index: index.write().__enter__()):
-    try:
-        call(Index(Path(sys.argv[1])))
-    except StoreError as error:
-        print(error)
-"""
     with seen_by_all() as place:
         folder = place / "index"
         write(Index(folder), files)
         folder.chmod(0o700)
-        said, errors = as_nobody(look, str(folder)).communicate()
-    assert not errors
-    assert said.splitlines() == [
+        with as_nobody("refusals", folder) as reader:
+            assert (reader.end(), reader.errors) == (0, [])
+    assert reader.lines == [
         f"{folder}: cannot be looked into: Permission denied",
         f"{folder}: cannot be written: Permission denied",
     ]
@@ -236,40 +199,27 @@ def test_another_users_index_can_be_read_while_it_is_written(
     with seen_by_all() as place:
         index = Index(place / "index")
         write(index, {"a": files["a"][:40]})
-        reader = as_nobody(SEARCH, str(index.directory), "2")
-        said: list[str] = []
-        waiting = threading.Thread(target=lambda: said.extend(reader.communicate()))
-        waiting.start()
         generator = np.random.default_rng(3)
-        commits = 0
-        while waiting.is_alive():
-            if stays:
-                commits += _commit_for_a_while(index, generator, waiting)
-            else:
-                write(index, {"a": unit(generator, 40)})
-                commits += 1
-        assert not said[1]
-        told = json.loads(said[0])
+        with as_nobody("search", index.directory, place / "stop") as reader:
+            commits = 0
+            while reader.is_at_work() and (commits <= 5 or len(reader.lines) <= 5):
+                if stays:
+                    with index.write() as writer:
+                        for _ in range(5):
+                            put(writer, record("a"), rows("a", unit(generator, 40)))
+                            writer.commit()
+                            commits += 1
+                else:
+                    write(index, {"a": unit(generator, 40)})
+                    commits += 1
+            (place / "stop").touch()
+            assert (reader.end(), reader.errors) == (0, [])
+        report = json.loads(reader.lines[-1])
         assert commits > 5
-        assert len(told["seen"]) > 5
+        assert len(report["seen"]) > 5
         # Always one whole file of 40.
-        assert {tuple(numbers) for numbers in told["seen"]} == {(40, 40, 40)}
-        assert all("was changed while it was read" in each for each in told["problems"])
-        assert len(told["problems"]) <= len(told["seen"])
-
-
-def _commit_for_a_while(
-    index: Index, generator: np.random.Generator, while_alive: threading.Thread
-) -> int:
-    from test_index import put, record, rows
-
-    commits = 0
-    with index.write() as writer:
-        while while_alive.is_alive():
-            put(writer, record("a"), rows("a", unit(generator, 40)))
-            writer.commit()
-            commits += 1
-    return commits
+        assert {tuple(numbers) for numbers in report["seen"]} == {(40, 40, 40)}
+        assert all("was changed while it was read" in each for each in report["problems"])
 
 
 def test_modes_of_files_are_those_that_were_asked_for(

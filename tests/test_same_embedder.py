@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_index import MANIFEST, put, record, rows, unit
+from synthetic import MANIFEST, put, record, rows, unit
 
 from rag import RAG, StoreError
 from rag.config import EmbeddingConfig

@@ -49,7 +49,7 @@ class Store(RuleBasedStateMachine):
 
     def do(self, operation: Operation) -> None:
         carry_out(self.index, operation)
-        self.state = operation.applied(self.state)
+        self.state = operation.apply(self.state)
 
     @rule(name=NAMES, count=COUNTS)
     def add_or_replace(self, name: str, count: int) -> None:
@@ -92,8 +92,8 @@ class Store(RuleBasedStateMachine):
     def crash(self, operation: Operation, at: int, fate: str) -> None:
         outcome = self.crashes.run(self.index.directory, operation, at, fate)
         assert not outcome.problems
-        after = operation.applied(self.state)
-        state, torn = survival.held(self.index)
+        after = operation.apply(self.state)
+        state, torn = survival.read_state(self.index)
         assert not torn
         if outcome.ended or outcome.refused:
             assert state in (self.state, after)
@@ -106,7 +106,7 @@ class Store(RuleBasedStateMachine):
         if not hasattr(self, "index"):
             return
         for index in (self.index, Index(self.index.directory)):
-            assert survival.held(index) == (self.state, [])
+            assert survival.read_state(index) == (self.state, [])
             assert not survival.wrong_answers(index, self.state, self.version)
 
     def teardown(self) -> None:

@@ -9,9 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -44,18 +42,19 @@ class Zygote:
         return self.process.stdout.readline().strip()
 
     def index(
-        self, index: Path, folder: Path, *, after: float | None = None, by: int = signal.SIGKILL
+        self, index: Path, folder: Path, *, at: int | None = None, by: int = signal.SIGKILL
     ) -> int:
-        """The wait status of one child; it is sent a signal `after` so many seconds."""
+        """The wait status of one child; it gets a signal at its step `at`."""
         assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps({"index": str(index), "folder": str(folder)}) + "\n")
+        job = {"index": str(index), "folder": str(folder), "at": at, "by": by}
+        self.process.stdin.write(json.dumps(job) + "\n")
         self.process.stdin.flush()
-        child = int(self._line())
-        if after is not None:
-            time.sleep(after)
-            with suppress(ProcessLookupError):
-                os.kill(child, by)
         return int(self._line())
+
+    def count_steps(self, index: Path, folder: Path) -> int:
+        """Index undisturbed; returns how many steps that took."""
+        assert self.index(index, folder) == 0
+        return int(index.with_name("steps").read_text())
 
 
 @pytest.fixture(scope="module")
@@ -68,12 +67,12 @@ def zygote() -> Iterator[Zygote]:
 
 def write_tree(folder: Path) -> None:
     folder.mkdir()
-    for n in range(24):
+    for n in range(12):
         parts = [
             f"## Part {part}\n\nMatter {n * 7 % 40} and {part}.\n" for part in range(n % 4 + 1)
         ]
         (folder / f"{n}.md").write_text(f"# Page {n}\n\n" + "\n".join(parts))
-    rows = [{"_id": f"row{n}", "text": f"Row number {n}."} for n in range(60)]
+    rows = [{"_id": f"row{n}", "text": f"Row number {n}."} for n in range(24)]
     (folder / "rows.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
     (folder / "same.md").write_text((folder / "3.md").read_text())
 
@@ -83,7 +82,7 @@ def change_tree(folder: Path) -> None:
     (folder / "2.md").unlink()
     (folder / "3.md").rename(folder / "renamed.md")
     (folder / "more.txt").write_text("One more file.\n")
-    rows = [{"_id": f"row{n}", "text": f"Row number {n * 2}."} for n in range(20, 70)]
+    rows = [{"_id": f"row{n}", "text": f"Row number {n * 2}."} for n in range(8, 30)]
     (folder / "rows.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
 
 
@@ -141,15 +140,12 @@ def test_kills_lose_nothing_that_the_next_run_does_not_bring(
     chance = random.Random(7)  # noqa: S311
     folder = tmp_path / "docs"
     write_tree(folder)
-    started = time.monotonic()
-    assert zygote.index(tmp_path / "undisturbed", folder) == 0
-    lasted = time.monotonic() - started
+    steps = zygote.count_steps(tmp_path / "undisturbed", folder)
 
-    died = 0
     for _ in range(KILLS // 2):
-        # Each run goes on from where the last one was killed: the later ones have less to do.
-        after = chance.uniform(0, lasted)
-        died += os.WIFSIGNALED(zygote.index(tmp_path / "killed", folder, after=after))
+        # Each run goes on from where the last one was killed, and has less to do.
+        at = chance.randint(1, steps // KILLS)
+        assert os.WIFSIGNALED(zygote.index(tmp_path / "killed", folder, at=at))
         assert_whole(tmp_path / "killed")
         if chance.random() < 0.2:
             shutil.rmtree(tmp_path / "killed", ignore_errors=True)
@@ -158,10 +154,10 @@ def test_kills_lose_nothing_that_the_next_run_does_not_bring(
 
     change_tree(folder)
     shutil.copytree(tmp_path / "killed", tmp_path / "before")
-    assert zygote.index(tmp_path / "undisturbed", folder) == 0
+    steps = zygote.count_steps(tmp_path / "undisturbed", folder)
     for n in range(KILLS // 2):
-        after = chance.uniform(0, lasted / 2)
-        died += os.WIFSIGNALED(zygote.index(tmp_path / "killed", folder, after=after))
+        at = chance.randint(1, steps // KILLS)
+        assert os.WIFSIGNALED(zygote.index(tmp_path / "killed", folder, at=at))
         assert_whole(tmp_path / "killed")
         if n % 5 == 4:
             # From the state before the changes once more.
@@ -171,8 +167,6 @@ def test_kills_lose_nothing_that_the_next_run_does_not_bring(
             shutil.copytree(tmp_path / "before", tmp_path / "killed")
     assert zygote.index(tmp_path / "killed", folder) == 0
     assert_equal(contents(tmp_path / "killed"), contents(tmp_path / "undisturbed"))
-    # Else the moments were badly chosen.
-    assert died >= KILLS // 2
 
     rag = RAG(tmp_path / "killed", embedder=embedder)
     assert rag.search("All is new here.", 1)[0].source.endswith("1.md")
@@ -181,11 +175,9 @@ def test_kills_lose_nothing_that_the_next_run_does_not_bring(
 def test_an_interruption_keeps_what_was_done(zygote: Zygote, tmp_path: Path) -> None:
     folder = tmp_path / "docs"
     write_tree(folder)
-    started = time.monotonic()
-    assert zygote.index(tmp_path / "undisturbed", folder) == 0
-    lasted = time.monotonic() - started
-    status = zygote.index(tmp_path / "stopped", folder, after=lasted / 2, by=signal.SIGINT)
-    assert os.WEXITSTATUS(status) in (0, 130)
+    steps = zygote.count_steps(tmp_path / "undisturbed", folder)
+    status = zygote.index(tmp_path / "stopped", folder, at=steps // 2, by=signal.SIGINT)
+    assert os.WEXITSTATUS(status) == 130
     assert_whole(tmp_path / "stopped")
     assert zygote.index(tmp_path / "stopped", folder) == 0
     assert_equal(contents(tmp_path / "stopped"), contents(tmp_path / "undisturbed"))

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
 import pytest
+import synthetic
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from synthetic import cut, remove
 
 from rag.index import FileRecord, Index, Manifest, Writer, rows
 from rag.index import terms as terms_room
@@ -26,29 +28,14 @@ WORDS = ("alpha", "beta", "gamma", "delta", "max_connections", "CVE-2024-1234")
 
 
 def put(writer: Writer, name: str, passages: Sequence[str]) -> None:
-    record = FileRecord(f"/{name}", name, 1, 1, "hash")
-    text = "\n".join(passages)
-    chunks, at = [], 0
-    for ordinal, passage in enumerate(passages):
-        chunks.append(Chunk(0, name, passage, at, at + len(passage), ordinal))
-        at += len(passage) + 1
+    text, chunks = cut(name, passages)
     document = Document(name, name, text, "", "text/plain", text, metadata={"language": "en"})
-    file_id = writer.begin_file(record)
-    writer.put_document(file_id, document, chunks, passages, np.ones((len(chunks), 4), np.float32))
-    writer.end_file(file_id, record, [])
+    vectors = np.ones((len(chunks), 4), np.float32)
+    synthetic.put(writer, synthetic.record(name), [(document, chunks, vectors)])
 
 
-def remove(writer: Writer, name: str) -> None:
-    for file_id, _ in list(writer.files_below(f"/{name}")):
-        writer.remove_file(file_id)
-
-
-@contextmanager
-def writing(index: Index) -> Iterator[Writer]:
-    with index.write() as writer:
-        writer.set_manifest(MANIFEST)
-        yield writer
-        writer.commit()
+def writing(index: Index) -> AbstractContextManager[Writer]:
+    return synthetic.writing(index, MANIFEST, refresh=False)
 
 
 def matching(index: Index, question: str, k: int = 1000) -> list[tuple[str, float]]:

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import zipfile
@@ -17,7 +18,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_index import DIM, found, unit, write
+from processes import working
+from synthetic import DIM, found, unit, write
 
 from rag import RAG, StoreError
 from rag.index import FileRecord, Index, StoredRoot
@@ -364,21 +366,11 @@ def test_damage_anywhere_is_noticed_or_means_nothing(
 
 def test_a_killed_import_leaves_no_index_and_can_be_run_again(tmp_path: Path) -> None:
     export_index(grown(tmp_path / "index"), tmp_path / "one")
-    killed = (
-        "import os, sys; from pathlib import Path\n"
-        "from rag.index import Index\n"
-        "from rag.index.disk import steps as files\n"
-        "from rag.index.upkeep import import_index\n"
-        "def fault(when, name, path):\n"
-        "    if (when, name) == (sys.argv[3], 'commit'): os._exit(9)\n"
-        "files.fault = fault\n"
-        "import_index(Index(Path(sys.argv[2])), Path(sys.argv[1]))\n"
-    )
     other = tmp_path / "other"
     for when in ("before", "after"):
-        arguments = [str(tmp_path / "one"), str(other), when]
-        ended = subprocess.run([sys.executable, "-c", killed, *arguments], check=False)
-        assert ended.returncode == 9
+        task = ("import-file", tmp_path / "one", other)
+        with working("die-at", when, "commit", *task) as process:
+            assert process.end() == -signal.SIGKILL
         # The first commit makes the tables.
         assert not Index(other).exists()
     import_index(Index(other), tmp_path / "one")

@@ -1,4 +1,4 @@
-"""The store: SQLite is the truth, FAISS files are checksummed caches of it."""
+"""The store: SQLite holds the truth; FAISS and tantivy files are checksummed caches of it."""
 
 from rag.index.contents import Contents
 from rag.index.rows import FileRecord, FileState, Manifest, StoredChunk, StoredRoot

@@ -1,4 +1,4 @@
-"""What caches of the store have in common: a row that names them, and durable files."""
+"""The parts that all caches of the store share: the row that names one, and its checksum."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rag.index.disk import steps
 
 @dataclass(frozen=True, slots=True)
 class CacheRow:
-    """The row that points to a cache: it holds every chunk up to `max_id` that then lived."""
+    """The row that names a cache, which holds every chunk up to `max_id` that lived then."""
 
     generation: int
     name: str
@@ -25,9 +25,9 @@ class CacheRow:
 
 
 def remove_others(directory: Path, pattern: str, keep: Collection[str]) -> None:
-    """Delete the caches that nothing points to any more.
+    """Delete the caches that no row names any more.
 
-    Readers hold a cache open; one that comes too late for it reads SQLite instead.
+    Readers keep a cache open; a reader that comes too late for it reads SQLite instead.
     """
     for path in directory.glob(pattern):
         if path.name in keep:
@@ -36,16 +36,16 @@ def remove_others(directory: Path, pattern: str, keep: Collection[str]) -> None:
 
 
 class Digests:
-    """The sha256 of files that never change under their name, each read once while it is there.
+    """The sha256 of files that never change under their name; each file is read once.
 
-    A file is the same if its inode, size and time of change are.
+    A file counts as the same while its inode, size and time of change are the same.
     """
 
     def __init__(self) -> None:
         self._known: dict[tuple[int, int, int, int], str] = {}
 
     def of(self, path: Path) -> str:
-        """The sha256 of a file, in hexadecimal digits.
+        """Return the sha256 of a file in hexadecimal digits.
 
         Raises:
             OSError: if it cannot be read.

@@ -1,4 +1,4 @@
-"""All that one state of an index holds, in an order that does not tell how it came about."""
+"""All that one state of an index holds, in an order that does not depend on its history."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ class Contents(rows.State):
 
     @cached_property
     def counts(self) -> dict[str, int]:
-        """Numbers of `files`, `roots`, `documents` and `chunks`."""
+        """How many `files`, `roots`, `documents` and `chunks` there are."""
         tables = ("files", "roots", "documents", "chunks")
         select = ", ".join(f"(SELECT count(*) FROM {table})" for table in tables)
         return dict(zip(tables, self._connection.execute(f"SELECT {select}").get, strict=True))
 
     @cached_property
     def reading_settings(self) -> str:
-        """With what settings files were read last; empty if that was never noted."""
+        """The settings that files were last read with; empty if they were never noted."""
         return rows.reading_settings(self._connection)
 
     def files(self) -> Iterator[FileState]:
-        """What is known of each file, by path."""
+        """Yield what the index knows of each file, by path."""
         for row in self._connection.execute(f"SELECT {rows.FILE_COLUMNS} FROM files ORDER BY path"):
             yield rows.file_state(self._connection, row)
 
     def roots(self) -> list[StoredRoot]:
-        """The folders and files that the index keeps to, by path."""
+        """Return the folders and files that the index follows, by path."""
         return rows.stored_roots(self._connection)
 
     def documents(self) -> Iterator[tuple[str, Document]]:
-        """All documents by id, each with the path of its file."""
+        """Yield all documents by id, each with the path of its file."""
         for path, *row in self._connection.execute(
             "SELECT (SELECT path FROM files WHERE id = file_id), "
             f"{rows.DOCUMENT_COLUMNS} FROM documents ORDER BY id"
@@ -51,7 +51,7 @@ class Contents(rows.State):
             yield path, rows.document(row)
 
     def chunks(self) -> Iterator[StoredChunk]:
-        """All chunks by the ids of their documents, without vectors."""
+        """Yield all chunks by the ids of their documents, without vectors."""
         for name, ordinal, start, end, heading, *rest in self._connection.execute(
             'SELECT document_id, ordinal, start, "end", heading, page, line, passage_hash '
             'FROM chunks ORDER BY document_id, ordinal, start, "end"'
@@ -59,7 +59,7 @@ class Contents(rows.State):
             yield StoredChunk(name, ordinal, start, end, tuple(json.loads(heading)), *rest)
 
     def vectors(self) -> Iterator[bytes]:
-        """The vectors of `chunks`, little-endian float16.
+        """Yield the vectors of `chunks` in the same order, as little-endian float16.
 
         Raises:
             StoreError: if one has another dimension than the index.
@@ -76,10 +76,10 @@ class Contents(rows.State):
             yield vector
 
     def copy(self, directory: Path, progress: Callable[[int, int], None]) -> None:
-        """Copy the database with its checksums, and what caches there are, into an empty folder.
+        """Copy the database with its checksums, and the caches, into an empty folder.
 
-        A cache that a writer takes away meanwhile is left out: it is built anew when it is missed.
-        `progress` is called with the bytes that are done, and all.
+        A cache that a writer takes away meanwhile is left out: the next reader builds it anew.
+        `progress` is called with the number of bytes that are done, and of all.
 
         Raises:
             StoreError: if the database is damaged.
@@ -89,7 +89,7 @@ class Contents(rows.State):
             try:
                 database.copy(self._connection, directory, progress)
             except apsw.FullError as error:
-                # Not of the index that is read.
+                # The error is of the copy, not of the index.
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
         for kind in schema.CACHES:
             row = rows.cache_row(self._connection, kind)
@@ -100,9 +100,9 @@ class Contents(rows.State):
 
 
 def _copy_cache(source: Path, target: Path) -> None:
-    """A cache in another folder; files of caches never change, so that a link is enough.
+    """Link a cache into another folder: files of caches never change, so a link is enough.
 
-    One that is not there any more, or cannot be read, is left out.
+    A cache that is gone meanwhile, or cannot be read, is left out.
     """
     try:
         if not source.is_dir():
@@ -111,7 +111,7 @@ def _copy_cache(source: Path, target: Path) -> None:
         steps.make_directory(target)
         for path in sorted(source.iterdir()):
             if path.suffix == ".lock":
-                # Whoever opens the one must not wait for who opens the other.
+                # Who opens one index must not wait for who opens the other.
                 (target / path.name).touch()
             else:
                 _link(path, target / path.name)

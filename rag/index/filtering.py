@@ -1,4 +1,4 @@
-"""Filter -> ids of the chunks that pass, by SQL."""
+"""Turn a filter into the ids of the chunks that pass it, by SQL."""
 
 from __future__ import annotations
 
@@ -28,26 +28,26 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-# A function cannot be replaced while a statement runs on the connection: each has its own name.
+# SQLite cannot replace a function while a statement runs: each function gets a name of its own.
 _numbers = itertools.count()
-# Of longer lists SQLite makes expressions that are too deep for it.
+# SQLite refuses the deep expressions that longer lists would make.
 _MOST_VALUES = 100
 _IN_BOUNDS = "coalesce(page >= ? AND page < ?, 0)"
 
 
 @dataclass(frozen=True, slots=True)
 class _Condition:
-    """SQL that is 0 or 1, never NULL, and the values bound to it."""
+    """An SQL expression that is 0 or 1, never NULL, with the values bound to it."""
 
     sql: str
     values: tuple[Any, ...] = ()
 
 
 def chunk_ids(connection: apsw.Connection, filter: Filter) -> NDArray[np.int64]:  # noqa: A002
-    """The ids of all chunks for which `rag.query.filters.matches` is true, in ascending order.
+    """Return the ids, ascending, of all chunks for which `rag.query.filters.matches` is true.
 
-    A test of documents is decided once for each of them: by SQL, or, where that has no word for it
-    (globs, accents, dates), by a Python function.
+    A test of documents is decided once for each document: by SQL, or by a Python function where
+    SQL has no operator for it (globs, accents, dates).
     """
     parts = filter.parts if isinstance(filter, And) else (filter,)
     flags: list[_Condition] = []
@@ -72,7 +72,10 @@ def _reads_chunks(part: Filter) -> bool:
 def _condition(
     connection: apsw.Connection, part: Filter, flags: list[_Condition] | None = None
 ) -> _Condition:
-    """A filter on documents; with `flags` one on chunks, for which what documents say is a flag."""
+    """Make the condition of a filter on documents, or, with `flags`, of one on chunks.
+
+    What a filter on chunks asks of documents becomes a flag, a column of the passing documents.
+    """
     if flags is not None and not _reads_chunks(part):
         flags.append(_condition(connection, part))
         return _Condition(f"passing.flag_{len(flags) - 1}")
@@ -109,14 +112,14 @@ def _test(connection: apsw.Connection, test: Test) -> _Condition:
         return _Condition(f"{name}({columns})")
     if field.columns:
         return _Condition(f"{name}(metadata, {columns})")
-    # Without its key, as JSON writes it, there is nothing in the metadata to be looked at.
+    # Metadata that does not hold the key, as JSON writes it, need not be parsed.
     key = json.dumps(field.keys[0][-1], ensure_ascii=False)
     return _Condition(f"(instr(metadata, ?) AND {name}(metadata))", (key,))
 
 
 def _function(field: Field, passes: Callable[..., bool]) -> Callable[..., bool]:
     if field.columns == ("heading",):
-        # The chunks of one section have one heading.
+        # All chunks of a section have the same heading.
         return lru_cache(maxsize=4096)(lambda heading: passes(json.loads(heading)))
     if not field.keys:
         return passes

@@ -1,4 +1,4 @@
-"""Rows of the store as dataclasses, and back."""
+"""Dataclasses of what the store holds, made of its rows."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ if TYPE_CHECKING:
 
     Ids = NDArray[np.int64]
 
-# What is not known to be in another language is read as this one.
+# A text that names no language is read as English.
 UNKNOWN_LANGUAGE = "en"
 
-# Rows of vectors that are held in memory at once while all of them are gone through.
+# So many vectors are in memory at once while all of them are read.
 _BLOCK_ROWS = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """With what an index was built: all of it must be the same for vectors to be comparable.
+    """What an index was built with: vectors are comparable only if all of it is the same.
 
-    `fingerprint` tells the embedder's weights, `revision` the commit of a hub's model; each is
-    empty where that is not known.
+    `fingerprint` identifies the embedder's weights, `revision` the commit of a model of a hub; each
+    is empty where it is not known.
     """
 
     embedder: str
@@ -51,7 +51,7 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class FileRecord:
-    """A file as it was when it was read. `path` is absolute, `source` as given."""
+    """A file as it was when it was read; `path` is absolute, `source` as the user wrote it."""
 
     path: str
     source: str
@@ -64,8 +64,8 @@ class FileRecord:
 class FileState:
     """What the index knows of a file.
 
-    `complete` says that all of it is in, `problems` what could not be taken of it; a file that
-    cannot be read at all has no sha256, and a problem.
+    `complete` says that all of the file is in the index, `problems` which parts could not be
+    read. A file that cannot be read at all has no sha256, and a problem.
     """
 
     id: int
@@ -76,7 +76,7 @@ class FileState:
 
 @dataclass(frozen=True, slots=True)
 class StoredRoot:
-    """A folder or file that the index keeps to, with the patterns that were given for it."""
+    """A folder or file that the index follows, with the patterns of `rag index` for it."""
 
     path: str
     source: str
@@ -87,7 +87,7 @@ class StoredRoot:
 
 @dataclass(frozen=True, slots=True)
 class StoredChunk:
-    """A chunk without its text, as it is kept; `vector` is little-endian float16."""
+    """A chunk as it is stored, without its text; `vector` is little-endian float16."""
 
     document_id: str
     ordinal: int
@@ -101,7 +101,7 @@ class StoredChunk:
 
 
 def passage_hash(passage: str) -> bytes:
-    """What tells whether two chunks hold the same passage."""
+    """Hash a passage: chunks with the same hash were embedded from the same text."""
     return hashlib.blake2b(passage.encode(), digest_size=16).digest()
 
 
@@ -114,7 +114,7 @@ SPAN_COLUMNS = 'id, document_id, start, "end", ordinal, heading, page, line'
 
 
 def document(row: Sequence[Any]) -> Document:
-    """A row of DOCUMENT_COLUMNS."""
+    """Make a document of a row of DOCUMENT_COLUMNS."""
     return Document(
         id=row[0],
         source=row[1],
@@ -132,7 +132,7 @@ def document(row: Sequence[Any]) -> Document:
 
 
 def chunk(row: Sequence[Any], text: str) -> Chunk:
-    """A row of SPAN_COLUMNS, and the text of its document."""
+    """Make a chunk of a row of SPAN_COLUMNS and the text of its document."""
     return Chunk(
         id=row[0],
         document_id=row[1],
@@ -147,7 +147,7 @@ def chunk(row: Sequence[Any], text: str) -> Chunk:
 
 
 def stored_chunk(chunk: Chunk, passage: str, vector: Vectors) -> StoredChunk:
-    """What is kept of a chunk, of what was embedded for it, and of its vector."""
+    """Make what is stored of a chunk, the passage that was embedded for it, and its vector."""
     return StoredChunk(
         document_id=chunk.document_id,
         ordinal=chunk.ordinal,
@@ -162,7 +162,7 @@ def stored_chunk(chunk: Chunk, passage: str, vector: Vectors) -> StoredChunk:
 
 
 def manifest(connection: apsw.Connection) -> Manifest | None:
-    """With what the index was built; None before the first commit."""
+    """Return what the index was built with; None before the first commit."""
     values: Mapping[str, str] = dict(connection.execute("SELECT key, value FROM manifest"))
     kinds: dict[str, Callable[[str], Any]] = {
         "embedder": str,
@@ -186,7 +186,7 @@ class State:
 
     @cached_property
     def manifest(self) -> Manifest:
-        """With what the index was built.
+        """What the index was built with.
 
         Raises:
             StoreError: if nothing was ever committed to it.
@@ -200,25 +200,25 @@ class State:
 
 
 def languages_of_documents(connection: apsw.Connection) -> list[str]:
-    """The languages (ISO 639-1) that the documents are in now."""
+    """Return the languages (ISO 639-1) of the documents that there are now."""
     found = connection.execute("SELECT metadata FROM documents")
     return sorted({language_of(json.loads(metadata)) for (metadata,) in found})
 
 
 def reading_settings(connection: apsw.Connection) -> str:
-    """With what settings the last run read files; empty if there was none."""
+    """Return the settings that the last run read files with; empty if there was none."""
     row = connection.execute("SELECT value FROM manifest WHERE key = 'reading_settings'").fetchone()
     return str(row[0]) if row else ""
 
 
 def commits(connection: apsw.Connection) -> int:
-    """How many commits the index has seen."""
+    """Return how many commits the index has seen."""
     row = connection.execute("SELECT value FROM manifest WHERE key = 'commits'").fetchone()
     return int(row[0]) if row else 0
 
 
 def cache_row(connection: apsw.Connection, kind: str) -> CacheRow | None:
-    """The row that points to the cache of a kind (`vectors` or `terms`), if there is one."""
+    """Return the row that names the cache of a kind in `schema.CACHES`, if there is one."""
     row = connection.execute(
         "SELECT generation, name, sha256, max_id, count, details FROM caches WHERE kind = ?",
         (kind,),
@@ -230,13 +230,13 @@ def cache_row(connection: apsw.Connection, kind: str) -> CacheRow | None:
 
 
 def languages(connection: apsw.Connection) -> tuple[str, ...]:
-    """The languages (ISO 639-1) that documents are or were in."""
+    """Return the languages (ISO 639-1) that documents are or were in."""
     found = connection.execute("SELECT language FROM languages ORDER BY language")
     return tuple(row[0] for row in found)
 
 
 def language_of(metadata: Mapping[str, Any]) -> str:
-    """The language of a document with this metadata (ISO 639-1)."""
+    """Return the language (ISO 639-1) of a document with this metadata."""
     found = metadata.get("language")
     return found if found and isinstance(found, str) else UNKNOWN_LANGUAGE
 
@@ -244,11 +244,11 @@ def language_of(metadata: Mapping[str, Any]) -> str:
 def passages(
     connection: apsw.Connection, where: str, values: Sequence[int | str]
 ) -> Iterator[tuple[Chunk, str, str]]:
-    """Chunks by id, each with its document's title and language."""
+    """Yield chunks by id, each with its document's title and language."""
     spans = connection.execute(
         f"SELECT {SPAN_COLUMNS} FROM chunks WHERE {where} ORDER BY id", tuple(values)
     )
-    # The chunks of a document follow one another: its text, which may be long, is fetched once.
+    # The chunks of a document follow one another, so that its long text is fetched once.
     for name, own in groupby(spans, key=itemgetter(1)):
         text, title, metadata = connection.execute(
             "SELECT text, title, metadata FROM documents WHERE id = ?", (name,)
@@ -261,7 +261,7 @@ def passages(
 def vector_blocks(
     connection: apsw.Connection, dim: int, where: str, values: Sequence[int]
 ) -> Iterator[tuple[Ids, Vectors]]:
-    """Ids and float32 vectors of chunks by id, a few thousand at a time."""
+    """Yield ids and float32 vectors of chunks by id, a few thousand at a time."""
     import numpy as np
 
     cursor = connection.execute(
@@ -274,8 +274,8 @@ def vector_blocks(
 
 
 def chunk_ids(connection: apsw.Connection, after: int = 0) -> Ids:
-    """The ids of all chunks above an id, in order."""
-    # All of them stand in an index, which is smaller than the table by far.
+    """Return the ids of all chunks above an id, in order."""
+    # SQLite reads them from an index, which is far smaller than the table.
     where, values = ("WHERE id > ?", (after,)) if after else ("", ())
     return sorted_ids(
         connection.execute(f"SELECT group_concat(id) FROM chunks {where}", values).get
@@ -283,14 +283,14 @@ def chunk_ids(connection: apsw.Connection, after: int = 0) -> Ids:
 
 
 def sorted_ids(joined: str | None) -> Ids:
-    """Ids out of SQLite's group_concat, in order: a long text is fetched faster than many rows."""
+    """Parse and sort the ids of a group_concat: one long text is fetched faster than many rows."""
     import numpy as np
 
     return np.sort(np.fromstring(joined or "", dtype=np.int64, sep=","))
 
 
 def file_state(connection: apsw.Connection, row: Sequence[Any]) -> FileState:
-    """A row of FILE_COLUMNS with its problems."""
+    """Make a file's state of a row of FILE_COLUMNS and its problems."""
     problems = connection.execute(
         "SELECT source, reason, kind, lasting FROM problems WHERE file_id = ? ORDER BY rowid",
         (row[0],),
@@ -304,7 +304,7 @@ def file_state(connection: apsw.Connection, row: Sequence[Any]) -> FileState:
 
 
 def stored_roots(connection: apsw.Connection) -> list[StoredRoot]:
-    """The folders and files that the index keeps to, by path."""
+    """Return the folders and files that the index follows, by path."""
     return [
         StoredRoot(
             row[0], row[1], tuple(json.loads(row[2])), tuple(json.loads(row[3])), bool(row[4])
@@ -316,5 +316,5 @@ def stored_roots(connection: apsw.Connection) -> list[StoredRoot]:
 
 
 def to_json(value: Any) -> str:
-    """JSON as it is kept in a column."""
+    """Write a value as the JSON of a column."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)

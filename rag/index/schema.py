@@ -1,4 +1,4 @@
-"""The tables of the store, and bringing those of an older format up to this one."""
+"""The tables of the store, and the migration of an older format to this one."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from rag.index.disk import database, steps
 FORMAT = 4
 _OLDEST_FORMAT = 3
 
-# A file's row is complete once all of it is in: what an interrupted run left is read again. A
-# file that cannot be read has a row too, with its problem. `passage_hash` is that of what was
-# embedded for a chunk. A chunk's text is a slice of its document's text and is not stored twice.
-# Chunk ids are AUTOINCREMENT, so that an id in an old FAISS file can never mean another chunk, and
-# so are generations of caches. A document's text is its last column: what comes after long text
-# is slow to reach. Tombstones are what the caches of vectors still hold of chunks that are gone.
-# The manifest counts commits, which is held against what is noted outside.
+# A file's row is `complete` once all of it is in; a file that an interrupted run left incomplete
+# is read again. A file that cannot be read has a row too, with its problem. `passage_hash` is the
+# hash of what was embedded for a chunk. A chunk's text is a slice of its document's text and is not
+# stored twice. Chunk ids are AUTOINCREMENT, so that an id in an old FAISS file can never mean
+# another chunk; so are the generations of caches. A document's text is its last column, since
+# SQLite is slow to reach what comes after a long text. Tombstones are ids of removed chunks that
+# caches of vectors may still hold. The manifest counts commits, which `disk.commits` counts too.
 SCHEMA = """
 CREATE TABLE manifest (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE files (
@@ -95,12 +95,12 @@ CREATE TABLE caches (
 """
 
 
-# What is kept beside the database, and can be built from it.
+# The kinds of caches beside the database, all of which can be built from it.
 CACHES = ("vectors", "recent", "terms")
 
 
 def format_of(connection: apsw.Connection) -> int | None:
-    """The format of an index; None where none was made yet."""
+    """Return the format of an index; None if it has no tables yet."""
     if not connection.table_exists("main", "manifest"):
         return None
     row = connection.execute("SELECT value FROM manifest WHERE key = 'format'").fetchone()
@@ -108,10 +108,10 @@ def format_of(connection: apsw.Connection) -> int | None:
 
 
 def check_format(found: int | None, directory: Path) -> None:
-    """Nothing, if this version reads the format, or can bring it up to its own.
+    """Raise StoreError unless this version can read a format, or migrate it.
 
     Raises:
-        StoreError: naming the format otherwise.
+        StoreError: naming the format.
     """
     if found is None:
         raise StoreError(f"{directory}: holds no index: build one with `rag index PATH...`")
@@ -128,16 +128,16 @@ def check_format(found: int | None, directory: Path) -> None:
 
 
 def create(connection: apsw.Connection, directory: Path) -> None:
-    """Make the tables of a new index."""
+    """Create the tables of a new index."""
     with _transaction(connection, directory):
         connection.execute(SCHEMA).fetchall()
         connection.execute("INSERT INTO manifest VALUES ('format', ?)", (str(FORMAT),))
 
 
 def migrate(directory: Path) -> None:
-    """Bring an index of an older format up to this one; the writer's lock is held.
+    """Migrate an index of an older format to this one; the caller holds the writer's lock.
 
-    Each step leaves a whole index, of the format before or of the one after it.
+    Each step leaves a whole index, of the format before the step or after it.
 
     Raises:
         StoreError: if its format is not known.

@@ -1,4 +1,4 @@
-"""One state of the index: nearest chunks, chunks with the words of a question, what they are."""
+"""One state of an index, to search: nearest chunks, chunks that match words, what they hold."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _MOST_VALUES = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A stored chunk with what its document says of it."""
+    """A stored chunk with the source, title and language of its document."""
 
     chunk: Chunk
     source: str
@@ -48,14 +48,14 @@ class Passage:
 
     @property
     def whole(self) -> str:
-        """Title, headings and text, as its words are indexed."""
+        """Its title, headings and text, which are indexed as its words."""
         return "\n".join(dict.fromkeys((self.title, *self.chunk.heading, self.chunk.text)))
 
 
 class OpenCaches:
     """The caches that were opened last, shared by all readers of one process.
 
-    One that is lost or damaged is built in memory from the truth: that costs time, nothing else.
+    A cache that is lost or damaged is built in memory from SQLite, which costs time and no more.
     """
 
     def __init__(self, directory: Path, digests: Digests, settings: CacheSettings) -> None:
@@ -69,7 +69,7 @@ class OpenCaches:
     def vectors(
         self, connection: apsw.Connection, kind: str, row: CacheRow, after: int, dim: int
     ) -> cache.OpenCache:
-        """The FAISS index that a row of `kind` points to, which holds chunks above `after`."""
+        """Open the FAISS index that a row of `kind` names, which holds chunks above `after`."""
 
         def load(directory: Path, row: CacheRow, digests: Digests) -> cache.OpenCache | None:
             return cache.load(directory, row, digests, self.settings.mapped_bytes)
@@ -88,9 +88,10 @@ class OpenCaches:
         return self._open(kind, row, load, build)
 
     def tombstones(self, connection: apsw.Connection) -> Tombstones:
-        """The chunks that are gone, while caches may still hold them."""
-        # An older copy that was put back counts commits from where it was: they alone do not tell.
-        # Asked for together, each of them would be read.
+        """Return the removed chunks that caches may still hold."""
+        # The number of commits alone does not identify a state: an older copy that was put back
+        # counts on from its own. Two subqueries use the index; in one SELECT, count and max would
+        # read all rows.
         counted = connection.execute(
             "SELECT (SELECT count(*) FROM tombstones), (SELECT max(chunk_id) FROM tombstones)"
         ).get
@@ -104,7 +105,7 @@ class OpenCaches:
         return known[1]
 
     def terms(self, connection: apsw.Connection, row: CacheRow) -> terms.TermsIndex:
-        """The index of terms that a row points to."""
+        """Open the index of terms that a row names."""
 
         def build() -> terms.TermsIndex:
             found = rows.passages(connection, "true", ())
@@ -113,7 +114,7 @@ class OpenCaches:
         return self._open("terms", row, terms.load, build)
 
     def has_terms(self, row: CacheRow) -> bool:
-        """Whether the index of terms that a row points to is open, or can be opened."""
+        """Return whether the index of terms that a row names is open, or can be opened."""
         return self._open("terms", row, terms.load, lambda: None) is not None
 
     def _open(
@@ -147,16 +148,16 @@ class Snapshot(rows.State):
         return rows.languages(self._connection)
 
     def is_timely(self) -> bool:
-        """Whether the index of terms of this state is there still, which is opened then.
+        """Return whether the index of terms of this state still exists, and open it if so.
 
-        It goes a commit after the next one took its place.
+        A writer removes it one commit after the next one took its place.
         """
         row = self._terms_row
         return row is None or (self._caches.has_terms(row) and self._terms is not None)
 
     @cached_property
     def _terms(self) -> terms.TermsIndex | None:
-        """Opened once: readers of another state may take its place in the caches."""
+        """Opened once, since readers of another state may replace it in the shared caches."""
         row = self._terms_row
         return self._caches.terms(self._connection, row) if row else None
 
@@ -165,16 +166,16 @@ class Snapshot(rows.State):
         return rows.cache_row(self._connection, "terms")
 
     def open_vectors(self) -> None:
-        """Open the caches of vectors, which `nearest` would do when it is called first.
+        """Open the caches of vectors now, and not at the first call of `nearest`.
 
         Raises:
-            StoreError: if one is damaged, and too large to be built anew for a search.
+            StoreError: if one is damaged, and too large to be built anew for one search.
         """
         _ = self._parts
 
     @cached_property
     def _parts(self) -> list[Part]:
-        """The caches of vectors, each of the chunks that are newer than those of the one before."""
+        """The caches of vectors, each with chunks newer than those of the one before."""
         parts: list[Part] = []
         after = 0
         for kind in ("vectors", "recent"):
@@ -189,16 +190,16 @@ class Snapshot(rows.State):
         return parts
 
     def passing(self, wanted: Filter) -> Ids:
-        """The ids of the chunks that pass a filter, in order."""
+        """Return the ids of the chunks that pass a filter, in order."""
         from rag.index import filtering
 
         return filtering.chunk_ids(self._connection, wanted)
 
     def nearest(self, query: Vectors, k: int, within: Ids | None = None) -> Scored:
-        """The `k` chunks with the highest inner product with `query` (float32 `[dim]`).
+        """Find the `k` chunks with the highest inner product with `query` (float32 `[dim]`).
 
-        Of ids `within` if given. Scores are exact; so is what is found, unless the cache is of an
-        approximate kind.
+        `within` limits the search to these ids. Scores are exact; so is the choice of chunks,
+        unless the cache is of an approximate kind.
         """
         dim = self.manifest.dim
         if query.shape != (dim,):
@@ -223,16 +224,16 @@ class Snapshot(rows.State):
         within: Ids | None = None,
         related: Mapping[str, float] | None = None,
     ) -> Scored:
-        """The `k` chunks that match the words of a question best, by BM25.
+        """Find the `k` chunks that match the words of a question best, by BM25.
 
-        `related` are further words with their weights, where a word of the question weighs 1.
+        `related` holds further words with their weights; a word of the question weighs 1.
         """
         if self._terms is None:
             return []
         return self._terms.search(query, k, within=within, related=related)
 
     def holding(self, query: LexicalQuery, within: Ids | None = None) -> Ids:
-        """The ids of the chunks that hold a query's phrases, and nothing that it excludes."""
+        """Return the ids of the chunks that hold a query's phrases and nothing it excludes."""
         import numpy as np
 
         if self._terms is None:
@@ -247,7 +248,7 @@ class Snapshot(rows.State):
         return within
 
     def vectors(self, ids: Sequence[int]) -> Vectors:
-        """float32 `[len(ids), dim]`, as they are stored."""
+        """Return the stored vectors of chunks, as float32 `[len(ids), dim]`."""
         import numpy as np
 
         found = dict(self._rows("SELECT id, vector FROM chunks WHERE id IN", ids))
@@ -255,9 +256,9 @@ class Snapshot(rows.State):
         return halves.reshape(len(ids), self.manifest.dim).astype(np.float32)
 
     def passages(self, ids: Sequence[int]) -> dict[int, Passage]:
-        """Chunks by id; one that is not there any more is left out."""
+        """Return passages by chunk id, without those that are gone."""
         spans = list(self._rows(f"SELECT {rows.SPAN_COLUMNS} FROM chunks WHERE id IN", ids))
-        # Each document once: its text may be long, and hold many of the chunks.
+        # Each document is fetched once: its text may be long, and hold many of the chunks.
         names = list({span[1] for span in spans})
         select = "SELECT id, text, source, title, metadata FROM documents WHERE id IN"
         documents = {row[0]: row[1:] for row in self._rows(select, names)}
@@ -269,12 +270,12 @@ class Snapshot(rows.State):
         return found
 
     def documents(self, ids: Collection[str]) -> dict[str, Document]:
-        """Documents by id."""
+        """Return documents by id."""
         found = self._rows(f"SELECT {rows.DOCUMENT_COLUMNS} FROM documents WHERE id IN", list(ids))
         return {row[0]: rows.document(row) for row in found}
 
     def _rows(self, select: str, values: Sequence[Any]) -> Iterator[Any]:
-        """The rows of a SELECT that ends in IN, for as many values as there are."""
+        """Yield the rows of a SELECT that ends in IN, for any number of values."""
         for at in range(0, len(values), _MOST_VALUES):
             part = values[at : at + _MOST_VALUES]
             yield from self._connection.execute(f"{select} ({','.join('?' * len(part))})", part)

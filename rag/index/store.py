@@ -1,4 +1,4 @@
-"""The index as a folder: what it holds, and who may read and write it."""
+"""The index as a folder: read it, write it, keep it up to date."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from rag.protocols import Embedder
 from rag.types import Chunk, Document, VectorSearch
 
 _LOOKS = 5
-# Rewriting a database of a few gigabytes.
+# Rewriting a database of a few gigabytes takes so long.
 _MIGRATION_SECONDS = 60.0
 
 
@@ -33,8 +33,8 @@ class Index:
 
     Args:
         directory: the folder.
-        wait: seconds for which another writer is waited for, where nothing else is said.
-        caches: how the caches of vectors are made and kept.
+        wait: how many seconds a writer waits for another one, unless a call says otherwise.
+        caches: how the caches of vectors are made and kept up to date.
 
     Raises:
         StoreError: from every method, if the folder holds no index or a damaged one.
@@ -51,7 +51,7 @@ class Index:
         self._caches = OpenCaches(directory, self._digests, self._settings)
 
     def exists(self) -> bool:
-        """Whether an index was ever committed here."""
+        """Return whether an index was ever committed here."""
         if not database.remains(self.directory):
             if not database.exists(self.directory):
                 return False
@@ -59,27 +59,23 @@ class Index:
                 database.explain_errors(self.directory),
                 database.open_to_read(self.directory) as connection,
             ):
-                # Whoever began it may have been killed before there were tables.
+                # Its first writer may have been killed before there were tables.
                 if format_of(connection) is None:
                     return False
         return self.manifest() is not None
 
     def check(self) -> None:
-        """Nothing, if there is an index here.
-
-        Raises:
-            StoreError: if there is none.
-        """
+        """Raise StoreError unless there is an index here."""
         with self._connect():
             pass
 
     def manifest(self) -> Manifest | None:
-        """With what the index was built; None before the first commit."""
+        """Return what the index was built with; None before the first commit."""
         with self._connect() as connection:
             return rows.manifest(connection)
 
     def counts(self) -> dict[str, int]:
-        """Numbers of `files` that gave documents, of `documents` and of `chunks`."""
+        """Count the `files` that gave documents, the `documents` and the `chunks`."""
         with self._connect() as connection:
             numbers = connection.execute(
                 "SELECT (SELECT count(DISTINCT file_id) FROM documents), "
@@ -88,13 +84,13 @@ class Index:
         return dict(zip(("files", "documents", "chunks"), numbers, strict=True))
 
     def size(self) -> int:
-        """Bytes on disk."""
+        """Return how many bytes the index takes on the disk."""
         found = [file.stat() for file in self.directory.rglob("*") if file.is_file()]
-        # Generations of a cache share what has not changed.
+        # Generations of a cache share files that have not changed.
         return sum({(file.st_dev, file.st_ino): file.st_size for file in found}.values())
 
     def document(self, document_id: str) -> Document | None:
-        """A stored document, or None."""
+        """Return a stored document, or None."""
         with self._connect() as connection:
             row = connection.execute(
                 f"SELECT {rows.DOCUMENT_COLUMNS} FROM documents WHERE id = ?", (document_id,)
@@ -102,7 +98,7 @@ class Index:
         return rows.document(row) if row else None
 
     def documents(self) -> Iterator[Document]:
-        """All documents by source, one consistent state of the index."""
+        """Yield all documents of one state of the index, by source."""
         with self._connect() as connection:
             for row in connection.execute(
                 f"SELECT {rows.DOCUMENT_COLUMNS} FROM documents ORDER BY source, id"
@@ -110,31 +106,31 @@ class Index:
                 yield rows.document(row)
 
     def chunks(self, document_id: str) -> list[Chunk]:
-        """The chunks of one document in order."""
+        """Return the chunks of one document in order."""
         with self._connect() as connection:
             found = rows.passages(connection, "document_id = ?", (document_id,))
             return [chunk for chunk, _, _ in found]
 
     def roots(self) -> list[StoredRoot]:
-        """The folders and files that the index keeps to."""
+        """Return the folders and files that the index follows."""
         with self._connect() as connection:
             return rows.stored_roots(connection)
 
     def files(self) -> Iterator[FileState]:
-        """What is known of each file, by path."""
+        """Yield what the index knows of each file, by path."""
         with self._connect() as connection:
             for row in connection.execute(f"SELECT {rows.FILE_COLUMNS} FROM files ORDER BY path"):
                 yield rows.file_state(connection, row)
 
     def find(self, name: str) -> list[Document]:
-        """The documents whose id or source is `name`; else whose source ends with it."""
+        """Find the documents whose id or source is `name`, or else whose source ends with it."""
         columns = f"SELECT {rows.DOCUMENT_COLUMNS} FROM documents"
         with self._connect() as connection:
             found = connection.execute(
                 f"{columns} WHERE id = ? OR source = ? ORDER BY source, id", (name, name)
             ).fetchall()
             if not found:
-                # Whole names only: `b.md` is not meant by `ab.md`.
+                # Only whole names count: `b.md` does not find `ab.md`.
                 found = connection.execute(
                     f"{columns} WHERE substr(source, -length(?)) = ? ORDER BY source, id LIMIT 20",
                     (f"/{name}", f"/{name}"),
@@ -143,12 +139,12 @@ class Index:
 
     @contextmanager
     def write(self, *, wait: float | None = None) -> Iterator[Writer]:
-        """The one writer of this index; what it did not commit is undone at the end.
+        """Open the one writer of this index; what it did not commit is undone at the end.
 
-        Where another writer is at work, it is waited for up to `wait` seconds.
+        While another writer is at work, this waits for it up to `wait` seconds.
 
         Raises:
-            LockedError: if another writer is still at work then, naming it.
+            LockedError: if the other writer is still at work then; the error names it.
             StoreError: if the disk is full or read-only, or the index is damaged.
         """
         seconds = self._wait if wait is None else wait
@@ -156,9 +152,9 @@ class Index:
             yield Writer(connection, self.directory, self._digests, self._settings)
 
     def compact(self, *, wait: float | None = None) -> bool:
-        """Rewrite the index without what was removed from it: no byte of that remains.
+        """Rewrite the index without what was removed from it, so that no byte of that remains.
 
-        Returns False if a reader that was at work all the while keeps a part of the log, which
+        Returns False if a reader that was at work all the while keeps part of the log, which
         may hold removed text until the next writer or `compact` clears it.
 
         Raises:
@@ -174,12 +170,12 @@ class Index:
     ) -> VectorSearch:
         """Build the vectors' cache anew beside readers and writers; returns how it is searched.
 
-        Only at the end it becomes a writer, which waits for another one up to `wait` seconds.
-        Whatever was written meanwhile is in the index, and newer than the cache. `progress` is
-        called with a stage, and how many vectors of how many are done.
+        Only at its end this becomes a writer, which waits for another one up to `wait` seconds.
+        What others wrote meanwhile stays in the index, as newer than the cache. `progress` is
+        called with a stage, the number of vectors that are done, and of all.
 
         Raises:
-            LockedError: if another writer is at work for longer, or this is being done already.
+            LockedError: if another writer is at work for longer, or another process optimizes.
             StoreError: if there is no index, it was built anew meanwhile, or cannot be written.
         """
         row = optimizing.optimize(
@@ -188,39 +184,39 @@ class Index:
         return _vector_search(row)
 
     def vector_search(self) -> VectorSearch | None:
-        """How vectors are searched, and how well; None before there is a cache of them."""
+        """Return how vectors are searched, and how well; None before there is a cache of them."""
         with self._connect() as connection:
             row = rows.cache_row(connection, "vectors")
         return _vector_search(row) if row else None
 
     @contextmanager
     def snapshot(self, on_begin: Callable[[Snapshot], None] | None = None) -> Iterator[Snapshot]:
-        """One state of the index for as many looks as a search takes.
+        """Open one state of the index, to be searched as often as one likes.
 
-        `on_begin` is called with it before caches are opened, which may take its time, and again
-        with a newer state where that is taken.
+        `on_begin` is called with it before its caches are opened, which may take long, and again
+        if a newer state is taken instead.
         """
         for attempt in range(1, _LOOKS + 1):
             with self._connect() as connection:
                 snapshot = Snapshot(self.directory, connection, self._caches)
                 if on_begin is not None:
                     on_begin(snapshot)
-                # To build what a busy writer has cleared away since would take far longer than to
-                # begin anew, with the next state. What is damaged has to be built.
+                # A cache that a busy writer has removed since would take far longer to build than
+                # the next state takes to open. Only a damaged one has to be built.
                 if attempt == _LOOKS or snapshot.is_timely():
                     yield snapshot
                     return
 
     @contextmanager
     def contents(self) -> Iterator[Contents]:
-        """One state of the index as a whole, to copy it or to carry it elsewhere."""
+        """Open one state of the index as a whole, to copy it or to carry it elsewhere."""
         with self._connect() as connection:
             yield Contents(self.directory, connection)
 
     @contextmanager
     def _open_to_write(self) -> Iterator[apsw.Connection]:
         if not database.exists(self.directory) and database.remains(self.directory):
-            # It would be started anew, and what is lost forgotten.
+            # SQLite would begin a new one, and nobody would notice the loss.
             raise database.missing_error(self.directory)
         try:
             migrate(self.directory)
@@ -237,7 +233,7 @@ class Index:
                     if connection.in_transaction:
                         connection.execute("ROLLBACK")
         except BrokenPipeError:
-            # Not of the index: whoever was told of the progress has left.
+            # This is no error of the index: who watched its progress has left.
             raise
         except (apsw.Error, OSError) as error:
             said = database.reason(error) if isinstance(error, apsw.Error) else error
@@ -253,7 +249,7 @@ class Index:
         with database.explain_errors(self.directory):
             if not self._is_of_this_format():
                 self._bring_up()
-            # Before the look: a commit after it may be noted already and not be seen.
+            # This is read first: a commit that comes later may be noted, and not be seen below.
             least = commits.read(self.directory)
             with database.open_to_read(self.directory) as connection:
                 connection.execute("BEGIN")
@@ -265,9 +261,9 @@ class Index:
             return format_of(connection)
 
     def _bring_up(self) -> None:
-        """Bring the index to this format, which writes it, although it is to be read only."""
+        """Migrate the index to this format, which writes it even for a reader."""
         try:
-            # Another reader may be at it.
+            # Another reader may be migrating it.
             with hold_lock(self.directory, wait=max(self._wait, _MIGRATION_SECONDS)):
                 migrate(self.directory)
         except LockedError:
@@ -284,9 +280,9 @@ class Index:
         commits.check(self.directory, rows.commits(connection), least)
 
     def _is_of_this_format(self) -> bool:
-        """Looked at once: nothing brings an index back to an older format."""
+        """Return whether the index has this format; a yes is remembered, as no index goes back."""
         if not self._migrated:
-            # Another process may be bringing it up.
+            # Another process may be migrating it.
             found = database.when_free(self._format)
             check_format(found, self.directory)
             self._migrated = found == FORMAT
@@ -308,7 +304,7 @@ def _vector_search(row: CacheRow) -> VectorSearch:
 
 
 def check_embedder(manifest: Manifest, embedder: Embedder, directory: Path) -> None:
-    """Refuse an embedder whose vectors cannot be compared with those of the index.
+    """Raise StoreError unless an embedder's vectors can be compared with those of the index.
 
     Raises:
         StoreError: naming both embedders and the cure.
@@ -328,7 +324,7 @@ def check_embedder(manifest: Manifest, embedder: Embedder, directory: Path) -> N
 
 
 def _difference(manifest: Manifest, embedder: Embedder) -> tuple[str, str] | None:
-    """How the index's embedder and one of the same name differ, as far as that is known."""
+    """Describe how the index's embedder and one of the same name differ; None if they do not."""
     revision = getattr(embedder, "revision", "")
     if manifest.revision and revision:
         same = manifest.revision == revision

@@ -1,7 +1,7 @@
-"""The terms' cache: a tantivy index, one folder a generation, each immutable once it is named.
+"""The terms' cache: a tantivy index, a folder for each generation, immutable once it is named.
 
-A generation is made of the one before: its files are linked, what is new is added as a segment,
-and the folder gets a name of its own. So it costs what has changed, and readers keep theirs.
+A generation is made from the one before: its files are linked, new chunks are added as a segment,
+and the folder gets a name of its own. So it costs as much as has changed, and readers keep theirs.
 """
 
 from __future__ import annotations
@@ -31,26 +31,26 @@ if TYPE_CHECKING:
 
     Ids = NDArray[np.int64]
 
-# What two words that follow one another in a question, stop words left out, count for where they do
-# so in a passage: the ordered pairs of Metzler & Croft, SIGIR 2005. docs/retrieval.md has others.
+# The weight of two words that follow one another in a passage as in the question, without stop
+# words: the ordered pairs of Metzler & Croft, SIGIR 2005. docs/retrieval.md compares weights.
 PAIR_WEIGHT = 0.4
 
 _ID, _WORDS, _COMPOUNDS = "chunk", "words", "compounds"
-# Between headings and text, so that no phrase goes across.
+# It stands between headings and text, so that no phrase goes across.
 _BORDER = "¶"
 _HEAP_BYTES = 64_000_000
 _LOCK_TO_OPEN = ".tantivy-meta.lock"
 _LOCKS = frozenset({".tantivy-writer.lock", _LOCK_TO_OPEN})
-# Up to here the ids of a filter are looked up; of more, most hits pass anyway.
+# A filter that lets more ids through is applied to the hits, most of which pass it.
 _LOOKED_UP = 20_000
-# A set of ids is a walk through all of them, which a few ids are faster without.
+# A set of ids makes tantivy walk through all of them; a few are found faster one by one.
 _ASKED_ONE_BY_ONE = 500
 _MOST_VARIANTS = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """The terms of one chunk, joined by spaces."""
+    """The terms of one chunk, joined by spaces, as they are indexed."""
 
     chunk_id: int
     words: str
@@ -58,7 +58,7 @@ class Entry:
 
 
 def entry(chunk: Chunk, title: str, language: str) -> Entry:
-    """What is indexed of a chunk: the document's title, the headings above it, and its text."""
+    """Make the entry of a chunk: its document's title, the headings above it, and its text."""
     above = analyse(" \n".join(dict.fromkeys((title, *chunk.heading))), language)
     own = analyse(chunk.text, language)
     return Entry(
@@ -72,7 +72,7 @@ class TermsIndex:
     """An open cache. Scores are BM25 (Robertson et al., TREC-3 1994) with k1 = 1.2 and b = 0.75."""
 
     def __init__(self, index: Any) -> None:
-        # Generations never change: nothing is to be watched for.
+        # Generations never change, so that tantivy need not watch for changes.
         index.config_reader(reload_policy="manual")
         index.reload()
         self._searcher = index.searcher()
@@ -90,9 +90,9 @@ class TermsIndex:
         within: Ids | None = None,
         related: Mapping[str, float] | None = None,
     ) -> list[tuple[int, float]]:
-        """The `k` best (chunk id, BM25 score), best first, of ids `within`.
+        """Find the `k` best (chunk id, BM25 score), best first, of ids `within`.
 
-        `related` are further words with their weights, where a word of the question weighs 1.
+        `related` holds further words with their weights; a word of the question weighs 1.
         """
         wanted = _query(query, related or {})
         if wanted is None or (within is not None and not len(within)):
@@ -100,7 +100,7 @@ class TermsIndex:
         if within is None:
             return self._best(wanted, k)
         if len(within) <= _LOOKED_UP:
-            return self._best(_restricted(wanted, within), k)
+            return self._best(_restrict(wanted, within), k)
         allowed = set(within.tolist())
         limit = k
         while True:
@@ -111,7 +111,7 @@ class TermsIndex:
             limit *= 4
 
     def holding(self, phrase: Sequence[Sequence[str]]) -> Ids:
-        """The ids of all chunks that hold a phrase, or one word."""
+        """Return the ids of all chunks that hold a phrase, or one word."""
         import numpy as np
 
         found = self._best(_phrase(phrase), max(1, self.count))
@@ -142,7 +142,7 @@ def write(
 
     name = f"terms-{generation}"
     folder = directory / name
-    # A process may have been killed before it named this generation.
+    # A process that was killed may have left a folder of this name.
     steps.make_directory(folder)
     try:
         if before is not None:
@@ -158,7 +158,7 @@ def write(
         count = TermsIndex(tantivy.Index.open(str(folder))).count
     except ValueError as error:
         raise StoreError(f"{folder}: cannot be written: {first_line(error)}") from error
-    # Some it makes for the owner alone, whatever the mode of files is to be.
+    # Tantivy makes some files for the owner alone, whatever the umask says.
     mode = folder.stat().st_mode & 0o666
     for path in _files(folder):
         with suppress(PermissionError):
@@ -170,10 +170,10 @@ def write(
 
 
 def load(directory: Path, row: CacheRow, digests: Digests) -> TermsIndex | None:
-    """The cache that `row` points to, or None if it is missing or not what was written.
+    """Open the cache that `row` names; None if it is missing or not what was written.
 
-    Tantivy takes a lock beside what it opens: where that cannot be written, or is not there, it
-    is opened by way of links.
+    Tantivy takes a lock beside the files that it opens. Where the lock cannot be written, this
+    opens the cache through links in a folder where it can.
     """
     import tantivy
 
@@ -192,7 +192,7 @@ def load(directory: Path, row: CacheRow, digests: Digests) -> TermsIndex | None:
 
 
 def is_intact(directory: Path, row: CacheRow, digests: Digests) -> bool:
-    """Whether the cache that `row` points to is there, and what was written."""
+    """Return whether the cache that `row` names is there, and is what was written."""
     try:
         return _sha256(directory / row.name, digests) == row.sha256
     except OSError:
@@ -200,7 +200,7 @@ def is_intact(directory: Path, row: CacheRow, digests: Digests) -> bool:
 
 
 def in_memory(entries: Iterable[Entry]) -> TermsIndex:
-    """An index that is nowhere on disk, in place of one that was lost."""
+    """Build an index in memory, in place of one that was lost."""
     import tantivy
 
     index = tantivy.Index(_schema())
@@ -234,7 +234,7 @@ def _add(writer: Any, entries: Iterable[Entry]) -> None:
 
 
 def _query(asked: LexicalQuery, related: Mapping[str, float]) -> Any | None:
-    """What is asked of tantivy; None if there is nothing to look for."""
+    """Make the query of a question; None if there is nothing to look for."""
     from tantivy import Occur, Query
 
     should = [_either(word) for word in asked.words]
@@ -259,19 +259,19 @@ def _term(field: str, term: str | int) -> Any:
 
 @cache
 def _term_query() -> Any:
-    # Looked up once: a search has hundreds of terms.
+    # The look-up is cached, as a search has hundreds of terms.
     from tantivy import Query
 
     return Query.term_query
 
 
 def _either(word: Sequence[str]) -> Any:
-    """A word by any of its stems, which counts once."""
+    """Match a word by any of its stems; it counts once."""
     return _any([_term(_WORDS, stem) for stem in word])
 
 
 def _phrase(words: Sequence[Sequence[str]]) -> Any:
-    """Words that follow one another, each by any of its stems."""
+    """Match words that follow one another, each by any of its stems."""
     from tantivy import Query
 
     if len(words) == 1:
@@ -280,7 +280,7 @@ def _phrase(words: Sequence[Sequence[str]]) -> Any:
 
 
 def _variants(words: Sequence[Sequence[str]]) -> list[tuple[str, ...]]:
-    """What a phrase may read; first where all words are in one language, if there are too many."""
+    """List the forms of a phrase, at most so many; first those with all words in one language."""
     longest = max(len(word) for word in words)
     alike = (tuple(word[min(at, len(word) - 1)] for word in words) for at in range(longest))
     return list(islice(dict.fromkeys(chain(alike, product(*words))), _MOST_VARIANTS))
@@ -292,7 +292,7 @@ def _any(queries: list[Any]) -> Any:
     return queries[0] if len(queries) == 1 else Query.disjunction_max_query(queries)
 
 
-def _restricted(query: Any, within: Ids) -> Any:
+def _restrict(query: Any, within: Ids) -> Any:
     from tantivy import Occur, Query
 
     ids = within.tolist()
@@ -306,7 +306,7 @@ def _restricted(query: Any, within: Ids) -> Any:
 
 
 def _link(source: Path, target: Path) -> None:
-    """The files of one generation in the folder of the next; they are never changed in place."""
+    """Link the files of one generation into the folder of the next; they never change."""
     for path in _files(source):
         steps.link(path, target / path.name)
 

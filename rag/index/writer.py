@@ -48,16 +48,16 @@ class Writer:
         self._connection = connection
         self._directory = directory
         self._digests = digests
-        # The generation of terms that this writer wrote or looked through: one look is enough.
+        # The generation of terms that this writer wrote or checked: one check is enough.
         self._trusted_terms: CacheRow | None = None
         self._terms_anew = False
         self._log_bytes = 0
-        # What came of each file while it is being put, out of memory: a file may hold millions.
+        # The documents that came of each unfinished file; a table, as there may be millions.
         connection.execute(
             "CREATE TEMP TABLE seen (file_id INTEGER, document_id TEXT, "
             "PRIMARY KEY (file_id, document_id)) WITHOUT ROWID"
         )
-        # Chunks that go in this transaction, for the cache of terms.
+        # The chunks that this transaction removes, which the cache of terms needs.
         connection.execute("CREATE TEMP TABLE gone (chunk_id INTEGER PRIMARY KEY)")
         connection.execute(
             "CREATE TEMP TRIGGER note_gone AFTER DELETE ON main.chunks BEGIN "
@@ -65,11 +65,11 @@ class Writer:
         )
 
     def manifest(self) -> Manifest | None:
-        """With what the index was built; None if it is new."""
+        """Return what the index was built with; None if it is new."""
         return rows.manifest(self._connection)
 
     def set_manifest(self, manifest: Manifest) -> None:
-        """Say with what this index is built."""
+        """Note what this index is built with."""
         self._begin()
         self._connection.executemany(
             "INSERT OR REPLACE INTO manifest VALUES (?, ?)",
@@ -77,7 +77,7 @@ class Writer:
         )
 
     def clear(self) -> None:
-        """Forget all: manifest, files, roots, languages, and the pointers to the caches."""
+        """Remove everything: manifest, files, roots, languages, and the rows of the caches."""
         self._begin()
         self._connection.execute("DELETE FROM manifest WHERE key NOT IN ('format', 'commits')")
         self._connection.execute("DELETE FROM files")
@@ -87,11 +87,11 @@ class Writer:
         self._connection.execute("DELETE FROM tombstones")
 
     def reading_settings(self) -> str:
-        """With what settings the last run read files; empty if there was none."""
+        """Return the settings that the last run read files with; empty if there was none."""
         return rows.reading_settings(self._connection)
 
     def set_reading_settings(self, settings: str) -> None:
-        """Note with what settings files were read."""
+        """Note the settings that files were read with."""
         if settings != self.reading_settings():
             self._begin()
             self._connection.execute(
@@ -99,11 +99,11 @@ class Writer:
             )
 
     def roots(self) -> list[StoredRoot]:
-        """The folders and files that the index keeps to."""
+        """Return the folders and files that the index follows."""
         return rows.stored_roots(self._connection)
 
     def put_root(self, root: StoredRoot) -> None:
-        """Keep to a folder or file from now on."""
+        """Follow a folder or file from now on."""
         self._begin()
         self._connection.execute(
             "INSERT OR REPLACE INTO roots VALUES (?, ?, ?, ?, ?)",
@@ -117,20 +117,20 @@ class Writer:
         )
 
     def remove_root(self, path: str) -> None:
-        """Keep to a folder or file no longer; its documents stay."""
+        """Follow a folder or file no longer; its documents stay."""
         self._begin()
         self._connection.execute("DELETE FROM roots WHERE path = ?", (path,))
 
     def file(self, path: str) -> FileState | None:
-        """What is known of the file at an absolute path."""
+        """Return what the index knows of the file at an absolute path."""
         row = self._connection.execute(
             f"SELECT {rows.FILE_COLUMNS} FROM files WHERE path = ?", (path,)
         ).fetchone()
         return rows.file_state(self._connection, row) if row else None
 
     def files_below(self, path: str, up_to: int | None = None) -> Iterator[tuple[int, FileRecord]]:
-        """Id and record of the file at `path` and of those below it; ids up to `up_to` only."""
-        # One code point after the separator bounds all paths that begin with the folder.
+        """Yield id and record of the file at `path` and those below it, with ids up to `up_to`."""
+        # The code point after the separator bounds all paths that begin with the folder.
         rows_found = self._connection.execute(
             f"SELECT {rows.FILE_COLUMNS} FROM files "
             "WHERE (path = ? OR (path >= ? AND path < ?)) AND id <= coalesce(?, id)",
@@ -140,11 +140,11 @@ class Writer:
             yield row[0], FileRecord(*row[1:6])
 
     def last_file_id(self) -> int:
-        """The highest id of a file so far."""
+        """Return the highest id of a file so far."""
         return int(self._connection.execute("SELECT coalesce(max(id), 0) FROM files").get)
 
     def same_content(self, record: FileRecord, after: int) -> str | None:
-        """The source of another file with the same bytes whose id is above `after`, if any."""
+        """Return the source of another file with the same bytes and an id above `after`, if any."""
         row = self._connection.execute(
             "SELECT source FROM files WHERE sha256 = ? AND path != ? AND id > ? LIMIT 1",
             (record.sha256, record.path, after),
@@ -152,7 +152,7 @@ class Writer:
         return str(row[0]) if row and record.sha256 else None
 
     def begin_file(self, record: FileRecord) -> int:
-        """Say that documents of a file are coming; until `end_file` it is not complete.
+        """Begin to put the documents of a file, which is not complete until `end_file`.
 
         Returns the file's id.
         """
@@ -176,7 +176,7 @@ class Writer:
         """Put a document in place of what was known of it: all of it, or nothing.
 
         `passages` are what was embedded for each chunk; vectors are float32 `[len(chunks), dim]`,
-        kept as float16.
+        stored as float16.
 
         Raises:
             StoreError: if the document's id belongs to another file that is still there.
@@ -193,17 +193,17 @@ class Writer:
                 ]
             )
         except BaseException:
-            # Ctrl-C, too: what is committed after it must not hold a document without its chunks.
-            # On a full disk SQLite may have undone the whole transaction already.
+            # Ctrl-C, too: a later commit must not hold a document without its chunks. On a full
+            # disk SQLite may have undone the whole transaction already.
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK TO document")
             raise
         self._connection.execute("RELEASE document")
 
     def restore_file(self, state: FileState) -> int:
-        """Put what is known of a file, as `state` says; returns its id here.
+        """Put a file in the state in which it was exported; returns its id here.
 
-        Its documents are restored after it, or come with `put_document`.
+        Its documents follow, by `restore_document` or `put_document`.
         """
         file_id = self.begin_file(state.record)
         self._settle(file_id, state.record, state.problems, complete=state.complete)
@@ -212,13 +212,13 @@ class Writer:
     def restore_document(
         self, file_id: int, document: Document, chunks: Sequence[StoredChunk]
     ) -> None:
-        """Put a document with its chunks as they were kept, in place of what was known of it."""
+        """Put a document with its chunks as they were exported, in place of any former one."""
         self._begin()
         self._insert_document(file_id, document)
         self._insert_chunks(chunks)
 
     def keep_document(self, file_id: int, document: Document) -> None:
-        """Note that a document is there with the content that is known of it."""
+        """Note that a document came again with the content that is stored."""
         self._begin()
         self._take(file_id, document)
         self._connection.execute(
@@ -232,7 +232,7 @@ class Writer:
         )
 
     def end_file(self, file_id: int, record: FileRecord, problems: Sequence[Problem]) -> None:
-        """Say that all of a file is in: documents that did not come again go."""
+        """End a file, of which all is in now: documents that did not come again are removed."""
         self._begin()
         self._connection.execute(
             "DELETE FROM documents WHERE file_id = ? AND id NOT IN "
@@ -242,7 +242,7 @@ class Writer:
         self._settle(file_id, record, problems, complete=True)
 
     def fail_file(self, record: FileRecord, problems: Sequence[Problem]) -> None:
-        """Note why a file cannot be taken; what is known of it stays."""
+        """Note why a file cannot be read; its documents stay."""
         self._settle(self.begin_file(record), record, problems, complete=False)
 
     def keep_file(self, record: FileRecord) -> None:
@@ -254,14 +254,14 @@ class Writer:
         )
 
     def remove_file(self, file_id: int) -> None:
-        """Take out a file with its documents and chunks."""
+        """Remove a file with its documents and chunks."""
         self._begin()
         self._connection.execute("DELETE FROM files WHERE id = ?", (file_id,))
 
     def take_out(self, document_ids: Sequence[str]) -> list[str]:
-        """Remove documents that are not whole, and what belongs to none; returns their sources.
+        """Remove broken documents and rows that belong to nothing; returns the documents' sources.
 
-        Their files are not complete from then on: the next run reads them again.
+        Their files count as incomplete from then on: the next run reads them again.
         """
         self._begin()
         sources = []
@@ -276,7 +276,7 @@ class Writer:
             "DELETE FROM chunks WHERE document_id NOT IN (SELECT id FROM documents) RETURNING id"
         ).fetchall()
         if orphans:
-            # There is no telling whose they were.
+            # Nobody knows which files they were of.
             self._connection.execute("UPDATE files SET complete = 0")
         sources += [
             str(source)
@@ -288,16 +288,16 @@ class Writer:
         return sources
 
     def forget_caches(self, kinds: Collection[str]) -> None:
-        """Let go of caches that do not hold what they should: they are written anew.
+        """Forget the rows of caches that do not hold what they should, so that they are made anew.
 
-        That of terms is in the same commit, as nothing would be found by its words without it.
+        The cache of terms is made in the same commit: without it nothing is found by its words.
         """
         self._begin()
         for kind in kinds:
             self._connection.execute("DELETE FROM caches WHERE kind = ?", (kind,))
 
     def holds(self, document: Document) -> bool:
-        """Whether a document with this id and content is stored already."""
+        """Return whether a document with this id and content is stored already."""
         row = self._connection.execute(
             "SELECT 1 FROM documents WHERE id = ? AND content_hash = ?",
             (document.id, document.content_hash),
@@ -305,7 +305,7 @@ class Writer:
         return row is not None
 
     def known_vectors(self, passages: Sequence[str]) -> dict[str, Vectors]:
-        """float32 `[dim]` for each passage that was embedded for some chunk already."""
+        """Return the vectors, float32 `[dim]`, of those passages that are embedded already."""
         import numpy as np
 
         by_hash = {rows.passage_hash(passage): passage for passage in passages}
@@ -313,7 +313,7 @@ class Writer:
         found = {}
         for at in range(0, len(hashes), 500):
             part = hashes[at : at + 500]
-            # A passage may stand in thousands of chunks: one of them is enough.
+            # Thousands of chunks may have the same passage: one of them is enough.
             matches = self._connection.execute(
                 "SELECT passage_hash, vector FROM chunks WHERE id IN (SELECT min(id) FROM chunks "
                 f"WHERE passage_hash IN ({','.join('?' * len(part))}) GROUP BY passage_hash)",
@@ -339,14 +339,14 @@ class Writer:
         self._bound_log()
 
     def refresh_cache(self, *, anew: bool = False) -> None:
-        """Write new FAISS caches where those there are have fallen behind, are damaged or missing.
+        """Write new FAISS caches where the present ones are behind, damaged or missing.
 
-        `anew` writes them without any removed vector in any case.
+        `anew` writes them in any case, without any removed vector.
         """
         manifest = self.manifest()
         if manifest is None:
             return
-        # A commit of nothing mends the terms' cache.
+        # A commit of nothing renews a damaged cache of terms.
         self._begin()
         self.commit()
         change = refreshing.refresh(
@@ -364,14 +364,14 @@ class Writer:
         self._remove_other_vectors(None if anew or change is None else before)
 
     def take_cache(self, row: CacheRow, made: Any, held: Ids, *, since: int) -> CacheRow:
-        """Name the vectors' cache that was built beside this writer in place of the one there is.
+        """Replace the vectors' cache by one that `optimize` has built beside other writers.
 
         `made` is what the file of `row` was written from, `held` the ids that it holds. `since` is
-        the generation of the main cache when it was begun; where another one has been written,
-        that may have been to take out what was removed, and must not come back.
+        the generation of the main cache when it was begun. A later generation may have been written
+        to take out what was removed, which must not come back.
 
         Raises:
-            StoreError: if too little of it is of use still.
+            StoreError: if the index holds too little of it still.
         """
         import numpy as np
 
@@ -408,7 +408,7 @@ class Writer:
         return taken
 
     def _name(self, change: refreshing.Change, buried: Ids | None = None) -> None:
-        """Name caches that were written, and keep no more tombstones than they need."""
+        """Name caches that were written, and drop the tombstones that they do not need."""
         self._begin()
         if change.main is not None:
             self._point("vectors", change.main)
@@ -423,9 +423,9 @@ class Writer:
         self.commit()
 
     def _remove_other_vectors(self, before: CacheRow | None) -> None:
-        """Remove the caches of vectors that nothing points to, but for a large one `before`.
+        """Remove the caches of vectors that no row names, except a large one `before`.
 
-        A reader that has just begun may be about to open it, and could not build it by itself.
+        A reader that has just begun may be about to open that one, and could not build it itself.
         """
         found = [rows.cache_row(self._connection, kind) for kind in ("vectors", "recent")]
         keep = {row.name for row in found if row is not None}
@@ -439,14 +439,14 @@ class Writer:
         """Rewrite everything without what was removed, so that no byte of it remains.
 
         Returns whether the log could be cleared as well: a reader that stays at one state of the
-        index keeps what that state held.
+        index keeps the log that holds this state.
         """
         self._begin()
         self._note_languages()
         self._terms_anew = True
         self.commit()
         self.refresh_cache(anew=True)
-        # What SQLite frees it does not wipe by itself, and pages may carry what lay in memory.
+        # By itself SQLite does not wipe what it frees, and pages may carry what lay in memory.
         self._connection.pragma("secure_delete", True)
         with steps.step("vacuum", self._directory / database.NAME):
             self._connection.execute("VACUUM")
@@ -456,10 +456,10 @@ class Writer:
         return cleared
 
     def _check_removed(self) -> None:
-        """Nothing, if no cache is left that nothing points to.
+        """Raise StoreError if a cache that no row names is still there.
 
         Raises:
-            StoreError: naming one that could not be removed.
+            StoreError: naming the cache that could not be removed.
         """
         found = [rows.cache_row(self._connection, kind) for kind in schema.CACHES]
         named = {row.name for row in found if row is not None}
@@ -471,7 +471,7 @@ class Writer:
                     )
 
     def _note_languages(self) -> None:
-        """The languages of the documents that there are."""
+        """Write the languages of the present documents anew."""
         found = rows.languages_of_documents(self._connection)
         self._connection.execute("DELETE FROM languages")
         self._connection.executemany(
@@ -481,8 +481,8 @@ class Writer:
     def _refresh_terms(self) -> set[str]:
         """Bring the terms' cache to what this transaction commits; returns the folders to keep.
 
-        It is named in the same transaction: readers never see one without the other. A missing or
-        damaged one is written anew: what is linked into the next would be believed from then on.
+        The same transaction names it: readers never see one without the other. A missing or
+        damaged one is written anew, since its files would be linked into the next and believed.
         """
         row = None if self._terms_anew else rows.cache_row(self._connection, "terms")
         self._terms_anew = False
@@ -502,12 +502,12 @@ class Writer:
             self._next_generation(),
             row,
             (terms.entry(*passage) for passage in added),
-            # What is put and taken out again within one transaction was never in the cache.
+            # A chunk that came and went within this transaction was never in the cache.
             [each for each in gone if each <= after],
             newest,
         )
         self._point("terms", self._trusted_terms)
-        # A reader that has just begun may still be about to open the one before.
+        # A reader that has just begun may be about to open the one before.
         return {each.name for each in (row, self._trusted_terms) if each}
 
     def _newest(self) -> int:
@@ -540,9 +540,9 @@ class Writer:
             self._connection.execute("BEGIN IMMEDIATE")
 
     def _bound_log(self) -> None:
-        """Empty the log if this commit has made it long, and readers let go of it in time."""
+        """Empty the log if this commit has made it long and no reader needs it for too long."""
         path = self._directory / database.NAME
-        # The commit stands, and what is in the log can be read, whatever comes of this.
+        # Even if this fails the commit stands, and readers read it from the log.
         with suppress(apsw.Error, OSError):
             patience = database.log_patience(self._log_bytes, database.log_bytes(self._directory))
             if patience:
@@ -594,14 +594,14 @@ class Writer:
         )
 
     def _take(self, file_id: int, document: Document) -> None:
-        """Make a document the file's own, and note that it was seen."""
+        """Make a document the file's own, and note that it came."""
         owner = self._connection.execute(
             "SELECT file_id, path, documents.source FROM documents "
             "JOIN files ON files.id = file_id WHERE documents.id = ?",
             (document.id,),
         ).fetchone()
         if owner and owner[0] != file_id:
-            # A file that was renamed takes its documents along.
+            # A renamed file takes its documents along.
             if os.path.lexists(owner[1]):
                 raise StoreError(
                     f"{document.source}: its document id {document.id!r} belongs to {owner[2]} "
@@ -621,7 +621,7 @@ class Writer:
             "INSERT INTO problems VALUES (?, ?, ?, ?, ?)",
             [(file_id, p.source, p.reason, p.kind, int(p.lasting)) for p in problems],
         )
-        # Last: an interruption before it leaves a file that is read again.
+        # This comes last: an interruption before it leaves a file that is read again.
         self._connection.execute(
             "UPDATE files SET size = ?, mtime_ns = ?, sha256 = ?, complete = ? WHERE id = ?",
             (record.size, record.mtime_ns, record.sha256, int(complete), file_id),

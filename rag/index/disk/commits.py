@@ -1,8 +1,8 @@
-"""How many commits an index has seen, told outside of its database.
+"""The number of commits that an index has seen, noted outside of its database.
 
-SQLite believes its log up to the first frame that is damaged, and what came after is forgotten
-without a word; so it is with a log that was deleted, or a database brought back from a copy. The
-number of commits in the database must not be lower than the one that is noted here.
+SQLite believes its log up to the first damaged frame, and forgets what came after without a word.
+A log that was deleted, or an older copy of the database, goes unnoticed likewise. So the number of
+commits in the database must not be lower than the number that is noted here.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ _SLOT = 64
 
 
 def note(directory: Path, commits: int) -> None:
-    """Note a commit durably, once SQLite has it and before anyone is told.
+    """Note a commit durably, once SQLite has it and before it is acknowledged.
 
-    Two slots in turn: while one is being written the other still tells of the commit before. The
-    first time both are.
+    Two slots take turns: while one is written, the other still holds the commit before. The first
+    note fills both.
     """
     text = f"{commits:>20}"
     record = f"{text} {zlib.crc32(text.encode()):08x}".ljust(_SLOT - 1) + "\n"
@@ -33,7 +33,7 @@ def note(directory: Path, commits: int) -> None:
 
 
 def read(directory: Path) -> int:
-    """The number that was noted last; 0 if there is none, or it cannot be read."""
+    """Return the number that was noted last; 0 if there is none, or it cannot be read."""
     try:
         data = (directory / NAME).read_bytes()
     except OSError:
@@ -42,7 +42,7 @@ def read(directory: Path) -> int:
 
 
 def is_whole(directory: Path) -> bool:
-    """Whether both slots can be read."""
+    """Return whether both slots can be read."""
     try:
         data = (directory / NAME).read_bytes()
     except OSError:
@@ -51,7 +51,7 @@ def is_whole(directory: Path) -> bool:
 
 
 def check(directory: Path, commits: int, least: int) -> None:
-    """Compare what the database holds with what was noted before it was looked at.
+    """Raise StoreError if a database holds fewer commits than were noted before it was opened.
 
     Raises:
         StoreError: if commits are missing.

@@ -1,7 +1,7 @@
-"""Opening the database of an index: pages with checksums, for writing, reading, or from afar.
+"""Open the database of an index, whose pages have checksums: to write, to read, or read-only.
 
-SQLite has no checksums of its own: a flipped bit in a text or in the branch of a tree would be
-read as it is. Its checksum VFS keeps eight bytes a page and refuses a page that does not agree.
+SQLite alone has no checksums, and would read a flipped bit in a text or in the branch of a tree as
+it is. Its checksum VFS stores eight bytes in each page and refuses a page that does not agree.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from rag.errors import StoreError
 T = TypeVar("T")
 
 NAME = "index.sqlite"
-# What a repair has made of a damaged database, until it has taken its place.
+# The new database that a repair has made, until it takes the damaged one's place.
 SALVAGED = f"{NAME}-salvaged"
 _CHECKSUM_BYTES = 8
 _PAGE_BYTES = 4096
@@ -31,11 +31,11 @@ _BUSY_MS = 30_000
 _LOOKS = 10
 _SECONDS_BETWEEN_LOOKS = 0.01
 _PAGES_AT_ONCE = 1024
-# A log of so many bytes is emptied beside readers, for which so long is waited.
+# A log of so many bytes is emptied, and a writer waits so long for readers to let go of it.
 LONG_LOG = 16 * 2**20
 _PATIENCE_MS = 250
 _MOST_PATIENCE_MS = 2_000
-# Why a log, or what is shared of it, cannot be made on a full disk.
+# The errors by which SQLite says that there is no room for a log or its shared memory.
 _NO_ROOM = {
     apsw.SQLITE_IOERR_SHMOPEN,
     apsw.SQLITE_IOERR_SHMSIZE,
@@ -43,21 +43,21 @@ _NO_ROOM = {
     apsw.SQLITE_FULL,
     apsw.SQLITE_CANTOPEN,
 }
-# What SQLite reads and writes files by; tests put one in front of it that fails.
+# The VFS that SQLite uses; tests put one that fails below it.
 vfs = "cksmvfs"
 
 
 def exists(directory: Path) -> bool:
-    """Whether there is a database in a folder."""
-    # Unlike pathlib's, this is False where the folder cannot be looked into.
+    """Return whether there is a database in a folder."""
+    # Unlike pathlib's function, this is False where the folder cannot be entered.
     return os.path.isfile(directory / NAME)  # noqa: PTH113
 
 
 def open_to_write(directory: Path) -> apsw.Connection:
-    """A connection in autocommit mode; a new database gets checksums.
+    """Open a connection in autocommit mode; a new database gets checksums.
 
     Raises:
-        StoreError: if it is empty and was not, or a repair was interrupted.
+        StoreError: if the database has lost its first page, or a repair was interrupted.
         apsw.Error: if it cannot be opened.
     """
     _check_presence(directory)
@@ -71,10 +71,10 @@ def open_to_write(directory: Path) -> apsw.Connection:
 
 @contextmanager
 def open_to_read(directory: Path) -> Iterator[apsw.Connection]:
-    """A connection that changes nothing, on media that cannot be written too.
+    """Open a connection that changes nothing, even on read-only media.
 
     Raises:
-        StoreError: if there is no database, or it has a log that can only be read by writing.
+        StoreError: if there is no database, or SQLite would have to write to read its log.
         apsw.Error: if it cannot be opened.
     """
     path = directory / NAME
@@ -96,13 +96,13 @@ def open_to_read(directory: Path) -> Iterator[apsw.Connection]:
     except apsw.Error:
         if _version(path) == before:
             raise
-    # No locks are held on what does not change.
+    # An immutable database is opened without locks: nothing else would notice a change.
     if _version(path) != before:
         raise StoreError(f"{path}: was changed while it was read: try again")
 
 
 def _open_with_log(path: Path) -> apsw.Connection | None:
-    """A database that is read and written by many; None if there is no log, and no room for one.
+    """Open a database that others may write; None if there is no log, and no room for one.
 
     Raises:
         apsw.Error: if it cannot be opened.
@@ -110,10 +110,10 @@ def _open_with_log(path: Path) -> apsw.Connection | None:
     connection = _open(path, apsw.SQLITE_OPEN_READWRITE)
     connection.pragma("query_only", True)
     try:
-        # What readers and writers share of the log is made at the first look.
+        # SQLite makes the shared memory of the log at the first look.
         connection.pragma("schema_version")
     except apsw.Error as error:
-        # The last one to close it clears the log away.
+        # SQLite removes the log when the last connection closes.
         connection.close()
         if _code(error) in _NO_ROOM and _left_over(path) is None:
             return None
@@ -122,25 +122,25 @@ def _open_with_log(path: Path) -> apsw.Connection | None:
 
 
 def _open_by_shared_memory(path: Path) -> apsw.Connection | None:
-    """A database of another user, or one that was copied with its log; None without a log.
+    """Open a database of another user, or one that was copied with its log; None without a log.
 
     Raises:
-        StoreError: if the log can only be read by writing.
+        StoreError: if SQLite would have to write to read the log.
     """
     for _ in range(_LOOKS):
         if path.with_name(f"{NAME}-shm").exists():
             connection = _open(path, apsw.SQLITE_OPEN_READONLY)
             try:
-                # Opened at the first look only, and kept from then on.
+                # SQLite opens the shared memory at the first look, and keeps it from then on.
                 connection.pragma("schema_version")
             except (apsw.CantOpenError, apsw.ReadOnlyError):
-                # The last one to write has just cleared it away.
+                # The last writer has just removed it.
                 connection.close()
             else:
                 return connection
         elif not _left_over(path):
             return None
-        # Whoever begins to write makes the log first.
+        # A writer that has just begun makes the log before the shared memory.
         time.sleep(_SECONDS_BETWEEN_LOOKS)
     raise StoreError(
         f"{_left_over(path) or path}: holds changes that cannot be read where nothing can be "
@@ -149,7 +149,7 @@ def _open_by_shared_memory(path: Path) -> apsw.Connection | None:
 
 
 def _left_over(path: Path) -> Path | None:
-    """The log, or the journal of a rewriting, that holds what the database does not."""
+    """Return the log or rollback journal that holds what the database does not; None if neither."""
     for ending in ("-wal", "-journal"):
         beside = path.with_name(f"{path.name}{ending}")
         with suppress(FileNotFoundError):
@@ -164,7 +164,7 @@ def _version(path: Path) -> tuple[int, int, int]:
 
 
 def missing_error(directory: Path) -> StoreError:
-    """What to say where there is no database."""
+    """Make the error that says that there is no database."""
     if remains(directory):
         return StoreError(
             f"{directory / NAME}: is missing: bring back a copy, or delete the folder and run "
@@ -174,9 +174,9 @@ def missing_error(directory: Path) -> StoreError:
 
 
 def _check_presence(directory: Path) -> None:
-    """Nothing, if the database is not about to be replaced, and not cut off to nothing.
+    """Raise StoreError if a repair was interrupted, or the database has lost its first page.
 
-    SQLite would make a new one of an empty file, and throw away its log.
+    SQLite would make a new database of an empty file, and throw away its log.
     """
     try:
         interrupted = (directory / SALVAGED).exists()
@@ -195,12 +195,12 @@ def _check_presence(directory: Path) -> None:
 
 
 def is_cut_off(path: Path) -> bool:
-    """Whether not even the first page of a database is there."""
+    """Return whether not even the first page of a database is there."""
     return path.is_file() and path.stat().st_size < _PAGE_BYTES
 
 
 def open_damaged(directory: Path) -> apsw.Connection:
-    """A connection to look at whatever can be read.
+    """Open a connection to a damaged database, to read what can be read.
 
     Raises:
         apsw.Error: if it cannot be opened.
@@ -211,21 +211,17 @@ def open_damaged(directory: Path) -> apsw.Connection:
 
 
 def plain_vfs() -> str:
-    """What SQLite reads files by where no checksums are looked at."""
+    """Return the name of SQLite's VFS that checks no checksums."""
     return "win32" if os.name == "nt" else "unix"
 
 
 def remains(directory: Path) -> bool:
-    """Whether a folder holds what belongs to an index that once was committed to."""
+    """Return whether a folder holds the note of commits, and so once held an index."""
     return os.path.exists(directory / "commits")  # noqa: PTH110
 
 
 def check_pages(connection: apsw.Connection, directory: Path) -> None:
-    """Nothing, if the pages have checksums.
-
-    Raises:
-        StoreError: if the first page says that they have none.
-    """
+    """Raise StoreError if the first page says that the pages have no checksums."""
     if not has_checksums(connection):
         raise StoreError(
             f"{directory / NAME}: its first page is damaged: run `rag doctor`, or bring back a copy"
@@ -233,23 +229,23 @@ def check_pages(connection: apsw.Connection, directory: Path) -> None:
 
 
 def has_checksums(connection: apsw.Connection) -> bool:
-    """Whether the first page says that all pages have checksums."""
+    """Return whether the first page says that all pages have checksums."""
     return connection.reserve_bytes("main") == _CHECKSUM_BYTES
 
 
 def add_checksums(directory: Path) -> None:
-    """Rewrite a database whose pages have none; whole before and after, whatever happens."""
+    """Rewrite a database without checksums; whatever happens, it is whole before and after."""
     with closing(_open(directory / NAME, apsw.SQLITE_OPEN_READWRITE)) as connection:
-        # The layout of pages is only changed where there is no log.
+        # SQLite changes the layout of pages only where there is no log.
         when_free(lambda: connection.pragma("journal_mode", "delete"))
         connection.reserve_bytes("main", _CHECKSUM_BYTES)
         connection.execute("VACUUM")
 
 
 def when_free(look: Callable[[], T]) -> T:
-    """What `look` gives, when nobody is in its way any more.
+    """Call `look` until no other connection is in its way, and return what it returns.
 
-    SQLite does not wait by itself where the layout of pages is being changed.
+    By itself SQLite does not wait while another process changes the layout of pages.
     """
     with suppress(apsw.BusyError):
         return look()
@@ -265,9 +261,9 @@ def when_free(look: Callable[[], T]) -> T:
 
 
 def clear_log(connection: apsw.Connection, patience: int | None = None) -> bool:
-    """Bring the log into the database and empty it; False if a reader needs it still.
+    """Copy the log into the database and empty it; False if a reader still needs it.
 
-    Readers are waited for up to `patience` milliseconds, or as long as for any lock.
+    This waits for readers up to `patience` milliseconds, or as long as for any lock.
     """
     if patience is not None:
         connection.set_busy_timeout(patience)
@@ -281,20 +277,20 @@ def clear_log(connection: apsw.Connection, patience: int | None = None) -> bool:
 
 
 def log_bytes(directory: Path) -> int:
-    """How long the log is; 0 where there is none."""
+    """Return how many bytes the log has; 0 if there is none."""
     with suppress(OSError):
         return (directory / f"{NAME}-wal").stat().st_size
     return 0
 
 
 def log_patience(before: int, after: int) -> int:
-    """For how many milliseconds to wait to empty a log that a commit has made longer, 0 for not.
+    """Return how many milliseconds to wait in order to empty a log that has grown; 0: do not.
 
-    SQLite writes on at the end of its log while any reader looks at it, and readers that overlap
-    without a gap would let it grow for ever. To empty it, each reader of an older state has to
-    end, and then each that began before all of the log was in the database; nobody who begins is
-    kept waiting. Where that takes too long it is tried anew when the log has doubled, with twice
-    the time: so a reader that stays delays a writer a few times, not at every commit.
+    SQLite appends to its log while any reader uses it, and readers that overlap without a gap
+    would let it grow for ever. Before it can be emptied, each reader of an older state has to end,
+    and then each reader that began before all of the log was in the database; new readers never
+    wait. Where that takes too long, the next attempt comes when the log has doubled, and waits
+    twice as long: so a reader that stays delays a writer a few times, and not at every commit.
     """
     if (after // LONG_LOG).bit_length() <= (before // LONG_LOG).bit_length():
         return 0
@@ -302,10 +298,10 @@ def log_patience(before: int, after: int) -> int:
 
 
 def copy(source: apsw.Connection, directory: Path, progress: Callable[[int, int], None]) -> None:
-    """Copy one state of a database durably, with its checksums, and read all of the copy.
+    """Copy one state of a database durably, with its checksums, and check all of the copy.
 
-    The source's read transaction, which keeps no writer waiting, is what makes it one state.
-    `progress` is called with the bytes that are done, and all.
+    The read transaction of the source makes it one state, and keeps no writer waiting. `progress`
+    is called with the number of bytes that are done, and of all.
 
     Raises:
         apsw.Error: if a page is damaged, or the copy cannot be written.
@@ -320,7 +316,7 @@ def copy(source: apsw.Connection, directory: Path, progress: Callable[[int, int]
                 copying.step(_PAGES_AT_ONCE)
                 done = copying.page_count - copying.remaining
                 progress(done * size, copying.page_count * size)
-    # Opened anew: what is in memory would not be read from the disk.
+    # A new connection reads from the disk, not from the memory of the old one.
     with closing(_open(path, flags)) as target:
         check_pages(target, directory)
         found = target.pragma("quick_check")
@@ -330,10 +326,10 @@ def copy(source: apsw.Connection, directory: Path, progress: Callable[[int, int]
 
 @contextmanager
 def explain_errors(directory: Path) -> Iterator[None]:
-    """Errors of SQLite while reading as ours, with what to do.
+    """Turn SQLite's errors while reading into our own, which say what to do.
 
     Raises:
-        StoreError: for each apsw.Error.
+        StoreError: in place of an apsw.Error.
     """
     try:
         yield
@@ -345,7 +341,7 @@ def explain_errors(directory: Path) -> Iterator[None]:
 
 
 def reason(error: apsw.Error) -> str:
-    """What SQLite says, in plain words."""
+    """Say in plain words what an error of SQLite means."""
     if isinstance(error, apsw.NotADBError):
         return "it is not a database, or its first page is damaged"
     if is_damage(error):
@@ -358,7 +354,7 @@ def reason(error: apsw.Error) -> str:
 
 
 def is_damage(error: Exception) -> bool:
-    """Whether what stands on the disk is not what was written there."""
+    """Return whether an error means that the disk no longer holds what was written."""
     damaged = isinstance(error, apsw.CorruptError | apsw.NotADBError)
     return damaged or _code(error) == apsw.SQLITE_IOERR_DATA
 
@@ -377,6 +373,6 @@ def _open(path: Path, flags: int, parameters: str = "") -> apsw.Connection:
 
 @cache
 def _load_checksums() -> None:
-    """Register the VFS, which outlives the connection that brings it in."""
+    """Register the checksum VFS, which outlives the connection that loads it."""
     with closing(apsw.Connection(":memory:")) as connection:
         apsw.sqlite_extra.load(connection, "cksumvfs")

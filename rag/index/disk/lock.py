@@ -21,23 +21,23 @@ if TYPE_CHECKING:
     from filelock import FileLock
 
 NAME = "writer.lock"
-# Who holds the lock. It is told to those who do not get it, and decides nothing.
+# The record of who holds the lock. It is for error messages, and decides nothing.
 RECORD = "writer.json"
-# A process that has just taken the lock over from a dead one is about to write its record.
+# A process that has just taken over the lock of a dead one may not have written its record.
 _LOOKS = 5
 _SECONDS_BETWEEN_LOOKS = 0.02
-# By how much the clock may have been set since the holder began.
+# The clock may have been set by so much since the holder began.
 _CLOCK_SECONDS = 2.0
 
 
 @contextmanager
 def hold_lock(directory: Path, *, wait: float = 0.0) -> Iterator[None]:
-    """Hold the writer's lock of an index; another writer is waited for up to `wait` seconds.
+    """Hold the writer's lock of an index, after waiting up to `wait` seconds for another writer.
 
-    Whom it waits for is logged as a warning.
+    A warning is logged that names the other writer.
 
     Raises:
-        LockedError: if another writer holds it still, naming who and since when.
+        LockedError: if another writer still holds it; the error says who and since when.
         StoreError: if the folder cannot be written, or its file system has no locks.
     """
     lock = _acquire(directory, wait)
@@ -49,7 +49,7 @@ def hold_lock(directory: Path, *, wait: float = 0.0) -> Iterator[None]:
             _write_record(record)
         yield
     finally:
-        # A child that was forked meanwhile has no part in it.
+        # A child that was forked meanwhile must not release the lock.
         if os.getpid() == process:
             with suppress(OSError):
                 record.unlink(missing_ok=True)
@@ -57,10 +57,10 @@ def hold_lock(directory: Path, *, wait: float = 0.0) -> Iterator[None]:
 
 
 def _acquire(directory: Path, wait: float) -> FileLock:
-    # Who only reads does without it.
+    # Imported here, since readers do without it.
     from filelock import FileLock, SoftFileLock, Timeout
 
-    # Whichever thread is the last to use a writer releases it.
+    # Another thread than the one that took the lock may release it.
     lock = FileLock(directory / NAME, thread_local=False)
     try:
         steps.ensure_directory(directory)
@@ -74,7 +74,7 @@ def _acquire(directory: Path, wait: float) -> FileLock:
     except (Timeout, RuntimeError) as error:
         if isinstance(error, NotImplementedError):
             raise _no_locks(directory) from error
-        # A thread that waits for itself is told by a RuntimeError.
+        # filelock raises RuntimeError in a thread that would wait for itself.
         raise LockedError(
             f"{directory}: is being written by {_holder(directory)}: try again when it is done, "
             "or wait for it with --wait"
@@ -82,7 +82,7 @@ def _acquire(directory: Path, wait: float) -> FileLock:
     except OSError as error:
         raise StoreError(f"{directory}: cannot be written: {error.strerror or error}") from error
     if isinstance(lock, SoftFileLock):
-        # What took its place outlives its process.
+        # This substitute for a lock would outlive its process.
         lock.release()
         raise _no_locks(directory)
     return lock
@@ -104,14 +104,14 @@ def _write_record(path: Path) -> None:
         "since": time.time(),
         "command": _command(),
     }
-    # Not made durable: it is of no use once the process is gone.
+    # The record is not made durable: it is of no use once the process is gone.
     temporary = path.with_name(f"{path.name}.tmp")
     temporary.write_text(json.dumps(facts), encoding="utf-8")
     temporary.replace(path)
 
 
 def _command() -> str:
-    """The program that runs, and what it was told to do first; empty if there is no telling."""
+    """Return the name of this program and its subcommand; empty if they are not known."""
     program, *arguments = sys.argv or [""]
     name = Path(program).name
     if name == "__main__.py":
@@ -121,7 +121,7 @@ def _command() -> str:
 
 
 def _holder(directory: Path) -> str:
-    """Who holds the lock, as far as that can be known."""
+    """Describe the process that holds the lock, as far as it is known."""
     for _ in range(_LOOKS):
         found = _read_record(directory / RECORD)
         if found is not None and _is_alive(found):
@@ -143,7 +143,7 @@ def _read_record(path: Path) -> dict[str, Any] | None:
 
 
 def _is_alive(record: dict[str, Any]) -> bool:
-    """Whether a record may be of a process that runs; one of this host is looked for."""
+    """Return whether a record may be of a running process; on this host that is checked."""
     import socket
 
     import psutil
@@ -159,5 +159,5 @@ def _is_alive(record: dict[str, Any]) -> bool:
         return True
     except (psutil.Error, ValueError, OverflowError):
         return False
-    # A process that began later has been given the number of one that is gone.
+    # A process that began later has taken over the number of one that is gone.
     return not ended and began <= record["since"] + _CLOCK_SECONDS

@@ -1,4 +1,4 @@
-"""What file system a folder lies on, and whether SQLite can be relied upon there."""
+"""Find out whether a folder lies on a network disk, where SQLite's locks may not hold."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NETWORK = frozenset(
         *("osxfs", "grpcfuse", "fuse", "macfuse", "osxfuse"),
     }
 )
-# File systems in user space may reach anywhere; these are known to be of this machine's disks.
+# A file system in user space may reach anywhere; these are known to use local disks.
 _LOCAL_FUSE = frozenset(
     {
         *("ntfs", "ntfs-3g", "exfat", "mergerfs", "bindfs", "encfs", "gocryptfs", "cryfs"),
@@ -26,9 +26,9 @@ _LOCAL_FUSE = frozenset(
 
 
 def network_disk(directory: Path) -> tuple[str, str] | None:
-    """The kind of file system and its mount point, if a folder lies on a network disk.
+    """Return the kind of file system and its mount point if a folder lies on a network disk.
 
-    What cannot be found out is None.
+    Returns None otherwise, and where that cannot be found out.
     """
     import psutil
 
@@ -43,7 +43,7 @@ def network_disk(directory: Path) -> tuple[str, str] | None:
         ]
     except (OSError, RuntimeError, psutil.Error):
         return None
-    # Of several at one place, the last one hides the others.
+    # Of several mounts at one place, the last hides the others.
     at = max(
         enumerate(around),
         key=lambda pair: (len(Path(pair[1].mountpoint).parts), pair[0]),
@@ -58,7 +58,7 @@ def network_disk(directory: Path) -> tuple[str, str] | None:
 
 @cache
 def warn_of_network_disk(directory: Path) -> None:
-    """Log a warning, once for each folder, if it is written over a network."""
+    """Log a warning, once for each folder, if it lies on a network disk."""
     found = network_disk(directory)
     if found is not None:
         logging.getLogger(__name__).warning(

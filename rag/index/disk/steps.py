@@ -1,7 +1,7 @@
-"""Durable changes to files, each a step that can be interrupted by a test.
+"""Durable changes to files, in steps that a test can interrupt.
 
-Whatever changes the folder of an index goes through here, or through SQLite: `fault`, where it is
-set, is called before and after each step, and may raise what a disk would, or end the process.
+Every change to the folder of an index is made here or by SQLite. If `fault` is set, it is called
+before and after each step, and may raise the error that a disk would raise, or end the process.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-# What is called with `before` or `after`, the step's name and its file; None outside of tests.
+# Called with `before` or `after`, the step's name and its file; None outside of tests.
 fault: Callable[[str, str, Path], None] | None = None
 
 
 @contextmanager
 def step(name: str, path: Path) -> Iterator[None]:
-    """One change that is there as a whole, or not."""
+    """Mark one change, which happens as a whole or not at all."""
     if fault is not None:
         fault("before", name, path)
     yield
@@ -27,9 +27,9 @@ def step(name: str, path: Path) -> Iterator[None]:
 
 
 def write(path: Path, fill: Callable[[Callable[[bytes], object]], None]) -> None:
-    """A file, whole and durable, under its name; what was there before is replaced at the end.
+    """Write a file durably under a temporary name, and rename it at the end.
 
-    `fill` is given a function to write pieces with.
+    `fill` is called with a function that writes a piece.
     """
     temporary = path.with_name(f"{path.name}.tmp")
     with step("write", temporary), temporary.open("wb") as file:
@@ -40,7 +40,7 @@ def write(path: Path, fill: Callable[[Callable[[bytes], object]], None]) -> None
 
 
 def overwrite(path: Path, at: int, data: bytes) -> None:
-    """A few bytes in the middle of a small file, durably; one that is not there is made."""
+    """Write a few bytes durably into the middle of a small file, which is made if need be."""
     is_new = not path.exists()
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
@@ -77,14 +77,14 @@ def sync_directory(directory: Path) -> None:
 
 
 def rename(source: Path, target: Path) -> None:
-    """Put a file, or a folder where there is none, in another's place, durably."""
+    """Rename a file durably, in another's place, or a folder to a name that is free."""
     with step("rename", target):
         source.replace(target)
     sync_directory(target.parent)
 
 
 def link(source: Path, target: Path) -> None:
-    """Another name of a file that never changes; a copy where the file system has no links."""
+    """Link a file that never changes; copy it where the file system has no links."""
     with step("link", target):
         try:
             target.hardlink_to(source)
@@ -93,7 +93,7 @@ def link(source: Path, target: Path) -> None:
 
 
 def ensure_directory(path: Path) -> None:
-    """A folder and those above it, durably."""
+    """Make a folder and those above it, durably."""
     if path.is_dir():
         return
     ensure_directory(path.parent)
@@ -103,14 +103,14 @@ def ensure_directory(path: Path) -> None:
 
 
 def make_directory(path: Path) -> None:
-    """A new folder, in place of what an interrupted run left."""
+    """Make a new folder, in place of what an interrupted run left."""
     remove(path)
     with step("make", path):
         path.mkdir()
 
 
 def remove(path: Path) -> None:
-    """Take away a file or a folder, if it is there and can be."""
+    """Remove a file or a folder, if it is there and can be removed."""
     with suppress(OSError), step("remove", path):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""What keeps an index well: looking for damage and mending it, copies, carrying it elsewhere."""
+"""Keep an index well: examine and repair it, back it up, export and import it."""
 
 from rag.index.upkeep.backup import back_up
 from rag.index.upkeep.doctor import examine, repair

@@ -1,7 +1,7 @@
-"""The file that an index is carried in: a ZIP archive whose members are not compressed.
+"""The file of an exported index: a ZIP archive whose members are not compressed.
 
-The same contents give the same bytes on every machine, and no member is larger than the file that
-it came in. Rows are sorted, and tell nothing of how the index came about.
+The same contents give the same bytes on every machine, and no member is larger than the file. Rows
+are sorted, and do not depend on the history of the index.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ VERSION = 1
 _MANIFEST = "manifest.json"
 _MEMBERS = ("files.jsonl", "roots.jsonl", "documents.jsonl", "chunks.jsonl", "vectors.npy")
 _NAMES = (*_MEMBERS, _MANIFEST)
-# The oldest that a ZIP archive can tell.
+# The oldest date that a ZIP archive can hold.
 _DATE = (1980, 1, 1, 0, 0, 0)
 _WRITE_BYTES = 1 << 20
 _READ_BYTES = 1 << 20
@@ -80,7 +80,7 @@ class _About(lines.Line, frozen=True):
 
 
 class RowCounter:
-    """Signs of life for rows that are gone through, of all kinds together."""
+    """Counts the rows that pass, of all kinds together, and reports progress."""
 
     def __init__(self, stage: str, total: int, progress: ProgressCallback) -> None:
         self._stage, self._total, self._progress = stage, total, progress
@@ -95,10 +95,10 @@ class RowCounter:
 
 
 class Archive:
-    """A file that was exported, open for reading. Use as a context.
+    """An exported file that is open for reading; use it as a context.
 
-    Nothing in it is believed: each method raises `WrongError` for what is not as it would be
-    exported, and zipfile its own errors.
+    Nothing in it is believed: each method raises `WrongError` for what an export would not hold,
+    and zipfile raises its own errors.
     """
 
     def __init__(self, path: Path) -> None:
@@ -139,16 +139,15 @@ class Archive:
 
     @property
     def rows(self) -> int:
-        """How many rows `contents` goes through."""
+        """How many rows `contents` yields."""
         return sum(self.counts.values())
 
     def contents(
         self, counter: RowCounter
     ) -> Iterator[FileState | StoredRoot | tuple[str, Document, list[StoredChunk]]]:
-        """Files, then roots, then documents, each with the path of its file and its chunks.
+        """Yield files, then roots, then documents, each with the path of its file and its chunks.
 
-        What comes last is given before all is checked: nothing is to be kept of what was given
-        unless the end is reached.
+        Checksums come at the end of each member: use nothing of it unless the end is reached.
         """
         paths = set()
         with closing(self._lines("files.jsonl", lines.FileLine, lines.FileLine.item)) as states:
@@ -183,7 +182,7 @@ class Archive:
                 raise lines.WrongError(
                     f"chunks.jsonl: {owner!r} is no document, or not in its place"
                 )
-            # To the end, where its hash is checked.
+            # The end of the vectors is where their hash is checked.
             next(vectors, None)
 
     def _about(self) -> _About:
@@ -207,7 +206,7 @@ class Archive:
         return about
 
     def _lines(self, name: str, kind: type[L], item: Callable[[L], T]) -> Generator[T, None, None]:
-        """The rows of a member; its hash is checked at the end."""
+        """Yield the rows of a member, and check its hash at the end."""
         digest = hashlib.sha256()
         number, count = 0, self.counts[name.partition(".")[0]]
         with self._open(name) as member:
@@ -249,7 +248,7 @@ class Archive:
         self._check_digest(name, digest.hexdigest())
 
     def _open(self, name: str) -> io.BufferedReader:
-        # By its place: the name of a member is never looked at as a path.
+        # By its place in the list: the name of a member is never used as a path.
         member = self._zip.open(self._infos[_NAMES.index(name)])
         return io.BufferedReader(member, _READ_BYTES)  # type: ignore[arg-type]
 
@@ -259,7 +258,7 @@ class Archive:
 
 
 class _Sink:
-    """What zipfile writes to where it cannot go back."""
+    """A stream that zipfile writes to without going back."""
 
     def __init__(self, write: Callable[[bytes], object]) -> None:
         self._write = write
@@ -269,7 +268,7 @@ class _Sink:
         return len(data)
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Do nothing, as nothing is held back."""
 
 
 def write(write_piece: Callable[[bytes], object], contents: Contents, counter: RowCounter) -> None:
@@ -306,9 +305,9 @@ def _encode(items: Iterable[lines.Line]) -> Iterator[bytes]:
 
 
 def _add(archive: zipfile.ZipFile, name: str, pieces: Iterable[bytes]) -> _Member:
-    """One member, piece by piece; returns its length and hash."""
+    """Add a member, piece by piece; returns its length and hash."""
     info = zipfile.ZipInfo(name, _DATE)
-    # The same wherever it is written: an ordinary file, made on Unix.
+    # On any machine it says the same: an ordinary file, made on Unix.
     info.create_system, info.external_attr = 3, 0o100644 << 16
     digest, length, buffer = hashlib.sha256(), 0, bytearray()
     with archive.open(info, "w", force_zip64=True) as member:
@@ -324,7 +323,7 @@ def _add(archive: zipfile.ZipFile, name: str, pieces: Iterable[bytes]) -> _Membe
 
 
 def _header(count: int, dim: int) -> bytes:
-    """What an .npy file of float16 `[count, dim]` begins with, whatever NumPy's version."""
+    """Make the header of an .npy file of float16 `[count, dim]`, the same for any NumPy."""
     text = f"{{'descr': '<f2', 'fortran_order': False, 'shape': ({count}, {dim}), }}"
     # The data begins at a multiple of 64 bytes.
     length = -(-(len(text) + 11) // 64) * 64 - 10
@@ -342,7 +341,7 @@ def _with_header(header: bytes, pieces: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _check_order(name: str, items: Iterable[T], key: Callable[[T], str]) -> Iterator[T]:
-    """Items by key, each of another one: two rows of one key would be one in the index."""
+    """Yield items whose keys rise: two rows with one key would be one in the index."""
     last: str | None = None
     for item in items:
         if last is not None and key(item) <= last:

@@ -1,4 +1,4 @@
-"""Copies of an index that are indexes themselves, taken while others read and write it."""
+"""Back up an index while others read and write it; the copy is an index itself."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from rag.index.disk import database, steps
 from rag.index.disk.lock import hold_lock
 from rag.types import CopyReport, Progress, ProgressCallback, no_progress
 
-# What a copy is named beside its place until it is whole, and what it replaces until then.
+# The endings of the hidden folders beside the target: a copy that is not whole yet, and the index
+# that it replaces.
 _UNFINISHED = ".unfinished-backup"
 _REPLACED = ".replaced-backup"
 
@@ -30,13 +31,13 @@ def back_up(
 ) -> CopyReport:
     """Copy one state of an index into a new folder, whole or not at all.
 
-    Neither readers nor writers are kept waiting. With `force` an index that is in the folder is
-    replaced; it stays until the copy is whole.
+    Readers and writers do not wait. With `force` an index that is in the folder is replaced, once
+    the copy is whole.
 
     Raises:
         LockedError: if the index that is to be replaced is being written.
-        StoreError: if there is no index or it is damaged, the folder is there already (unless
-            `force`) or holds something else, or cannot be written.
+        StoreError: if there is no index or it is damaged, or the folder exists already (unless
+            `force`), holds something else, or cannot be written.
     """
     started = time.monotonic()
     report = progress or no_progress
@@ -49,7 +50,7 @@ def back_up(
         _check_is_free(target, force=force)
         with _make_unfinished(target) as copy:
             with index.contents() as contents:
-                # An index that was never committed to is none.
+                # Raises if nothing was ever committed.
                 contents.manifest  # noqa: B018
                 contents.copy(
                     copy, lambda done, all_: report(Progress("backup", done, all_, "bytes"))
@@ -58,7 +59,7 @@ def back_up(
             counts, size = copied.counts(), copied.size()
             _put_in_place(copy, target, force=force)
     except BrokenPipeError:
-        # Not of the copy: whoever was told of the progress has left.
+        # This is no error of the copy: who watched its progress has left.
         raise
     except OSError as error:
         raise StoreError(f"{folder}: cannot be written: {error.strerror or error}") from error
@@ -73,7 +74,7 @@ def back_up(
 
 
 def _check_apart(source: Path, target: Path) -> None:
-    """Neither may hold the other: what is replaced would be what is copied."""
+    """Raise StoreError if one folder holds the other: the copy would replace its source."""
     origin = source.resolve()
     if origin == target or origin in target.parents or target in origin.parents:
         raise StoreError(
@@ -98,7 +99,7 @@ def _is_empty(target: Path) -> bool:
 
 @contextmanager
 def _make_unfinished(target: Path) -> Iterator[Path]:
-    """A folder beside a target, locked as long as it is worked at; what is left of it goes."""
+    """Make a locked folder beside a target, and remove it at the end if it is still there."""
     _clear_away(target)
     folder = target.with_name(f".{target.name}-{secrets.token_hex(8)}{_UNFINISHED}")
     steps.make_directory(folder)
@@ -113,7 +114,7 @@ def _make_unfinished(target: Path) -> Iterator[Path]:
 
 
 def _clear_away(target: Path) -> None:
-    """Take away what backups left that were killed; a lock ends with its process."""
+    """Remove the folders of killed backups, whose locks ended with their processes."""
     for folder in target.parent.glob(f".{_escape_glob(target.name)}-*{_UNFINISHED}"):
         try:
             with FileLock(folder / "writer.lock").acquire(timeout=0):
@@ -141,7 +142,7 @@ def _put_in_place(copy: Path, target: Path, *, force: bool) -> None:
 
 
 def _bring_back(target: Path) -> None:
-    """Undo what a backup did that was killed between two names."""
+    """Undo a backup that was killed between its two renames."""
     if _place_of_replaced(target).is_dir() and not target.exists():
         steps.rename(_place_of_replaced(target), target)
 

@@ -1,8 +1,8 @@
-"""Checksums of the pages of a database, and putting right a page of which one bit has flipped.
+"""Check the pages of a database, and put right a page in which one bit has flipped.
 
-SQLite's checksum VFS keeps two sums of 32 bits in the last eight bytes of a page. Over its words,
-two at a time: `a += word[i] + b; b += word[i + 1] + a`. Both are linear, so the flip of one bit
-changes them by an amount that says which bit it was, if it was not one of the higher ones.
+SQLite's checksum VFS stores two sums of 32 bits in the last eight bytes of a page. They run over
+its words, two at a time: `a += word[i] + b; b += word[i + 1] + a`. Both are linear, so the flip of
+one bit changes them by an amount that tells which bit it was, unless it was a higher one.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
     Words = NDArray[np.uint32]
 
-# Of a bit higher up in its word, less of the sums is changed: many flips would explain them, and
-# one could be taken for several others together.
+# A higher bit of a word changes fewer bits of the sums: many flips would explain the change, and
+# several flips together could be taken for one.
 _SURE_BIT = 16
 
 
 def find_damaged(data: bytes, page_size: int) -> list[int]:
-    """Which pages of some (from 0) do not agree with their checksums; whole pages only."""
+    """Return which pages (from 0) of a block do not agree with their checksums."""
     import numpy as np
 
     pages = _words(data, page_size)
@@ -30,13 +30,13 @@ def find_damaged(data: bytes, page_size: int) -> list[int]:
 
 
 def put_right(page: bytes) -> bytes | None:
-    """The page as it was, if that can be told and differs from it in one bit; else None."""
+    """Restore a page in which one bit has flipped; None if it cannot be told which."""
     import numpy as np
 
     words = _words(page, len(page)).copy()
     computed, kept = _sums(words)[0], words[0, -2:].copy()
     change = computed - kept
-    # The flips, as word and bit, that explain the sums; the last two words are the sums.
+    # The flips, as word and bit, that explain the sums, which are the last two words.
     found: list[tuple[int, int]] = []
     for bit in range(32):
         amount = np.uint32(1 << bit)
@@ -55,7 +55,7 @@ def put_right(page: bytes) -> bytes | None:
 
 
 def seal(page: bytes) -> bytes:
-    """A page with the checksum that belongs to what it holds."""
+    """Return a page with the checksum of what it holds."""
     words = _words(page, len(page)).copy()
     words[0, -2:] = _sums(words)[0]
     return words.tobytes()
@@ -81,7 +81,7 @@ def _sums(pages: Words) -> Words:
 
 @cache
 def _weights(page_size: int) -> Words:
-    """By how much each word of a page changes the two sums, for each 1 it is larger by."""
+    """Return by how much the two sums grow when a word of a page grows by 1, for each word."""
     import numpy as np
 
     count = page_size // 4 - 2

@@ -1,8 +1,8 @@
-"""A new database out of what can be read of a damaged one, and putting it in its place.
+"""Make a new database of what can be read of a damaged one, and put it in its place.
 
-The damaged one is copied first and never written to. What is new gets a name of its own once it is
-whole, and from then on takes the other's place step by step: a crash leaves what `finish` goes on
-with, and until it has, nobody else opens the index.
+The damaged database is copied first and never written to. The new one gets a name of its own once
+it is whole, and then takes the damaged one's place step by step. After a crash `finish` goes on,
+and until it has, nobody else opens the index.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from rag.index.upkeep import pages
 
 WORK = "salvage.tmp"
 KEPT = "damaged-"
-# In the manifest of the new database: what was lost, until it has been told.
+# The key in the new manifest for what was lost, until the doctor has reported it.
 LOST_KEY = "salvage_lost"
 
 _LOG = f"{database.NAME}-wal"
@@ -35,9 +35,9 @@ _SHARED_MEMORY = f"{database.NAME}-shm"
 _READ_BYTES = 1 << 20
 _PAGE_SIZE = 4096
 _WAIT_SECONDS = 5.0
-# Looks at what cannot be read, for each table: a tree whose root is damaged has any number of keys.
+# Failed reads of a table, after which the rest is given up: a damaged root may lead to any key.
 _MOST_FAILURES = 20_000
-# Damaged pages that are tried to be put right: where there are more, more than a bit has flipped.
+# Only so many damaged pages are tried: where there are more, more than a bit has flipped.
 _MOST_TRIED = 1_000
 _LARGEST_KEY = (1 << 63) - 1
 _GENERATION = re.compile(r"[a-z]+-(\d{1,15})(?:\.|$)")
@@ -56,12 +56,13 @@ _CHUNKS = (*rows.SPAN_COLUMNS.replace('"', "").split(", "), "passage_hash", "vec
 
 
 def salvage(directory: Path) -> Path:
-    """Put all that can be read of a damaged database in its place; the writer's lock is held.
+    """Replace a damaged database by what can be read of it; the caller holds the writer's lock.
 
-    Returns the folder that the damaged one is kept in. `LOST_KEY` tells what was lost.
+    Returns the folder that keeps the damaged one. `LOST_KEY` of the manifest says what was lost.
 
     Raises:
-        StoreError: if nothing can be read, or another process reads the index; all is as it was.
+        StoreError: if nothing can be read, or another process reads the index. Then nothing is
+            changed.
         apsw.Error, OSError: if the disk is full or cannot be written.
     """
     work = directory / WORK
@@ -78,9 +79,9 @@ def salvage(directory: Path) -> Path:
 
 
 def finish(directory: Path) -> Path:
-    """Put a new database that is whole in the place of the damaged one; returns where that is.
+    """Put the new database in the place of the damaged one; returns the folder that keeps that.
 
-    Its log goes first: it must never be taken for that of the new one.
+    The damaged one's log goes first: it must never be taken for the log of the new one.
 
     Raises:
         StoreError: if another process reads the index.
@@ -113,12 +114,12 @@ def _folder_for_damaged(directory: Path) -> Path:
 
 @contextmanager
 def _open_exclusively(directory: Path) -> Iterator[apsw.VFSFile | None]:
-    """The database as a file that nobody else has open; None if there is none.
+    """Open the database as a file that nobody else has open; None if there is no file.
 
-    Opened by SQLite's own means: any other way would drop the locks of this process.
+    SQLite's VFS opens it: closing a file that was opened otherwise would drop this process's locks.
 
     Raises:
-        StoreError: if somebody else has it open still after a few seconds.
+        StoreError: if another process still has it open after a few seconds.
     """
     path = directory / database.NAME
     if not path.exists():
@@ -155,7 +156,7 @@ def _try_to_lock(file: apsw.VFSFile) -> bool:
 
 
 def _copy(directory: Path, source: apsw.VFSFile | None, work: Path) -> list[str]:
-    """A copy of the database and its log, with pages put right that can be."""
+    """Copy the database and its log, and put right what pages can be; returns remarks."""
     copy = work / "old" / database.NAME
     copy.parent.mkdir(parents=True)
     with copy.open("wb") as file:
@@ -190,7 +191,7 @@ def _blocks(source: apsw.VFSFile | None) -> Iterator[bytes]:
         except apsw.Error:
             for page in range(at, at + amount, _PAGE_SIZE):
                 yield _page_or_none(source, min(_PAGE_SIZE, at + amount - page), page)
-    # A page that was cut off.
+    # The rest of a page that was cut off.
     yield b"\xff" * (-size % _PAGE_SIZE)
 
 
@@ -198,12 +199,12 @@ def _page_or_none(source: Any, amount: int, at: int) -> bytes:
     try:
         return bytes(source.xRead(amount, at))
     except apsw.Error:
-        # Does not agree with its checksum, which zeros would.
+        # Unlike zeros, this does not agree with its checksum.
         return b"\xff" * amount
 
 
 def _put_right(copy: Path) -> tuple[int, list[int]]:
-    """Mend pages of one flipped bit; how many, and which others are damaged."""
+    """Put right pages with one flipped bit; returns how many, and which others are damaged."""
     mended, tried, at = 0, 0, 0
     beyond: list[int] = []
     with copy.open("r+b") as file:
@@ -227,7 +228,7 @@ def _put_right(copy: Path) -> tuple[int, list[int]]:
 
 
 def _tell_length(file: Any, count: int) -> None:
-    """SQLite opens nothing that is shorter than its first page says."""
+    """Write the true length into the first page: SQLite opens no file that is shorter."""
     file.seek(0)
     page = bytearray(file.read(_PAGE_SIZE))
     if int.from_bytes(page[28:32], "big") > count:
@@ -237,18 +238,18 @@ def _tell_length(file: Any, count: int) -> None:
 
 
 def _checkpoint(copy: Path) -> None:
-    """Bring the log of the copy into it, as far as it is whole."""
+    """Bring the log of the copy into the copy, as far as the log is whole."""
     try:
         with closing(apsw.Connection(str(copy), vfs=database.plain_vfs())) as connection:
             connection.pragma("wal_checkpoint(TRUNCATE)")
     except apsw.Error:
-        # Without its log, then.
+        # The log is of no use.
         for name in _BESIDE:
             copy.with_name(name).unlink(missing_ok=True)
 
 
 def _replace_first_page(copy: Path, work: Path) -> None:
-    """Put the first page of a new index in place of one that is lost: its tables begin alike."""
+    """Take the first page of a new index in place of a lost one: their tables begin alike."""
     folder = work / "first"
     folder.mkdir()
     with closing(database.open_to_write(folder)) as connection:
@@ -260,10 +261,10 @@ def _replace_first_page(copy: Path, work: Path) -> None:
 
 
 def _build(directory: Path, work: Path, remarks: list[str]) -> None:
-    """A new database of the documents that are whole in the copy.
+    """Build a new database of the documents that are whole in the copy.
 
     Raises:
-        StoreError: if there is nothing to be had.
+        StoreError: if nothing can be read.
     """
     new = work / "new"
     new.mkdir()
@@ -276,7 +277,7 @@ def _build(directory: Path, work: Path, remarks: list[str]) -> None:
         found = target.pragma("integrity_check")
         if found != "ok" or target.execute("PRAGMA foreign_key_check").fetchall():
             raise StoreError(f"{directory}: what can be read of it does not fit together: {found}")
-    # Closing it has brought its log in.
+    # Closing the connection has brought the log into the database.
 
 
 def _fill(directory: Path, target: apsw.Connection, source: _Source, remarks: list[str]) -> None:
@@ -305,13 +306,13 @@ def _fill(directory: Path, target: apsw.Connection, source: _Source, remarks: li
 
 
 def _fill_files(target: apsw.Connection, source: _Source, remarks: list[str]) -> None:
-    """Files, problems and roots."""
+    """Copy files, problems and roots."""
     lost: list[tuple[int, int]] = []
     for row in source.some("files", _FILES, lost):
         if _is_like(row[1:], (int, str, str, int, int, str, int)):
             target.execute("INSERT OR IGNORE INTO files VALUES (?, ?, ?, ?, ?, ?, ?)", row[1:])
     if lost:
-        # Their paths are kept a second time: they are read again.
+        # An SQLite index holds their paths too: with these the files can be read again.
         known = source.all("SELECT path, id FROM files INDEXED BY sqlite_autoindex_files_1") or []
         for path, file_id in known:
             target.execute(
@@ -326,24 +327,24 @@ def _fill_files(target: apsw.Connection, source: _Source, remarks: list[str]) ->
         target.execute("UPDATE files SET complete = 0")
     roots = source.all(f"SELECT {', '.join(_ROOTS)} FROM roots")
     if roots is None:
-        remarks.append("the folders that it keeps to are lost: name them to `rag index` again")
+        remarks.append("the folders that it follows are lost: name them to `rag index` again")
     for root in roots or []:
         if _is_like(root, (str, str, str, str, int)):
             target.execute("INSERT OR IGNORE INTO roots VALUES (?, ?, ?, ?, ?)", root)
 
 
 def _fill_documents(target: apsw.Connection, source: _Source) -> Iterator[str]:
-    """Documents; yields the sources of those that cannot be kept."""
+    """Copy documents; yields the sources of those that are lost."""
     lost: list[tuple[int, int]] = []
     places = ", ".join("?" * (len(_DOCUMENTS) + 1))
     insert = f"INSERT OR IGNORE INTO documents (rowid, {', '.join(_DOCUMENTS)}) VALUES ({places})"
     for row in source.some("documents", _DOCUMENTS, lost):
         if _is_document(row[2:]) and isinstance(row[1], int):
             target.execute(insert, row)
-    # The index of their files says which there were.
+    # The SQLite index by file says which documents there were.
     held = source.all("SELECT file_id, rowid FROM documents INDEXED BY documents_by_file")
     if lost and held is None:
-        # Files hold any number of documents.
+        # A file may have had any number of documents.
         target.execute("UPDATE files SET complete = 0")
         without = "SELECT source FROM files WHERE id NOT IN (SELECT file_id FROM documents)"
         yield from (str(name) for (name,) in target.execute(without).fetchall())
@@ -357,7 +358,7 @@ def _fill_documents(target: apsw.Connection, source: _Source) -> Iterator[str]:
 
 
 def _fill_chunks(target: apsw.Connection, source: _Source) -> Iterator[str]:
-    """Chunks; yields the sources of documents of which some are missing, and takes those out."""
+    """Copy chunks; yields the sources of documents that lack some, and removes those."""
     lost: list[tuple[int, int]] = []
     kinds = (int, str, int, int, int, str, int | None, int | None, bytes, bytes)
     places = ", ".join("?" * len(_CHUNKS))
@@ -380,7 +381,7 @@ def _fill_chunks(target: apsw.Connection, source: _Source) -> Iterator[str]:
         if not lost and count:
             continue
         if held is None:
-            # Its chunks follow one another: none is missing if what comes after them was read.
+            # Its chunks follow one another: none is missing if the row after them was read.
             whole = last and not any(first <= last + 1 <= end for first, end in lost)
             whole = whole and _has_all_ordinals(target, document_id)
         else:
@@ -413,7 +414,7 @@ def _settle_languages(target: apsw.Connection) -> None:
 
 
 def _go_on_counting(directory: Path, target: apsw.Connection, source: _Source) -> None:
-    """Ids and generations are never used again."""
+    """Let ids and generations go on from the highest, so that none is used again."""
     counted = dict(source.all("SELECT name, seq FROM sqlite_sequence") or [])
     names = [path.name for path in directory.iterdir()]
     numbers = [int(found[1]) for name in names if (found := _GENERATION.match(name))]
@@ -439,7 +440,7 @@ def _is_document(row: Sequence[Any]) -> bool:
 
 
 class _Source:
-    """What can be read of a damaged database; every page of it that is read agrees with its sum."""
+    """The readable part of a damaged database: SQLite refuses pages with a wrong checksum."""
 
     def __init__(self, directory: Path) -> None:
         self._connection = database.open_damaged(directory)
@@ -448,7 +449,7 @@ class _Source:
         self._connection.close()
 
     def all(self, select: str) -> list[Any] | None:
-        """All rows of a statement, or None if they cannot all be read."""
+        """Return all rows of a statement, or None if they cannot all be read."""
         try:
             return self._connection.execute(select).fetchall()
         except (apsw.Error, UnicodeDecodeError):
@@ -457,10 +458,10 @@ class _Source:
     def some(
         self, table: str, columns: Sequence[str], lost: list[tuple[int, int]]
     ) -> Iterator[tuple[Any, ...]]:
-        """The rows that can be read, rowid first; ranges of rowids that cannot be go to `lost`.
+        """Yield the rows that can be read, rowid first; add ranges of the other rowids to `lost`.
 
-        It is read from both its ends; what is between is looked for row by row, where an index
-        says which there are, and else cut in two again and again.
+        A range of rowids is read from both its ends. The rest is read row by row if an SQLite index
+        says which rows there are, and is halved again and again otherwise.
         """
         names = ", ".join(f'"{name}"' for name in columns)
         select = f"SELECT rowid, {names} FROM {table} WHERE rowid BETWEEN ? AND ? ORDER BY rowid"
@@ -471,7 +472,7 @@ class _Source:
                 try:
                     for row in self._connection.execute(f"{select} {order}", (first, last)):
                         if not first <= row[0] <= last:
-                            # A tree that leads back into itself.
+                            # The tree leads back into itself.
                             raise apsw.CorruptError(table)
                         first, last = (row[0] + 1, last) if order == "ASC" else (first, row[0] - 1)
                         yield row
@@ -492,7 +493,7 @@ class _Source:
                     pending += [(middle + 1, last), (first, middle)]
 
     def _keys(self, table: str) -> list[int] | None:
-        """The rowids that there are, by the index of a table."""
+        """Return the rowids of a table according to an SQLite index; None if that is damaged."""
         found = self.all(f"SELECT rowid FROM {table} INDEXED BY {_INDEXES[table]}")
         return None if found is None else sorted(key for (key,) in found)
 

@@ -1,4 +1,4 @@
-"""Carrying an index elsewhere: all that it holds in one file, and out of it again."""
+"""Export all that an index holds into one file, and import it elsewhere."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def export_index(
     """Write one state of an index into a file, whole or not at all.
 
     Raises:
-        StoreError: if there is no index or it is damaged, the file is there already (unless
-            `force`), or cannot be written.
+        StoreError: if there is no index or it is damaged, or the file exists already (unless
+            `force`) or cannot be written.
     """
     started = time.monotonic()
     if path.is_dir():
@@ -39,13 +39,13 @@ def export_index(
     with index.contents() as contents:
         counts = contents.counts
         total = counts["files"] + counts["roots"] + counts["documents"] + 2 * counts["chunks"]
-        # Looked up before anything is written.
+        # Raises, before anything is written, if nothing was ever committed.
         contents.manifest  # noqa: B018
         counter = RowCounter("export", total, progress or no_progress)
         try:
             durable.write(path, lambda write: archive.write(write, contents, counter))
         except BrokenPipeError:
-            # Not of the file: whoever was told of the progress has left.
+            # This is no error of the file: who watched its progress has left.
             raise
         except OSError as error:
             raise StoreError(f"{path}: cannot be written: {error.strerror or error}") from error
@@ -68,13 +68,13 @@ def import_index(
     wait: float | None = None,
     progress: ProgressCallback | None = None,
 ) -> CopyReport:
-    """Fill a folder that holds no index with what was exported, all of it or nothing.
+    """Import an exported file into a folder that holds no index, all of it or nothing.
 
     Everything is checked before the folder is touched, and once more while it is read into it.
 
     Raises:
-        StoreError: if the folder holds an index already, the file is not one that was exported,
-            or is damaged, or the folder cannot be written.
+        StoreError: if the folder holds an index already or cannot be written, or the file is
+            damaged or no export.
     """
     started = time.monotonic()
     _check_is_empty(index)
@@ -123,10 +123,10 @@ def _refuse(index: Index) -> NoReturn:
 
 @contextmanager
 def _explain_errors(path: Path) -> Iterator[None]:
-    """Errors of a file that is read as ours, with what to do.
+    """Turn the errors of reading an exported file into our own, which say what to do.
 
     Raises:
-        StoreError: for each of them.
+        StoreError: in place of them.
     """
     cure = "nothing was imported; bring the file anew"
     try:
@@ -137,7 +137,7 @@ def _explain_errors(path: Path) -> Iterator[None]:
         raise StoreError(f"{path}: cannot be imported: {error}; {cure}") from error
     except OSError as error:
         raise StoreError(f"{path}: cannot be read: {error.strerror or error}") from error
-    # Whatever zipfile meets in what is no archive.
+    # The errors that zipfile raises for files that are no archives.
     except (
         zipfile.BadZipFile,
         NotImplementedError,

@@ -1,1 +1,1 @@
-"""The caches of vectors: FAISS files of several kinds, made, kept up to date, and searched."""
+"""The caches of vectors: FAISS files of several kinds, how they are made, renewed and searched."""

@@ -39,13 +39,13 @@ if TYPE_CHECKING:
 
 
 Connect = Callable[[], AbstractContextManager[apsw.Connection]]
-"""Gives a connection for as long as a look takes: between two of them the log can be cleared."""
+"""Opens a connection for one short look; between two looks the log can be cleared."""
 
 BuildProgress = Callable[[str, int, int], None]
-"""Called with a stage, and how many vectors of how many are done."""
+"""Called with a stage, how many vectors are done, and how many there are."""
 
 _WRITE_BYTES = 1 << 20
-# Vectors that are held in memory as float32 at once.
+# So many vectors are in memory as float32 at once.
 _BLOCK_ROWS = 16_384
 # SQLite takes 32,766 values in one statement.
 _MOST_VALUES = 10_000
@@ -57,7 +57,7 @@ _TIMED = 64
 
 @dataclass(frozen=True, slots=True)
 class OpenCache:
-    """A cache of vectors, ready to be searched. `scan` goes through all vectors of a graph."""
+    """A cache of vectors that is ready to be searched; `scan` searches all vectors of a graph."""
 
     index: Any
     shape: Shape
@@ -66,7 +66,7 @@ class OpenCache:
 
 
 def no_progress(_stage: str, _done: int, _total: int) -> None:
-    """Nobody is told."""
+    """Report to nobody."""
 
 
 def build(
@@ -77,11 +77,11 @@ def build(
     recall: float,
     progress: BuildProgress = no_progress,
 ) -> tuple[Any, Shape, Ids]:
-    """A FAISS index of a kind over stored chunks, how to search it, and the ids that it holds.
+    """Build a FAISS index of stored chunks; returns it, its shape, and the ids that it holds.
 
-    `ids` are those of all chunks up to the last of them; ones that are removed meanwhile are left
-    out. An approximate kind is measured against an exact search with some of the vectors as
-    queries, and searched with the least effort that reaches `recall`.
+    `ids` are those of all chunks up to the last of them; chunks that are removed meanwhile are
+    left out. An approximate kind is measured against an exact search, with some of the vectors as
+    queries; its shape is the least effort that reaches `recall`.
     """
     import numpy as np
 
@@ -118,7 +118,7 @@ def extend(
     removed: Ids,
     progress: BuildProgress = no_progress,
 ) -> None:
-    """Add chunks to an index that is in memory, and take others out of it."""
+    """Add chunks to an index in memory, and remove others from it."""
     import faiss
 
     if len(removed):
@@ -130,7 +130,7 @@ def extend(
 def write(path: Path, faiss_index: Any) -> str:
     """Write an index durably; returns the sha256 of the file.
 
-    Written by Python, piece by piece: `faiss.write_index` can report success on a full disk.
+    Python writes it piece by piece, since `faiss.write_index` can report success on a full disk.
     """
     import faiss
 
@@ -149,10 +149,10 @@ def write(path: Path, faiss_index: Any) -> str:
 
 
 def load(directory: Path, row: CacheRow, digests: Digests, mapped_bytes: int) -> OpenCache | None:
-    """The cache that `row` points to, or None if it is missing or not what was written.
+    """Open the cache that `row` names; None if it is missing or not what was written.
 
-    FAISS itself has no checksum: a flipped byte would load without a word. A large one is mapped:
-    its pages are shared by all processes, and given back where memory is short.
+    FAISS has no checksum: it would load a flipped byte without a word. A large file is mapped:
+    all processes share its pages, and the system takes them back where memory is short.
     """
     import faiss
     import numpy as np
@@ -167,23 +167,23 @@ def load(directory: Path, row: CacheRow, digests: Digests, mapped_bytes: int) ->
             return prepare(found, shape)
         if not is_intact(directory, row, digests):
             return None
-        # Product quantization for fast scans is laid out anew when it is read.
+        # FAISS lays out product quantization for fast scans anew when it reads it.
         if shape.kind != "ivf-pq" and hasattr(faiss, "IO_FLAG_MMAP_IFC"):
             return prepare(faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC), shape, mapped=True)
         return prepare(faiss.read_index(str(path)), shape)
     except (OSError, RuntimeError):
-        # Taken away between two looks at it.
+        # A writer has removed it between two looks.
         return None
 
 
 def prepare(faiss_index: Any, shape: Shape, *, mapped: bool = False) -> OpenCache:
-    """An index with how it is searched."""
+    """Make a FAISS index ready to be searched as its shape says."""
     import faiss
 
     if shape.kind != "hnsw":
         return OpenCache(faiss_index, shape, mapped)
     graph: Any = faiss.downcast_index(faiss_index.index)
-    # What it is made with is only to be empty; the vectors are the graph's own.
+    # The index it is made with stays empty; it scans the graph's own vectors.
     scan = faiss.IndexIDMap(faiss.IndexFlatIP(graph.d))
     scan.index, scan.id_map = graph.storage, faiss_index.id_map
     scan.ntotal, scan.own_fields = graph.ntotal, False
@@ -191,7 +191,7 @@ def prepare(faiss_index: Any, shape: Shape, *, mapped: bool = False) -> OpenCach
 
 
 def read_whole(directory: Path, row: CacheRow, digests: Digests) -> Any | None:
-    """The index that `row` points to, in memory, to be changed; None if it is not intact."""
+    """Read the index that `row` names into memory, to be changed; None if it is not intact."""
     import faiss
 
     if not is_intact(directory, row, digests):
@@ -203,7 +203,7 @@ def read_whole(directory: Path, row: CacheRow, digests: Digests) -> Any | None:
 
 
 def is_intact(directory: Path, row: CacheRow, digests: Digests) -> bool:
-    """Whether the cache that `row` points to is there, and what was written."""
+    """Return whether the cache that `row` names is there, and is what was written."""
     try:
         return digests.of(directory / row.name) == row.sha256
     except OSError:
@@ -211,7 +211,7 @@ def is_intact(directory: Path, row: CacheRow, digests: Digests) -> bool:
 
 
 def ids_of(faiss_index: Any) -> Ids:
-    """The ids of the chunks that an index of any kind holds, in no order."""
+    """Return the ids of the chunks that an index of any kind holds, in no order."""
     import faiss
 
     inner: Any = faiss.downcast_index(faiss_index)
@@ -228,7 +228,7 @@ def ids_of(faiss_index: Any) -> Ids:
 
 
 def selector(kept: Ids, newest: int) -> Any:
-    """What tells FAISS which ids are meant: a bitmap where that is smaller than a hash table."""
+    """Make FAISS's selector of ids: a bitmap where that is smaller than a hash table."""
     import faiss
     import numpy as np
 
@@ -249,10 +249,10 @@ def candidates(
     passing: int | None = None,
     thorough: bool = False,
 ) -> tuple[Ids, Vectors]:
-    """Ids that are likely the nearest of those `passing` ones that a selector keeps, and scores.
+    """Find ids and scores of the likely nearest of the `passing` ones that a selector keeps.
 
-    Best first; fewer than are `wanted` if the lists that are looked into hold no more, which
-    being `thorough` rules out.
+    Best first. There are fewer than `wanted` if the probed lists hold no more; a `thorough` search
+    probes all lists.
     """
     shape, index = found.shape, found.index
     much = 0
@@ -268,7 +268,7 @@ def candidates(
 
 
 def vectors_of(connection: apsw.Connection, dim: int, ids: Ids) -> Iterator[tuple[Ids, Vectors]]:
-    """Ids and float32 vectors of those of some chunks that are there, by id, in blocks."""
+    """Yield ids and float32 vectors of those of some chunks that are there, by id, in blocks."""
     for at in range(0, len(ids), _MOST_VALUES):
         part = ids[at : at + _MOST_VALUES].tolist()
         places = ",".join("?" * len(part))
@@ -276,7 +276,7 @@ def vectors_of(connection: apsw.Connection, dim: int, ids: Ids) -> Iterator[tupl
 
 
 def blocks(connect: Connect, dim: int, ids: Ids) -> Iterator[tuple[Ids, Vectors]]:
-    """Vectors of all chunks from the first to the last of `ids`, as far as they are still there."""
+    """Yield the vectors of all chunks from the first to the last of `ids` that are still there."""
     import numpy as np
 
     for at in range(0, len(ids), _BLOCK_ROWS):
@@ -289,7 +289,7 @@ def blocks(connect: Connect, dim: int, ids: Ids) -> Iterator[tuple[Ids, Vectors]
 
 
 def score(parts: Iterator[tuple[Ids, Vectors]], query: Vectors, k: int) -> list[tuple[int, float]]:
-    """The `k` best of each part (chunk id, inner product), equal ones by id."""
+    """Return the `k` best of each part as (chunk id, inner product), equal ones by id."""
     import numpy as np
 
     found: list[tuple[int, float]] = []
@@ -327,7 +327,7 @@ def _report(
 
 
 def _time_searches(connect: Connect, found: OpenCache, truth: Truth) -> float:
-    """The median time of a search for ten, with a look at what is stored, in milliseconds."""
+    """Measure the median milliseconds of a search for ten that compares stored vectors."""
     taken = []
     with connect() as connection:
         for query in truth.queries[:_TIMED]:
@@ -339,14 +339,14 @@ def _time_searches(connect: Connect, found: OpenCache, truth: Truth) -> float:
 
 
 def remove_leftovers(directory: Path) -> None:
-    """Remove what an interrupted run left; what is being built stays."""
+    """Remove what an interrupted `optimize` left; a file that is being built stays."""
     if any(directory.glob(f"{OPTIMIZED}*")):
         with suppress(LockedError, StoreError), hold_optimize_lock(directory):
             remove_unfinished(directory)
 
 
 def rebuilt_error(directory: Path) -> StoreError:
-    """What to say where what was read is not what the index holds now."""
+    """Make the error that says that the index was built anew while `optimize` read it."""
     return StoreError(
         f"{directory}: was built anew meanwhile, and is as that left it: run "
         "`rag index --optimize` again"
@@ -361,7 +361,7 @@ def remove_unfinished(directory: Path) -> None:
 
 @contextmanager
 def hold_optimize_lock(directory: Path) -> Iterator[None]:
-    """Hold the lock of `optimize`; raise LockedError if another process holds it."""
+    """Hold the lock of `optimize`, or raise LockedError if another process holds it."""
     from filelock import FileLock, Timeout
 
     lock = FileLock(directory / _OPTIMIZE_LOCK)

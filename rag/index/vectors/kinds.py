@@ -1,4 +1,4 @@
-"""The kinds of FAISS index that hold vectors: which suits how many, made, and measured."""
+"""The kinds of FAISS index for vectors: choose one for a number of vectors, make and measure it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 KINDS = ("flat", "hnsw", "ivf-sq8", "ivf-pq")
 
-# k-means and finding the list of each vector cost time in proportion to this.
+# k-means, and finding the list of each vector, take time in proportion to this.
 _MOST_LISTS = 4096
 _SAMPLED_PER_LIST = 32
 _ITERATIONS = 10
@@ -25,11 +25,11 @@ _SEED = 1234
 # Neighbours of a vector in the graph; it has twice as many links on the lowest level.
 _LINKS = 16
 _EF_CONSTRUCTION = 80
-# How many candidates for each wanted vector are looked at again with what is stored.
+# So many candidates for each wanted vector are compared again, by their stored vectors.
 _DEPTHS = {"hnsw": (2, 4), "ivf-sq8": (2, 4), "ivf-pq": (2, 4, 8, 16)}
-# Beyond these a graph is slower than going through all vectors that pass a filter.
+# With more candidates a graph is slower than a scan of all vectors that pass a filter.
 MOST_EF = 2_048
-# More effort than is enough for most is in vain if it does not find this much more.
+# From _ENOUGH on, doubling the effort is in vain unless recall rises by _WORTH.
 _WORTH = 0.0005
 _ENOUGH = 256
 
@@ -38,16 +38,15 @@ _ENOUGH = 256
 class CacheSettings:
     """How the caches of vectors are made and kept.
 
-    `kind` is one of KINDS or `auto`, `memory_mb` what `auto` may take of it (0: half of what the
-    machine has), `recall` the share of the nearest, ten or a hundred, that an
-    approximate kind is to find.
+    `kind` is one of KINDS or `auto`, `memory_mb` the memory that `auto` may take (0: half of the
+    machine's), `recall` the share of the nearest ten or hundred that an approximate kind must find.
 
-    Bounds, in rows: `least_rows` from which there is enough to train with, whatever the kind;
-    `flat_rows` up to which `auto` is exact and a new cache is cheap to write;
-    `stale_rows` and `stale_share` up to which newer and removed ones make no new cache;
-    `recent_rows` that a second, small cache holds at most; `scanned_rows` up to which those that
-    pass a filter are compared one by one; `rebuilt_rows` up to which a reader builds what is
-    damaged in its memory. A file of `mapped_bytes` or more is mapped instead of being read.
+    Bounds, in rows: below `least_rows` there are too few to train any kind but `flat`; up to
+    `flat_rows` `auto` is exact and a new cache is cheap to write; up to `stale_rows` or
+    `stale_share` newer and removed rows make no new cache; a second, small cache holds at most
+    `recent_rows`; up to `scanned_rows` that pass a filter are compared one by one; up to
+    `rebuilt_rows` a reader builds a damaged cache in its memory. A file of `mapped_bytes` or more
+    is mapped instead of read.
     """
 
     kind: str = "auto"
@@ -67,9 +66,10 @@ class CacheSettings:
 class Shape:
     """What a cache of vectors is, and how it is searched.
 
-    `probes` of its `lists` are looked into, or `ef` candidates kept in its graph; `depth` times as
-    many as are wanted are compared again with what is stored. `recall` at 10 and at 100 and the
-    median time were measured when it was built of `trained` vectors, with some of them as queries.
+    A search probes `probes` of its `lists`, or keeps `ef` candidates in its graph; it compares
+    `depth` times as many as are wanted again, by their stored vectors. `recall` at 10 and at 100
+    and the median time were measured when it was built of `trained` vectors, with some of them as
+    queries.
     """
 
     kind: str = "flat"
@@ -83,23 +83,23 @@ class Shape:
     trained: int = 0
 
     def details(self) -> dict[str, Any]:
-        """As it is kept beside the cache."""
+        """Return the shape as it is stored in the cache's row."""
         return asdict(self)
 
 
 def shape_of(details: Mapping[str, Any]) -> Shape:
-    """What was kept beside a cache; an older one is flat."""
+    """Read the shape that a cache's row holds; an older row has none, and means `flat`."""
     known = {field.name for field in fields(Shape)}
     return Shape(**{key: value for key, value in details.items() if key in known})
 
 
 def choose(settings: CacheSettings, count: int, dim: int, present: str = "") -> str:
-    """The kind that suits `count` vectors; the `present` one where that is a near thing."""
+    """Choose the kind that suits `count` vectors; near a bound that is the `present` kind."""
     if count < settings.least_rows:
         return "flat"
     if settings.kind != "auto":
         return settings.kind
-    # An index that grows and shrinks around the bound is not to be built anew each time.
+    # An index that grows and shrinks around the bound must not be built anew each time.
     bound = settings.flat_rows if present in ("", "flat") else settings.flat_rows // 2
     if count <= bound:
         return "flat"
@@ -107,7 +107,7 @@ def choose(settings: CacheSettings, count: int, dim: int, present: str = "") -> 
 
 
 def needed_bytes(kind: str, count: int, dim: int) -> int:
-    """About how much memory a cache takes."""
+    """Estimate how much memory a cache takes."""
     each = {
         "flat": 2 * dim + 8,
         "hnsw": dim + 8 + 4 * 2 * _LINKS + 4 * _LINKS // 8 + 12,
@@ -118,24 +118,24 @@ def needed_bytes(kind: str, count: int, dim: int) -> int:
 
 
 def list_count(count: int) -> int:
-    """Into how many lists vectors are sorted: enough for each to be short, few to train."""
+    """Return the number of lists: so many that each is short, and few enough to train."""
     return max(1, min(round(4 * math.sqrt(count)), count // 39, _MOST_LISTS))
 
 
 def sample_size(kind: str, count: int) -> int:
-    """How many vectors a kind is trained with, and measured with some of."""
+    """Return how many vectors a kind is trained and measured with."""
     wanted = 10_000 if kind in ("flat", "hnsw") else _SAMPLED_PER_LIST * list_count(count)
     return min(count, max(wanted, 2_000))
 
 
 def new(kind: str, dim: int, count: int, sample: Vectors) -> Any:
-    """An empty FAISS index for about `count` vectors, trained with a sample of them."""
+    """Make an empty FAISS index for about `count` vectors, trained with a sample of them."""
     import faiss
 
     metric, coder = faiss.METRIC_INNER_PRODUCT, faiss.ScalarQuantizer
     if kind == "flat":
         halves = faiss.IndexScalarQuantizer(dim, coder.QT_fp16, metric)
-        # Growing step by step takes three times the memory.
+        # The room is reserved at once: growing step by step takes three times the memory.
         halves.codes.resize(count * halves.code_size)
         halves.codes.resize(0)
         return faiss.IndexIDMap2(halves)
@@ -162,9 +162,9 @@ def new(kind: str, dim: int, count: int, sample: Vectors) -> Any:
 
 
 class Truth:
-    """The exact nearest of some queries, while all vectors go by in blocks.
+    """The exact nearest neighbours of some queries, found while all vectors go by in blocks.
 
-    `found` are their ids, best first: one more than `k`, since a query may be stored itself.
+    `found` holds their ids, best first: one more than `k`, since a query may itself be stored.
     """
 
     def __init__(self, ids: Ids, queries: Vectors, k: int = 100) -> None:
@@ -175,7 +175,7 @@ class Truth:
         self.found = np.full((len(ids), k + 1), -1, dtype=np.int64)
 
     def take(self, ids: Ids, vectors: Vectors) -> None:
-        """Compare the queries with a block."""
+        """Compare the queries with a block of vectors."""
         import faiss
         import numpy as np
 
@@ -188,9 +188,9 @@ class Truth:
         self.found = np.take_along_axis(found, best, axis=1)
 
     def recall(self, candidates: Ids, k: int, depth: int) -> float:
-        """Of the `k` nearest of each query without itself, the share among its candidates.
+        """Return which share of the `k` nearest of each query, without itself, is a candidate.
 
-        All of them are compared again exactly: what is among the candidates is found.
+        Candidates are compared again exactly, so that whatever is among them is found.
         """
         hit = wanted = 0
         for own, true, found in zip(self.ids, self.found, candidates, strict=True):
@@ -202,7 +202,7 @@ class Truth:
 
 
 def tune(kind: str, made: Any, truth: Truth, target: float) -> Shape:
-    """The least effort with which the target is reached at 10 and at 100, or the most of use."""
+    """Find the least effort that reaches the target at 10 and at 100, or the most of use."""
     lists = 0 if kind == "hnsw" else made.nlist
     best = Shape(kind, recall=-1.0, recall_100=-1.0)
     for much in _efforts(kind, lists):
@@ -223,10 +223,10 @@ def tune(kind: str, made: Any, truth: Truth, target: float) -> Shape:
 
 
 def effort(shape: Shape, wanted: int, passing: int, total: int) -> int:
-    """How many lists to look into, or candidates to keep, where not all vectors pass.
+    """Return how many lists to probe, or candidates to keep, where not all vectors pass a filter.
 
-    Of fewer vectors the nearest lie further off; and several times as many as are asked for are
-    to lie in the lists that are looked into. More than `MOST_EF` is slower than going through all.
+    The nearest of fewer vectors lie further off, and the probed lists should hold several times as
+    many as are wanted. More than `MOST_EF` candidates are slower than a scan of all vectors.
     """
     share = max(passing, 1) / max(total, 1)
     if shape.kind == "hnsw":
@@ -236,7 +236,7 @@ def effort(shape: Shape, wanted: int, passing: int, total: int) -> int:
 
 
 def parameters(kind: str, kept: Any, effort: int) -> Any:
-    """How FAISS is to search among what a selector keeps (None: everything)."""
+    """Make FAISS's search parameters, for the ids that a selector keeps (None: all)."""
     import faiss
 
     if kind == "hnsw":
@@ -247,7 +247,7 @@ def parameters(kind: str, kept: Any, effort: int) -> Any:
 
 
 def _measure(made: Any, shape: Shape, truth: Truth) -> Shape:
-    """With the recall of queries that are searched as users' are."""
+    """Measure the recall of queries that are searched as users' questions are."""
     reached = []
     for k in (10, 100):
         wanted = min(k * shape.depth + 1, made.ntotal)
@@ -262,7 +262,7 @@ def _worst_recall(shape: Shape) -> float:
 
 
 def _efforts(kind: str, lists: int) -> Iterator[int]:
-    """1, 2, 3, 4, 6, 8, 12, 16, ... lists, or candidates in a graph."""
+    """Yield 1, 2, 3, 4, 6, 8, 12, 16, ... lists, or from 32 on candidates in a graph."""
     most = MOST_EF if kind == "hnsw" else lists
     power = 32 if kind == "hnsw" else 1
     while power < most:

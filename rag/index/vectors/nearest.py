@@ -1,4 +1,4 @@
-"""Nearest chunks: of caches, without what was removed since, and of what is newer than they are."""
+"""Search a cache for the nearest chunks, without those that were removed since."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Scored = list[tuple[int, float]]
 """Chunk ids with their scores, best first; equal scores in the order of ids."""
 
-# As many as recall was measured with.
+# Recall was measured with so many.
 _LEAST_WANTED = 10
 
 
@@ -37,7 +37,7 @@ class Tombstones:
 
     @cached_property
     def others(self) -> Any:
-        """What tells FAISS that all ids but these are meant; None if there are none."""
+        """FAISS's selector of all ids but these; None if there are none."""
         import faiss
 
         if not len(self.ids):
@@ -45,14 +45,14 @@ class Tombstones:
         return faiss.IDSelectorNot(cache.selector(self.ids, int(self.ids[-1])))
 
     def count_between(self, after: int, newest: int) -> int:
-        """How many there are above an id and up to another."""
+        """Count those above an id and up to another."""
         low, high = self.ids.searchsorted([after, newest], side="right")
         return int(high - low)
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Of the chunks above an id, those up to another that pass, in a cache."""
+    """A cache of the chunks above the id `after` and up to its row's `max_id`."""
 
     connection: apsw.Connection
     dim: int
@@ -63,7 +63,7 @@ class Part:
     settings: CacheSettings
 
     def nearest(self, query: Vectors, k: int, within: Ids | None) -> Scored:
-        """The `k` best, with exact scores, in any order; all that pass if there are fewer."""
+        """Find the `k` best, with exact scores, in any order; all that pass if there are fewer."""
         live = self.row.count - self.tombstones.count_between(self.after, self.row.max_id)
         if within is not None:
             within = self._select(within)
@@ -75,9 +75,9 @@ class Part:
             return list(zip(ids.tolist(), scores.tolist(), strict=True))
         if within is not None and passing <= self.settings.scanned_rows:
             return self._compare(query, k, within)
-        # Of a few candidates too many are wrong, and more of them cost next to nothing.
+        # Among few candidates too many are wrong, and more of them cost next to nothing.
         wanted = min(max(k, _LEAST_WANTED) * self.open_cache.shape.depth, passing)
-        # Most of all are read faster in the order of ids than looked for and read one by one.
+        # If most vectors are candidates, reading all in the order of ids is faster.
         if 2 * wanted <= passing:
             for thorough in (False, True):
                 ids, _ = self._candidates(query, wanted, passing, within, thorough=thorough)
@@ -104,7 +104,7 @@ class Part:
         )
 
     def _compare(self, query: Vectors, k: int, ids: Ids | None) -> Scored:
-        """The best of some chunks, or of all, compared with what is stored of them."""
+        """Compare the query with the stored vectors of some chunks, or of all."""
         if ids is not None:
             return cache.score(cache.vectors_of(self.connection, self.dim, ids), query, k)
         bounds = (self.after, self.row.max_id)

@@ -1,4 +1,4 @@
-"""Building the vectors' cache beside readers and writers, and putting it in place at the end."""
+"""Build the vectors' cache beside readers and writers, and put it in place at the end."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def optimize(
     settings: CacheSettings,
     progress: BuildProgress,
 ) -> CacheRow:
-    """Build the cache that suits what is stored, and name it in one transaction of its own.
+    """Build the cache that suits the stored vectors, and name it in a transaction of its own.
 
-    What is stored is read in many short looks, so that the log can be cleared meanwhile.
+    The vectors are read in many short looks, so that the log can be cleared meanwhile.
 
     Raises:
-        LockedError: if this is being done already.
-        StoreError: if there is nothing to build from, the index was built anew meanwhile, or it
-            cannot be written.
+        LockedError: if another process optimizes already.
+        StoreError: if there are no vectors, the index was built anew meanwhile, or it cannot be
+            written.
     """
     with cache.hold_optimize_lock(directory):
         with connect() as connection:

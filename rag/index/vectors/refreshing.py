@@ -1,7 +1,7 @@
-"""Bringing the vectors' caches up to what is stored, at a cost that suits what has changed.
+"""Bring the vectors' caches up to date, at a cost in proportion to what has changed.
 
-The main cache holds most. Of an index that is large, what is newer is held by a second cache, which
-is small and exact, until there is enough of it to extend the main one.
+The main cache holds most vectors. In a large index a second cache, small and exact, holds the newer
+ones, until there are enough of them to extend the main one.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 
     Ids = NDArray[np.int64]
 
-# A cache that was extended to this many times what its lists were made from is built anew.
+# A cache that has grown to so many times what its lists were trained with is built anew.
 _MOST_GROWTH = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Caches that were written and are to be named in place of others; None: stays as it is.
+    """Caches that were written, to be named in place of others; None: the present one stays.
 
-    Tombstones up to `buried` stay, all others are of chunks that no cache holds.
+    Tombstones of ids up to `buried` stay; all others are of chunks that no cache holds.
     """
 
     main: CacheRow | None
@@ -42,7 +42,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """What there is, as the only writer sees it."""
+    """The index and its present caches, as its only writer sees them."""
 
     connection: apsw.Connection
     directory: Path
@@ -70,9 +70,9 @@ def refresh(
     generation: int,
     anew: bool = False,
 ) -> Change | None:
-    """Write what caches are to take the place of those that fell behind; None if none did.
+    """Write new caches in place of those that fell behind; None if none did.
 
-    `anew` writes one without any removed vector in any case. The files are named by `generation`
+    `anew` writes one in any case, without any removed vector. The files are named by `generation`
     and the one after it.
     """
     main = None if anew else rows.cache_row(connection, "vectors")
@@ -131,7 +131,7 @@ def _write_recent_if_due(state: _State, main: CacheRow) -> Change | None:
 
 
 def _build(state: _State) -> Change:
-    """A main cache of everything, of the kind that suits it."""
+    """Build a main cache of all vectors, of the kind that suits them."""
     ids = rows.chunk_ids(state.connection)
     present = shape_of(state.main.details).kind if state.main else ""
     kind = choose(state.settings, len(ids), state.dim, present)
@@ -144,7 +144,7 @@ def _build(state: _State) -> Change:
 
 
 def _extend(state: _State, main: CacheRow, live: int, dead: int) -> Change:
-    """The main cache with what is newer and without what is gone, in the lists that it has."""
+    """Add newer vectors to the main cache and remove those that are gone; its lists stay."""
     shape = shape_of(main.details)
     keeps_dead = shape.kind == "hnsw"
     most = _MOST_GROWTH * shape.trained
@@ -174,5 +174,5 @@ def _extend(state: _State, main: CacheRow, live: int, dead: int) -> Change:
 
 
 def _dead_share(state: _State) -> float:
-    # Of a graph nothing can be taken out: what is dead stays until it is built anew.
+    # Nothing can be removed from a graph: dead vectors stay until it is built anew.
     return 2 * state.settings.stale_share
