@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 # Only so that a test which waits for ever ends: no test is faster or slower by it.
@@ -90,6 +90,10 @@ class Worker:
         status = self.process.wait(PATIENCE)
         for thread in self._threads:
             thread.join(PATIENCE)
+        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
+            assert pipe is not None
+            with suppress(OSError):
+                pipe.close()
         return status
 
 
