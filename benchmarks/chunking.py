@@ -1,4 +1,4 @@
-"""What size, overlap and headings of passages do to retrieval, and how fast they are cut.
+"""Measure what size, overlap and headings of chunks do to retrieval, and how fast they are cut.
 
     python benchmarks/chunking.py DATASET... [--layout LAYOUT] [--sizes 100,200] [--overlaps 0,32]
         [--embedded none,headings,title] [--every N]
@@ -52,7 +52,7 @@ class Evidence:
     spans: tuple[tuple[int, int], ...] = ()
 
     def is_in(self, chunk: Chunk) -> bool:
-        """Whether the passage holds it."""
+        """Whether a passage holds the evidence."""
         if chunk.document_id != self.document_id:
             return False
         held = (chunk.start <= start and end <= chunk.end for start, end in self.spans)
@@ -69,13 +69,13 @@ class Question:
 
 @dataclass(slots=True)
 class Vectorizer:
-    """Embeds each text once."""
+    """A cache of vectors, which embeds each text once."""
 
     embedder: Embedder
     known: dict[str, Vectors] = field(default_factory=dict)
 
     def __call__(self, texts: Sequence[str]) -> Vectors:
-        """One row a text."""
+        """Return the vectors of texts, one row a text."""
         import numpy as np
 
         new = sorted({text for text in texts if text not in self.known}, key=len)
@@ -126,7 +126,7 @@ def measure(
     overlap: int,
     embedded: str,
 ) -> list[str]:
-    """The number of passages and the metrics, as text."""
+    """Return the number of passages and the metrics, as text."""
     import numpy as np
 
     embedder = vectorize.embedder
@@ -154,7 +154,7 @@ def measure(
 
 
 def texts_to_embed(document: Document, chunks: Sequence[Chunk], embedded: str) -> list[str]:
-    """The passages alone, with the headings above them, or with the document's title besides."""
+    """Return the texts of passages alone, with headings, or with the document's title, too."""
     if embedded == "none":
         return [searchable(chunk.text) for chunk in chunks]
     texts = embedded_texts(document, chunks)
@@ -167,7 +167,7 @@ def texts_to_embed(document: Document, chunks: Sequence[Chunk], embedded: str) -
 
 
 def metrics(question: Question, ranked: Sequence[Chunk], lengths: Sequence[int]) -> list[float]:
-    """nDCG@10 (not a number for evidence), MRR@10, recall@5, recall@10, recall in the budget."""
+    """Return nDCG@10 (NaN for evidence), MRR@10, recall@5, recall@10, recall in the budget."""
     whole = not question.evidence[0].spans
     units = first_of_each_document(ranked) if whole else ranked
     left = TOKEN_BUDGET
@@ -187,7 +187,7 @@ def metrics(question: Question, ranked: Sequence[Chunk], lengths: Sequence[int])
 
 
 def reciprocal_rank(question: Question, ranked: Sequence[Chunk]) -> float:
-    """One by the rank of the first passage that holds evidence."""
+    """Return 1 / the rank of the first passage that holds evidence, or 0."""
     for rank, chunk in enumerate(ranked, start=1):
         if any(evidence.is_in(chunk) for evidence in question.evidence):
             return 1 / rank
@@ -195,13 +195,13 @@ def reciprocal_rank(question: Question, ranked: Sequence[Chunk]) -> float:
 
 
 def recall(question: Question, chunks: Sequence[Chunk]) -> float:
-    """The share of the evidence that the passages hold."""
+    """Return the share of the evidence that the passages hold."""
     found = [any(evidence.is_in(chunk) for chunk in chunks) for evidence in question.evidence]
     return sum(found) / len(found)
 
 
 def ndcg(question: Question, ranked: Sequence[Chunk]) -> float:
-    """Discounted gain with 2^gain - 1 over that of the best order (Burges et al., ICML 2005)."""
+    """Return nDCG with gains of 2^gain - 1 (Burges et al., ICML 2005)."""
     gains = {evidence.document_id: 2**evidence.gain - 1 for evidence in question.evidence}
     best = sorted(gains.values(), reverse=True)[:10]
     got = [gains.get(chunk.document_id, 0) for chunk in ranked]
@@ -209,12 +209,12 @@ def ndcg(question: Question, ranked: Sequence[Chunk]) -> float:
 
 
 def discounted(gains: Sequence[int]) -> float:
-    """The sum of gains, each divided by the logarithm of its rank."""
+    """Return the sum of gains, each divided by the logarithm of its rank."""
     return sum(gain / math.log2(rank + 2) for rank, gain in enumerate(gains))
 
 
 def first_of_each_document(ranked: Sequence[Chunk]) -> list[Chunk]:
-    """The best passage of each document."""
+    """Keep the best passage of each document."""
     best: dict[str, Chunk] = {}
     for chunk in ranked:
         best.setdefault(chunk.document_id, chunk)
@@ -222,7 +222,7 @@ def first_of_each_document(ranked: Sequence[Chunk]) -> list[Chunk]:
 
 
 def load(dataset: Path, layout: str, every: int) -> tuple[list[Document], list[Question]]:
-    """The documents of a data set in a layout, and every Nth of its judged questions.
+    """Return the documents of a data set in a layout, and every Nth of its judged questions.
 
     Where N is not 1, only articles (records of one title) stay that were judged for one of them.
     """
@@ -267,7 +267,7 @@ def load(dataset: Path, layout: str, every: int) -> tuple[list[Document], list[Q
 
 
 def found(text: str, answer: str, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """Where the answer stands in `text[start:end]`."""
+    """Return where the answer occurs in `text[start:end]`."""
     at = text.find(answer, start, end)
     while at >= 0:
         yield at, at + len(answer)
@@ -275,12 +275,12 @@ def found(text: str, answer: str, start: int, end: int) -> Iterator[tuple[int, i
 
 
 def lines_of(path: Path) -> list[dict[str, Any]]:
-    """The records of a file of JSON lines."""
+    """Return the records of a file of JSON lines."""
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def files_of(corpus: Path) -> Iterator[Document]:
-    """Each file of a folder as a document, under its path there."""
+    """Return each file of a folder as a document, by its path there."""
     from rag.sources import SourceFile, read_file
 
     for path in sorted(path for path in corpus.rglob("*") if path.is_file()):
@@ -295,7 +295,7 @@ def files_of(corpus: Path) -> Iterator[Document]:
 def compiled(
     records: Sequence[dict[str, Any]], layout: str
 ) -> tuple[list[Document], dict[str, tuple[str, int]]]:
-    """Records of one title joined under it, and where each record stands then."""
+    """Join the records of each title, and return where each record is then."""
     order = {title: at for at, title in enumerate(dict.fromkeys(r["title"] for r in records))}
 
     def place(record: dict[str, Any]) -> tuple[int, int]:
@@ -322,7 +322,7 @@ def compiled(
             headings.append(Heading(len(text), len(text) + len(line), level, title))
             text += line
             for record in group:
-                # The paragraphs of XQuAD are whole, the sentences of Climate-FEVER run on.
+                # XQuAD has whole paragraphs, Climate-FEVER sentences of one running text.
                 text += " " if ":" in record["_id"] and not text.endswith(line) else "\n\n"
                 places[record["_id"]] = (name, len(text))
                 text += record["text"]
@@ -332,12 +332,12 @@ def compiled(
 
 
 def plain(name: str, text: str, **fields: Any) -> Document:
-    """A document that was not read from a file."""
+    """Make a document that was not read from a file."""
     return Document(name, name, text, media_type="text/plain", content_hash="", **fields)
 
 
 def print_speed(embedder: Embedder) -> None:
-    """A table of megabytes a second for generated Markdown and for one long line."""
+    """Print a table of megabytes a second for generated Markdown and for one long line."""
     from rag.sources.formats.markdown import find_headings
 
     embedder.token_offsets("")
@@ -364,7 +364,7 @@ def print_speed(embedder: Embedder) -> None:
 
 
 def sections() -> Iterator[str]:
-    """Sections of a made-up manual, with paragraphs, lists, code and tables."""
+    """Generate sections of a manual, with paragraphs, lists, code and tables."""
     chance = random.Random(1)  # noqa: S311
     words = WORDS.split()
 

@@ -1,9 +1,9 @@
-"""Reading of real documentation: `python benchmarks/documentation.py [PACKAGE...] [--index]`.
+"""Read real documentation: `python benchmarks/documentation.py [PACKAGE...] [--index]`.
 
-Fetches Debian packages, such as `python3.11-doc`, with `apt-get download` into a temporary folder
-(run `apt-get update` before), unpacks them without installing anything, and reads every HTML file.
-With `--index` the same files are indexed as well. Prints a Markdown table, and why any file was
-not taken.
+It fetches Debian packages, such as `python3.11-doc`, with `apt-get download` into a temporary
+folder (run `apt-get update` before), unpacks them without installing anything, and reads every HTML
+file. With `--index` it indexes the same files, too. It prints a Markdown table, and why any file
+was not taken.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from rag import RAG, SourceError
@@ -25,15 +25,19 @@ from rag.types import Document
 PACKAGES = ("postgresql-doc-15",)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Outcome:
-    """What reading the files of a package came to."""
+    """The result of reading the files of a package, with the reason of each file not taken."""
 
-    files: int = 0
-    taken: int = 0
-    characters: int = 0
-    seconds: float = 0.0
-    reasons: Counter[str] = field(default_factory=Counter)
+    files: int
+    characters: int
+    seconds: float
+    reasons: list[str]
+
+    @property
+    def taken(self) -> int:
+        """The number of files that were read."""
+        return self.files - len(self.reasons)
 
 
 def main() -> None:
@@ -53,13 +57,13 @@ def main() -> None:
                 outcomes["index"] = index_all(files, Path(folder, "index"))
         for step, outcome in outcomes.items():
             print(row(package, step, outcome), flush=True)
-            reasons += outcome.reasons
+            reasons.update(outcome.reasons)
     for reason, count in reasons.most_common():
         print(f"\n{count} × {reason}")
 
 
 def fetch(package: str, folder: Path) -> Path:
-    """The files of the newest version that the machine's package sources offer."""
+    """Fetch the newest version of a package, and return the folder it is unpacked to."""
     subprocess.run(["apt-get", "-qq", "download", package], cwd=folder, check=True)  # noqa: S607
     (archive,) = folder.glob("*.deb")
     unpacked = folder / "files"
@@ -68,14 +72,14 @@ def fetch(package: str, folder: Path) -> Path:
 
 
 def html_files(folder: Path) -> list[Path]:
-    """Every HTML file below a folder, links not followed."""
+    """Return every HTML file below a folder, without following links."""
     found = folder.rglob("*.htm*")
     return sorted(path for path in found if path.is_file() and not path.is_symlink())
 
 
 def read_all(files: Sequence[Path]) -> Outcome:
-    """Read in this process, one file after the other."""
-    outcome = Outcome(files=len(files))
+    """Read files in this process, one after the other."""
+    characters, reasons = 0, []
     config = SourcesConfig()
     started = time.perf_counter()
     for path in files:
@@ -84,29 +88,24 @@ def read_all(files: Sequence[Path]) -> Outcome:
         try:
             results = list(read_file(file, config))
         except SourceError as error:
-            outcome.reasons[f"{error.source}: {error.reason}"] += 1
+            reasons.append(f"{error.source}: {error.reason}")
             continue
-        outcome.taken += 1
-        outcome.characters += sum(len(r.text) for r in results if isinstance(r, Document))
-    outcome.seconds = time.perf_counter() - started
-    return outcome
+        characters += sum(len(r.text) for r in results if isinstance(r, Document))
+    return Outcome(len(files), characters, time.perf_counter() - started, reasons)
 
 
 def index_all(files: Sequence[Path], index: Path) -> Outcome:
-    """Read, cut, embed and store, as `rag index` does."""
-    outcome = Outcome(files=len(files))
+    """Read, cut, embed and store files, as `rag index` does."""
     started = time.perf_counter()
     report = RAG(index).index([str(path) for path in files])
-    outcome.seconds = time.perf_counter() - started
+    seconds = time.perf_counter() - started
     problems = (*report.skipped, *report.failed)
-    outcome.taken = len(files) - len(problems)
-    for problem in problems:
-        outcome.reasons[f"{Path(problem.source).name}: {problem.reason}"] += 1
-    return outcome
+    reasons = [f"{Path(problem.source).name}: {problem.reason}" for problem in problems]
+    return Outcome(len(files), 0, seconds, reasons)
 
 
 def row(package: str, step: str, outcome: Outcome) -> str:
-    """One row of the table."""
+    """Render one row of the table."""
     return (
         f"| {package} | {step} | {outcome.files:,} | {outcome.taken:,} "
         f"| {outcome.files - outcome.taken:,} | {outcome.characters:,} "

@@ -1,9 +1,9 @@
-"""What a run of indexing costs when little or nothing changed, and its memory over many documents.
+"""Measure what indexing costs when little or nothing changed, and its memory over many documents.
 
     python benchmarks/ingestion.py [--files 10000] [--documents 1000,50000]
 
-Writes its own files, runs `rag index` as a process of its own, and adds up the memory of that
-process and its readers five times a second. Prints two Markdown tables.
+It writes its own files, runs `rag index` as a process of its own, and adds up the memory of that
+process and its readers five times a second. It prints two Markdown tables.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ import json
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from processes import Peak, memory_of
 
 RUNS = 3
 WORDS = (
@@ -28,8 +29,8 @@ WORDS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """One run: wall clock in seconds, peak of resident memory in MB, and the run's own report."""
+class Measurement:
+    """One run: wall-clock seconds, peak of resident memory in MB, and the run's own report."""
 
     seconds: float
     megabytes: float
@@ -42,52 +43,52 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=10_000)
     parser.add_argument("--documents", default="1000,50000")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as place:
-        changes(Path(place), arguments.files)
+    with tempfile.TemporaryDirectory() as folder:
+        changes(Path(folder), arguments.files)
     counts = [int(count) for count in arguments.documents.split(",") if count]
-    print("\n| documents | passages | seconds | peak memory |\n| --- | --- | --- | --- |")
+    print("\n| documents | chunks | seconds | peak memory |\n| --- | --- | --- | --- |")
     for count in counts:
-        with tempfile.TemporaryDirectory() as place:
-            growth(Path(place), count)
+        with tempfile.TemporaryDirectory() as folder:
+            growth(Path(folder), count)
 
 
-def changes(place: Path, files: int) -> None:
-    """A tree of small files: indexed, left alone, changed by a line, and a folder renamed."""
-    tree = place / "tree"
+def changes(folder: Path, files: int) -> None:
+    """Measure a tree of small files: first run, no change, a line more, a folder renamed."""
+    tree = folder / "tree"
     for n in range(files):
         folder = tree / str(n % 100)
         folder.mkdir(parents=True, exist_ok=True)
-        # Ten texts: what is embedded is not what is measured here.
+        # Ten different texts keep embedding, which is not measured here, short.
         (folder / f"{n}.md").write_text(
             f"# File\n\n## Part\n\nText {n % 10} of a part.\n\n## Next\n"
         )
     print(f"| {files:,} files | seconds | read | embedded |\n| --- | --- | --- | --- |")
-    row("first run", run(place, tree), files)
-    unchanged = [run(place, tree) for _ in range(RUNS)]
+    row("first run", run(folder, tree), files)
+    unchanged = [run(folder, tree) for _ in range(RUNS)]
     row("nothing changed", sorted(unchanged, key=lambda m: m.seconds)[RUNS // 2], files)
     (tree / "7" / "7.md").write_text(
         "# File\n\n## Part\n\nText 7 of a part.\n\n## Next\n\nA line.\n"
     )
-    row("one line more in one file", run(place, tree), files)
+    row("one line more in one file", run(folder, tree), files)
     (tree / "8").rename(tree / "renamed")
-    row(f"a folder of {files // 100:,} renamed", run(place, tree), files)
+    row(f"a folder of {files // 100:,} renamed", run(folder, tree), files)
 
 
-def row(name: str, measured: Measured, files: int) -> None:
-    """One line of the first table."""
+def row(name: str, measured: Measurement, files: int) -> None:
+    """Print one line of the first table."""
     read = files - measured.report["unchanged"]
     embedded = measured.report["embedded"]
     print(f"| {name} | {measured.seconds:.2f} | {read:,} | {embedded:,} |", flush=True)
 
 
-def growth(place: Path, count: int) -> None:
-    """Documents of one passage each, all different."""
-    lines = place / "documents.jsonl"
+def growth(folder: Path, count: int) -> None:
+    """Measure different documents of one chunk each."""
+    lines = folder / "documents.jsonl"
     with lines.open("w") as file:
         for n in range(count):
             text = f"Machine {n}: " + " ".join(WORDS[(n * k) % len(WORDS)] for k in range(1, 9))
             file.write(json.dumps({"_id": f"d{n}", "title": f"Machine {n}", "text": text}) + "\n")
-    measured = run(place, lines)
+    measured = run(folder, lines)
     print(
         f"| {count:,} | {measured.report['chunks']:,} | {measured.seconds:.0f} "
         f"| {measured.megabytes:,.0f} MB |",
@@ -95,59 +96,24 @@ def growth(place: Path, count: int) -> None:
     )
 
 
-def run(place: Path, source: Path) -> Measured:
-    """`rag index` as a process, with the memory of all that it starts."""
+def run(folder: Path, source: Path) -> Measurement:
+    """Run `rag index` as a process, and sample its memory and that of its readers."""
     command = [sys.executable, "-m", "rag", "index", str(source), "--json"]
-    command += ["--index", str(place / "index")]
+    command += ["--index", str(folder / "index")]
     started = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        peak = Peak(process.pid)
+        peak = Peak(process.pid, resident)
         output, _ = process.communicate()
         seconds = time.perf_counter() - started
         peak.stop()
     report = json.loads(output.splitlines()[-1])
     assert report["event"] == "report", output
-    return Measured(seconds, peak.megabytes, report)
+    return Measurement(seconds, peak.bytes / 2**20, report)
 
 
-class Peak:
-    """Samples the resident memory of a process and its children until it is stopped."""
-
-    def __init__(self, process: int) -> None:
-        self.megabytes = 0.0
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._sample, args=(process,), daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """No more samples."""
-        self._stopped.set()
-        self._thread.join()
-
-    def _sample(self, process: int) -> None:
-        while not self._stopped.wait(0.2):
-            total = sum(resident(member) for member in family(process))
-            self.megabytes = max(self.megabytes, total / 2**20)
-
-
-def family(process: int) -> Sequence[int]:
-    """A process and its children, by Linux's /proc."""
-    members = [process]
-    for task in Path(f"/proc/{process}/task").glob("*/children"):
-        try:
-            members += [int(child) for child in task.read_text().split()]
-        except OSError:
-            continue
-    return members
-
-
-def resident(process: int) -> int:
-    """Bytes of memory that are the process's share (shared pages are divided by who maps them)."""
-    try:
-        lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
-    except OSError:
-        return 0
-    return next(int(line.split()[1]) << 10 for line in lines if line.startswith("Pss:"))
+def resident(members: Sequence[int]) -> int:
+    """Return the memory that processes hold; shared pages are divided among their users."""
+    return sum(memory_of(member, "Pss", "smaps_rollup") for member in members)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -41,6 +40,7 @@ from typing import Any
 
 import numpy as np
 import psutil
+from processes import Peak, memory_of
 
 from rag.config import EmbeddingConfig
 from rag.evaluation import load_dataset
@@ -326,7 +326,7 @@ def ran(command: Sequence[str], folder: Path, may_fail: Sequence[int] = (0,)) ->
             stderr=errors,
             text=True,
         ) as process:
-            peak = Peak(process.pid)
+            peak = Peak(process.pid, peak_of, SAMPLES_A_SECOND)
             assert process.stdout is not None
             first = process.stdout.readline()
             first_line = time.perf_counter() - started
@@ -337,7 +337,7 @@ def ran(command: Sequence[str], folder: Path, may_fail: Sequence[int] = (0,)) ->
         if code not in may_fail:
             errors.seek(0)
             raise SystemExit(f"{' '.join(command[:4])}: exit code {code}: {errors.read()[-2000:]}")
-    return Ran(first_line, seconds, peak.megabytes, output)
+    return Ran(first_line, seconds, peak.bytes / 1e6, output)
 
 
 def environment() -> dict[str, str]:
@@ -350,53 +350,11 @@ def environment() -> dict[str, str]:
     return kept | SET
 
 
-class Peak:
-    """Samples the resident memory of a process and its children until it is stopped."""
-
-    def __init__(self, process: int) -> None:
-        self._process = process
-        self._bytes = 0
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._sample, daemon=True)
-        self._thread.start()
-
-    @property
-    def megabytes(self) -> float:
-        """The most that was seen."""
-        return self._bytes / 1e6
-
-    def stop(self) -> None:
-        """No more samples."""
-        self._stopped.set()
-        self._thread.join()
-
-    def _sample(self) -> None:
-        while not self._stopped.wait(1 / SAMPLES_A_SECOND):
-            members = family(self._process)
-            together = sum(resident(member, "VmRSS") for member in members)
-            # The kernel's own peak misses nothing between two samples.
-            self._bytes = max(self._bytes, together, resident(self._process, "VmHWM"))
-
-
-def family(process: int) -> list[int]:
-    """A process and all that it started, by Linux's /proc."""
-    members = [process]
-    for member in members:
-        for task in Path(f"/proc/{member}/task").glob("*/children"):
-            try:
-                members += [int(child) for child in task.read_text().split()]
-            except OSError:
-                continue
-    return members
-
-
-def resident(process: int, line: str) -> int:
-    """Bytes, by a line of /proc/PID/status; 0 once the process has ended."""
-    try:
-        lines = Path(f"/proc/{process}/status").read_text().splitlines()
-    except OSError:
-        return 0
-    return next((int(each.split()[1]) << 10 for each in lines if each.startswith(f"{line}:")), 0)
+def peak_of(members: Sequence[int]) -> int:
+    """Return the memory of a process and its descendants together, at least its own peak."""
+    together = sum(memory_of(member, "VmRSS") for member in members)
+    # The kernel's own peak misses nothing between two samples.
+    return max(together, memory_of(members[0], "VmHWM"))
 
 
 def python_of(system: System, environments: Path) -> str:

@@ -10,6 +10,7 @@ from reading import document, documents, headings
 
 from rag import SourceError
 from rag.sources.formats.markdown import find_headings
+from rag.types import Document
 
 
 def written(tmp_path: Path, name: str, text: str | bytes) -> Path:
@@ -18,15 +19,20 @@ def written(tmp_path: Path, name: str, text: str | bytes) -> Path:
     return path
 
 
+def verbatim(tmp_path: Path, name: str, text: str) -> Document:
+    found = document(written(tmp_path, name, text))
+    assert found.text == text
+    assert found.verbatim
+    return found
+
+
 def test_markdown_is_verbatim_with_its_headings(tmp_path: Path) -> None:
     text = (
         "---\ntitle: 'From the front'\n---\n# One `x`\ntext\n\n```\n# no heading\n```\n"
         "Two\n---\nmore\n\n### Three ###\n"
     )
-    found = document(written(tmp_path, "a.md", text))
-    assert found.text == text
+    found = verbatim(tmp_path, "a.md", text)
     assert found.title == "From the front"
-    assert found.verbatim
     assert headings(found) == [
         (1, "One x", "# One `x`"),
         (2, "Two", "Two\n---"),
@@ -39,8 +45,8 @@ def test_rst_headings_by_nesting_and_unknown_directives(tmp_path: Path) -> None:
         "====\nTop\n====\n\nSee :foo:`x`.\n\n.. automodule:: nothing\n\nSub\n---\n\na\n\n"
         "Deeper\n~~~~~~\n\nb\n\nSub\n---\n\nc\n\n.. include:: /etc/hostname\n"
     )
-    found = document(written(tmp_path, "a.rst", text))
-    assert found.text == text
+    found = verbatim(tmp_path, "a.rst", text)
+    assert found.title == "Top"
     assert headings(found) == [
         (1, "Top", "====\nTop\n===="),
         (2, "Sub", "Sub\n---"),

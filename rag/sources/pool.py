@@ -21,12 +21,6 @@ from rag.sources.discovery import SourceFile
 from rag.sources.worker import decode, document_from, encode
 from rag.types import Document, Problem
 
-_MOST_WORKERS = 4
-# How many results are fetched before they are asked for; further ones wait in their process. It is
-# small because one document may have millions of characters.
-_READ_AHEAD = 8
-_WATCH_SECONDS = 0.2
-
 
 @dataclass(frozen=True, slots=True)
 class Finished:
@@ -77,10 +71,18 @@ def read_files(
 
 
 class _Pool:
+    """Reading processes, each with a thread that feeds it, and a thread that watches their time."""
+
+    most_workers = 4
+    # How many results are fetched before they are asked for; further ones wait in their process.
+    # It is small because one document may have millions of characters.
+    read_ahead = 8
+    watch_seconds = 0.2
+
     def __init__(self, config: SourcesConfig) -> None:
-        self.size = config.workers or min(_MOST_WORKERS, os.cpu_count() or 1)
+        self.size = config.workers or min(self.most_workers, os.cpu_count() or 1)
         self.jobs: queue.Queue[tuple[SourceFile, str | None] | None] = queue.Queue()
-        self._results: queue.Queue[Result | BaseException] = queue.Queue(_READ_AHEAD)
+        self._results: queue.Queue[Result | BaseException] = queue.Queue(self.read_ahead)
         self._config = config
         self._workers = [_Worker(config) for _ in range(self.size)]
         self._threads: list[threading.Thread] = []
@@ -127,7 +129,7 @@ class _Pool:
                 self._results.put(error)
 
     def _watch(self) -> None:
-        while not self._closed.wait(_WATCH_SECONDS):
+        while not self._closed.wait(self.watch_seconds):
             for worker in self._workers:
                 worker.check_time()
 
