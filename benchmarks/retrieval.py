@@ -1,4 +1,4 @@
-"""How good retrieval is by its stages, and how fast.
+"""Measure how good retrieval is by its stages, and how fast.
 
     python benchmarks/retrieval.py quality DATASET... [--configurations dense,hybrid] [--every N]
     python benchmarks/retrieval.py speed DATASET... [--passages 100000]
@@ -47,7 +47,7 @@ QUESTIONS = 200
 
 
 def main() -> None:
-    """Measure what is asked for."""
+    """Measure what the command line names."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -55,7 +55,9 @@ def main() -> None:
     parser.add_argument("datasets", nargs="+", type=Path, metavar="DATASET")
     parser.add_argument("--configurations", default=",".join(CONFIGURATIONS))
     parser.add_argument("--every", type=int, default=1, help="take every Nth question")
-    parser.add_argument("--indexes", type=Path, default=Path("indexes"), help="kept between runs")
+    parser.add_argument(
+        "--indexes", type=Path, default=Path("indexes"), help="the folder of the indexes"
+    )
     parser.add_argument("--passages", type=int, default=100_000)
     arguments = parser.parse_args()
     if arguments.what == "quality":
@@ -72,13 +74,13 @@ def main() -> None:
 
 
 def print_quality(folders: Sequence[Path], names: Sequence[str], every: int, indexes: Path) -> None:
-    """A row for each data set and configuration."""
+    """Print a row of metrics for each data set and configuration."""
     print("| data | configuration | nDCG@10 | p | recall@10 | of relevance 2+ | MRR@10 | ms |")
     print("| --- " * 8 + "|")
     embedder = RAG(indexes).embedder
     for folder in folders:
-        dataset = thinned(load_dataset(folder), every)
-        rag = indexed(folder, indexes, embedder)
+        dataset = take_every(load_dataset(folder), every)
+        rag = open_index(folder, indexes, embedder)
         rag.search("Loads the model before the time is taken.")
         reports: list[Report] = []
         for name in names:
@@ -91,21 +93,21 @@ def print_quality(folders: Sequence[Path], names: Sequence[str], every: int, ind
             print("|", " | ".join([folder.name, name, *shown, milliseconds]), "|", flush=True)
 
 
-def indexed(folder: Path, indexes: Path, embedder: Embedder | None = None) -> RAG:
-    """The index of a data set, up to date."""
+def open_index(folder: Path, indexes: Path, embedder: Embedder | None = None) -> RAG:
+    """Return the index of a data set, brought up to date."""
     rag = RAG(indexes / f"benchmark-{folder.name}", embedder=embedder)
     index_corpus(rag, load_dataset(folder))
     return rag
 
 
 def p_value(first: Report, other: Report) -> str:
-    """That of the difference in nDCG@10."""
+    """Return the p-value of the difference in nDCG@10."""
     found = compare([first, other]).differences
     return next(f"{each.p:.4f}" for each in found if each.metric == "nDCG@10")
 
 
 def strict_recall(report: Report) -> str:
-    """Recall@10 of documents with a relevance of 2 or more, where relevance has degrees."""
+    """Return recall@10 of documents with a relevance of 2 or more, where relevance has degrees."""
     shares = []
     for row in report.rows:
         wanted = {name for name, gain in row.relevant.items() if gain >= 2}
@@ -115,19 +117,19 @@ def strict_recall(report: Report) -> str:
     return f"{fmean(shares):.3f}" if shares else ""
 
 
-def thinned(dataset: Dataset, every: int) -> Dataset:
-    """Every Nth of the questions that documents are relevant to."""
-    kept = set(list(dataset.relevant)[::every])
-    return replace(dataset, questions={k: v for k, v in dataset.questions.items() if k in kept})
+def take_every(dataset: Dataset, every: int) -> Dataset:
+    """Return the data set with every Nth of its questions that have relevant documents."""
+    chosen = set(list(dataset.relevant)[::every])
+    return replace(dataset, questions={k: v for k, v in dataset.questions.items() if k in chosen})
 
 
 def print_speed(folders: Sequence[Path], passages: int, indexes: Path) -> None:
-    """What a warm search takes by stages, over made passages."""
+    """Print what a warm search takes by stages, over passages made of random sentences."""
     questions = sample_questions(folders)
     with tempfile.TemporaryDirectory() as folder:
         embedder = RAG(folder).embedder
         make_index(Index(Path(folder)), embedder, folders, passages, indexes)
-        # What making it left behind is not to be looked through by the garbage collector.
+        # The garbage collector should not look through what making the index left behind.
         gc.collect()
         gc.freeze()
         for settings in (
@@ -139,7 +141,7 @@ def print_speed(folders: Sequence[Path], passages: int, indexes: Path) -> None:
             rag = RAG(folder, embedder=embedder, settings=settings)
             for question in questions[:10]:
                 rag.search(question)
-            times = [timed(partial(rag.search, question))[1] for question in questions]
+            times = [time_call(partial(rag.search, question))[1] for question in questions]
             name = " ".join(f"{key}={value}" for key, value in settings.items()) or "default"
             print_times(name, passages, times)
         explained = [rag.explain(question) for question in questions]
@@ -151,13 +153,13 @@ def print_speed(folders: Sequence[Path], passages: int, indexes: Path) -> None:
 def make_index(
     index: Index, embedder: Embedder, folders: Sequence[Path], passages: int, indexes: Path
 ) -> None:
-    """Documents of ten passages each, with vectors near real ones."""
-    with indexed(folders[0], indexes)._index.snapshot() as snapshot:
+    """Fill an index with documents of ten passages each, with vectors near real ones."""
+    with open_index(folders[0], indexes)._index.snapshot() as snapshot:
         held = snapshot.manifest
         ids = [each for each, _ in snapshot.nearest(np.ones(held.dim, np.float32), 2000)]
         real = snapshot.vectors(ids)
     noise = np.random.default_rng(0)
-    texts = made_passages(folders, passages, indexes)
+    texts = make_passages(folders, passages, indexes)
     with index.write() as writer:
         writer.set_manifest(held)
         for at in range(0, passages, 10):
@@ -182,14 +184,14 @@ def make_index(
 
 
 def print_engines(folders: Sequence[Path], passages: int, indexes: Path) -> None:
-    """BM25 over the same passages in two engines."""
+    """Print what BM25 takes in two engines over the same passages."""
     asked = [parse_question(question) for question in sample_questions(folders)]
     with tempfile.TemporaryDirectory() as folder:
         database = sqlite3.connect(Path(folder, "fts5.sqlite"))
         database.execute("CREATE VIRTUAL TABLE passages USING fts5 (words, content = '')")
 
         def into_both() -> Iterator[terms.Entry]:
-            texts = made_passages(folders, passages, indexes)
+            texts = make_passages(folders, passages, indexes)
             for at, text in enumerate(texts, start=1):
                 each = terms.entry(Chunk(at, "", text, 0, len(text), 0), "", "en")
                 database.execute(
@@ -213,35 +215,35 @@ def print_engines(folders: Sequence[Path], passages: int, indexes: Path) -> None
         for name, search in (("SQLite FTS5", by_fts5), ("terms", by_terms)):
             for query in asked[:5]:
                 search(query)
-            times = [timed(partial(search, query))[1] for query in asked]
+            times = [time_call(partial(search, query))[1] for query in asked]
             print_times(name, passages, times)
 
 
 def print_times(what: str, passages: int, seconds: Sequence[float]) -> None:
-    """A row of the table of times."""
+    """Print a row of the table of times."""
     middle, late = np.percentile(np.array(seconds) * 1000, (50, 95))
     print(f"| {what} | {passages:,} | {len(seconds)} | {middle:.1f} | {late:.1f} |", flush=True)
 
 
-def timed(work: Callable[[], Any]) -> tuple[Any, float]:
-    """What comes of it, and the seconds that it takes."""
+def time_call(work: Callable[[], Any]) -> tuple[Any, float]:
+    """Return the result of a call, and the seconds that it takes."""
     started = time.perf_counter()
     found = work()
     return found, time.perf_counter() - started
 
 
 def sample_questions(folders: Sequence[Path]) -> list[str]:
-    """Questions of all data sets, in no order."""
+    """Return questions of all data sets, shuffled."""
     found = [text for folder in folders for text in load_dataset(folder).questions.values()]
     return [found[at] for at in np.random.default_rng(0).permutation(len(found))[:QUESTIONS]]
 
 
-def made_passages(folders: Sequence[Path], count: int, indexes: Path) -> Iterator[str]:
-    """Passages of a few sentences from anywhere in the data sets."""
+def make_passages(folders: Sequence[Path], count: int, indexes: Path) -> Iterator[str]:
+    """Yield passages of a few sentences from anywhere in the data sets."""
     sentences = [
         document.text[start:end]
         for folder in folders
-        for document in indexed(folder, indexes).documents()
+        for document in open_index(folder, indexes).documents()
         for start, end in split_sentences(document.text)
     ]
     draw = np.random.default_rng(1)

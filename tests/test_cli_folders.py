@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 from commanding import assert_one_line, run
 
+pytestmark = pytest.mark.model
+
 
 @pytest.fixture
 def here(tmp_path: Path) -> Path:

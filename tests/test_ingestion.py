@@ -415,6 +415,7 @@ def test_status_names_what_an_index_run_would_do(rag: RAG, docs: Path) -> None:
     assert (after.new, after.changed, after.gone, after.unchanged) == ((), (), (), 2)
 
 
+@pytest.mark.slow
 def test_an_unchanged_tree_of_ten_thousand_files_reads_and_embeds_nothing(
     rag: RAG, tmp_path: Path, counting: Counting, monkeypatch: pytest.MonkeyPatch
 ) -> None:

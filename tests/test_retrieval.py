@@ -68,6 +68,7 @@ def assert_recall_is_the_models(
     return recall(ours, gold)
 
 
+@pytest.mark.slow
 def test_recall_on_the_sample_corpus_is_the_models(sample: RAG) -> None:
     texts = {q["_id"]: q["text"] for q in read_queries(ROOT / "data" / "queries.jsonl")}
     names = {
@@ -77,6 +78,7 @@ def test_recall_on_the_sample_corpus_is_the_models(sample: RAG) -> None:
     assert assert_recall_is_the_models(sample, judged, texts, names) > 0.9
 
 
+@pytest.mark.slow
 def test_recall_on_xquad_is_the_models(xquad: RAG) -> None:
     texts = {q["_id"]: q["text"] for q in read_queries(XQUAD / "queries.jsonl")}
     names = {document.id: document.id for document in xquad.documents()}
