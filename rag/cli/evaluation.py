@@ -24,7 +24,7 @@ from rag.cli.options import (
 if TYPE_CHECKING:
     from rag.config import Config
     from rag.engine import RAG
-    from rag.evaluation import AnswerReport, Dataset, Report
+    from rag.evaluation import AnswerReport, Comparison, Dataset, Report
     from rag.types import ProgressCallback
 
 R = TypeVar("R", "Report", "AnswerReport")
@@ -147,13 +147,12 @@ def _measure_retrieval(config: Config, dataset: Dataset, wanted: _Options) -> No
 
         reports += _measure(config, dataset, wanted.compare, measure)
     comparison = evaluation.compare(before + reports)
-    if wanted.as_json:
-        output.print_json(comparison)
-    else:
+
+    def print_tables(best: Report) -> None:
         evaluation_tables.print_retrieval(comparison, against=bool(before))
-        evaluation_tables.print_failures(_find_best(reports, "nDCG@10"), wanted.failures)
-    for file, report in _name_files(wanted.save, reports):
-        report.save(file)
+        evaluation_tables.print_failures(best, wanted.failures)
+
+    _print_and_save(comparison, reports, wanted, "nDCG@10", print_tables)
     for file, report in _name_files(wanted.run, reports):
         evaluation.write_run(file, report.run, report.configuration)
     if wanted.html:
@@ -169,13 +168,12 @@ def _measure_answers(config: Config, dataset: Dataset, wanted: _Options) -> None
     before = _load_report(evaluation.AnswerReport.load, wanted.against)
     reports = _measure(config, dataset, wanted.compare, measure)
     comparison = evaluation.compare(before + reports)
-    if wanted.as_json:
-        output.print_json(comparison)
-    else:
+
+    def print_tables(best: AnswerReport) -> None:
         evaluation_tables.print_answers(comparison, against=bool(before))
-        evaluation_tables.print_answer_failures(_find_best(reports, "F1"), wanted.failures)
-    for file, report in _name_files(wanted.save, reports):
-        report.save(file)
+        evaluation_tables.print_answer_failures(best, wanted.failures)
+
+    _print_and_save(comparison, reports, wanted, "F1", print_tables)
     if wanted.html:
         evaluation.write_answer_page(wanted.html, comparison)
 
@@ -227,8 +225,20 @@ def _open_index(config: Config, dataset: Dataset, show: ProgressCallback) -> RAG
     return rag
 
 
-def _find_best(reports: Sequence[R], metric: str) -> R:
-    return max(reports, key=lambda report: report.metrics.get(metric, 0.0))
+def _print_and_save(
+    comparison: Comparison[R],
+    reports: Sequence[R],
+    wanted: _Options,
+    metric: str,
+    print_tables: Callable[[R], None],
+) -> None:
+    """Print the comparison as JSON, or as tables with the report that is best by `metric`."""
+    if wanted.as_json:
+        output.print_json(comparison)
+    else:
+        print_tables(max(reports, key=lambda report: report.metrics.get(metric, 0.0)))
+    for file, report in _name_files(wanted.save, reports):
+        report.save(file)
 
 
 def _name_files(file: Path | None, reports: Sequence[R]) -> Iterator[tuple[Path, R]]:

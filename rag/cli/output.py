@@ -107,7 +107,7 @@ def print_examination(found: Examination) -> None:
 
 def print_status(status: IndexStatus) -> None:
     """Print what is new, changed or gone, and everything that could not be indexed."""
-    click.echo(f"keeps to: {', '.join(status.roots)}")
+    click.echo(f"indexed: {', '.join(status.roots)}")
     for name in ("new", "changed", "gone"):
         for source in getattr(status, name):
             click.echo(f"{name + ':':<9}{one_line(source)}")
@@ -135,7 +135,7 @@ def print_explanation(found: Explanation) -> None:
         )
         write(f"and, from the best passages: {words}", "dim")
     for wording in found.wordings:
-        write(f"asked too: {one_line(wording)}", "dim")
+        write(f"also asked: {one_line(wording)}", "dim")
     for hit in found.hits:
         _print_hit(hit)
         places = "  ".join(f"{s.name} #{s.rank} {s.score:.3f}" for s in hit.trace)
