@@ -1,4 +1,4 @@
-"""class RAG: the rooms wired together."""
+"""class RAG: wires the rooms together."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     )
 
 
-# How many passages are searched for what speaks for and against a claim.
+# In so many passages evidence is looked for, unless another number is asked for.
 _EVIDENCE = 10
 
 Made = TypeVar("Made")
@@ -98,15 +98,15 @@ class RAG:
     ) -> None:
         self.config = config or load_config(arguments=settings)
         self.path = Path(path if path is not None else self.config.index.path)
-        kept = self.config.index
-        caches = CacheSettings(kind=kept.kind, memory_mb=kept.memory_mb, recall=kept.recall)
-        self._index = Index(self.path, wait=kept.wait, caches=caches)
+        chosen = self.config.index
+        caches = CacheSettings(kind=chosen.kind, memory_mb=chosen.memory_mb, recall=chosen.recall)
+        self._index = Index(self.path, wait=chosen.wait, caches=caches)
         self._progress = progress
         self._lock = threading.RLock()
-        self._given_embedder = embedder
-        self._given_generator = generator
-        self._given_reranker = reranker
-        self._given_retriever = retriever
+        self._own_embedder = embedder
+        self._own_generator = generator
+        self._own_reranker = reranker
+        self._own_retriever = retriever
 
     def index(
         self,
@@ -118,12 +118,11 @@ class RAG:
     ) -> IngestionReport:
         """Bring the index to the state of files and folders; unchanged ones cost nothing.
 
-        Without paths: of all that the index keeps to, which is what was given before. `retry`
-        reads again what could not be read, `rebuild` forgets everything first.
+        Without paths, of all files and folders that were indexed before. `retry` reads again what
+        could not be read; `rebuild` forgets everything first.
 
         Raises:
-            SourceError: if a path does not exist, or the index holds nothing and nothing that is
-                given can be read.
+            SourceError: if a path does not exist, or the index is empty and no file can be read.
             StoreError: if the index was built with another embedder or chunking (unless
                 `rebuild`), is being written by another process, or cannot be written.
         """
@@ -133,7 +132,7 @@ class RAG:
             self._index,
             self.embedder,
             self.config,
-            _listed(paths),
+            _as_list(paths),
             rebuild=rebuild,
             retry=retry,
             progress=progress or self._progress,
@@ -146,20 +145,20 @@ class RAG:
         retry: bool = False,
         progress: ProgressCallback | None = None,
     ) -> IngestionReport:
-        """Like `index`, but nothing is removed: files that are gone keep their documents."""
+        """Index files and folders, but keep the documents of files that are gone."""
         from rag.ingestion import add
 
         return add(
             self._index,
             self.embedder,
             self.config,
-            _listed(paths),
+            _as_list(paths),
             retry=retry,
             progress=progress or self._progress,
         )
 
     def remove(self, paths: str | Path | Sequence[str | Path]) -> tuple[str, ...]:
-        """Take files and folders out of the index; returns the sources that went.
+        """Take files and folders out of the index, and return the sources that were removed.
 
         Raises:
             SourceError: if the index holds nothing of a path.
@@ -168,19 +167,19 @@ class RAG:
         from rag.ingestion import remove
 
         self._index.check()
-        return remove(self._index, _listed(paths))
+        return remove(self._index, _as_list(paths))
 
     def optimize(
         self, *, wait: float = float("inf"), progress: ProgressCallback | None = None
     ) -> VectorSearch:
-        """Build the index of vectors anew, of the kind `index.kind`, and measure it.
+        """Rebuild the index of vectors, of the kind `index.kind`, and measure it.
 
-        Done beside searches and other writers, of which one is waited for at the end only; nothing
-        that is written meanwhile is lost.
+        Searches and other writers go on meanwhile, and lose nothing; this waits for a writer only
+        at its end.
 
         Raises:
-            LockedError: if another writer is at work for longer than `wait` seconds then, or this
-                is being done already.
+            LockedError: if another writer is at work for longer than `wait` seconds then, or
+                another process rebuilds the index of vectors already.
             StoreError: if there is no index, it was built anew meanwhile, or cannot be written.
         """
         show = progress or self._progress
@@ -193,7 +192,7 @@ class RAG:
         return self._index.optimize(wait=wait, progress=report)
 
     def compact(self, *, wait: float | None = None) -> Compaction:
-        """Rewrite the index without what was removed: no byte of its text remains.
+        """Rewrite the index so that no byte of removed documents remains.
 
         Raises:
             LockedError: if another writer is at work, for longer than `wait` seconds
@@ -207,7 +206,7 @@ class RAG:
     def export_to(
         self, path: str | Path, *, force: bool = False, progress: ProgressCallback | None = None
     ) -> CopyReport:
-        """Write all that the index holds into one file, for `import_from` and for any program.
+        """Write the whole index into one file, for `import_from` and for other programs.
 
         The same contents give the same bytes. Without `force` no file is replaced.
 
@@ -216,8 +215,8 @@ class RAG:
         """
         from rag.index.upkeep import export_index
 
-        told = progress or self._progress
-        return export_index(self._index, Path(path), force=force, progress=told)
+        report = progress or self._progress
+        return export_index(self._index, Path(path), force=force, progress=report)
 
     def import_from(
         self,
@@ -226,7 +225,7 @@ class RAG:
         wait: float | None = None,
         progress: ProgressCallback | None = None,
     ) -> CopyReport:
-        """Take in a file that `export_to` wrote, all of it or nothing, where there is no index yet.
+        """Make an index of a file that `export_to` wrote: all of it, or nothing.
 
         Raises:
             LockedError: if another writer is at work, for longer than `wait` seconds
@@ -236,8 +235,8 @@ class RAG:
         """
         from rag.index.upkeep import import_index
 
-        told = progress or self._progress
-        return import_index(self._index, Path(path), wait=wait, progress=told)
+        report = progress or self._progress
+        return import_index(self._index, Path(path), wait=wait, progress=report)
 
     def backup(
         self, folder: str | Path, *, force: bool = False, progress: ProgressCallback | None = None
@@ -251,11 +250,11 @@ class RAG:
         """
         from rag.index.upkeep import back_up
 
-        told = progress or self._progress
-        return back_up(self._index, Path(folder), force=force, progress=told)
+        report = progress or self._progress
+        return back_up(self._index, Path(folder), force=force, progress=report)
 
     def doctor(self, *, repair: bool = False, wait: float | None = None) -> Examination:
-        """Check all that the index consists of, and mend what can be mended if `repair` is set.
+        """Check every part of the index; with `repair`, mend what can be mended.
 
         Raises:
             LockedError: if it is to be repaired and another writer is at work, for longer than
@@ -270,7 +269,7 @@ class RAG:
         return upkeep.examine(self.path)
 
     def status(self, paths: str | Path | Sequence[str | Path] = ()) -> IndexStatus:
-        """Which files are new, changed or gone since they were indexed, and which failed.
+        """Return which files are new, changed or gone since they were indexed, and which failed.
 
         Raises:
             SourceError: if a path does not exist, or the index follows no folder.
@@ -278,14 +277,14 @@ class RAG:
         """
         from rag.ingestion import status
 
-        return status(self._index, self.config, _listed(paths))
+        return status(self._index, self.config, _as_list(paths))
 
     def watch(
         self, *, stop: threading.Event | None = None, progress: ProgressCallback | None = None
     ) -> Iterator[IngestionReport]:
         """Bring the index up to date, then again whenever a file of its folders changes.
 
-        One report at first and for each set of changes, until `stop` is set.
+        Yields one report at first and one for each set of changes, until `stop` is set.
 
         Raises:
             ConfigError: if watchfiles is not installed.
@@ -304,10 +303,10 @@ class RAG:
     def search(
         self, question: str, k: int | None = None, where: str | Mapping[str, Any] = ""
     ) -> list[Hit]:
-        """The `k` best passages for a question, best first (default: `retrieval.top_k`).
+        """Find the `k` best passages for a question, best first (default: `retrieval.top_k`).
 
-        `where` takes only passages of documents that are so: `type:pdf after:2024`, or the same
-        as a mapping, `{"type": "pdf", "after": "2024"}`.
+        `where` selects the documents to search: `type:pdf after:2024`, or the same as a mapping,
+        `{"type": "pdf", "after": "2024"}`.
 
         Raises:
             QuestionError: if the question is empty or too long, or `where` cannot be understood.
@@ -324,13 +323,13 @@ class RAG:
         Raises:
             QuestionError: if the question is empty, or `k` is less than 1.
         """
-        asked, wanted = self._checked(question, k)
+        asked, wanted = self._check_question(question, k)
         return asked, lambda: self.retriever.search(asked, wanted, where)
 
     def explain(
         self, question: str, k: int | None = None, where: str | Mapping[str, Any] = ""
     ) -> Explanation:
-        """What `search` finds, with what was looked for and the time of each stage.
+        """Return what `search` finds, with the words it searched for and the time of each stage.
 
         Raises:
             ConfigError: if the retriever is one of your own that has no `explain`.
@@ -338,10 +337,11 @@ class RAG:
         explain = getattr(self.retriever, "explain", None)
         if explain is None:
             raise ConfigError(f"{type(self.retriever).__name__}: has no `explain`")
-        explanation: Explanation = explain(*self._checked(question, k), where)
+        explanation: Explanation = explain(*self._check_question(question, k), where)
         return explanation
 
-    def _checked(self, question: str, k: int | None) -> tuple[str, int]:
+    def _check_question(self, question: str, k: int | None) -> tuple[str, int]:
+        """Return the question without white space around, and how many passages to find."""
         if not question.strip():
             raise QuestionError("the question is empty")
         wanted = self.config.retrieval.top_k if k is None else k
@@ -404,7 +404,7 @@ class RAG:
             )
 
     def chat(self) -> Conversation:
-        """A conversation: follow-up questions are understood from what was asked before."""
+        """Begin a conversation, which understands follow-up questions from those before."""
         from rag.answering.conversation import Conversation
 
         return Conversation(self)
@@ -417,11 +417,11 @@ class RAG:
         *,
         by_generator: bool = False,
     ) -> Verdict:
-        """Whether the documents support a claim, refute it, or do not say enough.
+        """Decide whether the documents support a claim, refute it, or do not say enough.
 
-        Judged by the generator if that is asked for, else by the model of `answering.entailment`,
-        and without one by counting words, numbers and negations. `k` passages are searched for
-        evidence, 10 by default.
+        The generator decides if `by_generator` is set, else the model of `answering.entailment`,
+        and without one a comparison of words, numbers and negations. Evidence is looked for in
+        `k` passages, 10 by default.
 
         Raises:
             QuestionError: if the claim is empty or too long.
@@ -443,7 +443,7 @@ class RAG:
         return replace(verdict, timings={**clock.times, **verdict.timings})
 
     def document(self, document_id: str) -> Document:
-        """A stored document, whose text citations point into.
+        """Return a stored document, whose text citations point into.
 
         Raises:
             StoreError: if the index holds no such document.
@@ -454,7 +454,7 @@ class RAG:
         return found
 
     def find(self, name: str) -> Document:
-        """The one stored document whose id or source is `name`, or whose source ends with it.
+        """Return the one stored document whose id or source is `name`, or whose source ends so.
 
         Raises:
             StoreError: if there is none, or more than one.
@@ -468,11 +468,11 @@ class RAG:
         raise StoreError(f"{name!r} may mean several documents: {shown}: say more of the path")
 
     def documents(self) -> Iterator[Document]:
-        """All stored documents, by source."""
+        """Iterate over all stored documents, in the order of their sources."""
         return self._index.documents()
 
     def info(self) -> IndexInfo:
-        """What the index holds, with what it was built, and how large it is on disk (bytes).
+        """Return what the index holds, what it was built with, and its size on disk.
 
         Raises:
             StoreError: if there is no index.
@@ -492,14 +492,14 @@ class RAG:
         )
 
     def exists(self) -> bool:
-        """Whether there is an index at `path`."""
+        """Return whether there is an index at `path`."""
         return self._index.exists()
 
     @once
     def embedder(self) -> Embedder:
         """The embedder in use."""
-        if self._given_embedder is not None:
-            return self._given_embedder
+        if self._own_embedder is not None:
+            return self._own_embedder
         from rag.embedding import load_embedder
 
         return load_embedder(self.config.embedding, self._progress)
@@ -507,8 +507,8 @@ class RAG:
     @once
     def generator(self) -> LanguageModel:
         """The generator in use."""
-        if self._given_generator is not None:
-            return self._given_generator
+        if self._own_generator is not None:
+            return self._own_generator
         if self.config.generation.model == "extractive":
             from rag.answering.extractive import ExtractiveGenerator
 
@@ -521,10 +521,10 @@ class RAG:
     def writes(self) -> bool:
         """Whether answers are written by the generator, rather than quoted.
 
-        `auto` quotes with a model of the catalogue of which that is known to be better.
+        With `auto`, catalogue models that were measured to answer worse than a quotation quote.
         """
         way, model = self.config.answering.way, self.config.generation.model
-        if self._given_generator is not None:
+        if self._own_generator is not None:
             return way != "extract"
         if way == "auto":
             from rag.models import CATALOGUE
@@ -584,7 +584,7 @@ class RAG:
         return load_templates(self.config.prompt.templates)
 
     def examples(self, question: str) -> Sequence[Example]:
-        """The examples that a generator is shown with a question, the nearest one last."""
+        """Return the examples to show a generator with a question, the nearest one last."""
         if not self.config.prompt.examples or not self.config.prompt.shots:
             return ()
         from rag.answering.prompt import nearest_examples
@@ -600,8 +600,8 @@ class RAG:
     @once
     def reranker(self) -> Reranker | None:
         """The reranker in use, if there is one."""
-        if self._given_reranker is not None or self.config.retrieval.rerank == "none":
-            return self._given_reranker
+        if self._own_reranker is not None or self.config.retrieval.rerank == "none":
+            return self._own_reranker
         from rag.retrieval.rerank import load_reranker
 
         embedder = self._reading_embedder()
@@ -620,8 +620,8 @@ class RAG:
     @once
     def retriever(self) -> Retriever:
         """The retriever in use."""
-        if self._given_retriever is not None:
-            return self._given_retriever
+        if self._own_retriever is not None:
+            return self._own_retriever
         from rag.retrieval import PassageRetriever
 
         return PassageRetriever(
@@ -633,5 +633,5 @@ class RAG:
         )
 
 
-def _listed(paths: str | Path | Sequence[str | Path]) -> list[str | Path]:
+def _as_list(paths: str | Path | Sequence[str | Path]) -> list[str | Path]:
     return [paths] if isinstance(paths, str | Path) else list(paths)

@@ -99,12 +99,12 @@ class Document:
     markup: str = "plain"
 
     def page_at(self, offset: int) -> int | None:
-        """The number of the page that holds `text[offset]`; None in a document without pages."""
+        """Return the number of the page that holds `text[offset]`; None without pages."""
         at = bisect.bisect_right(self.pages, offset, key=lambda page: page.start) - 1
         return self.pages[at].number if at >= 0 else None
 
     def heading_at(self, offset: int) -> tuple[str, ...]:
-        """The path of headings above `text[offset]`, outermost first."""
+        """Return the path of headings above `text[offset]`, outermost first."""
         path: list[Heading] = []
         for heading in self.headings:
             if heading.start > offset:
@@ -115,11 +115,11 @@ class Document:
         return tuple(heading.title for heading in path)
 
     def line_at(self, offset: int) -> int | None:
-        """The line of `text[offset]` from 1; None where lines mean nothing to a reader."""
+        """Return the line of `text[offset]` from 1; None where lines mean nothing to a reader."""
         return self.text.count("\n", 0, offset) + 1 if self.verbatim else None
 
     def section_at(self, offset: int) -> tuple[int, int]:
-        """The span from the heading above `text[offset]` to the next one of its level or above."""
+        """Return the span from the heading above `text[offset]` to the next one not below it."""
         above = None
         for heading in self.headings:
             if heading.start <= offset:
@@ -131,10 +131,10 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A file, or a file within a file, that was not taken, and why.
+    """A file, or a file within a file, that was not indexed, and why.
 
-    `kind` is `skipped` (nothing to read there) or `failed` (there was, and it could not be read).
-    `lasting` says that it would be so again: it is remembered until the file changes.
+    `kind` is `skipped` (it holds nothing to read) or `failed` (it could not be read). A `lasting`
+    problem would recur: it is remembered until the file changes.
     """
 
     source: str
@@ -145,7 +145,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A passage to be embedded: `document.text[start:end] == text`.
+    """A piece of a document as cut and stored: `document.text[start:end] == text`.
 
     `id` is given by the store (0 before that) and never used again. `ordinal` counts the chunks of
     one document from 0. `heading` is the path of headings above the chunk, outermost first. `page`
@@ -165,7 +165,7 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """What one stage of retrieval made of a hit: its rank from 1 and its score."""
+    """The rank (from 1) and score that one stage of retrieval gave a hit."""
 
     name: str
     rank: int
@@ -224,7 +224,7 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """How a search came to its hits.
+    """A search: its hits, and how it came to them.
 
     `words` are the stems that were looked for, `related` further ones from the best passages with
     their weights (one of the question weighs 1), `wordings` the question in other words, if it was
@@ -251,7 +251,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What a generator reads. Passage `[i]` in the text is `hits[i - 1]`.
+    """The messages that a generator reads. Passage `[i]` in the text is `hits[i - 1]`.
 
     `tokens` is the length of `messages` in the generator's own tokens; `left_out` are the hits
     that did not fit into its budget, best first. `schema` is the JSON schema that the text has to
@@ -337,9 +337,9 @@ class Sentence:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The reply to a question, with what it rests on.
+    """The reply to a question, with the citations that support it.
 
-    `unsupported` are the sentences that no passage bears out. `abstained` says that the documents
+    `unsupported` are the sentences that no passage supports. `abstained` says that the documents
     hold no answer. `interrupted` is None, or why the generator stopped before its end: `text` is
     then the part that had arrived. `timings` are in milliseconds.
 
@@ -365,7 +365,7 @@ class Answer:
     data: Any = None
 
     def _repr_html_(self) -> str:
-        """The answer and its sources for a notebook; every text is escaped."""
+        """Return the answer and its sources as HTML for a notebook; every text is escaped."""
         body = html.escape(self.text).replace("\n", "<br>")
         if self.interrupted:
             body += f"<p><b>interrupted:</b> {html.escape(self.interrupted)}</p>"
@@ -388,10 +388,11 @@ class Evidence(Quote):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the documents say about a claim.
+    """Whether the documents support a claim, refute it, or do not say enough.
 
-    `score` is the probability of `label`, `probabilities` those of all three. `evidence` is the
-    strongest first, for and against. `judge` names what decided. `timings` are in milliseconds.
+    `score` is the probability of `label`, `probabilities` those of all three. `evidence`, for and
+    against, begins with the strongest. `judge` names the model or method that decided.
+    `timings` are in milliseconds.
     """
 
     claim: str
@@ -405,7 +406,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class FileOutcome:
-    """What became of one file, or of a file within a file; `seconds` is what reading it took."""
+    """The outcome for one file, or a file within a file; `seconds` is how long reading took."""
 
     source: str
     outcome: Literal["added", "updated", "unchanged", "removed", "skipped", "failed"]
@@ -416,9 +417,9 @@ class FileOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """How far indexing is: counts so far, since `seconds` ago.
+    """How far indexing is: counts so far, since it began `seconds` ago.
 
-    `files_total` and `bytes_total` are None until all folders were gone through. `slowest` is the
+    `files_total` and `bytes_total` are None until all folders are listed. `slowest` is the
     file that took longest to read, with its seconds.
     """
 
@@ -435,9 +436,9 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """One sign of life of a long job: `done` of `total` (None: not known) `unit`s of `stage`.
+    """An event of a long job: `done` of `total` (None: not known) `unit`s of `stage`.
 
-    Indexing adds how far it is, and what became of the file named by `item` when it is done.
+    Indexing adds how far its `work` is, and the `outcome` for the file `item` when it is done.
     """
 
     stage: str
@@ -451,7 +452,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class IngestionReport:
-    """What one run of indexing did; sources as the user gave them, each problem with its reason.
+    """The result of one run of indexing; sources as the user named them, problems with reasons.
 
     `renamed` are pairs of a removed and an added source with the same bytes. `documents` and
     `chunks` are what the index holds now. `embedded` counts the passages that were embedded in
@@ -476,7 +477,7 @@ class IngestionReport:
 
 @dataclass(frozen=True, slots=True)
 class VectorSearch:
-    """How vectors are searched: of which `kind` the index of them is, and how well it does.
+    """The `kind` of the index of vectors, and how well it searches.
 
     `probed` of its `lists` are looked into, or candidates kept in its graph; `depth` times as many
     as are wanted are compared exactly. `recall_at_10`, `recall_at_100` and the median time in
@@ -519,9 +520,9 @@ class IndexInfo:
 
 @dataclass(frozen=True, slots=True)
 class Compaction:
-    """What rewriting an index without removed documents brought; sizes in bytes.
+    """The size of an index before and after removed documents were purged, in bytes.
 
-    `cleared` is False if a reader at work all the while still holds a part of what was before.
+    `cleared` is False if a reader that was at work meanwhile still holds a part of the old index.
     """
 
     before: int
@@ -531,7 +532,7 @@ class Compaction:
 
 @dataclass(frozen=True, slots=True)
 class CopyReport:
-    """What an export, an import or a backup wrote at `path`; sizes in bytes."""
+    """The contents of an export, an import or a backup at `path`; sizes in bytes."""
 
     path: str
     files: int
@@ -543,9 +544,9 @@ class CopyReport:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one check of an index found, `file` being what it is about.
+    """The result of one check of an index, about `file`.
 
-    A `note` is of something that is as it may be, `mended` of what was a problem before.
+    A `note` needs no action; `mended` was a problem before.
     """
 
     check: str
@@ -556,7 +557,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Examination:
-    """How well an index is: `well` says that no problem remains.
+    """The results of all checks of an index; `well` says that no problem remains.
 
     After a repair `lost` names the sources of documents that could not be kept, which the next
     `rag index` reads again where they still exist, and `kept` the folder with what was damaged.
@@ -571,9 +572,10 @@ class Examination:
 
 @dataclass(frozen=True, slots=True)
 class IndexStatus:
-    """How an index stands to its folders, by source; `failed` and `skipped` as remembered.
+    """How an index differs from its folders, by source.
 
-    `roots` are the folders and files that the index keeps to.
+    `roots` are the folders and files that were indexed; `failed` and `skipped` are remembered from
+    then.
     """
 
     roots: tuple[str, ...]
@@ -585,18 +587,18 @@ class IndexStatus:
     skipped: tuple[Problem, ...]
 
 
-# What every part says, word for word, when the passages hold no answer: prompts ask for it,
-# and answers are recognised by it.
+# Every part says this, word for word, when the passages hold no answer: prompts ask for it, and
+# refusals are recognised by it.
 NO_ANSWER = "The documents do not say."
 
 ProgressCallback = Callable[[Progress], None]
 
 
 def no_progress(_: Progress) -> None:
-    """The callback of whoever does not want to be told."""
+    """Ignore a progress event."""
 
 
 def location(source: str, page: int | None, line: int | None, heading: Sequence[str]) -> str:
-    """`path:page or line › heading`: where a reader finds a passage."""
+    """Return `path:page or line › heading`, where a reader finds a passage."""
     place = f"{source}:p{page}" if page else f"{source}:{line}" if line else source
     return " › ".join([place, *heading[-1:]])

@@ -12,7 +12,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from rag.answering.extractive import ExtractiveGenerator
-from rag.answering.followups import standalone
+from rag.answering.followups import complete_question
 from rag.config import GenerationConfig
 from rag.errors import GenerationError
 from rag.generation import from_callable, load_generator
@@ -275,12 +275,12 @@ OSLO = talk(QUESTION, "About 580,000 people lived in Oslo in 2010.")
     ],
 )
 def test_a_follow_up_by_rules(history: list[Message], question: str, expected: str) -> None:
-    assert standalone(question, history, None) == expected
+    assert complete_question(question, history, None) == expected
 
 
 def test_a_pasted_page_does_not_swell_the_question() -> None:
     page = " ".join(f"word{chr(97 + i % 26)}{chr(97 + i // 26)}" for i in range(300))
-    assert len(standalone("Why is it so?", talk(page), None).split()) == 4 + 12
+    assert len(complete_question("Why is it so?", talk(page), None).split()) == 4 + 12
 
 
 @pytest.mark.parametrize(
@@ -305,8 +305,8 @@ def test_a_pasted_page_does_not_swell_the_question() -> None:
     ],
 )
 def test_a_rewriting_counts_if_it_is_faithful(question: str, written: str, kept: bool) -> None:
-    found = standalone(question, OSLO, scripted(written))
-    by_rule = standalone(question, OSLO, None)
+    found = complete_question(question, OSLO, scripted(written))
+    by_rule = complete_question(question, OSLO, None)
     assert (found != by_rule) == kept
     if kept:
         assert found in written
@@ -317,14 +317,14 @@ def test_a_question_that_stands_alone_asks_no_generator() -> None:
         raise AssertionError("was asked")
 
     generator = from_callable("idle", write)
-    assert standalone("What is LoRA?", OSLO, generator) == "What is LoRA?"
-    assert standalone("And in 2020?", [], generator) == "And in 2020?"
+    assert complete_question("What is LoRA?", OSLO, generator) == "What is LoRA?"
+    assert complete_question("And in 2020?", [], generator) == "And in 2020?"
 
 
 def test_the_small_model_completes(small: LanguageModel) -> None:
     lighthouse = talk("Who built the lighthouse?", "Ada Stone built it.")
-    assert standalone("When was she born?", lighthouse, small) == "When was Ada Stone born?"
-    completed = standalone("And in 2020?", OSLO, small)
+    assert complete_question("When was she born?", lighthouse, small) == "When was Ada Stone born?"
+    completed = complete_question("And in 2020?", OSLO, small)
     assert {"2020", "oslo"} <= content_words(completed)
 
 
@@ -337,7 +337,7 @@ sentences = st.lists(words, min_size=1, max_size=6).map(" ".join)
 @given(question=sentences, before=st.lists(sentences, min_size=1, max_size=4), written=sentences)
 def test_no_word_of_the_user_is_lost(question: str, before: list[str], written: str) -> None:
     for generator in (None, scripted(written)):
-        found = standalone(question, talk(*before), generator)
+        found = complete_question(question, talk(*before), generator)
         assert content_words(question) <= content_words(found)
         for token in question.split():
             if token in {"C++", "-old", "8.5", "K2", "not"}:
@@ -359,7 +359,7 @@ def test_whatever_is_written_is_survived(question: str, written: str) -> None:
     [
         lambda g: multi_query(QUESTION, g),
         lambda g: hyde(QUESTION, g),
-        lambda g: standalone("And in 2020?", OSLO, g),
+        lambda g: complete_question("And in 2020?", OSLO, g),
     ],
 )
 def test_a_generator_that_fails_is_told(ask: Callable[[LanguageModel], object]) -> None:

@@ -118,5 +118,8 @@ def test_passages_are_numbered_anew_where_some_are_left_out() -> None:
     ]
     passages = Passages(hits)
     chosen = passages.among([hits[0], hits[2]])
-    assert [(number, passage.text) for number, passage in chosen.numbered()] == [(1, "a"), (2, "c")]
+    assert [(number, passage.text) for number, passage in chosen.with_numbers()] == [
+        (1, "a"),
+        (2, "c"),
+    ]
     assert chosen[1] is passages[2]

@@ -1,7 +1,7 @@
-"""Generated text + Prompt -> Answer: which sentence rests on which span.
+"""text, passages -> Answer: each sentence cites the passages that support it.
 
-The numbers that a model writes in brackets are taken for hints. What is shown as a citation is
-decided by evidence: what the passages say (see rag.answering.grounding).
+The numbers that a model writes in brackets are hints. What the passages say decides what is shown
+as a citation (see rag.answering.grounding).
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ _REFUSAL = re.compile(REFUSAL, re.IGNORECASE | re.DOTALL)
 
 
 class CitedText:
-    """Turns a generator's pieces into text whose citation marks are all borne out.
+    """A generator's text with citation marks that passages support.
 
-    Iterating gives the text as it comes, marks included; the joined pieces are the answer's text.
-    Marks that the model wrote are taken out, and a sentence that passages bear out gets theirs
-    when it ends. Afterwards `answer` makes the Answer.
+    Iterating yields the text as it comes, marks included; the joined pieces are the answer's text.
+    The model's own marks are removed, and a sentence that passages support gets their marks when
+    it ends. Afterwards `draft` returns the whole.
 
-    With `strict`, a sentence is given out when it has ended and is borne out, with all its names
-    and numbers, and left out otherwise; with `first` too, nothing is read on after a first
-    sentence that is not.
+    With `strict`, a sentence is shown when it has ended, and only if passages support it with all
+    its names and numbers; with `first` too, reading stops after a first sentence that they do not
+    support.
     """
 
     def __init__(
@@ -69,28 +69,28 @@ class CitedText:
 
     @property
     def supported(self) -> bool:
-        """Whether any sentence so far is borne out."""
+        """Whether passages support any sentence so far."""
         return any(sentence.citations for sentence in self._sentences)
 
     def __iter__(self) -> Iterator[str]:
-        # `raw` is the sentence at hand: everything of it that precedes `sent` has been given out.
+        # `raw` is the sentence at hand, of which `raw[:sent]` has been yielded.
         raw, sent, hinted = "", 0, []
         try:
             for piece in self._pieces:
                 raw, numbers = _take_markers(raw + piece, sent)
                 hinted += numbers
                 while (end := _first_sentence_end(raw, sent)) is not None:
-                    if not sent and self._said(raw[:end]):
+                    if not sent and self._repeats(raw[:end]):
                         # A model that repeats itself goes on doing so up to its limit.
                         return
                     yield self._end(raw[:end], sent, hinted)
                     if self._first and not self.supported:
                         return
                     raw, sent, hinted = raw[end:], 0, []
-                held = 0 if self._strict else _held_from(raw)
-                if held > sent and not (sent == 0 and self._said(raw)):
-                    yield self._show(raw[sent:held])
-                    sent = held
+                ready = 0 if self._strict else _hold_from(raw)
+                if ready > sent and not (sent == 0 and self._repeats(raw)):
+                    yield self._show(raw[sent:ready])
+                    sent = ready
         except GenerationError as error:
             if not self._shown and not raw:
                 raise
@@ -99,12 +99,12 @@ class CitedText:
             if isinstance(self._pieces, Generator):
                 self._pieces.close()
         raw = raw.rstrip()
-        again = sent == 0 and content_words(raw) and self._said(raw)
+        again = sent == 0 and content_words(raw) and self._repeats(raw)
         if raw.strip() and not again:
             yield self._end(raw, sent, hinted)
 
     def refuse(self) -> str:
-        """Say that there is no answer, where nothing was left of what was written."""
+        """Return the text that there is no answer, where nothing of what was written is left."""
         self._sentences.append(_REFUSING)
         return self._show(NO_ANSWER)
 
@@ -122,11 +122,11 @@ class CitedText:
             interrupted=self.interrupted,
         )
 
-    def _said(self, raw: str) -> bool:
-        """Whether a sentence that was given already begins like this."""
+    def _repeats(self, raw: str) -> bool:
+        """Return whether an earlier sentence begins like this."""
         begun = raw.strip()
-        said = (*self._sentences, *self._dropped)
-        return bool(begun) and any(s.text.startswith(begun) for s in said)
+        earlier = (*self._sentences, *self._dropped)
+        return bool(begun) and any(s.text.startswith(begun) for s in earlier)
 
     def _show(self, text: str) -> str:
         if not self._shown:
@@ -153,9 +153,9 @@ class CitedText:
 
     def _judge(self, text: str, hinted: Sequence[int]) -> tuple[Sentence, list[Support]]:
         if is_refusal(text):
-            return _supported(text, [], ()), []
+            return _make_sentence(text, [], ()), []
         found = self._grounding.supports(text, hinted)
-        return _supported(text, found, self._grounding.flags(text)), found
+        return _make_sentence(text, found, self._grounding.flags(text)), found
 
     def _mark(self, sentence: Sentence, found: Sequence[Support]) -> str:
         start = len(self._shown.rstrip()) - len(sentence.text)
@@ -167,7 +167,7 @@ class CitedText:
 
 
 def is_refusal(text: str) -> bool:
-    """Whether a sentence says that the documents hold no answer."""
+    """Return whether a sentence says that the documents hold no answer."""
     return NO_ANSWER.rstrip(".").lower() in text.lower() or bool(_REFUSAL.search(text))
 
 
@@ -201,7 +201,7 @@ class Draft:
         return Answer(
             question=prompt.question,
             text=self.text,
-            citations=_citations(self.supports, prompt, document),
+            citations=_cite(self.supports, prompt, document),
             sentences=self.sentences,
             # A value of JSON cannot be a caveat.
             unsupported=tuple(
@@ -251,7 +251,7 @@ def cite_json(text: str, data: Any, grounding: Grounding, model: str) -> Draft:
         # As it is written in JSON, which may escape some of it.
         start = max(text.find(value, end), end)
         end = min(start + len(value), len(text))
-        sentences.append(_supported(text[start:end], found, grounding.flags(value), start))
+        sentences.append(_make_sentence(text[start:end], found, grounding.flags(value), start))
     return Draft(
         text=text,
         sentences=tuple(sentences),
@@ -263,7 +263,7 @@ def cite_json(text: str, data: Any, grounding: Grounding, model: str) -> Draft:
     )
 
 
-def _supported(
+def _make_sentence(
     text: str, found: Sequence[Support], flagged: tuple[str, ...], start: int = 0
 ) -> Sentence:
     return Sentence(
@@ -290,7 +290,7 @@ def _leaves(data: Any) -> Iterator[str]:
         yield str(data)
 
 
-def _citations(
+def _cite(
     supports: Sequence[Support], prompt: Prompt, document: Callable[[str], Document]
 ) -> tuple[Citation, ...]:
     citations = {}
@@ -308,7 +308,7 @@ def _citations(
 
 
 def _take_markers(raw: str, sent: int) -> tuple[str, list[int]]:
-    """The text without the marks in what was not given out yet, and the marks' numbers."""
+    """Return the text without the marks after `raw[:sent]`, and the numbers in these marks."""
     numbers: list[int] = []
 
     def note(match: re.Match[str]) -> str:
@@ -319,9 +319,9 @@ def _take_markers(raw: str, sent: int) -> tuple[str, list[int]]:
 
 
 def _first_sentence_end(raw: str, sent: int) -> int | None:
-    """Where the first sentence ends, once there is text after it.
+    """Return where the first sentence ends, once there is text after it.
 
-    More text can move a boundary to before what was given out: such a one comes too late.
+    More text can move a boundary into `raw[:sent]`, which was yielded already: it comes too late.
     """
     spans = split_sentences(raw)
     # A lone list number ("1.") or mark belongs to what follows it.
@@ -330,10 +330,10 @@ def _first_sentence_end(raw: str, sent: int) -> int | None:
     return next((end for _, end in spans[joined:-1] if end >= sent), None)
 
 
-def _held_from(raw: str) -> int:
-    """From where on the text must wait: it may become a mark, or a mark may have to go before it.
+def _hold_from(raw: str) -> int:
+    """Return from where on the text must wait, since it may become a mark or follow one.
 
-    White space at the end waits as well, since a sentence's marks go before it.
+    White space at the end waits as well: a sentence's marks go before it.
     """
     match = _HALF_MARKER.search(raw)
     end = match.start() if match else len(raw)

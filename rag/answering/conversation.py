@@ -1,7 +1,7 @@
 """Questions that build on one another, each answered from the documents.
 
-A conversation holds turns. What a follow-up leaves out is filled in before it is searched for;
-what was said before is given on to the generator. Kept as JSON, it can be taken up again.
+A conversation holds turns. A follow-up is completed before it is searched for, and the generator
+reads the turns before it. A conversation saved as JSON can be resumed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from rag.answering.followups import standalone
+from rag.answering.followups import complete_question
 from rag.answering.stream import AnswerStream
 from rag.answering.writing import write
 from rag.errors import QuestionError, SourceError, StoreError
@@ -35,11 +35,11 @@ _MARK = re.compile(r"[ \t]*\[(\d+)\]")
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One question with its answer, as it is kept.
+    """One question with its answer, as a session file holds it.
 
-    `standalone` is the question as it was searched for: what was asked, or a follow-up with what it
-    left out. `text`, `abstained`, `citations` and `interrupted` are those of the answer. `asked_at`
-    is in UTC as ISO 8601.
+    `standalone` is the question as it was searched for: what was asked, or a completed follow-up.
+    `text`, `abstained`, `citations` and `interrupted` are those of the answer. `asked_at` is in UTC
+    as ISO 8601.
     """
 
     question: str
@@ -82,13 +82,13 @@ class Wired(Protocol):
 
 
 class Conversation:
-    """Turns of questions and answers, in which a question may lean on those before it.
+    """Questions and their answers; a question may lean on those before it.
 
-    One conversation is for one thread at a time; several may share one RAG.
+    One thread at a time may use a conversation; several conversations may share one RAG.
 
     Args:
-        rag: what answers.
-        turns: what was said before, oldest first.
+        rag: finds the passages and provides the models.
+        turns: the turns before, oldest first.
     """
 
     def __init__(self, rag: Wired, turns: Sequence[Turn] = ()) -> None:
@@ -99,7 +99,7 @@ class Conversation:
 
     @property
     def turns(self) -> tuple[Turn, ...]:
-        """What was said, oldest first."""
+        """All turns, oldest first."""
         return tuple(self._turns)
 
     @property
@@ -109,7 +109,7 @@ class Conversation:
 
     @property
     def writer(self) -> LanguageModel | None:
-        """The generator, which fills in follow-ups too; None where answers are extracted."""
+        """The generator, which completes follow-ups too; None where answers are extracted."""
         return self._tools.generator() if self._tools.writes else None
 
     def ask(
@@ -142,7 +142,7 @@ class Conversation:
         self._answer = None
 
     def stale(self) -> tuple[StaleCitation, ...]:
-        """The citations that no longer hold: the document was changed there, or is not indexed."""
+        """Return the citations whose document was changed at their place, or is gone."""
         documents: dict[str, Document | None] = {}
         found = []
         for turn in self._turns:
@@ -158,7 +158,7 @@ class Conversation:
         return tuple(found)
 
     def save(self, file: str | Path) -> None:
-        """Write the conversation as JSON; what was in the file stays whole until then.
+        """Write the conversation as JSON; the file is replaced at once.
 
         Raises:
             SourceError: if the file cannot be written.
@@ -169,7 +169,7 @@ class Conversation:
 
     @classmethod
     def load(cls, rag: Wired, file: str | Path) -> Conversation:
-        """Take up a conversation that `save` wrote.
+        """Resume a conversation that `save` wrote.
 
         Raises:
             SourceError: if the file cannot be read, or is no conversation.
@@ -183,8 +183,8 @@ class Conversation:
         except UnicodeDecodeError as error:
             raise SourceError(str(file), "is not a conversation: it is no text") from error
         try:
-            return cls(rag, _turns_from(json.loads(text)))
-        # Nested deeply enough, anything ends Python's own parser.
+            return cls(rag, _parse_turns(json.loads(text)))
+        # Deeply nested JSON ends Python's parser with a RecursionError.
         except (ValueError, RecursionError) as error:
             raise SourceError(str(file), f"is not a conversation: {error}") from error
 
@@ -193,13 +193,13 @@ class Conversation:
         if not self._turns:
             return question
         said = [message for turn in self._turns for message in _messages(turn)]
-        return standalone(question, said, self.writer)
+        return complete_question(question, said, self.writer)
 
     def _history(self) -> list[Message]:
-        """What the generator is told of the turns before.
+        """Return the answered turns for the generator to read.
 
-        Of those without an answer nothing: a model follows the example of what it did before, and
-        many have templates in which questions and answers must alternate.
+        A model would follow the example of turns without an answer, and the chat templates of
+        many demand that questions and answers alternate.
         """
         answered = [turn for turn in self._turns if not turn.abstained]
         return [message for turn in answered for message in _messages(turn)]
@@ -235,7 +235,8 @@ def _messages(turn: Turn) -> list[Message]:
     return [asked] if turn.abstained else [asked, Message("assistant", turn.unmarked)]
 
 
-def _turns_from(value: Any) -> tuple[Turn, ...]:
+def _parse_turns(value: Any) -> tuple[Turn, ...]:
+    """Check the shape of a session, and return its turns."""
     import msgspec
 
     if not isinstance(value, dict) or value.get("format") != _FORMAT:
@@ -258,19 +259,19 @@ class _Session:
 
 
 def _replace(file: Path, text: str) -> None:
-    """Put `text` in the place of a file at once: whoever reads it gets the old or the new."""
+    """Replace a file at once, so that its readers get the old text or the new one."""
     target = file.resolve()
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            # What UTF-8 cannot hold, half a surrogate pair, is escaped just as JSON escapes it.
+            # UTF-8 cannot hold half a surrogate pair, which is escaped as JSON escapes it.
             with temporary.open(
                 "x", encoding="utf-8", errors="backslashreplace", newline=""
-            ) as written:
-                written.write(text)
-                written.flush()
-                os.fsync(written.fileno())
+            ) as opened:
+                opened.write(text)
+                opened.flush()
+                os.fsync(opened.fileno())
             temporary.replace(target)
         finally:
             temporary.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""What of the passages answers the question, word for word: no model at all."""
+"""Answers word for word out of the passages, without a language model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rag.types import NO_ANSWER, Message, Prompt
 
 
 class ExtractiveGenerator:
-    """Quotes instead of writing. Deterministic, and nothing to load but perhaps an embedder."""
+    """A generator that quotes instead of writing: deterministic, with no weights to load."""
 
     name = "extractive"
     context_tokens = 1_000_000
@@ -22,11 +22,11 @@ class ExtractiveGenerator:
         self._embedder = embedder
 
     def count_tokens(self, messages: Sequence[Message]) -> int:
-        """The number of words: nothing limits what is read."""
+        """Return the number of words; nothing limits the prompt."""
         return sum(len(message.content.split()) for message in messages)
 
     def stream(self, prompt: Prompt) -> Iterator[str]:
-        """The span or sentence that answers, with its passage's number."""
+        """Yield the span or sentence that answers, with its passage's number."""
         found = extract(*candidates_of(prompt.question, Passages(prompt.hits, self._embedder)))
         if found is None:
             yield NO_ANSWER

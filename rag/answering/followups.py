@@ -1,4 +1,4 @@
-"""A follow-up question and what was said before it -> a question that stands alone."""
+"""follow-up, turns before -> a question that can be searched for alone."""
 
 from __future__ import annotations
 
@@ -34,16 +34,18 @@ _ASKS_WHAT_IS = re.compile(ASKS_WHAT_IS, re.IGNORECASE)
 _NEGATIONS = frozenset({"no", "not"})
 
 
-def standalone(question: str, history: Sequence[Message], generator: LanguageModel | None) -> str:
-    """A follow-up question so that it can be searched for without the conversation before it.
+def complete_question(
+    question: str, history: Sequence[Message], generator: LanguageModel | None
+) -> str:
+    """Return a follow-up question so that it can be searched for without the turns before it.
 
-    A question that does not lean on what was said before stays as it is. One that does (a pronoun,
-    "and in 2020?", a single word) is rewritten by the generator, as long as the outcome holds
-    every word of the question that carries meaning, and no word that was not in the conversation.
-    Otherwise, and without a generator, the words of the user's question before it are added;
-    a number among them gives way to one of the same shape, as a year to a year.
+    A question that leans on nothing before stays as it is. The generator rewrites one that does (a
+    pronoun, "and in 2020?", a single word), as long as the outcome keeps every word of the
+    question that carries meaning and adds no word from outside the conversation. Otherwise, and
+    without a generator, the words of the user's question before it are added; a number among them
+    gives way to one of the same shape, as a year to a year.
 
-    Pronouns are told in English only.
+    Only English pronouns are recognised.
 
     Raises:
         GenerationError: if the generator cannot be reached or fails.
@@ -52,7 +54,7 @@ def standalone(question: str, history: Sequence[Message], generator: LanguageMod
     if not earlier or not _leans(question):
         return question
     if generator is not None:
-        rewritten = _completed(question, history, generator)
+        rewritten = _rewrite(question, history, generator)
         if rewritten:
             return rewritten
     whole = ""
@@ -61,8 +63,8 @@ def standalone(question: str, history: Sequence[Message], generator: LanguageMod
     return whole
 
 
-def _completed(question: str, history: Sequence[Message], generator: LanguageModel) -> str:
-    """The follow-up as the generator rewrites it; empty if that cannot be relied on."""
+def _rewrite(question: str, history: Sequence[Message], generator: LanguageModel) -> str:
+    """Let the generator rewrite a follow-up; return "" if the outcome cannot be relied on."""
     turns = [m.content for m in history if m.role in {"user", "assistant"}][-_TURNS_SHOWN:]
     messages = [Message("system", "Rewrite the last question so that it can be understood alone.")]
     for first, reply, last, whole in _COMPLETED:
@@ -82,18 +84,18 @@ def _conversation(turns: Sequence[str], question: str) -> str:
 def _is_faithful(rewritten: str, question: str, history: Sequence[Message]) -> bool:
     said = content_words(" ".join([question, *(message.content for message in history)]))
     return (
-        _meant(question) <= _meant(rewritten)
-        and all(_was_said(word, said) for word in content_words(rewritten))
+        _essence(question) <= _essence(rewritten)
+        and all(_occurs(word, said) for word in content_words(rewritten))
         and (rewritten.endswith("?") or not question.rstrip().endswith("?"))
         and not _leans(rewritten)
     )
 
 
-def _was_said(word: str, said: frozenset[str]) -> bool:
-    """Whether the conversation has the word in some form, or the number as it is."""
+def _occurs(word: str, said: frozenset[str]) -> bool:
+    """Return whether the conversation has the word in some form, or the number as it is."""
     if word in said or has_digit(word):
         return word in said
-    # An ending may have been taken off too short or too long: liv(ed), live.
+    # The stem may be too short or too long: liv(ed), live.
     return any(
         word.startswith(other) or other.startswith(word)
         for other in said
@@ -101,15 +103,15 @@ def _was_said(word: str, said: frozenset[str]) -> bool:
     )
 
 
-def _meant(text: str) -> frozenset[str]:
-    """What a rewriting may not lose: words with meaning, and names and numbers as written."""
+def _essence(text: str) -> frozenset[str]:
+    """Return what a rewriting may not lose: content words, and names and numbers as written."""
     tokens = [token.rstrip(".,;:!?") for token in text.casefold().split()]
     exact = {token for token in tokens if not token.isalpha() and content_words(token)}
     return content_words(text) | exact | _NEGATIONS.intersection(tokens)
 
 
 def _leans(question: str) -> bool:
-    """Whether the question needs what was said before it."""
+    """Return whether the question needs the turns before it."""
     if _POINTS_BACK.search(question):
         return True
     words = content_words(question)

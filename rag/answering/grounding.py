@@ -105,7 +105,7 @@ class Grounding:
             return []
         pattern = re.compile(r"\s+".join(map(re.escape, words)) + r"\.?")
         found = []
-        for number, passage in self._passages.numbered():
+        for number, passage in self._passages.with_numbers():
             for match in pattern.finditer(passage.text):
                 if not passage.instructs(*match.span()):
                     found.append(Support(number, *match.span(), 1.0))
@@ -156,7 +156,7 @@ class Grounding:
         numbers = {word for word in words if word[0].isdigit()}
         shares = [
             (len(words & window.words) / len(words), number, window)
-            for number, passage in self._passages.numbered()
+            for number, passage in self._passages.with_numbers()
             for window in passage.windows
             if numbers <= window.words and words & window.words
         ]

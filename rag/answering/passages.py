@@ -59,7 +59,7 @@ class Passage:
     def statements(self) -> list[Statement]:
         """Its sentences without headings and without what overlaps instructions."""
         return [
-            self._statement(start, end)
+            self._make_statement(start, end)
             for start, end in self.sentences
             if self.text[start] != "#" and not self.instructs(start, end)
         ]
@@ -71,7 +71,7 @@ class Passage:
         A claim often joins a pronoun to what it stands for in the sentence before.
         """
         joined = [
-            self._statement(left.start, right.end)
+            self._make_statement(left.start, right.end)
             for left, right in pairwise(self.statements)
             if not self.text[left.end : right.start].strip()
         ]
@@ -91,7 +91,7 @@ class Passage:
         """Return whether a span overlaps instructions to a model."""
         return any(a < end and start < b for a, b in self.instructions)
 
-    def _statement(self, start: int, end: int) -> Statement:
+    def _make_statement(self, start: int, end: int) -> Statement:
         text = self.text[start:end]
         return Statement(start, end, text, content_words(text))
 
@@ -114,7 +114,7 @@ class Passages:
         """The hits that the passages were made of."""
         return tuple(passage.hit for passage in self._passages)
 
-    def numbered(self) -> Iterator[tuple[int, Passage]]:
+    def with_numbers(self) -> Iterator[tuple[int, Passage]]:
         """Yield each passage with its number."""
         return enumerate(self._passages, start=1)
 

@@ -27,7 +27,7 @@ _BATCH = 8
 
 
 class Span(NamedTuple):
-    """The span `start:end` of passage `number` (from 1), and how probably it is the answer."""
+    """The span `start:end` of passage `number` (from 1), and the probability that it answers."""
 
     number: int
     start: int
@@ -41,7 +41,7 @@ def load_reader(
     max_tokens: int = _LONGEST,
     progress: ProgressCallback | None = None,
 ) -> ReaderGenerator:
-    """The reader that `config.reader` names; its weights are loaded at first use.
+    """Return the reader that `config.reader` names; its weights are loaded at first use.
 
     Raises:
         ModelError: if there is no such model, or it cannot be fetched.
@@ -71,14 +71,14 @@ class ReaderGenerator:
         self._loaded: Checkpoint | None = None
 
     def count_tokens(self, messages: Sequence[Message]) -> int:
-        """The length of `messages` in the model's own tokens; it is read in windows."""
+        """Return the length of `messages` in the model's own tokens; it reads them in windows."""
         with self._lock:
             tokenizer = self._load().tokenizer
             contents = [message.content for message in messages]
             return sum(map(len, tokenizer(contents, verbose=False)["input_ids"]))
 
     def stream(self, prompt: Prompt) -> Iterator[str]:
-        """The best span of all passages with its passage's number, or that there is no answer.
+        """Yield the best span of all passages with its passage's number, or a refusal.
 
         Raises:
             QuestionError: if the question is longer than the model reads.
@@ -93,7 +93,7 @@ class ReaderGenerator:
             yield f" [{found.number}]"
 
     def best_span(self, question: str, passages: Sequence[str]) -> Span | None:
-        """The span that is most probably the answer; None if it is more probable that none is.
+        """Return the span that most probably answers; None if it is more probable that none does.
 
         A long passage is read in windows. Spans are compared by how far their score is above the
         one of no answer in the same window, which makes windows comparable; the probability is
@@ -112,23 +112,23 @@ class ReaderGenerator:
         return Span(*best, sigmoid(best_margin)) if best else None
 
     def _spans(self, question: str, passage: str) -> Iterator[tuple[int, int, float]]:
-        """The best span of each window of a passage, and its margin over no answer."""
+        """Yield the best span of each window of a passage, and its margin over no answer."""
         tokenizer = self._load().tokenizer
         windows = self._windows(question, passage)
         offsets = windows.pop("offset_mapping")
         windows.pop("overflow_to_sample_mapping", None)
         for at, (starts, ends) in enumerate(self._logits(windows)):
-            held = [
+            allowed = [
                 kind == 1 and not passage[start:end].isspace()
                 for kind, (start, end) in zip(windows.sequence_ids(at), offsets[at], strict=True)
             ]
-            span = _best(starts, ends, held, min(_LONGEST, self.max_tokens))
+            span = _best(starts, ends, allowed, min(_LONGEST, self.max_tokens))
             if span is not None:
                 first, last = span
                 ids = windows["input_ids"][at]
                 none = ids.index(tokenizer.cls_token_id) if tokenizer.cls_token_id in ids else 0
                 margin = float(starts[first] + ends[last]) - float(starts[none] + ends[none])
-                yield *_trimmed(passage, offsets[at][first][0], offsets[at][last][1]), margin
+                yield *_trim(passage, offsets[at][first][0], offsets[at][last][1]), margin
 
     def _windows(self, question: str, passage: str) -> Any:
         tokenizer = self._load().tokenizer
@@ -153,7 +153,7 @@ class ReaderGenerator:
         )
 
     def _logits(self, windows: Any) -> Iterator[tuple[Logits, Logits]]:
-        """For each window, the logits of its tokens as the start and as the end of the answer."""
+        """Yield for each window the logits of its tokens as start and as end of the answer."""
         import torch
 
         model = self._load().model
@@ -190,23 +190,23 @@ class ReaderGenerator:
 
 
 def _best(
-    starts: Logits, ends: Logits, held: Sequence[bool], longest: int
+    starts: Logits, ends: Logits, allowed: Sequence[bool], longest: int
 ) -> tuple[int, int] | None:
-    """The first and last token of the best span of at most `longest` tokens that are `held`."""
+    """Return the first and last token of the best span of at most `longest` `allowed` tokens."""
     import numpy as np
 
-    size = len(held)
+    size = len(allowed)
     ordered = np.tri(size, k=longest - 1, dtype=bool) & ~np.tri(size, k=-1, dtype=bool)
-    allowed = np.outer(held, held) & ordered
-    if not allowed.any():
+    possible = np.outer(allowed, allowed) & ordered
+    if not possible.any():
         return None
-    scores = np.where(allowed, starts[:, None] + ends[None, :], -np.inf)
+    scores = np.where(possible, starts[:, None] + ends[None, :], -np.inf)
     first, last = divmod(int(scores.argmax()), size)
     return first, last
 
 
-def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
-    """The span without white space around it, which some tokens begin with."""
+def _trim(text: str, start: int, end: int) -> tuple[int, int]:
+    """Return the span without white space around it, which some tokens begin with."""
     quote = text[start:end]
     start += len(quote) - len(quote.lstrip())
     return start, start + len(quote.strip())

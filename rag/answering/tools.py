@@ -25,7 +25,7 @@ class ExtractiveReader(Protocol):
     def best_span(
         self, question: str, passages: Sequence[str]
     ) -> tuple[int, int, int, float] | None:
-        """Passage (from 1), start, end and probability; None if no passage answers."""
+        """Return passage (from 1), start, end and probability; None if no passage answers."""
         ...
 
 

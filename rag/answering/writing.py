@@ -96,7 +96,7 @@ class _Work:
 
     def refuse(self) -> Generator[str, None, Answer]:
         """Say that the documents hold no answer."""
-        answer = self._finish(refuse(), self._without_prompt())
+        answer = self._finish(refuse(), self._bare_prompt())
         yield answer.text
         return answer
 
@@ -105,7 +105,7 @@ class _Work:
         settings = self.tools.settings
         is_verified = settings.way == "auto"
         generator = self.tools.generator()
-        prompt = self._prompt(generator)
+        prompt = self._build_prompt(generator)
         cited = CitedText(
             generator.stream(prompt),
             prompt,
@@ -126,7 +126,7 @@ class _Work:
         from rag.answering.schema import parse
 
         generator = self.tools.generator()
-        prompt = self._prompt(generator)
+        prompt = self._build_prompt(generator)
         with self.clock("generation"):
             text = yield from self._relay(generator.stream(prompt))
         draft = cite_json(text, parse(text, schema), self._grounding(prompt), generator.name)
@@ -142,7 +142,7 @@ class _Work:
         if found is None:
             return (yield from self.refuse())
         draft = quote(found, reader.name if reader else "extractive")
-        answer = self._finish(draft, self._without_prompt())
+        answer = self._finish(draft, self._bare_prompt())
         yield answer.text
         return answer
 
@@ -178,7 +178,7 @@ class _Work:
                 yield piece
         return text
 
-    def _prompt(self, generator: LanguageModel) -> Prompt:
+    def _build_prompt(self, generator: LanguageModel) -> Prompt:
         with self.clock("prompt"):
             return build_prompt(
                 self.question,
@@ -190,7 +190,7 @@ class _Work:
                 schema=self.schema,
             )
 
-    def _without_prompt(self) -> Prompt:
+    def _bare_prompt(self) -> Prompt:
         return Prompt(self.question, (), self.passages.hits, 0)
 
     def _grounding(self, prompt: Prompt) -> Grounding:

@@ -35,7 +35,7 @@ class Extract(Stretch):
     """An answer word for word: `passages[number - 1].text[start:end] == text`.
 
     It stands in the sentence `[sentence_start:sentence_end]` of the same text. `expected` is its
-    expected token F1 with the answer; 0 where the sentence itself is what is given.
+    expected token F1 with the answer, and 0 where the sentence itself is the answer.
     """
 
     text: str
@@ -51,7 +51,7 @@ def candidates_of(question: str, passages: Passages) -> tuple[Question, list[Can
 
 
 def extract(question: Question, sentences: Sequence[Candidate]) -> Extract | None:
-    """The span that answers, or the best sentence where none is clear; None without any."""
+    """Return the span that answers, or the best sentence where none is clear; None without any."""
     if not sentences or not (sentences[0].direct or sentences[0].around):
         return None
     # No span says yes or no, or what something is.

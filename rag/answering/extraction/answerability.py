@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 def answerability(question: Question, hits: Sequence[Hit], sentences: Sequence[Candidate]) -> float:
-    """The probability that the passages answer the question, by a logistic regression.
+    """Return the probability that the passages answer the question, by a logistic regression.
 
-    See `measures` for what it goes by. 0 without passages.
+    `measures` says what it is computed from. 0 without passages.
     """
     if not hits or not sentences:
         return 0.0
@@ -26,7 +26,7 @@ def answerability(question: Question, hits: Sequence[Hit], sentences: Sequence[C
 def measures(
     question: Question, hits: Sequence[Hit], sentences: Sequence[Candidate]
 ) -> dict[str, float]:
-    """What tells an answer from mere nearness.
+    """Return what distinguishes an answer from mere nearness.
 
     `passage` and `sentence` are the largest cosines of a passage and of a sentence to the question,
     `around` is the share of its words, by their rarity, in the passage of the best sentence, and

@@ -10,7 +10,7 @@ from itertools import pairwise
 from rag.answering.extraction.question import Question
 from rag.answering.passages import Passage, Passages, Stretch
 
-# So many of the best sentences by words are compared by meaning too.
+# So many sentences, the best by words, are compared by meaning too.
 _EMBEDDED = 12
 # What stands for the cosine where there is none.
 _NO_COSINE = 0.5
@@ -46,7 +46,7 @@ def rank_sentences(question: Question, passages: Passages) -> list[Candidate]:
     Without an embedder they are compared by words alone.
     """
     found = [
-        each for number, passage in passages.numbered() for each in _sentences(number, passage)
+        each for number, passage in passages.with_numbers() for each in _sentences(number, passage)
     ]
     held_by = Counter(word for each in found for word in each.words)
     rarity = {

@@ -32,8 +32,8 @@ _AT, _BY, _CAUSE = {"in", "at", "on"}, {"by"}, {"because", "due", "to", "for"}
 class Span:
     """A run of words of a candidate: `candidate.text[start:end] == text`.
 
-    `probability` is that of the span among all that were looked at, `agreement` the mean overlap
-    with the likeliest ones, weighted by their probabilities.
+    `probability` is that of the span among all spans, `agreement` its mean overlap with the
+    likeliest ones, weighted by their probabilities.
     """
 
     candidate: Candidate
@@ -45,7 +45,7 @@ class Span:
 
 
 def best_span(question: Question, sentences: Sequence[Candidate]) -> Span | None:
-    """The span that overlaps most with what is likely to be the answer; None without any.
+    """Return the span that overlaps most with the likely answers; None without any.
 
     Every run of words is scored by a linear model of what is asked for, what the run names, what
     stands around it and how near the question's words are: the way of the logistic regression of
@@ -82,7 +82,7 @@ def best_span(question: Question, sentences: Sequence[Candidate]) -> Span | None
 def features(
     question: Question, sentences: Sequence[Candidate]
 ) -> list[tuple[str, dict[str, float]]]:
-    """Each span that is looked at with its features by name, to fit the weights."""
+    """Return each span with its features by name, to fit the weights."""
     return [
         (run.candidate.text[run.start : run.end], dict(run.facts))
         for run in _runs(question, sentences[:_READ_SENTENCES])
@@ -120,7 +120,7 @@ def _runs(question: Question, sentences: Sequence[Candidate]) -> Iterator[_Run]:
 
 
 class _Surroundings:
-    """A sentence in which spans are looked at."""
+    """A sentence whose spans are compared."""
 
     def __init__(self, question: Question, sentence: Candidate, is_best: bool, gap: float) -> None:
         self.tokens = tokens(sentence.text)

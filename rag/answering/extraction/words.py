@@ -63,7 +63,7 @@ class Token:
 
 
 def tokens(text: str) -> list[Token]:
-    """The words and marks of `text` in order."""
+    """Return the words and marks of `text` in order."""
     return [
         Token(m[0], low := m[0].lower(), stem(low), m.start(), m.end())
         for m in TOKEN.finditer(text)
@@ -71,7 +71,7 @@ def tokens(text: str) -> list[Token]:
 
 
 def kinds(run: Sequence[Token]) -> frozenset[str]:
-    """What a run of tokens may name: `num`, `date`, `cap`, `allcap` and `unit`, any of them."""
+    """Return what a run of tokens may name: any of `num`, `date`, `cap`, `allcap` and `unit`."""
     found = set()
     if any(token.is_number for token in run):
         found.add("num")
