@@ -10,7 +10,6 @@ from reading import document, documents, headings
 
 from rag import SourceError
 from rag.sources.formats.markdown import find_headings
-from rag.types import Document
 
 
 def written(tmp_path: Path, name: str, text: str | bytes) -> Path:
@@ -19,41 +18,38 @@ def written(tmp_path: Path, name: str, text: str | bytes) -> Path:
     return path
 
 
-def verbatim(tmp_path: Path, name: str, text: str) -> Document:
+MARKDOWN = (
+    "---\ntitle: 'From the front'\n---\n# One `x`\ntext\n\n```\n# no heading\n```\n"
+    "Two\n---\nmore\n\n### Three ###\n"
+)
+RST = (
+    "====\nTop\n====\n\nSee :foo:`x`.\n\n.. automodule:: nothing\n\nSub\n---\n\na\n\n"
+    "Deeper\n~~~~~~\n\nb\n\nSub\n---\n\nc\n\n.. include:: /etc/hostname\n"
+)
+VERBATIM = [
+    (
+        *("a.md", MARKDOWN, "From the front"),
+        [(1, "One x", "# One `x`"), (2, "Two", "Two\n---"), (3, "Three", "### Three ###")],
+    ),
+    (
+        *("a.rst", RST, "Top"),
+        [
+            *[(1, "Top", "====\nTop\n===="), (2, "Sub", "Sub\n---")],
+            *[(3, "Deeper", "Deeper\n~~~~~~"), (2, "Sub", "Sub\n---")],
+        ],
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "text", "title", "expected"), VERBATIM)
+def test_text_is_verbatim_with_its_headings_by_nesting(
+    tmp_path: Path, name: str, text: str, title: str, expected: list[tuple[int, str, str]]
+) -> None:
     found = document(written(tmp_path, name, text))
-    assert found.text == text
-    assert found.verbatim
-    return found
-
-
-def test_markdown_is_verbatim_with_its_headings(tmp_path: Path) -> None:
-    text = (
-        "---\ntitle: 'From the front'\n---\n# One `x`\ntext\n\n```\n# no heading\n```\n"
-        "Two\n---\nmore\n\n### Three ###\n"
-    )
-    found = verbatim(tmp_path, "a.md", text)
-    assert found.title == "From the front"
-    assert headings(found) == [
-        (1, "One x", "# One `x`"),
-        (2, "Two", "Two\n---"),
-        (3, "Three", "### Three ###"),
-    ]
-
-
-def test_rst_headings_by_nesting_and_unknown_directives(tmp_path: Path) -> None:
-    text = (
-        "====\nTop\n====\n\nSee :foo:`x`.\n\n.. automodule:: nothing\n\nSub\n---\n\na\n\n"
-        "Deeper\n~~~~~~\n\nb\n\nSub\n---\n\nc\n\n.. include:: /etc/hostname\n"
-    )
-    found = verbatim(tmp_path, "a.rst", text)
-    assert found.title == "Top"
-    assert headings(found) == [
-        (1, "Top", "====\nTop\n===="),
-        (2, "Sub", "Sub\n---"),
-        (3, "Deeper", "Deeper\n~~~~~~"),
-        (2, "Sub", "Sub\n---"),
-    ]
-    assert found.headings[1].start < found.headings[3].start
+    assert (found.text, found.title, found.verbatim) == (text, title, True)
+    assert headings(found) == expected
+    starts = [heading.start for heading in found.headings]
+    assert starts == sorted(set(starts))
 
 
 def test_notebook_cells_and_outputs(tmp_path: Path) -> None:

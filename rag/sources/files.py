@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 
@@ -25,37 +25,49 @@ ReadFormat = Callable[[Path, str, SourcesConfig], Iterable[Document | Member | P
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
+@dataclass(frozen=True, slots=True)
+class _Input:
+    """A file to read: its path, what it is called, and the identity that ids are made from."""
+
+    path: Path
+    source: str
+    name: str
+    identity: str
+    depth: int = 0
+
+
 def read_file(file: SourceFile, config: SourcesConfig) -> Iterator[Document | Problem]:
     """Yield the documents of a file in order, and the problems of the files within it.
 
     Raises:
         SourceError: if something is wrong with the file as a whole.
     """
-    path = Path(file.path)
-    yield from _read_path(path, file.source, path.name, file.path, config, depth=0)
+    yield from _read(_input_of(file), config)
 
 
 def check_file(file: SourceFile, config: SourcesConfig) -> None:
     """Raise SourceError unless the beginning and the size of a file are those of a document.
 
     Raises:
-        SourceError: if the file is no document, or is larger than its format may be.
+        SourceError: if the file is not a document, or is larger than its format may be.
     """
+    _detect_format(_input_of(file), config)
+
+
+def _input_of(file: SourceFile) -> _Input:
     path = Path(file.path)
-    _detect_format(path, path.name, file.source, config)
+    return _Input(path, file.source, path.name, file.path)
 
 
-def _read_path(
-    path: Path, source: str, name: str, identity: str, config: SourcesConfig, *, depth: int
-) -> Iterator[Document | Problem]:
-    kind = Path(name).suffix.lstrip(".").upper() or "a document"
+def _read(file: _Input, config: SourcesConfig) -> Iterator[Document | Problem]:
+    source = file.source
+    kind = Path(file.name).suffix.lstrip(".").upper() or "a document"
     count = 0
     try:
-        modified = path.stat().st_mtime
-        read_format = _load_reader(_detect_format(path, name, source, config))
-        for item in read_format(path, source, config):
-            found = _finish_item(item, source, name, identity, modified, config, depth=depth)
-            for result in found:
+        modified = file.path.stat().st_mtime
+        read_format = _load_reader(_detect_format(file, config))
+        for item in read_format(file.path, source, config):
+            for result in _finish_item(item, file, modified, config):
                 count += 1
                 yield result
     except (SourceError, ConfigError):
@@ -85,42 +97,33 @@ def _read_path(
 
 
 def _finish_item(
-    item: Document | Member | Problem,
-    source: str,
-    name: str,
-    identity: str,
-    modified: float,
-    config: SourcesConfig,
-    *,
-    depth: int,
+    item: Document | Member | Problem, file: _Input, modified: float, config: SourcesConfig
 ) -> Iterator[Document | Problem]:
     if isinstance(item, Problem):
         yield item
     elif isinstance(item, Member):
-        yield from _read_member(item, source, identity, config, depth=depth + 1)
+        yield from _read_member(item, file, config)
     else:
         try:
-            yield from _finish_document(item, source, name, identity, modified, config)
+            yield from _finish_document(item, file, modified, config)
         except SourceError as error:
             # A bad document of several in a file, such as a message of a mailbox, costs no other.
-            if item.source == source:
+            if item.source == file.source:
                 raise
             yield problem_of(error, item.source)
 
 
 def _read_member(
-    member: Member, source: str, identity: str, config: SourcesConfig, *, depth: int
+    member: Member, outer: _Input, config: SourcesConfig
 ) -> Iterator[Document | Problem]:
-    if not member.alone:
-        source, identity = f"{source}/{member.name}", f"{identity}/{member.name}"
-    if depth > config.max_depth:
-        raise SourceError(
-            source,
-            f"lies more than {config.max_depth} archives deep (`sources.max_depth`)",
-            kind="failed",
-        )
+    below = "" if member.alone else f"/{member.name}"
+    source, identity = outer.source + below, outer.identity + below
+    inner = _Input(member.path, source, member.name, identity, outer.depth + 1)
+    if inner.depth > config.max_depth:
+        reason = f"lies more than {config.max_depth} archives deep (`sources.max_depth`)"
+        raise SourceError(source, reason)
     try:
-        yield from _read_path(member.path, source, member.name, identity, config, depth=depth)
+        yield from _read(inner, config)
     except SourceError as error:
         if member.alone:
             raise
@@ -136,28 +139,24 @@ def _load_reader(name: str) -> ReadFormat:
     return read_format
 
 
-def _detect_format(path: Path, name: str, source: str, config: SourcesConfig) -> str:
-    size = path.stat().st_size
+def _detect_format(file: _Input, config: SourcesConfig) -> str:
+    size = file.path.stat().st_size
     if not size:
-        raise SourceError(source, "is empty", kind="skipped")
-    format_name = detect(path, name, source)
+        raise SourceError(file.source, "is empty", kind="skipped")
+    format_name = detect(file.path, file.name, file.source)
     key = "max_container_mb" if format_name in STREAMED else "max_file_mb"
     most: int = getattr(config, key)
     if size > most << 20:
         raise SourceError(
-            source, f"has {size / 2**20:,.0f} MB, the limit is {most:,} (`sources.{key}`)"
+            file.source, f"has {size / 2**20:,.0f} MB, the limit is {most:,} (`sources.{key}`)"
         )
     return format_name
 
 
 def _finish_document(
-    document: Document,
-    source: str,
-    name: str,
-    identity: str,
-    modified: float,
-    config: SourcesConfig,
+    document: Document, file: _Input, modified: float, config: SourcesConfig
 ) -> Iterator[Document]:
+    source = file.source
     text = _UNSTORABLE.sub("\ufffd", document.text)
     if not text.strip():
         return
@@ -174,7 +173,7 @@ def _finish_document(
             f"holds more than {config.max_word:,} characters without a space: this is data, not "
             "text (`sources.max_word`)",
         )
-    title = _UNSTORABLE.sub("\ufffd", document.title) or Path(name).stem
+    title = _UNSTORABLE.sub("\ufffd", document.title) or Path(file.name).stem
     metadata = {
         key: _UNSTORABLE.sub("\ufffd", value) if isinstance(value, str) else value
         for key, value in document.metadata.items()
@@ -186,7 +185,7 @@ def _finish_document(
     key = document.source.removeprefix(source)
     yield replace(
         document,
-        id=document.id or hashlib.sha256((identity + key).encode()).hexdigest()[:32],
+        id=document.id or hashlib.sha256((file.identity + key).encode()).hexdigest()[:32],
         text=text,
         title=title,
         content_hash=content_hash(document, title, text),

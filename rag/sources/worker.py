@@ -43,7 +43,7 @@ def main() -> None:
         file = SourceFile(**job["file"])
         alarm = _Alarm(config.seconds)
         for result in _read_job(file, job["sha256"], config):
-            with alarm.paused():
+            with alarm.pause():
                 results.write(encode(result))
                 results.flush()
         alarm.end()
@@ -135,7 +135,7 @@ class _Alarm:
         self._set(self._seconds)
 
     @contextlib.contextmanager
-    def paused(self) -> Iterator[None]:
+    def pause(self) -> Iterator[None]:
         """Stop the clock while the process waits for someone to take its results."""
         self._set(0)
         yield

@@ -12,11 +12,11 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from io import BufferedIOBase
 from pathlib import Path
-from typing import IO, Literal, cast
+from typing import IO, cast
 
 from rag.config import SourcesConfig
 from rag.errors import SourceError, first_line
@@ -41,14 +41,14 @@ _BROKEN = (zipfile.BadZipFile, tarfile.TarError, NotImplementedError, RuntimeErr
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """A file that an archive lists; `refusal` says why it is not unpacked."""
+    """A file that an archive lists; `special` and `locked` say why it is skipped or fails."""
 
     name: str
     open: Callable[[], IO[bytes] | None]
     packed: int
     modified: float
-    refusal: str = ""
-    kind: Literal["skipped", "failed"] = "failed"
+    special: str = ""
+    locked: str = ""
 
 
 def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Member | Problem]:
@@ -82,8 +82,8 @@ def _unpack_entries(
     budget = UnpackBudget(config)
     for entry in sorted(entries, key=lambda entry: entry.name):
         within = f"{source}/{entry.name}"
-        if entry.refusal:
-            yield Problem(within, entry.refusal, entry.kind)
+        if refusal := entry.special or entry.locked:
+            yield Problem(within, refusal, "skipped" if entry.special else "failed")
             continue
         with temporary_file(entry.name, folder) as path:
             try:
@@ -153,16 +153,11 @@ def _list_zip(
             modified = time.mktime((*info.date_time, 0, 0, -1))
         except (ValueError, OverflowError):
             modified = status.st_mtime
-        _add_entry(
-            entries,
-            config,
-            info.filename,
-            partial(archive.open, info),
-            min(info.compress_size, status.st_size),
-            modified,
-            _refuse_special(mode) if stat.S_IFMT(mode) else "",
-            encrypted,
-        )
+        special = _refuse_special(mode) if stat.S_IFMT(mode) else ""
+        size = min(info.compress_size, status.st_size)
+        opener = partial(archive.open, info)
+        entry = _Entry(info.filename, opener, size, modified, special, encrypted)
+        _add_entry(entries, entry, config)
     return list(entries.values())
 
 
@@ -186,15 +181,8 @@ def _list_tar(
                 special = f"is a {kind} link to {target!r}: links are not followed"
             elif not info.isreg():
                 special = "is a device, a pipe or another special file"
-            _add_entry(
-                entries,
-                config,
-                info.name,
-                partial(tar.extractfile, info),
-                size,
-                info.mtime,
-                special,
-            )
+            entry = _Entry(info.name, partial(tar.extractfile, info), size, info.mtime, special)
+            _add_entry(entries, entry, config)
     except (tarfile.TarError, EOFError, ValueError) as error:
         broken = f"breaks off after {count:,} members ({first_line(error)}): fetch or copy it again"
     else:
@@ -206,26 +194,18 @@ def _list_tar(
     return list(entries.values()), broken
 
 
-def _add_entry(
-    entries: dict[str, _Entry],
-    config: SourcesConfig,
-    raw: str,
-    opener: Callable[[], IO[bytes] | None],
-    packed: int,
-    modified: float,
-    special: str,
-    encrypted: str = "",
-) -> None:
-    name = inner_name(raw)
+def _add_entry(entries: dict[str, _Entry], entry: _Entry, config: SourcesConfig) -> None:
+    """Add an entry by its safe name, unless it is hidden."""
+    name = inner_name(entry.name)
     if name is None:
-        shown = escape_unprintable(raw)
-        entries[shown] = _Entry(shown, opener, 0, 0, "has a name that leads out of the archive")
+        name = escape_unprintable(entry.name)
+        reason = "has a name that leads out of the archive"
+        entries[name] = replace(entry, name=name, special="", locked=reason)
         return
     parts = name.split("/")
     hidden = not config.hidden and any(part.startswith(".") for part in parts)
     if not hidden and "__MACOSX" not in parts[:-1]:
-        kind: Literal["skipped", "failed"] = "skipped" if special else "failed"
-        entries[name] = _Entry(name, opener, packed, modified, special or encrypted, kind)
+        entries[name] = replace(entry, name=name)
 
 
 def _refuse_special(mode: int) -> str:
