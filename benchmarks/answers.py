@@ -56,7 +56,7 @@ METRICS = {
 
 
 def framework(rag: RAG, generator: LanguageModel) -> Callable[[str], Answer]:
-    """The usual chain: retrieve, put the passages into one prompt, take what comes back."""
+    """Answer by the usual chain: retrieve, put the passages into one prompt, take the reply."""
 
     def ask(question: str) -> Answer:
         hits = rag.search(question)
@@ -67,22 +67,22 @@ def framework(rag: RAG, generator: LanguageModel) -> Callable[[str], Answer]:
             f"and name the passages that you use, as in [1].\n\nContext:\n{passages}\n\n"
             f"Question: {question}\n\nAnswer:"
         )
-        return _written(rag, generator, question, hits, content)
+        return _write_answer(rag, generator, question, hits, content)
 
     return ask
 
 
 def closed_book(rag: RAG, generator: LanguageModel) -> Callable[[str], Answer]:
-    """The model alone."""
+    """Answer by the model alone."""
 
     def ask(question: str) -> Answer:
         content = f"Answer the question in a few words.\n\nQuestion: {question}"
-        return _written(rag, generator, question, [], content)
+        return _write_answer(rag, generator, question, [], content)
 
     return ask
 
 
-def _written(
+def _write_answer(
     rag: RAG, generator: LanguageModel, question: str, hits: list[Hit], content: str
 ) -> Answer:
     messages = (Message("user", content),)
@@ -104,7 +104,11 @@ def _written(
     return Answer(
         question=question,
         text=text,
-        citations=tuple(_whole(number, hits[number - 1]) for number in sorted(used)),
+        citations=tuple(
+            Citation.of(hit, 0, len(hit.text), rag.document(hit.chunk.document_id), number=number)
+            for number, hit in enumerate(hits, start=1)
+            if number in used
+        ),
         sentences=tuple(sentences),
         unsupported=(),
         abstained=silent,
@@ -115,23 +119,8 @@ def _written(
     )
 
 
-def _whole(number: int, hit: Hit) -> Citation:
-    chunk = hit.chunk
-    return Citation(
-        number=number,
-        document_id=chunk.document_id,
-        source=hit.source,
-        page=chunk.page,
-        line=chunk.line,
-        heading=chunk.heading,
-        start=hit.start,
-        end=hit.end,
-        quote=hit.text,
-    )
-
-
-def measured(folder: Path, systems: list[str], every: int) -> list[AnswerReport]:
-    """One report for each system."""
+def measure(folder: Path, systems: list[str], every: int) -> list[AnswerReport]:
+    """Measure each system; return one report for each."""
     dataset = load_dataset(folder)
     reports = []
     with tempfile.TemporaryDirectory() as index:

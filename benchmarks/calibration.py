@@ -1,4 +1,4 @@
-"""Fit what tells answers: `python benchmarks/calibration.py XQUAD [DATASET...] [--write]`.
+"""Fit what answers rest on: `python benchmarks/calibration.py XQUAD [DATASET...] [--write]`.
 
 XQUAD is a folder with `corpus.jsonl`, `queries.jsonl` and `qrels.tsv`. Everything is fitted on the
 questions about its articles with even numbers (and every other question that has no answer there)
@@ -41,13 +41,13 @@ QUESTION_WORD = re.compile(
     r"(?:\s+(?:is|are|was|were|did|does|do|many|much|year))*\s*",
     re.IGNORECASE,
 )
-KEPT = 60
+FEATURES = 60
 L2 = 1e-2
 
 
 @dataclass(frozen=True)
 class Case:
-    """A question with what was found and read for it."""
+    """A question with its passages and their sentences."""
 
     text: str
     answers: list[str]
@@ -58,8 +58,8 @@ class Case:
     sentences: Any
 
 
-class Remembering:
-    """An embedder that embeds a text once: the same sentences are found for many questions."""
+class CachedEmbedder:
+    """An embedder that embeds each text once, since many questions find the same sentences."""
 
     def __init__(self, embedder: Embedder) -> None:
         self._embedder = embedder
@@ -77,8 +77,8 @@ class Remembering:
         return np.stack([self._known[text] for text in texts])
 
 
-def cases(folder: Path, embedder: Embedder, *, split: bool) -> list[Case]:
-    """All questions of a set, searched in its whole corpus."""
+def search_all(folder: Path, embedder: Embedder, *, split: bool) -> list[Case]:
+    """Search the whole corpus of a set for each of its questions."""
     corpus = next(folder / name for name in ("corpus.jsonl", "corpus") if (folder / name).exists())
     articles = {}
     for line in (folder / "qrels.tsv").read_text(encoding="utf-8").splitlines()[1:]:
@@ -116,7 +116,7 @@ def write_regressions(fitted: dict[str, Logistic]) -> None:
 
 
 def fit_spans(fitting: Sequence[Case]) -> Logistic:
-    """Weights that make the spans likely which overlap with a gold answer."""
+    """Fit weights that make those spans likely which overlap with a gold answer."""
     names: dict[str, int] = {}
     rows: list[torch.Tensor] = []
     targets: list[torch.Tensor] = []
@@ -140,11 +140,11 @@ def fit_spans(fitting: Sequence[Case]) -> Logistic:
     table, target, group_of = torch.cat(rows), torch.cat(targets) ** 2 + 1e-4, torch.tensor(groups)
     spread = table.std(0) + 1e-6
     table = table / spread
-    weights = _minimised(table, target, group_of, torch.ones(len(names)))
+    weights = _minimise(table, target, group_of, torch.ones(len(names)))
     # The features that do least are left out, and the others fitted again.
     kept = torch.zeros(len(names))
-    kept[torch.argsort(-weights.abs())[:KEPT]] = 1.0
-    weights = _minimised(table, target, group_of, kept) / spread
+    kept[torch.argsort(-weights.abs())[:FEATURES]] = 1.0
+    weights = _minimise(table, target, group_of, kept) / spread
     return Logistic(
         0.0,
         {
@@ -155,7 +155,7 @@ def fit_spans(fitting: Sequence[Case]) -> Logistic:
     )
 
 
-def _minimised(
+def _minimise(
     table: torch.Tensor, target: torch.Tensor, group: torch.Tensor, kept: torch.Tensor
 ) -> torch.Tensor:
     weights = torch.zeros(table.shape[1], requires_grad=True)
@@ -180,13 +180,13 @@ def _minimised(
 
 
 def fit_answerability(fitting: Sequence[Case]) -> Logistic:
-    """The regression that tells questions whose answer was found from the others."""
+    """Fit the regression that separates questions whose answer was found from the others."""
     table = [measures(c.question, c.hits, c.sentences) for c in fitting]
     return fit_logistic(table, [c.answerable for c in fitting])
 
 
 def fit_logistic(table: Sequence[dict[str, float]], truth: Sequence[bool]) -> Logistic:
-    """A regression over all features of `table`, rounded to two digits."""
+    """Fit a regression over all features of `table`, rounded to two digits."""
     model = LogisticRegression(C=10, class_weight="balanced", max_iter=1000)
     model.fit([list(row.values()) for row in table], truth)
     weights = dict(zip(table[0], np.round(model.coef_[0], 2).tolist(), strict=True))
@@ -196,11 +196,11 @@ def fit_logistic(table: Sequence[dict[str, float]], truth: Sequence[bool]) -> Lo
 def statements(
     part: Sequence[Case], embedder: Embedder
 ) -> list[tuple[list[dict[str, float]], bool]]:
-    """What grounding goes by for statements that are true, and for ones that are not.
+    """Return the features of grounding for statements that are true, and for ones that are not.
 
-    A question without its question word, and a gold answer, state what the passages bear out; with
-    the span that scores best of those that are wrong, or the answer to another question, they
-    state what the passages do not.
+    A question without its question word together with a gold answer makes a statement that the
+    passages support; with the best wrong span, or the answer to another question, it makes one that
+    they do not support.
     """
     answered = [case for case in part if case.answerable]
     found = []
@@ -209,38 +209,42 @@ def statements(
         spans = [text for text, _ in features(case.question, case.sentences)]
         wrong = next((t for t in spans[number:] if token_f1(t, case.answers) == 0), None)
         other = answered[(number + 7) % len(answered)].answers[0]
-        stated = QUESTION_WORD.sub("", case.text).rstrip("? ")
+        statement = QUESTION_WORD.sub("", case.text).rstrip("? ")
         for text, true in ((case.answers[0], True), (wrong, False), (other, False)):
-            values = grounding.measures(f"{stated} {text}.") if text else []
+            values = grounding.measures(f"{statement} {text}.") if text else []
             if text and values:
                 found.append((values, true))
     return found
 
 
 def fit_support(found: Sequence[tuple[list[dict[str, float]], bool]]) -> Logistic:
-    """The regression that tells true statements from others, over their best windows."""
+    """Fit the regression that separates true statements from others, by their best windows."""
     best = [max(values, key=lambda row: (row["share"], row["cosine"])) for values, _ in found]
     return fit_logistic(best, [true for _, true in found])
 
 
+def separation(truth: Any, probabilities: Any) -> str:
+    """How many there are, the AUROC, and the shares right of the true and of the false ones."""
+    right = (probabilities >= 0.5) == truth
+    auroc = roc_auc_score(truth, probabilities)
+    return f"{len(truth)} | {auroc:.3f} | {right[truth].mean():.3f} | {right[~truth].mean():.3f}"
+
+
 def print_support(parts: dict[str, list[Case]], embedder: Embedder) -> None:
-    """How well statements that are borne out are told from others."""
-    print("\n| statements | n | AUROC | true kept | false told | support 0.5 to 0.8: mean, true |")
+    """Print how well supported statements are separated from others."""
+    print("\n| statements | n | AUROC | true kept | false found | support 0.5 to 0.8: mean, true |")
     print("| --- | --- | --- | --- | --- | --- |")
     for name, part in parts.items():
         found = statements(part, embedder)
         truth = np.array([true for _, true in found])
         p = np.array([max(map(support, values)) for values, _ in found])
         middle = (p >= 0.5) & (p < 0.8)
-        print(
-            f"| {name} | {len(found)} | {roc_auc_score(truth, p):.3f} "
-            f"| {(p[truth] >= 0.5).mean():.3f} | {(p[~truth] < 0.5).mean():.3f} "
-            f"| {p[middle].mean():.2f}, {truth[middle].mean():.2f} |"
-        )
+        calibrated = f"{p[middle].mean():.2f}, {truth[middle].mean():.2f}"
+        print(f"| {name} | {separation(truth, p)} | {calibrated} |")
 
 
 def print_spans(parts: dict[str, list[Case]]) -> None:
-    """How good the extracts are, and their spans by probability."""
+    """Print how good the extracts are, and their spans by probability."""
     print("\n| questions | n | EM | token F1 | F1, sentence alone | spans shown | F1 of these |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for name, part in parts.items():
@@ -258,28 +262,24 @@ def print_spans(parts: dict[str, list[Case]]) -> None:
 
 
 def print_answerability(parts: dict[str, list[Case]]) -> None:
-    """How well the questions without an answer are told from the others."""
-    print("\n| questions | n | AUROC | answerable kept | unanswerable told | Brier |")
+    """Print how well questions without an answer are separated from the others."""
+    print("\n| questions | n | AUROC | answerable kept | unanswerable found | Brier |")
     print("| --- | --- | --- | --- | --- | --- |")
     for name, part in parts.items():
         truth = np.array([c.answerable for c in part])
         p = np.array([answerability(c.question, c.hits, c.sentences) for c in part])
-        print(
-            f"| {name} | {len(part)} | {roc_auc_score(truth, p):.3f} "
-            f"| {(p[truth] >= 0.5).mean():.3f} | {(p[~truth] < 0.5).mean():.3f} "
-            f"| {((p - truth) ** 2).mean():.3f} |"
-        )
+        print(f"| {name} | {separation(truth, p)} | {((p - truth) ** 2).mean():.3f} |")
 
 
 def main() -> None:
-    """Fit, and measure on what was not fitted to."""
+    """Fit, and measure on other questions than those of the fit."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("xquad", type=Path)
     parser.add_argument("others", nargs="*", type=Path)
     parser.add_argument("--write", action="store_true", help="write the weights")
     arguments = parser.parse_args()
-    embedder = cast(Embedder, Remembering(load_embedder(EmbeddingConfig())))
-    xquad = cases(arguments.xquad, embedder, split=True)
+    embedder = cast(Embedder, CachedEmbedder(load_embedder(EmbeddingConfig())))
+    xquad = search_all(arguments.xquad, embedder, split=True)
     fitting = [c for c in xquad if c.fitted]
     fitted = {
         "answerability": fit_answerability(fitting),
@@ -290,7 +290,7 @@ def main() -> None:
     if arguments.write:
         write_regressions({**fitted, "span": fit_spans(fitting)})
     parts = {"XQuAD, fitted": fitting, "XQuAD, held out": [c for c in xquad if not c.fitted]}
-    parts |= {folder.name: cases(folder, embedder, split=False) for folder in arguments.others}
+    parts |= {folder.name: search_all(folder, embedder, split=False) for folder in arguments.others}
     print_spans(parts)
     print_answerability(parts)
     print_support(parts, embedder)

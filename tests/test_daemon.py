@@ -66,7 +66,7 @@ class Home:
             check=False,
         )
 
-    def begun(self, *arguments: str) -> subprocess.Popen[str]:
+    def begin(self, *arguments: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, "-m", "rag", *arguments],
             cwd=self.folder,
@@ -130,7 +130,7 @@ def without_times(text: str) -> Any:
     return cleared(json.loads(text))
 
 
-def started(home: Home, *arguments: str) -> int:
+def start(home: Home, *arguments: str) -> int:
     result = home.rag("daemon", *arguments)
     assert result.returncode == 0, result.stderr
     found = re.match(r"(?:started|running already): process (\d+),", result.stdout)
@@ -152,7 +152,7 @@ def test_it_answers_as_a_process_of_its_own_does(home: Home) -> None:
         ("check", "The key-value cache holds keys and values.", "--json"),
     ]
     alone = [home.alone(*arguments) for arguments in asked]
-    started(home)
+    start(home)
     for arguments, expected in zip(asked, alone, strict=True):
         found = home.rag(*arguments)
         assert found.returncode == expected.returncode, (arguments, found.stderr)
@@ -178,7 +178,7 @@ def test_errors_are_the_same_lines_but_for_absolute_paths(home: Home) -> None:
         ("search", QUESTION * 2000),
     ]
     alone = [home.alone(*arguments) for arguments in asked]
-    started(home)
+    start(home)
     for arguments, expected in zip(asked, alone, strict=True):
         found = home.rag(*arguments)
         assert (found.returncode, found.stdout) == (1, "")
@@ -195,14 +195,14 @@ def test_a_written_answer_is_the_same_text(home: Home, generator_path: Path) -> 
     model = str(generator_path)
     arguments = ("ask", QUESTION, "--way", "generate", "--generator", model, "-k", "2")
     expected = home.alone(*arguments)
-    started(home)
+    start(home)
     for _ in range(2):
         assert home.rag(*arguments).stdout == expected.stdout
     assert home.questions() == 2
 
 
 def test_the_index_is_seen_as_it_is_now(home: Home) -> None:
-    started(home)
+    start(home)
     asked = ("search", "Who keeps the lighthouse of Anholt?", "-k", "1")
     assert "Ada Berg" not in home.rag(*asked).stdout
     (home.folder / "note.txt").write_text("The lighthouse of Anholt is kept by Ada Berg.\n")
@@ -219,7 +219,7 @@ def test_the_index_is_seen_as_it_is_now(home: Home) -> None:
 
 
 def test_ask_with_documents_brings_the_index_up_to_date_itself(home: Home) -> None:
-    started(home)
+    start(home)
     (home.folder / "note.txt").write_text("The lighthouse of Anholt is kept by Ada Berg.\n")
     asked = ("ask", "Who keeps the lighthouse of Anholt?", "--index", "new", "--docs", "note.txt")
     assert "Ada Berg" in home.rag(*asked).stdout
@@ -230,8 +230,8 @@ def test_one_is_started_and_stopped(home: Home) -> None:
     none = home.rag("daemon", "status")
     assert (none.returncode, none.stdout) == (1, "no daemon is running\n")
     assert home.rag("daemon", "stop").stdout == "no daemon was running\n"
-    process = started(home)
-    assert started(home) == process
+    process = start(home)
+    assert start(home) == process
     home.rag("search", QUESTION)
     state = home.rag("daemon", "status")
     assert state.returncode == 0
@@ -245,7 +245,7 @@ def test_one_is_started_and_stopped(home: Home) -> None:
 
 
 def test_two_that_are_started_at_once_are_one(home: Home) -> None:
-    both = [home.begun("daemon") for _ in range(2)]
+    both = [home.begin("daemon") for _ in range(2)]
     said = [each.communicate(timeout=PATIENCE) for each in both]
     assert [each.returncode for each in both] == [0, 0], said
     processes = {re.search(r"process (\d+)", output)[1] for output, _ in said}  # type: ignore[index]
@@ -256,7 +256,7 @@ def test_two_that_are_started_at_once_are_one(home: Home) -> None:
 
 
 def test_it_ends_when_nobody_asks(home: Home) -> None:
-    started(home, "--idle", "1")
+    start(home, "--idle", "1")
     assert home.rag("search", QUESTION).returncode == 0
     until(lambda: not home.sockets.socket.exists())
     assert home.state() is None
@@ -264,7 +264,7 @@ def test_it_ends_when_nobody_asks(home: Home) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_service_manager_runs_and_ends_it(home: Home, number: signal.Signals) -> None:
-    process = home.begun("daemon", "--foreground")
+    process = home.begin("daemon", "--foreground")
     until(home.sockets.socket.exists)
     assert home.rag("search", QUESTION).returncode == 0
     assert home.questions() == 1
@@ -275,7 +275,7 @@ def test_a_service_manager_runs_and_ends_it(home: Home, number: signal.Signals) 
 
 
 def test_the_setting_turns_it_off(home: Home) -> None:
-    started(home)
+    start(home)
     (home.folder / "rag.toml").write_text("[daemon]\nuse = false\n")
     environment = {name: v for name, v in home.environment.items() if name != "RAG_DAEMON_USE"}
     other = Home(home.folder, environment, home.sockets)
@@ -284,7 +284,7 @@ def test_the_setting_turns_it_off(home: Home) -> None:
 
 
 def test_another_environment_is_not_answered(home: Home) -> None:
-    process = started(home)
+    process = start(home)
     other = {"HF_ENDPOINT": "http://127.0.0.1:9"}
     assert home.rag("search", QUESTION, **other).returncode == 0
     assert home.rag("search", QUESTION, RAG_API_KEY="secret").returncode == 0
@@ -301,7 +301,7 @@ def test_another_environment_is_not_answered(home: Home) -> None:
 
 
 def test_another_version_is_told_so(home: Home) -> None:
-    started(home)
+    start(home)
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(str(home.sockets.socket))
         facts = {**identity(home.environment), "version": "0.0.1"}
@@ -318,12 +318,12 @@ def test_a_key_is_told_apart_and_not_sent() -> None:
 
 
 def test_the_socket_of_a_dead_one_is_passed_over_and_taken(home: Home) -> None:
-    process = started(home)
+    process = start(home)
     os.kill(process, signal.SIGKILL)
     until(lambda: read_state(home.sockets) is None)
     assert home.sockets.socket.exists()
     assert home.rag("search", QUESTION).returncode == 0
-    assert started(home) != process
+    assert start(home) != process
     home.rag("search", QUESTION)
     assert home.questions() == 1
 
@@ -357,7 +357,7 @@ def test_a_folder_that_others_can_enter_is_not_used(home: Home) -> None:
     assert refused.returncode == 1
     assert re.fullmatch(r"rag: /.*: belongs to another user, or is open to .*\n", refused.stderr)
     home.sockets.path.chmod(0o700)
-    started(home)
+    start(home)
     assert home.sockets.socket.stat().st_mode & 0o777 == 0o600
     home.sockets.path.chmod(0o755)
     assert home.rag("search", QUESTION).returncode == 0
@@ -367,7 +367,7 @@ def test_a_folder_that_others_can_enter_is_not_used(home: Home) -> None:
 
 @pytest.mark.skipif(os.getuid() != 0, reason="takes root, who can be somebody else")
 def test_another_user_is_not_answered(home: Home) -> None:
-    started(home)
+    start(home)
     for folder in (home.sockets.path, *home.sockets.path.parents[:2]):
         folder.chmod(0o755)
     home.sockets.socket.chmod(0o666)
@@ -451,15 +451,21 @@ def writing(url: str) -> tuple[str, ...]:
     return ("ask", "What is reward hacking?", "--generator", url, "--way", "generate")
 
 
+def begin_answer(home: Home, url: str) -> subprocess.Popen[str]:
+    """Ask for an answer, and return when its first word is there."""
+    client = home.begin(*writing(url))
+    assert client.stdout is not None
+    assert client.stdout.read(6) == "Reward"
+    return client
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_a_client_that_goes_stops_its_answer(
     home: Home, dripping: tuple[str, type[_Dripping]], number: signal.Signals
 ) -> None:
     url, server = dripping
-    started(home)
-    client = home.begun(*writing(url))
-    assert client.stdout is not None
-    assert client.stdout.read(6) == "Reward"
+    start(home)
+    client = begin_answer(home, url)
     client.send_signal(number)
     _, errors = client.communicate(timeout=PATIENCE)
     assert client.returncode == (130 if number == signal.SIGINT else -number)
@@ -475,10 +481,8 @@ def test_a_daemon_killed_in_the_middle_of_an_answer_is_one_line(
     home: Home, dripping: tuple[str, type[_Dripping]]
 ) -> None:
     url, _ = dripping
-    process = started(home)
-    client = home.begun(*writing(url))
-    assert client.stdout is not None
-    assert client.stdout.read(6) == "Reward"
+    process = start(home)
+    client = begin_answer(home, url)
     os.kill(process, signal.SIGKILL)
     _, errors = client.communicate(timeout=PATIENCE)
     assert client.returncode == 1
@@ -490,8 +494,8 @@ def test_a_daemon_killed_before_the_answer_began_is_replaced_by_the_client(
 ) -> None:
     url, server = dripping
     server.silent = True
-    process = started(home)
-    client = home.begun(*writing(url))
+    process = start(home)
+    client = home.begin(*writing(url))
     assert server.asked.wait(PATIENCE)
     os.kill(process, signal.SIGKILL)
     server.silent = False
@@ -505,11 +509,9 @@ def test_a_daemon_that_is_stopped_finishes_its_answer(
     home: Home, dripping: tuple[str, type[_Dripping]]
 ) -> None:
     url, server = dripping
-    process = started(home)
-    client = home.begun(*writing(url))
-    assert client.stdout is not None
-    assert client.stdout.read(6) == "Reward"
-    stopping = home.begun("daemon", "stop")
+    process = start(home)
+    client = begin_answer(home, url)
+    stopping = home.begin("daemon", "stop")
     until(lambda: not home.sockets.socket.exists())
     server.may_go_on.set()
     output, errors = client.communicate(timeout=PATIENCE)
@@ -519,14 +521,14 @@ def test_a_daemon_that_is_stopped_finishes_its_answer(
 
 
 def test_four_at_once_get_what_each_asked(home: Home) -> None:
-    started(home)
+    start(home)
     asked = [
         ("search", QUESTION, "-k", "1"),
         ("search", "PagedAttention", "--mode", "lexical", "-k", "1"),
         ("ask", "Who introduced adapters?"),
         ("ask", "What is reward hacking?", "--strict"),
     ]
-    clients = [home.begun(*arguments) for arguments in asked]
+    clients = [home.begin(*arguments) for arguments in asked]
     said = [client.communicate(timeout=PATIENCE) for client in clients]
     assert home.questions() == 4
     for arguments, (output, errors) in zip(asked, said, strict=True):
@@ -538,7 +540,7 @@ def test_templates_and_models_that_were_changed_are_read_again(
 ) -> None:
     url, server = dripping
     server.may_go_on.set()
-    started(home)
+    start(home)
     folder = home.folder / "templates"
     folder.mkdir()
     arguments = (*writing(url), "--json")
@@ -654,7 +656,7 @@ def test_a_runtime_folder_that_is_too_deep_for_a_socket_is_replaced(
 
 
 def test_a_question_through_it_loads_next_to_nothing(home: Home) -> None:
-    started(home)
+    start(home)
     script = (
         "import sys\nfrom rag.cli import cli\n"
         f"try:\n    cli(['search', {QUESTION!r}])\n"

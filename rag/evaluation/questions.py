@@ -26,6 +26,25 @@ from rag.types import (
     no_progress,
 )
 
+
+@dataclass(frozen=True, slots=True)
+class MadeQuestion:
+    """A question that a generator wrote for the passage `text[start:end]` of a source."""
+
+    question: str
+    source: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class QuestionSet:
+    """Questions that a generator wrote, and how many were dropped by reason."""
+
+    questions: tuple[MadeQuestion, ...]
+    dropped: Mapping[str, int]
+
+
 # A small model follows the examples; with fewer than two it continues the text and asks nothing.
 _EXAMPLES = (
     (
@@ -45,24 +64,6 @@ _FEWEST_CONTENT_WORDS = 2
 # A question that shares so many words in a row with its passage is copied from it.
 _MOST_COPIED = 10
 _TRIES = 5
-
-
-@dataclass(frozen=True, slots=True)
-class MadeQuestion:
-    """A question that a generator wrote for the passage `text[start:end]` of a source."""
-
-    question: str
-    source: str
-    start: int
-    end: int
-
-
-@dataclass(frozen=True, slots=True)
-class QuestionSet:
-    """Questions that a generator wrote, and how many were dropped by reason."""
-
-    questions: tuple[MadeQuestion, ...]
-    dropped: Mapping[str, int]
 
 
 def make_questions(
