@@ -178,7 +178,7 @@ def main() -> None:
     parser.add_argument("--systems", default=",".join(SYSTEMS), help="separated by commas")
     arguments = parser.parse_args()
     for folder in arguments.datasets:
-        print_table(measured(folder, arguments.systems.split(","), arguments.every))
+        print_table(measure(folder, arguments.systems.split(","), arguments.every))
 
 
 if __name__ == "__main__":

@@ -102,7 +102,7 @@ def is_fitting(name: str) -> bool:
 
 
 def read_claims(rag: RAG, dataset: Path, *, fitting: bool) -> Iterator[Claim]:
-    """The claims of one half, with the passages for each."""
+    """Read the claims of one half, with the passages for each."""
     for line in (dataset / "queries.jsonl").read_text(encoding="utf-8").splitlines():
         entry = json.loads(line)
         if is_fitting(entry["_id"]) == fitting:
@@ -112,16 +112,16 @@ def read_claims(rag: RAG, dataset: Path, *, fitting: bool) -> Iterator[Claim]:
 
 
 def make_claims(rag: RAG, *, fitting: bool) -> Iterator[Claim]:
-    """Claims whose verdict is plain, out of sentences of one half."""
+    """Make claims with a known verdict of sentences of one half."""
     draw = np.random.default_rng(0)
     own = sorted(sentences(document.text for document in rag.documents()))
     files = (ROOT / "data" / "corpus").rglob("*.md")
     foreign = sorted(sentences(path.read_text(encoding="utf-8") for path in files))
     for kind, label, source, change in (
         ("as it is", LABELS[0], own, str),
-        ("negated", LABELS[1], own, negated),
-        ("another number", LABELS[1], own, renumbered),
-        ("turned around", LABELS[1], own, turned),
+        ("negated", LABELS[1], own, negate),
+        ("another number", LABELS[1], own, renumber),
+        ("turned around", LABELS[1], own, turn_around),
         ("about other things", LABELS[2], foreign, str),
     ):
         chosen = [sentence for sentence in source if is_fitting(sentence) == fitting]
@@ -132,29 +132,29 @@ def make_claims(rag: RAG, *, fitting: bool) -> Iterator[Claim]:
 
 
 def sentences(texts: Iterator[str]) -> set[str]:
-    """Sentences of 8 to 28 words."""
+    """Collect the sentences of 8 to 28 words."""
     found = {text[start:end] for text in texts for start, end in split_sentences(text)}
     return {each for each in found if 8 <= len(each.split()) <= 28 and each.endswith(".")}
 
 
-def negated(sentence: str) -> str | None:
-    """The sentence with `not` after its first auxiliary; None if it has none, or negates."""
+def negate(sentence: str) -> str | None:
+    """Insert `not` after the first auxiliary; None without one, or if the sentence negates."""
     found = _AUXILIARY.search(sentence)
     if found is None or lexicon.is_negated(lexicon.words(sentence)):
         return None
     return f"{sentence[: found.end()]} not{sentence[found.end() :]}"
 
 
-def renumbered(sentence: str) -> str | None:
-    """The sentence with another first number."""
+def renumber(sentence: str) -> str | None:
+    """Change the first number of a sentence; None if it has none."""
     found = _NUMBER.search(sentence)
     if found is None:
         return None
     return f"{sentence[: found.start()]}{int(found[0]) + 7}{sentence[found.end() :]}"
 
 
-def turned(sentence: str) -> str | None:
-    """The sentence with the opposite of its first word that has one."""
+def turn_around(sentence: str) -> str | None:
+    """Replace the first word that has an opposite by it; None if no word has one."""
     for found in re.finditer(r"\w+", sentence):
         if found[0] in _OPPOSITE:
             return sentence[: found.start()] + _OPPOSITE[found[0]] + sentence[found.end() :]
@@ -164,7 +164,7 @@ def turned(sentence: str) -> str | None:
 def fit_baseline(
     claims: Sequence[Claim], made: Sequence[Claim], embedder: Embedder | None, kind: str
 ) -> dict[str, Logistic]:
-    """Coefficients for features as they are, though the fit is on standardised ones."""
+    """Fit the baseline on standardised features; return weights for features as they are."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler
 
@@ -196,7 +196,7 @@ def fit_baseline(
 def print_judges(
     rag: RAG, fitting: Sequence[Claim], claims: Sequence[Claim], every: int, entailment: str
 ) -> None:
-    """Macro-F1 by judge, and the confusions of the baseline."""
+    """Print macro-F1 by judge, and the confusions of the baseline."""
 
     def verdict(claim: Claim, **judges: Any) -> str:
         return check(claim.text, claim.hits, rag.document, **judges).label
@@ -211,7 +211,7 @@ def print_judges(
     print_row("majority", claims, lambda _: most)
     print_row("word overlap and negation", claims, lambda claim: by_overlap(claim, threshold))
     print_row("baseline, by words", claims, verdict)
-    told = print_row("baseline", claims, by_baseline)
+    verdicts = print_row("baseline", claims, by_baseline)
     if entailment:
         from rag.answering.entailment import load_entailment
 
@@ -223,35 +223,35 @@ def print_judges(
         print_row("baseline", sample, by_baseline)
         print_row(rag.generator.name, sample, lambda each: verdict(
             each, generator=rag.generator, embedder=rag.embedder))  # fmt: skip
-    print("\n| is | " + " | ".join(f"told {label}" for label in LABELS) + " |")
+    print("\n| is | " + " | ".join(f"judged {label}" for label in LABELS) + " |")
     print("| --- " * 4 + "|")
-    pairs = Counter((claim.label, label) for claim, label in zip(claims, told, strict=True))
+    pairs = Counter((claim.label, label) for claim, label in zip(claims, verdicts, strict=True))
     for label in LABELS:
         print(f"| {label} | " + " | ".join(str(pairs[label, other]) for other in LABELS) + " |")
 
 
 def print_row(name: str, claims: Sequence[Claim], judge: Callable[[Claim], str]) -> list[str]:
-    """A row of the table of judges; gives what was told."""
+    """Print a row of the table of judges; return its verdicts."""
     started = time.perf_counter()
-    told = [judge(claim) for claim in claims]
+    verdicts = [judge(claim) for claim in claims]
     taken = (time.perf_counter() - started) * 1000 / len(claims)
-    scores = f1_scores([claim.label for claim in claims], told)
-    right = np.mean([claim.label == label for claim, label in zip(claims, told, strict=True)])
+    scores = f1_scores([claim.label for claim in claims], verdicts)
+    right = np.mean([claim.label == label for claim, label in zip(claims, verdicts, strict=True)])
     shown = [f"{np.mean(scores):.3f}", *(f"{score:.3f}" for score in scores), f"{right:.3f}"]
     print(f"| {name} | {len(claims)} | {' | '.join(shown)} | {taken:.0f} |", flush=True)
-    return told
+    return verdicts
 
 
-def f1_scores(labels: Sequence[str], told: Sequence[str]) -> list[float]:
-    """F1 of each verdict."""
-    pairs = Counter(zip(labels, told, strict=True))
+def f1_scores(labels: Sequence[str], verdicts: Sequence[str]) -> list[float]:
+    """Return the F1 of each verdict."""
+    pairs = Counter(zip(labels, verdicts, strict=True))
     right = {label: pairs[label, label] for label in LABELS}
-    sizes = Counter(labels) + Counter(told)
+    sizes = Counter(labels) + Counter(verdicts)
     return [2 * right[label] / max(1, sizes[label]) for label in LABELS]
 
 
 def by_overlap(claim: Claim, threshold: float) -> str:
-    """Supported if a passage holds enough of the claim's words, refuted if it negates otherwise."""
+    """Judge by words: supported if a passage holds enough of them, refuted if just one negates."""
     words = content_words(claim.text)
     share, text = max(
         (len(words & content_words(hit.text)) / max(1, len(words)), hit.text) for hit in claim.hits
@@ -263,7 +263,7 @@ def by_overlap(claim: Claim, threshold: float) -> str:
 
 
 def best_threshold(claims: Sequence[Claim]) -> float:
-    """The share of words that gives the best macro-F1."""
+    """Find the share of words that gives the best macro-F1."""
     labels = [claim.label for claim in claims]
 
     def quality(threshold: float) -> float:
@@ -273,18 +273,18 @@ def best_threshold(claims: Sequence[Claim]) -> float:
 
 
 def print_made(rag: RAG, made: Sequence[Claim]) -> None:
-    """The share of right verdicts by kind of made claim."""
-    print("\n| a sentence | claims | is | told so | told otherwise |")
+    """Print the share of right verdicts by kind of made claim."""
+    print("\n| a sentence | claims | is | judged so | judged otherwise |")
     print("| --- " * 5 + "|")
     for kind in dict.fromkeys(claim.kind for claim in made):
         group = [claim for claim in made if claim.kind == kind]
-        told: Counter[str] = Counter(
+        verdicts: Counter[str] = Counter(
             check(claim.text, claim.hits, rag.document, embedder=rag.embedder).label
             for claim in group
         )
         label = group[0].label
-        others = ", ".join(f"{each} {count}" for each, count in told.items() if each != label)
-        print(f"| {kind} | {len(group)} | {label} | {told[label]} | {others} |")
+        others = ", ".join(f"{each} {count}" for each, count in verdicts.items() if each != label)
+        print(f"| {kind} | {len(group)} | {label} | {verdicts[label]} | {others} |")
 
 
 if __name__ == "__main__":
