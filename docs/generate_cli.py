@@ -1,4 +1,4 @@
-"""Writes docs/cli.md from the commands' own help: `python docs/generate_cli.py`."""
+"""Write docs/cli.md from the commands' own help: `python docs/generate_cli.py`."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ Written by `python docs/generate_cli.py` from the commands' own help.
 
 | exit code | meaning |
 | --- | --- |
-| 0 | answered |
+| 0 | done, or answered |
 | 1 | an error: one line on standard error says what to do |
 | 2 | wrong usage |
-| 3 | the documents hold no answer |
+| 3 | the documents hold no answer, or do not tell whether a claim is true |
+| 4 | the documents refute a claim |
 | 130 | interrupted; what was committed is unharmed |
 """
 
 
 def page() -> str:
-    """The whole page."""
+    """Return the whole page."""
     sections = [HEAD]
     context = click.Context(cli, info_name="rag")
-    for path, command in _commands(cli, "rag"):
+    for path, command in _list_commands(cli, "rag"):
         # A command keeps the help option of the first context that it was shown in.
         command._help_option = None
         shown = click.Context(
@@ -39,11 +40,11 @@ def page() -> str:
     return "\n".join(sections)
 
 
-def _commands(group: click.Group, path: str) -> list[tuple[str, click.Command]]:
+def _list_commands(group: click.Group, path: str) -> list[tuple[str, click.Command]]:
     found: list[tuple[str, click.Command]] = [(path, group)]
     for name, command in sorted(group.commands.items()):
         if isinstance(command, click.Group):
-            found += _commands(command, f"{path} {name}")
+            found += _list_commands(command, f"{path} {name}")
         else:
             found.append((f"{path} {name}", command))
     return found
