@@ -1,10 +1,8 @@
-"""Runs `rag` in processes that find their imports done: a command takes a tenth of the time.
+"""Run `rag` in processes whose imports are done already, in a tenth of the time.
 
-    python commanding.py: reads JSON lines {"arguments", "cwd", "environment", "output", "errors"},
-    answers each with the exit code of a process of its own.
-
-What is forked has imported the libraries, and run none of them. That a command imports no more than
-it needs is for tests that start it by themselves.
+`python commanding.py` reads JSON lines {"arguments", "cwd", "environment", "output", "errors"}, and
+answers each with the exit code of a process of its own. That process is forked from one which has
+imported the libraries and run none of them; tests of what a command imports start it themselves.
 """
 
 from __future__ import annotations
@@ -20,7 +18,7 @@ from tempfile import TemporaryDirectory
 
 
 def run(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """`rag` with these arguments, in a folder, with nothing on its standard input."""
+    """Run `rag` with these arguments in a folder, with nothing on its standard input."""
     with TemporaryDirectory() as folder:
         output, errors = Path(folder, "output"), Path(folder, "errors")
         job = {
@@ -42,6 +40,7 @@ def run(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedP
 
 
 def assert_one_line(result: subprocess.CompletedProcess[str], *parts: str) -> None:
+    """Assert that a command ended with one line on standard error, which holds these parts."""
     lines = result.stderr.strip().splitlines()
     assert len(lines) == 1, result.stderr
     assert lines[0].startswith("rag: ")

@@ -17,6 +17,9 @@ from test_generator_suite import start_server
 
 from rag import RAG
 
+# Most tests start a process that loads a model.
+pytestmark = pytest.mark.model
+
 
 @pytest.fixture(scope="module")
 def here(tmp_path_factory: pytest.TempPathFactory, sample: RAG) -> Path:
