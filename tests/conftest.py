@@ -47,6 +47,15 @@ def pytest_xdist_auto_num_workers() -> int:
     return min(4, usable_cores() + 1)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that ask for a real model."""
+    models = {"embedder", "generator_path", "sample", "xquad"}
+    for item in items:
+        if not models.isdisjoint(getattr(item, "fixturenames", ())):
+            item.add_marker("model")
+
+
 @pytest.fixture(autouse=True)
 def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("RAG_API_KEY", "OPENAI_API_KEY"):

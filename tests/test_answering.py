@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,8 @@ from rag import (
     RagError,
     StoreError,
 )
+from rag.answering.stream import AnswerStream
+from rag.answering.writing import write
 from rag.generation import from_callable
 from rag.protocols import Embedder, LanguageModel
 from rag.types import NO_ANSWER, Message, Prompt
@@ -135,6 +138,24 @@ def test_a_generator_that_is_not_to_write_is_not_loaded(
         RAG(sample.path, embedder=embedder, generator=generator).ask(" ")
     assert not [each for each in threading.enumerate() if each.name == "load-generator"]
     assert not generator.threads
+
+
+def test_an_answer_takes_tools_and_what_finds_but_no_rag(sample: RAG) -> None:
+    asked, find = sample.finding(f" {QUESTION}\n")
+    hits = find()
+    stream = AnswerStream(write(asked, lambda: hits, sample.tools), asked)
+    expected = sample.ask(QUESTION)
+    assert "".join(stream) == expected.text
+    assert stream.answer.citations == expected.citations
+    assert (stream.question, stream.answer.question) == (QUESTION, QUESTION)
+    other = replace(sample.tools, writes=True, generator=lambda: writing(SENTENCE))
+    assert sample.stream(QUESTION, tools=other).answer.way == "generate"
+
+
+def test_tools_load_no_model(sample: RAG) -> None:
+    rag = RAG(sample.path)
+    assert not rag.tools.writes
+    assert vars(rag).keys().isdisjoint({"embedder", "generator", "retriever", "entailment"})
 
 
 def test_extract_asks_no_generator(sample: RAG, embedder: Embedder) -> None:
