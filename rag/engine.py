@@ -146,13 +146,14 @@ class RAG:
         progress: ProgressCallback | None = None,
     ) -> IngestionReport:
         """Index files and folders, but keep the documents of files that are gone."""
-        from rag.ingestion import add
+        from rag.ingestion import ingest
 
-        return add(
+        return ingest(
             self._index,
             self.embedder,
             self.config,
             _as_list(paths),
+            prune=False,
             retry=retry,
             progress=progress or self._progress,
         )

@@ -47,7 +47,7 @@ ALLOWED: dict[str, set[str]] = {
 }
 # The modules by which a room is entered, besides its `__init__`.
 DOORS: dict[str, set[str]] = {
-    "text": {"content", "normalization", "sentences", "stopwords", "terms", "tokens", "wording"}
+    "text": {"normalization", "sentences", "stopwords", "terms", "tokens", "wording"}
     | {"languages.english", "words"},
     "query": {"filters"},
     "models": {"checkpoints", "devices", "fingerprint", "sentence_models", "tokenization"}

@@ -38,6 +38,7 @@ def ingest(
     config: Config,
     paths: Paths = (),
     *,
+    prune: bool = True,
     rebuild: bool = False,
     retry: bool = False,
     progress: ProgressCallback | None = None,
@@ -51,6 +52,7 @@ def ingest(
     next run goes on from there.
 
     Args:
+        prune: remove what is gone; otherwise files that are gone keep their documents.
         rebuild: forget everything first, to change the embedder or the chunking; readers see the
             old index until the new one is whole.
         retry: read again what could not be read, although it has not changed.
@@ -60,24 +62,33 @@ def ingest(
             read.
         StoreError: if the index was built with other settings, or cannot be written.
     """
-    return _update(
-        index, embedder, config, paths, prune=True, rebuild=rebuild, retry=retry, progress=progress
-    )
-
-
-def add(
-    index: Index,
-    embedder: Embedder,
-    config: Config,
-    paths: Paths,
-    *,
-    retry: bool = False,
-    progress: ProgressCallback | None = None,
-) -> IngestionReport:
-    """Do as `ingest`, but remove nothing: files that are gone keep their documents."""
-    return _update(
-        index, embedder, config, paths, prune=False, rebuild=False, retry=retry, progress=progress
-    )
+    given = [sources.resolve_root(path, config.sources) for path in paths]
+    if not given and not index.directory.exists():
+        # Raised here, so that no index is made that nobody asked for.
+        raise _nothing_to_do()
+    tally = Tally(progress or no_progress)
+    with index.write() as writer:
+        stored = writer.roots()
+        if rebuild:
+            writer.clear()
+        check_settings(writer, embedder, config.chunking, index.directory)
+        roots, missing = _check_roots(given or _from_stored(stored))
+        named = frozenset(root.path for root in given if Path(root.path).is_file())
+        plan = Plan(writer, config.sources, tally, roots, named=named, retry=retry)
+        with Pipeline(writer, embedder, config, plan, tally, rebuild=rebuild) as pipeline:
+            for problem in missing:
+                tally.note(problem)
+            for root in roots:
+                writer.put_root(StoredRoot(*astuple(root)))
+            if progress is not None:
+                tally.census = Census(roots)
+            pipeline.take_in(sources.discover(roots))
+            if prune:
+                _remove_missing(plan, roots, [root.path for root in writer.roots()])
+            if given and writer.manifest() is None:
+                tally.raise_first_problem()
+            pipeline.finish()
+    return tally.report(index.counts())
 
 
 def remove(index: Index, paths: Paths) -> tuple[str, ...]:
@@ -206,47 +217,6 @@ def _follow(
                     # A folder may have taken the place of a file.
                     if writer.file(folder) is not None:
                         plan.remove_missing(folder, keep=folder.__ne__)
-            pipeline.finish()
-    return tally.report(index.counts())
-
-
-def _update(
-    index: Index,
-    embedder: Embedder,
-    config: Config,
-    paths: Paths,
-    *,
-    prune: bool,
-    rebuild: bool,
-    retry: bool,
-    progress: ProgressCallback | None,
-) -> IngestionReport:
-    given = [sources.resolve_root(path, config.sources) for path in paths]
-    if not given and not index.directory.exists():
-        # Raised here, so that no index is made that nobody asked for.
-        raise _nothing_to_do()
-    tally = Tally(progress or no_progress)
-    with index.write() as writer:
-        stored = writer.roots()
-        if rebuild:
-            writer.clear()
-        check_settings(writer, embedder, config.chunking, index.directory)
-        roots, missing = _check_roots(given or _from_stored(stored))
-        named = frozenset(root.path for root in given if Path(root.path).is_file())
-        plan = Plan(writer, config.sources, tally, roots, named=named, retry=retry)
-        with Pipeline(writer, embedder, config, plan, tally, rebuild=rebuild) as pipeline:
-            for problem in missing:
-                tally.list_problem(problem)
-                tally.show_problem(problem)
-            for root in roots:
-                writer.put_root(StoredRoot(*astuple(root)))
-            if progress is not None:
-                tally.census = Census(roots)
-            pipeline.take_in(sources.discover(roots))
-            if prune:
-                _remove_missing(plan, roots, [root.path for root in writer.roots()])
-            if given and writer.manifest() is None:
-                tally.raise_first_problem()
             pipeline.finish()
     return tally.report(index.counts())
 

@@ -225,10 +225,9 @@ class Pipeline:
                 same = earlier_sha256 == record.sha256 and not passages
                 outcome = "unchanged" if same else "updated"
         self.tally.unchanged += outcome == "unchanged"
+        report = self.tally.list_problem if item.unchanged else self.tally.note
         for problem in problems:
-            self.tally.list_problem(problem)
-            if not item.unchanged:
-                self.tally.show_problem(problem)
+            report(problem)
         if failure is not None:
             self.tally.list_problem(failure)
         reason = failure.reason if failure else ""

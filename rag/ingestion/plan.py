@@ -97,9 +97,7 @@ class Plan:
         paths = paths_of(problem.source, self._roots)
         if problem.kind == "failed":
             self._closed += paths
-        problem = self.judge(problem, *paths)
-        self._tally.list_problem(problem)
-        self._tally.show_problem(problem)
+        self._tally.note(self.judge(problem, *paths))
 
     def _pass_over(self, file: SourceFile, state: FileState) -> None:
         self._tally.unchanged += state.complete

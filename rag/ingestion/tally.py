@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from operator import attrgetter
 
 from rag import sources
 from rag.errors import SourceError
@@ -63,8 +64,9 @@ class Tally:
         """Put a problem into the report."""
         (self._failed if problem.kind == "failed" else self._skipped).append(problem)
 
-    def show_problem(self, problem: Problem) -> None:
-        """Send an event for a problem."""
+    def note(self, problem: Problem) -> None:
+        """Put a problem into the report, and send an event for it."""
+        self.list_problem(problem)
         self.show(problem.source, FileOutcome(problem.source, problem.kind, problem.reason))
 
     def remove(self, source: str, twin: str | None) -> None:
@@ -130,8 +132,8 @@ class Tally:
             removed=tuple(sorted(self._removed)),
             renamed=tuple(sorted(self._renamed)),
             unchanged=self.unchanged,
-            skipped=tuple(sorted(self._skipped, key=_source)),
-            failed=tuple(sorted(self._failed, key=_source)),
+            skipped=tuple(sorted(self._skipped, key=attrgetter("source"))),
+            failed=tuple(sorted(self._failed, key=attrgetter("source"))),
             documents=counts["documents"],
             chunks=counts["chunks"],
             embedded=self.embedded,
@@ -139,7 +141,3 @@ class Tally:
             slowest=self._slowest,
             timings=self.clock.times,
         )
-
-
-def _source(problem: Problem) -> str:
-    return problem.source

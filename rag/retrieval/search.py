@@ -18,8 +18,8 @@ from rag.retrieval.fusion import convex, rrf
 from rag.retrieval.rewording import hyde, multi_query
 from rag.retrieval.widening import merge, widen
 from rag.stopwatch import Stopwatch
-from rag.text.content import content_terms
 from rag.text.normalization import searchable
+from rag.text.terms import content_terms
 from rag.types import Hit, Stage
 
 if TYPE_CHECKING:

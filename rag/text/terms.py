@@ -8,6 +8,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from rag.text.normalization import searchable
+from rag.text.stopwords import STOP_WORDS
 from rag.text.tokens import Token, fold, tokens
 
 if TYPE_CHECKING:
@@ -68,6 +69,22 @@ def _terms_of(
         tuple(stems(word, language)[0] for token in found for word in token.words),
         dict.fromkeys(term for token in found for term in unplaced_stems(token, language)),
         tuple(compound for token in found for compound in token.compounds),
+    )
+
+
+def content_terms(text: str, language: str = "en") -> list[str]:
+    """Return the stems of the words of `text` in order, without stop words and single letters."""
+    return [term for stretch in searchable(text).split() for term in _content_of(stretch, language)]
+
+
+@lru_cache(maxsize=2**14)
+def _content_of(stretch: str, language: str) -> tuple[str, ...]:
+    stop_words = STOP_WORDS.get(language, frozenset())
+    return tuple(
+        stems(word, language)[0]
+        for token in tokens(stretch)
+        for word in token.words
+        if len(word) > 1 and word not in stop_words
     )
 
 

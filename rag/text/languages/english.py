@@ -77,18 +77,10 @@ UNITS = _words(
 )
 ORDINAL = r"\d+(?:st|nd|rd|th)"
 NUMERALS = {
-    "one": "1",
-    "two": "2",
-    "three": "3",
-    "four": "4",
-    "five": "5",
-    "six": "6",
-    "seven": "7",
-    "eight": "8",
-    "nine": "9",
-    "ten": "10",
-    "eleven": "11",
-    "twelve": "12",
+    word: str(at + 1)
+    for at, word in enumerate(
+        "one two three four five six seven eight nine ten eleven twelve".split()  # noqa: SIM905
+    )
 }
 
 NEGATIONS = _words(
