@@ -112,29 +112,29 @@ def main() -> None:
     parser.add_argument("--plot", type=Path, help="draw what is in --json, and do nothing else")
     parser.add_argument("--build", help=argparse.SUPPRESS)
     parser.add_argument("--measure", help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.build:
-        print(json.dumps(built(given.folder, given.build, given.recall)))
+    arguments = parser.parse_args()
+    if arguments.build:
+        print(json.dumps(build_kind(arguments.folder, arguments.build, arguments.recall)))
         return
-    if given.measure:
-        print(json.dumps(measured(given.folder, given.measure, given.queries)))
+    if arguments.measure:
+        print(json.dumps(measure_searches(arguments.folder, arguments.measure, arguments.queries)))
         return
-    if given.plot:
-        plot(json.loads(given.json.read_text()), given.plot)
+    if arguments.plot:
+        plot(json.loads(arguments.json.read_text()), arguments.plot)
         return
-    seconds = make_index(given.folder, given.count, given.dim)
+    seconds = make_index(arguments.folder, arguments.count, arguments.dim)
     started = time.perf_counter()
-    queries = Mixture(given.dim).draw(given.queries, 1, 0)
-    np.savez(given.folder / "queries.npz", queries=queries, **exact(given.folder, queries))  # type: ignore[arg-type]
+    queries = Mixture(arguments.dim).draw(arguments.queries, 1, 0)
+    np.savez(arguments.folder / "queries.npz", queries=queries, **exact(arguments.folder, queries))  # type: ignore[arg-type]
     print(f"exact neighbours: {time.perf_counter() - started:.0f} s", file=sys.stderr)
     table = []
-    for kind in given.kinds.split(","):
-        table.append(measure(given.folder, kind, given))
-        print(as_table(table, seconds, given), flush=True)
-        if given.json:
-            known = json.loads(given.json.read_text()) if given.json.exists() else []
-            known = [r for r in known if (r["kind"], r["count"]) != (kind, given.count)]
-            given.json.write_text(json.dumps([*known, asdict(table[-1])], indent=1) + "\n")
+    for kind in arguments.kinds.split(","):
+        table.append(measure(arguments.folder, kind, arguments))
+        print(as_table(table, seconds, arguments), flush=True)
+        if arguments.json:
+            known = json.loads(arguments.json.read_text()) if arguments.json.exists() else []
+            known = [r for r in known if (r["kind"], r["count"]) != (kind, arguments.count)]
+            arguments.json.write_text(json.dumps([*known, asdict(table[-1])], indent=1) + "\n")
 
 
 def make_index(folder: Path, count: int, dim: int) -> float:
@@ -213,32 +213,32 @@ def passing(ids: NDArray[np.int64], share: float) -> NDArray[np.int64]:
     return ids[np.random.default_rng([SEED, 2]).random(len(ids)) < share]
 
 
-def measure(folder: Path, kind: str, given: argparse.Namespace) -> Row:
+def measure(folder: Path, kind: str, arguments: argparse.Namespace) -> Row:
     """Build a kind, and search with it, each in a process of its own."""
 
-    def told_by(step: str) -> dict[str, Any]:
+    def run_step(step: str) -> dict[str, Any]:
         command = [sys.executable, __file__, step, kind, "--folder", str(folder)]
-        command += ["--queries", str(given.queries), "--recall", str(given.recall)]
+        command += ["--queries", str(arguments.queries), "--recall", str(arguments.recall)]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
         found: dict[str, Any] = json.loads(done.stdout)
         return found
 
-    return Row(kind=kind, **told_by("--build"), **told_by("--measure"))
+    return Row(kind=kind, **run_step("--build"), **run_step("--measure"))
 
 
-def built(folder: Path, kind: str, recall: float) -> dict[str, Any]:
+def build_kind(folder: Path, kind: str, recall: float) -> dict[str, Any]:
     """Time and memory of a process that builds a kind, and what became of it."""
     settings = CacheSettings(kind=kind, recall=recall)
     index, started = Index(folder / "index", caches=settings), time.perf_counter()
     said: dict[str, float] = {}
 
-    def told(stage: str, done: int, total: int) -> None:
+    def report(stage: str, done: int, total: int) -> None:
         said.setdefault(stage, time.perf_counter() - started)
         if time.perf_counter() - said.get("last", 0.0) > 10:
             said["last"] = time.perf_counter()
             print(f"{kind}: {stage} {done:,} of {total:,}", file=sys.stderr)
 
-    index.optimize(progress=told)
+    index.optimize(progress=report)
     taken = time.perf_counter() - started
     said.pop("last", None)
     starts = [*said.items(), ("", taken)]
@@ -249,7 +249,7 @@ def built(folder: Path, kind: str, recall: float) -> dict[str, Any]:
     print(f"{kind}: {stages}, {dict(row.details)}", file=sys.stderr)
     return {
         "count": row.count,
-        "searched": said_of(row.details),
+        "searched": describe(row.details),
         "build_seconds": round(taken, 1),
         "stages": stages,
         "build_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
@@ -257,7 +257,7 @@ def built(folder: Path, kind: str, recall: float) -> dict[str, Any]:
     }
 
 
-def measured(folder: Path, kind: str, queries: int) -> dict[str, Any]:
+def measure_searches(folder: Path, kind: str, queries: int) -> dict[str, Any]:
     """Memory, recall and times of a process that does nothing but search."""
     saved = np.load(folder / "queries.npz")
     index = Index(folder / "index", caches=CacheSettings(kind=kind))
@@ -308,7 +308,7 @@ def memory() -> tuple[int, int]:
     return resident.rss, resident.rss - getattr(resident, "shared", 0)
 
 
-def said_of(details: Mapping[str, Any]) -> str:
+def describe(details: Mapping[str, Any]) -> str:
     """How a kind is searched, in words."""
     shape = shape_of(details)
     if shape.lists:
@@ -318,10 +318,10 @@ def said_of(details: Mapping[str, Any]) -> str:
     return "all"
 
 
-def as_table(measured: list[Row], seconds: float, given: argparse.Namespace) -> str:
+def as_table(measured: list[Row], seconds: float, arguments: argparse.Namespace) -> str:
     """Markdown."""
     lines = [
-        f"{given.count:,} vectors of {given.dim} dimensions; {processor()}, "
+        f"{arguments.count:,} vectors of {arguments.dim} dimensions; {processor()}, "
         f"{os.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GB; "
         f"drawn and stored in {seconds:.0f} s",
         "",

@@ -64,9 +64,9 @@ class Operation:
 
     def apply(self, state: State) -> State:
         """What an index holds after it."""
-        kept = {} if self.kind == "rebuild" else state
-        kept = {name: value for name, value in kept.items() if name not in self.without}
-        return {**kept, **{name: (value[0], value[1]) for name, value in self.put.items()}}
+        rest = {} if self.kind == "rebuild" else state
+        rest = {name: value for name, value in rest.items() if name not in self.without}
+        return {**rest, **{name: (value[0], value[1]) for name, value in self.put.items()}}
 
 
 @lru_cache(maxsize=256)
@@ -397,7 +397,7 @@ def kill_and_look(processes: Processes, folder: Path, kills: int, seed: int) -> 
     tallies: dict[str, Tally] = defaultdict(Tally)
     lengths = measure(processes, folder, plan)
     state, _ = read_state(Index(folder))
-    kept = Index(folder)
+    lasting = Index(folder)
     for number in range(kills):
         states, operations = [state], []
         for _ in range(chance.choice((1, 1, 2))):
@@ -415,7 +415,7 @@ def kill_and_look(processes: Processes, folder: Path, kills: int, seed: int) -> 
         processes.kill(pid)
         done += processes.count_acknowledged(0)
         # One process that stays, which knows caches by now, and one that has just begun.
-        index = kept if number % 2 else Index(folder)
+        index = lasting if number % 2 else Index(folder)
         tally = tallies[kind]
         tally.kills += 1
         tally.middle += done < len(operations)

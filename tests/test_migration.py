@@ -25,7 +25,7 @@ from rag.index.disk import database
 from rag.index.disk.lock import hold_lock
 from rag.query import parse_question
 
-# What `iterdump` of sqlite3 gave of an index that format 3's code made.
+# What `iterdump` of sqlite3 gave of an index that format 3's code made, a line for each table.
 DUMP = Path(__file__).parent / "format3.sql"
 TABLES = ("files", "problems", "roots", "documents", "chunks", "tombstones", "languages")
 

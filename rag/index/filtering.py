@@ -25,8 +25,7 @@ from rag.query.filters import (
 )
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    from rag.index.rows import Ids
 
 # SQLite cannot replace a function while a statement runs: each function gets a name of its own.
 _numbers = itertools.count()
@@ -43,7 +42,7 @@ class _Condition:
     values: tuple[Any, ...] = ()
 
 
-def chunk_ids(connection: apsw.Connection, filter: Filter) -> NDArray[np.int64]:  # noqa: A002
+def chunk_ids(connection: apsw.Connection, filter: Filter) -> Ids:  # noqa: A002
     """Return the ids, ascending, of all chunks for which `rag.query.filters.matches` is true.
 
     A test of documents is decided once for each document: by SQL, or by a Python function where

@@ -133,32 +133,16 @@ def document(row: Sequence[Any]) -> Document:
 
 def chunk(row: Sequence[Any], text: str) -> Chunk:
     """Make a chunk of a row of SPAN_COLUMNS and the text of its document."""
-    return Chunk(
-        id=row[0],
-        document_id=row[1],
-        text=text[row[2] : row[3]],
-        start=row[2],
-        end=row[3],
-        ordinal=row[4],
-        heading=tuple(json.loads(row[5])),
-        page=row[6],
-        line=row[7],
-    )
+    number, document_id, start, end, ordinal, heading, page, line = row
+    headings = tuple(json.loads(heading))
+    return Chunk(number, document_id, text[start:end], start, end, ordinal, headings, page, line)
 
 
 def stored_chunk(chunk: Chunk, passage: str, vector: Vectors) -> StoredChunk:
     """Make what is stored of a chunk, the passage that was embedded for it, and its vector."""
-    return StoredChunk(
-        document_id=chunk.document_id,
-        ordinal=chunk.ordinal,
-        start=chunk.start,
-        end=chunk.end,
-        heading=chunk.heading,
-        page=chunk.page,
-        line=chunk.line,
-        passage_hash=passage_hash(passage),
-        vector=vector.astype("<f2").tobytes(),
-    )
+    place = (chunk.document_id, chunk.ordinal, chunk.start, chunk.end, chunk.heading)
+    halves = vector.astype("<f2").tobytes()
+    return StoredChunk(*place, chunk.page, chunk.line, passage_hash(passage), halves)
 
 
 def manifest(connection: apsw.Connection) -> Manifest | None:

@@ -22,14 +22,10 @@ from rag.index.vectors.nearest import Part, Scored, Tombstones
 from rag.types import Chunk, Document
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
+    from rag.index.rows import Ids
     from rag.query import LexicalQuery
     from rag.query.filters import Filter
     from rag.types import Vectors
-
-    Ids = NDArray[np.int64]
 
 T = TypeVar("T")
 
@@ -82,8 +78,8 @@ class OpenCaches:
                 )
             ids = rows.chunk_ids(connection, after)
             ids = ids[ids <= row.max_id]
-            made, _, _ = cache.build(lambda: nullcontext(connection), dim, ids, "flat", 1.0)
-            return cache.prepare(made, Shape())
+            faiss_index, _, _ = cache.build(lambda: nullcontext(connection), dim, ids, "flat", 1.0)
+            return cache.prepare(faiss_index, Shape())
 
         return self._open(kind, row, load, build)
 

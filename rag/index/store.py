@@ -113,14 +113,13 @@ class Index:
 
     def roots(self) -> list[StoredRoot]:
         """Return the folders and files that the index follows."""
-        with self._connect() as connection:
-            return rows.stored_roots(connection)
+        with self.contents() as contents:
+            return contents.roots()
 
     def files(self) -> Iterator[FileState]:
         """Yield what the index knows of each file, by path."""
-        with self._connect() as connection:
-            for row in connection.execute(f"SELECT {rows.FILE_COLUMNS} FROM files ORDER BY path"):
-                yield rows.file_state(connection, row)
+        with self.contents() as contents:
+            yield from contents.files()
 
     def find(self, name: str) -> list[Document]:
         """Find the documents whose id or source is `name`, or else whose source ends with it."""

@@ -24,12 +24,8 @@ from rag.query import LexicalQuery
 from rag.text.terms import analyse
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
+    from rag.index.rows import Ids
     from rag.types import Chunk
-
-    Ids = NDArray[np.int64]
 
 # The weight of two words that follow one another in a passage as in the question, without stop
 # words: the ordered pairs of Metzler & Croft, SIGIR 2005. docs/retrieval.md compares weights.

@@ -21,12 +21,8 @@ from rag.index.vectors.kinds import CacheSettings
 from rag.types import Chunk, Document, Problem
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
+    from rag.index.rows import Ids
     from rag.types import Vectors
-
-    Ids = NDArray[np.int64]
 
 
 _VECTOR_FILES = ("vectors-*.faiss*", "recent-*.faiss*")
@@ -327,7 +323,7 @@ class Writer:
         """Make everything since the last commit durable and visible, the terms' cache with it."""
         if not self._connection.in_transaction:
             return
-        kept = self._refresh_terms()
+        keep = self._refresh_terms()
         count = rows.commits(self._connection) + 1
         self._connection.execute(
             "INSERT OR REPLACE INTO manifest VALUES ('commits', ?)", (str(count),)
@@ -335,7 +331,7 @@ class Writer:
         with steps.step("commit", self._directory / database.NAME):
             self._connection.execute("COMMIT")
         commits.note(self._directory, count)
-        remove_others(self._directory, _TERM_FOLDERS, kept)
+        remove_others(self._directory, _TERM_FOLDERS, keep)
         self._bound_log()
 
     def refresh_cache(self, *, anew: bool = False) -> None:
@@ -363,11 +359,11 @@ class Writer:
             self._name(change)
         self._remove_other_vectors(None if anew or change is None else before)
 
-    def take_cache(self, row: CacheRow, made: Any, held: Ids, *, since: int) -> CacheRow:
+    def take_cache(self, row: CacheRow, faiss_index: Any, held: Ids, *, since: int) -> CacheRow:
         """Replace the vectors' cache by one that `optimize` has built beside other writers.
 
-        `made` is what the file of `row` was written from, `held` the ids that it holds. `since` is
-        the generation of the main cache when it was begun. A later generation may have been written
+        The file of `row` was written from `faiss_index`, which holds the ids `held`. `since` is the
+        generation of the main cache when `optimize` began. A later generation may have been written
         to take out what was removed, which must not come back.
 
         Raises:
@@ -385,8 +381,8 @@ class Writer:
         if len(dead) and present is not None and present.generation != since:
             if row.details["kind"] == "hnsw":
                 raise cache.rebuilt_error(self._directory)
-            cache.extend(lambda: nullcontext(self._connection), made, 0, live[:0], dead)
-            digest = cache.write(self._directory / row.name, made)
+            cache.extend(lambda: nullcontext(self._connection), faiss_index, 0, live[:0], dead)
+            digest = cache.write(self._directory / row.name, faiss_index)
             dead = dead[:0]
         generation = self._next_generation()
         name = f"vectors-{generation}.faiss"
@@ -396,12 +392,12 @@ class Writer:
             recent = refreshing.write_recent(
                 self._connection,
                 self._directory,
-                dim=made.d,
+                dim=faiss_index.d,
                 after=row.max_id,
                 generation=generation + 1,
             )
         taken = replace(
-            row, generation=generation, name=name, sha256=digest, count=int(made.ntotal)
+            row, generation=generation, name=name, sha256=digest, count=int(faiss_index.ntotal)
         )
         self._name(refreshing.Change(taken, recent, 0), dead)
         self._remove_other_vectors(present)

@@ -42,10 +42,10 @@ def repair(index: Index, *, wait: float = 5.0) -> Examination:
     _check_there(directory)
     done: list[Finding] = []
     lost: set[str] = set()
-    kept = ""
+    damaged = ""
     try:
         with hold_lock(directory, wait=wait):
-            findings, kept = _mend_database(look_through(directory, alone=True), done)
+            findings, damaged = _mend_database(look_through(directory, alone=True), done)
             if findings.usable:
                 lost |= _read_losses(directory, done)
         if findings.usable:
@@ -59,7 +59,7 @@ def repair(index: Index, *, wait: float = 5.0) -> Examination:
         done.append(Finding("repair", "problem", said, str(directory)))
     after = look_through(directory, alone=True)
     after.items += done
-    return _report(after, tuple(sorted(lost)), kept)
+    return _report(after, tuple(sorted(lost)), damaged)
 
 
 def _check_there(directory: Path) -> None:
@@ -68,9 +68,9 @@ def _check_there(directory: Path) -> None:
         raise StoreError(f"{directory}: holds no index: build one with `rag index PATH...`")
 
 
-def _report(findings: Findings, lost: tuple[str, ...] = (), kept: str = "") -> Examination:
+def _report(findings: Findings, lost: tuple[str, ...] = (), damaged: str = "") -> Examination:
     well = all(finding.status != "problem" for finding in findings.items)
-    return Examination(str(findings.directory), well, tuple(findings.items), lost, kept)
+    return Examination(str(findings.directory), well, tuple(findings.items), lost, damaged)
 
 
 def _mend_database(findings: Findings, done: list[Finding]) -> tuple[Findings, str]:
@@ -79,18 +79,18 @@ def _mend_database(findings: Findings, done: list[Finding]) -> tuple[Findings, s
     Returns what is found then, and the folder that keeps what was damaged.
     """
     directory = findings.directory
-    kept = ""
+    damaged = ""
     if (directory / database.SALVAGED).exists():
-        kept = str(salvage.finish(directory))
+        damaged = str(salvage.finish(directory))
     elif findings.database_is_damaged:
-        kept = str(salvage.salvage(directory))
-    if kept:
-        text = f"was made anew; what was damaged is in {kept}"
+        damaged = str(salvage.salvage(directory))
+    if damaged:
+        text = f"was made anew; what was damaged is in {damaged}"
         done.append(Finding("database", "mended", text, str(directory / database.NAME)))
         findings = look_through(directory, alone=True)
     if findings.usable and findings.counter_is_off:
         done.append(_settle_commits(directory))
-    return findings, kept
+    return findings, damaged
 
 
 def _settle_commits(directory: Path) -> Finding:

@@ -27,10 +27,7 @@ from rag.query import LexicalQuery
 from rag.types import Finding
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Ids = NDArray[np.int64]
+    from rag.index.rows import Ids
 
 _SAMPLE = 50
 # float16 leaves the length of a unit vector within a thousandth of 1.
@@ -487,7 +484,7 @@ def _check_folder(directory: Path) -> Iterator[Finding]:
         text = f"left by what was interrupted, or for readers: {', '.join(left)}"
         yield Finding("folder", "note", text, str(directory))
     for path in sorted(directory.iterdir()):
-        if path.name.startswith(salvage.KEPT) and path.is_dir():
+        if path.name.startswith(salvage.DAMAGED_PREFIX) and path.is_dir():
             text = "holds what was damaged before: delete it at will"
             yield Finding("folder", "note", text, str(path))
         elif not _OURS.fullmatch(path.name) and path.name not in left:

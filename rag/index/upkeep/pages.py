@@ -34,17 +34,17 @@ def put_right(page: bytes) -> bytes | None:
     import numpy as np
 
     words = _words(page, len(page)).copy()
-    computed, kept = _sums(words)[0], words[0, -2:].copy()
-    change = computed - kept
+    computed, stored = _sums(words)[0], words[0, -2:].copy()
+    change = computed - stored
     # The flips, as word and bit, that explain the sums, which are the last two words.
     found: list[tuple[int, int]] = []
     for bit in range(32):
         amount = np.uint32(1 << bit)
         rising = (_weights(len(page)) * amount == change).all(axis=1)
-        falling = (_weights(len(page)) * amount == kept - computed).all(axis=1)
+        falling = (_weights(len(page)) * amount == stored - computed).all(axis=1)
         is_set = words[0, :-2] & amount != 0
         found += [(int(at), bit) for at in np.flatnonzero(np.where(is_set, rising, falling))]
-    difference = computed ^ kept
+    difference = computed ^ stored
     if np.bitwise_count(difference).sum() == 1:
         at = int(np.flatnonzero(difference)[0])
         found.append((words.shape[1] - 2 + at, int(difference[at]).bit_length() - 1))

@@ -25,7 +25,7 @@ from rag.index.disk import commits, database, steps
 from rag.index.upkeep import pages
 
 WORK = "salvage.tmp"
-KEPT = "damaged-"
+DAMAGED_PREFIX = "damaged-"
 # The key in the new manifest for what was lost, until the doctor has reported it.
 LOST_KEY = "salvage_lost"
 
@@ -86,27 +86,27 @@ def finish(directory: Path) -> Path:
     Raises:
         StoreError: if another process reads the index.
     """
-    kept = _folder_for_damaged(directory)
+    folder = _folder_for_damaged(directory)
     with _open_exclusively(directory):
         for name in (*_BESIDE, database.NAME):
             if (directory / name).exists():
-                steps.rename(directory / name, kept / name)
+                steps.rename(directory / name, folder / name)
                 steps.sync_directory(directory)
         steps.remove(directory / _SHARED_MEMORY)
         steps.sync_directory(directory)
         steps.rename(directory / database.SALVAGED, directory / database.NAME)
-    return kept
+    return folder
 
 
 def _folder_for_damaged(directory: Path) -> Path:
-    for begun in sorted(directory.glob(f"{KEPT}*"), reverse=True):
+    for begun in sorted(directory.glob(f"{DAMAGED_PREFIX}*"), reverse=True):
         if begun.is_dir() and not (begun / database.NAME).exists():
             return begun
     at = time.strftime("%Y%m%d-%H%M%S")
-    name, number = f"{KEPT}{at}", 1
+    name, number = f"{DAMAGED_PREFIX}{at}", 1
     while (directory / name).exists():
         number += 1
-        name = f"{KEPT}{at}-{number}"
+        name = f"{DAMAGED_PREFIX}{at}-{number}"
     steps.make_directory(directory / name)
     steps.sync_directory(directory)
     return directory / name
@@ -298,10 +298,10 @@ def _fill(directory: Path, target: apsw.Connection, source: _Source, remarks: li
     _settle_languages(target)
     target.execute("DELETE FROM tombstones")
     _go_on_counting(directory, target, source)
-    told = json.dumps([sorted(set(lost)), remarks], ensure_ascii=False)
+    losses = json.dumps([sorted(set(lost)), remarks], ensure_ascii=False)
     target.executemany(
         "INSERT OR REPLACE INTO manifest VALUES (?, ?)",
-        [("commits", str(count)), ("format", str(schema.FORMAT)), (LOST_KEY, told)],
+        [("commits", str(count)), ("format", str(schema.FORMAT)), (LOST_KEY, losses)],
     )
 
 

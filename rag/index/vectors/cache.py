@@ -22,7 +22,7 @@ from rag.index.vectors.kinds import (
     Shape,
     Truth,
     effort,
-    new,
+    make_index,
     parameters,
     sample_size,
     shape_of,
@@ -30,12 +30,8 @@ from rag.index.vectors.kinds import (
 )
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
+    from rag.index.rows import Ids
     from rag.types import Vectors
-
-    Ids = NDArray[np.int64]
 
 
 Connect = Callable[[], AbstractContextManager[apsw.Connection]]
@@ -87,32 +83,32 @@ def build(
 
     held: list[Ids] = []
     if kind == "flat":
-        made = new(kind, dim, len(ids), np.empty((0, dim), np.float32))
+        faiss_index = make_index(kind, dim, len(ids), np.empty((0, dim), np.float32))
         for own, vectors in _report(progress, len(ids), blocks(connect, dim, ids)):
-            made.add_with_ids(vectors, own)
+            faiss_index.add_with_ids(vectors, own)
             held.append(own)
-        return made, Shape(trained=made.ntotal), _join(held)
+        return faiss_index, Shape(trained=faiss_index.ntotal), _join(held)
     progress("train", 0, len(ids))
     random = np.random.default_rng(0)
     picked = np.sort(random.choice(ids, sample_size(kind, len(ids)), replace=False))
     sample_ids, sample = _fetch(connect, dim, picked)
-    made = new(kind, dim, len(ids), sample)
+    faiss_index = make_index(kind, dim, len(ids), sample)
     some = random.choice(len(sample), min(_QUERIES, len(sample)), replace=False)
     truth = Truth(sample_ids[some], sample[some])
     del sample
     for own, vectors in _report(progress, len(ids), blocks(connect, dim, ids)):
-        made.add_with_ids(vectors, own)
+        faiss_index.add_with_ids(vectors, own)
         truth.take(own, vectors)
         held.append(own)
     progress("measure", 0, len(ids))
-    shape = replace(tune(kind, made, truth, recall), trained=made.ntotal)
-    taken = _time_searches(connect, prepare(made, shape), truth)
-    return made, replace(shape, milliseconds=taken), _join(held)
+    shape = replace(tune(kind, faiss_index, truth, recall), trained=faiss_index.ntotal)
+    taken = _time_searches(connect, prepare(faiss_index, shape), truth)
+    return faiss_index, replace(shape, milliseconds=taken), _join(held)
 
 
 def extend(
     connect: Connect,
-    made: Any,
+    faiss_index: Any,
     dim: int,
     ids: Ids,
     removed: Ids,
@@ -122,9 +118,9 @@ def extend(
     import faiss
 
     if len(removed):
-        made.remove_ids(faiss.IDSelectorBatch(removed))
+        faiss_index.remove_ids(faiss.IDSelectorBatch(removed))
     for own, vectors in _report(progress, len(ids), blocks(connect, dim, ids)):
-        made.add_with_ids(vectors, own)
+        faiss_index.add_with_ids(vectors, own)
 
 
 def write(path: Path, faiss_index: Any) -> str:
@@ -227,15 +223,15 @@ def ids_of(faiss_index: Any) -> Ids:
     )
 
 
-def selector(kept: Ids, newest: int) -> Any:
+def make_selector(ids: Ids, newest: int) -> Any:
     """Make FAISS's selector of ids: a bitmap where that is smaller than a hash table."""
     import faiss
     import numpy as np
 
-    if not len(kept) or newest > 64 * len(kept):
-        return faiss.IDSelectorBatch(kept)
+    if not len(ids) or newest > 64 * len(ids):
+        return faiss.IDSelectorBatch(ids)
     bits = np.zeros(newest + 1, dtype=bool)
-    bits[kept] = True
+    bits[ids] = True
     packed = np.packbits(bits, bitorder="little")
     return faiss.IDSelectorBitmap(packed)  # type: ignore[call-arg, arg-type]
 
@@ -245,7 +241,7 @@ def candidates(
     query: Vectors,
     wanted: int,
     *,
-    kept: Any = None,
+    selector: Any = None,
     passing: int | None = None,
     thorough: bool = False,
 ) -> tuple[Ids, Vectors]:
@@ -260,9 +256,10 @@ def candidates(
         much = effort(shape, wanted, index.ntotal if passing is None else passing, index.ntotal)
         much = shape.lists if thorough and shape.lists else much
     if found.scan is not None and (thorough or much > MOST_EF):
-        scores, ids = found.scan.search(query[None, :], wanted, params=parameters("flat", kept, 0))
+        how = parameters("flat", selector, 0)
+        scores, ids = found.scan.search(query[None, :], wanted, params=how)
     else:
-        how = parameters(shape.kind, kept, much)
+        how = parameters(shape.kind, selector, much)
         scores, ids = index.search(query[None, :], wanted, params=how)
     return ids[0][ids[0] >= 0], scores[0][ids[0] >= 0]
 

@@ -8,12 +8,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
+    from rag.index.rows import Ids
     from rag.types import Vectors
-
-    Ids = NDArray[np.int64]
 
 KINDS = ("flat", "hnsw", "ivf-sq8", "ivf-pq")
 
@@ -36,7 +32,7 @@ _ENOUGH = 256
 
 @dataclass(frozen=True, slots=True)
 class CacheSettings:
-    """How the caches of vectors are made and kept.
+    """How the caches of vectors are made and kept up to date.
 
     `kind` is one of KINDS or `auto`, `memory_mb` the memory that `auto` may take (0: half of the
     machine's), `recall` the share of the nearest ten or hundred that an approximate kind must find.
@@ -128,7 +124,7 @@ def sample_size(kind: str, count: int) -> int:
     return min(count, max(wanted, 2_000))
 
 
-def new(kind: str, dim: int, count: int, sample: Vectors) -> Any:
+def make_index(kind: str, dim: int, count: int, sample: Vectors) -> Any:
     """Make an empty FAISS index for about `count` vectors, trained with a sample of them."""
     import faiss
 
@@ -145,20 +141,20 @@ def new(kind: str, dim: int, count: int, sample: Vectors) -> Any:
         graph.train(sample)
         return faiss.IndexIDMap2(graph)
     lists, coarse = list_count(count), faiss.IndexFlatIP(dim)
-    made: Any
+    faiss_index: Any
     if kind == "ivf-sq8":
-        made = faiss.IndexIVFScalarQuantizer(coarse, dim, lists, coder.QT_8bit, metric)
+        faiss_index = faiss.IndexIVFScalarQuantizer(coarse, dim, lists, coder.QT_8bit, metric)
     else:
         # Two dimensions in four bits each; FAISS adds to an odd number of them by itself.
         pieces = dim // 2 if dim % 2 == 0 else dim
-        made = faiss.IndexIVFPQFastScan(coarse, dim, lists, pieces, 4, metric)
-        made.pq.cp.seed = _SEED
-        made.pq.cp.min_points_per_centroid = 1
-    made.cp.niter, made.cp.seed = _ITERATIONS, _SEED
-    made.cp.min_points_per_centroid = 1
-    made.cp.max_points_per_centroid = max(_SAMPLED_PER_LIST, len(sample) // lists + 1)
-    made.train(sample)
-    return made
+        faiss_index = faiss.IndexIVFPQFastScan(coarse, dim, lists, pieces, 4, metric)
+        faiss_index.pq.cp.seed = _SEED
+        faiss_index.pq.cp.min_points_per_centroid = 1
+    faiss_index.cp.niter, faiss_index.cp.seed = _ITERATIONS, _SEED
+    faiss_index.cp.min_points_per_centroid = 1
+    faiss_index.cp.max_points_per_centroid = max(_SAMPLED_PER_LIST, len(sample) // lists + 1)
+    faiss_index.train(sample)
+    return faiss_index
 
 
 class Truth:
@@ -201,14 +197,14 @@ class Truth:
         return hit / wanted if wanted else 1.0
 
 
-def tune(kind: str, made: Any, truth: Truth, target: float) -> Shape:
+def tune(kind: str, faiss_index: Any, truth: Truth, target: float) -> Shape:
     """Find the least effort that reaches the target at 10 and at 100, or the most of use."""
-    lists = 0 if kind == "hnsw" else made.nlist
+    lists = 0 if kind == "hnsw" else faiss_index.nlist
     best = Shape(kind, recall=-1.0, recall_100=-1.0)
     for much in _efforts(kind, lists):
         shape = Shape(kind, lists, depth=_DEPTHS[kind][-1])
         shape = replace(shape, ef=much) if kind == "hnsw" else replace(shape, probes=much)
-        shape = _measure(made, shape, truth)
+        shape = _measure(faiss_index, shape, truth)
         if _worst_recall(shape) > _worst_recall(best) + _WORTH:
             best = shape
         elif much >= _ENOUGH:
@@ -216,7 +212,7 @@ def tune(kind: str, made: Any, truth: Truth, target: float) -> Shape:
         if _worst_recall(shape) >= target:
             break
     for depth in _DEPTHS[kind][:-1]:
-        shape = _measure(made, replace(best, depth=depth), truth)
+        shape = _measure(faiss_index, replace(best, depth=depth), truth)
         if _worst_recall(shape) >= min(target, _worst_recall(best)):
             return shape
     return best
@@ -235,24 +231,25 @@ def effort(shape: Shape, wanted: int, passing: int, total: int) -> int:
     return min(max(math.ceil(shape.probes / share), filled), shape.lists)
 
 
-def parameters(kind: str, kept: Any, effort: int) -> Any:
+def parameters(kind: str, selector: Any, effort: int) -> Any:
     """Make FAISS's search parameters, for the ids that a selector keeps (None: all)."""
     import faiss
 
     if kind == "hnsw":
-        return faiss.SearchParametersHNSW(efSearch=effort, sel=kept)  # type: ignore[attr-defined]
+        return faiss.SearchParametersHNSW(efSearch=effort, sel=selector)  # type: ignore[attr-defined]
     if kind == "flat":
-        return faiss.SearchParameters(sel=kept) if kept else None  # type: ignore[call-arg]
-    return faiss.SearchParametersIVF(nprobe=effort, sel=kept)  # type: ignore[call-arg]
+        return faiss.SearchParameters(sel=selector) if selector else None  # type: ignore[call-arg]
+    return faiss.SearchParametersIVF(nprobe=effort, sel=selector)  # type: ignore[call-arg]
 
 
-def _measure(made: Any, shape: Shape, truth: Truth) -> Shape:
+def _measure(faiss_index: Any, shape: Shape, truth: Truth) -> Shape:
     """Measure the recall of queries that are searched as users' questions are."""
     reached = []
     for k in (10, 100):
-        wanted = min(k * shape.depth + 1, made.ntotal)
-        how = parameters(shape.kind, None, effort(shape, wanted, made.ntotal, made.ntotal))
-        _, found = made.search(truth.queries, wanted, params=how)
+        total = faiss_index.ntotal
+        wanted = min(k * shape.depth + 1, total)
+        how = parameters(shape.kind, None, effort(shape, wanted, total, total))
+        _, found = faiss_index.search(truth.queries, wanted, params=how)
         reached.append(truth.recall(found, k, shape.depth))
     return replace(shape, recall=reached[0], recall_100=reached[1])
 

@@ -15,12 +15,8 @@ from rag.index.vectors.cache import OpenCache
 from rag.index.vectors.kinds import CacheSettings
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
+    from rag.index.rows import Ids
     from rag.types import Vectors
-
-    Ids = NDArray[np.int64]
 
 Scored = list[tuple[int, float]]
 """Chunk ids with their scores, best first; equal scores in the order of ids."""
@@ -42,7 +38,7 @@ class Tombstones:
 
         if not len(self.ids):
             return None
-        return faiss.IDSelectorNot(cache.selector(self.ids, int(self.ids[-1])))
+        return faiss.IDSelectorNot(cache.make_selector(self.ids, int(self.ids[-1])))
 
     def count_between(self, after: int, newest: int) -> int:
         """Count those above an id and up to another."""
@@ -96,11 +92,11 @@ class Part:
         *,
         thorough: bool = False,
     ) -> tuple[Ids, Vectors]:
-        kept = self.tombstones.others
+        selector = self.tombstones.others
         if within is not None:
-            kept = cache.selector(within, self.row.max_id)
+            selector = cache.make_selector(within, self.row.max_id)
         return cache.candidates(
-            self.open_cache, query, wanted, kept=kept, passing=passing, thorough=thorough
+            self.open_cache, query, wanted, selector=selector, passing=passing, thorough=thorough
         )
 
     def _compare(self, query: Vectors, k: int, ids: Ids | None) -> Scored:

@@ -55,23 +55,24 @@ def optimize(
 
         present = shape_of(before.details).kind if before else ""
         kind = choose(settings, len(ids), manifest.dim, present)
-        made, shape, held = cache.build(
+        faiss_index, shape, held = cache.build(
             connect_if_same, manifest.dim, ids, kind, settings.recall, progress
         )
         path = directory / cache.OPTIMIZED
         try:
             try:
                 progress("write", 0, len(held))
-                digest = cache.write(path, made)
+                digest = cache.write(path, faiss_index)
             except OSError as error:
                 raise StoreError(
                     f"{path}: cannot be written: {error.strerror or error}; the index is as it was"
                 ) from error
-            row = CacheRow(0, cache.OPTIMIZED, digest, int(ids[-1]), made.ntotal, shape.details())
+            newest, details = int(ids[-1]), shape.details()
+            row = CacheRow(0, cache.OPTIMIZED, digest, newest, faiss_index.ntotal, details)
             with write() as writer:
                 if writer.manifest() != manifest:
                     raise cache.rebuilt_error(directory)
                 generation = before.generation if before else 0
-                return writer.take_cache(row, made, held, since=generation)
+                return writer.take_cache(row, faiss_index, held, since=generation)
         finally:
             cache.remove_unfinished(directory)

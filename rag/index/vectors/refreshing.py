@@ -9,7 +9,6 @@ from __future__ import annotations
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import apsw
 
@@ -17,12 +16,6 @@ from rag.index import rows
 from rag.index.caches import CacheRow, Digests
 from rag.index.vectors import cache
 from rag.index.vectors.kinds import CacheSettings, choose, shape_of
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Ids = NDArray[np.int64]
 
 # A cache that has grown to so many times what its lists were trained with is built anew.
 _MOST_GROWTH = 2
@@ -102,10 +95,10 @@ def write_recent(
     ids = rows.chunk_ids(connection, after)
     if not len(ids):
         return None
-    made, shape, _ = cache.build(lambda: nullcontext(connection), dim, ids, "flat", 1.0)
+    faiss_index, shape, _ = cache.build(lambda: nullcontext(connection), dim, ids, "flat", 1.0)
     name = f"recent-{generation}.faiss"
-    digest = cache.write(directory / name, made)
-    return CacheRow(generation, name, digest, int(ids[-1]), made.ntotal, shape.details())
+    digest = cache.write(directory / name, faiss_index)
+    return CacheRow(generation, name, digest, int(ids[-1]), faiss_index.ntotal, shape.details())
 
 
 def _write_recent_if_due(state: _State, main: CacheRow) -> Change | None:
@@ -135,11 +128,11 @@ def _build(state: _State) -> Change:
     ids = rows.chunk_ids(state.connection)
     present = shape_of(state.main.details).kind if state.main else ""
     kind = choose(state.settings, len(ids), state.dim, present)
-    made, shape, _ = cache.build(state.connect, state.dim, ids, kind, state.settings.recall)
+    faiss_index, shape, _ = cache.build(state.connect, state.dim, ids, kind, state.settings.recall)
     newest = int(ids[-1]) if len(ids) else 0
     name = f"vectors-{state.generation}.faiss"
-    digest = cache.write(state.directory / name, made)
-    row = CacheRow(state.generation, name, digest, newest, made.ntotal, shape.details())
+    digest = cache.write(state.directory / name, faiss_index)
+    row = CacheRow(state.generation, name, digest, newest, faiss_index.ntotal, shape.details())
     return Change(row, None, 0)
 
 
@@ -154,8 +147,8 @@ def _extend(state: _State, main: CacheRow, live: int, dead: int) -> Change:
         or (keeps_dead and dead > main.count * _dead_share(state))
     ):
         return _build(state)
-    made = cache.read_whole(state.directory, main, state.digests)
-    if made is None:
+    faiss_index = cache.read_whole(state.directory, main, state.digests)
+    if faiss_index is None:
         return _build(state)
     newer = rows.chunk_ids(state.connection, main.max_id)
     removed = rows.sorted_ids(
@@ -163,13 +156,14 @@ def _extend(state: _State, main: CacheRow, live: int, dead: int) -> Change:
             "SELECT group_concat(chunk_id) FROM tombstones WHERE chunk_id <= ?", (main.max_id,)
         ).get
     )
-    cache.extend(state.connect, made, state.dim, newer, removed[:0] if keeps_dead else removed)
-    if made.ntotal != live + (dead if keeps_dead else 0):
+    gone = removed[:0] if keeps_dead else removed
+    cache.extend(state.connect, faiss_index, state.dim, newer, gone)
+    if faiss_index.ntotal != live + (dead if keeps_dead else 0):
         return _build(state)
     name = f"vectors-{state.generation}.faiss"
-    digest = cache.write(state.directory / name, made)
+    digest = cache.write(state.directory / name, faiss_index)
     newest = max(main.max_id, int(newer[-1]) if len(newer) else 0)
-    row = CacheRow(state.generation, name, digest, newest, made.ntotal, main.details)
+    row = CacheRow(state.generation, name, digest, newest, faiss_index.ntotal, main.details)
     return Change(row, None, main.max_id if keeps_dead else 0)
 
 
