@@ -97,6 +97,12 @@ def test_known_content_is_not_read_again(tmp_path: Path) -> None:
     assert again.item == Finished(read.item.sha256, unchanged=True)
 
 
+def test_a_file_that_has_become_a_folder_is_named(tmp_path: Path) -> None:
+    place = SourceFile(str(tmp_path), "a.txt", 20, 1)
+    (result,) = read_files([(place, None)], LIMITS)
+    assert result.item == Problem("a.txt", "cannot be read: Is a directory", lasting=False)
+
+
 def test_files_are_taken_a_few_ahead_and_no_more(tmp_path: Path) -> None:
     taken = 0
 
