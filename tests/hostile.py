@@ -1,4 +1,4 @@
-"""Files that are broken, wrong or out to do harm, each with what is to be said of it."""
+"""Make files that are broken, wrong or out to do harm, each with the reason to be named."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from fpdf import FPDF
 SKIPPED = "skipped"
 FAILED = "failed"
 
-# What is said of each file: kind and a pattern of the reason. A name may stand for one within it.
+# The kind and a pattern of the reason, by the name of the file or of one within it.
 Expected = dict[str, tuple[str, str]]
 
 _LAUGHS = ["".join(f"&lol{n - 1};" for _ in range(10)) for n in range(1, 10)]
@@ -33,7 +33,7 @@ EXTERNAL = '<?xml version="1.0"?><!DOCTYPE d [<!ENTITY x SYSTEM "file:///etc/hos
 
 
 def good_files(folder: Path) -> set[str]:
-    """Files with nothing wrong but their names; returns these."""
+    """Make files with nothing wrong but their names, and return the names."""
     names = {
         "plain.txt",
         "with space.txt",
@@ -77,7 +77,7 @@ def good_files(folder: Path) -> set[str]:
 
 
 def hostile_files(folder: Path) -> Expected:
-    """Everything else; returns what is expected of each."""
+    """Make all other files, and return what is expected of each."""
     expected: Expected = {}
     for make in (_pdfs, _texts, _archives, _packages, _structures, _mails, _readers, _nodes):
         expected.update(make(folder))

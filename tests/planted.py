@@ -1,4 +1,4 @@
-"""Readers that misbehave, planted as an installed package would bring them."""
+"""Plant readers that misbehave, as an installed package would bring them."""
 
 from __future__ import annotations
 

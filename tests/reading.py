@@ -1,4 +1,4 @@
-"""Reading one file as indexing does, without the worker processes."""
+"""Read one file as indexing does, without the worker processes."""
 
 from __future__ import annotations
 

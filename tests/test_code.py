@@ -107,17 +107,19 @@ def test_a_long_chain_of_elif(tmp_path: Path) -> None:
     assert headings(document(path)) in ([], [(1, "def after", "def after():")])
 
 
-@pytest.mark.parametrize(
-    ("name", "text", "markup"),
-    [
-        ("main.go", "package main\n\nfunc main() {\n}\n", "go"),
-        ("app.tsx", "export const App = () => null;\n", "ts"),
-        ("create.sql", "CREATE TABLE t (a int);\n", "sql"),
-        ("run", "#!/usr/bin/env bash\nset -e\necho done\n", "shell"),
-        ("tool", "#!/usr/bin/python3\nprint(1)\n", "python"),
-    ],
-)
-def test_languages(tmp_path: Path, name: str, text: str, markup: str) -> None:
+CODE = {
+    "main.go": "package main\n\nfunc main() {\n}\n",
+    "app.tsx": "export const App = () => null;\n",
+    "create.sql": "CREATE TABLE t (a int);\n",
+    "run": "#!/usr/bin/env bash\nset -e\necho done\n",
+    "tool": "#!/usr/bin/python3\nprint(1)\n",
+}
+LANGUAGES = ["go", "ts", "sql", "shell", "python"]
+
+
+@pytest.mark.parametrize(("name", "markup"), zip(CODE, LANGUAGES, strict=True))
+def test_languages(tmp_path: Path, name: str, markup: str) -> None:
+    text = CODE[name]
     path = tmp_path / name
     path.write_text(text)
     found = document(path)

@@ -24,7 +24,7 @@ def roots(*paths: str | Path, **config: object) -> list[Root]:
 
 
 def sources(*paths: str | Path, **config: object) -> list[str]:
-    """What is taken below the first path, which `ignored` must agree with."""
+    """Return what is taken below the first path, and check that `is_ignored` agrees."""
     start, *others = roots(*paths, **config)
     found = [item for item in discover([start, *others]) if isinstance(item, SourceFile)]
     for item in found:

@@ -46,7 +46,6 @@ def test_the_tests_of_the_page_pass(package: Path, tmp_path: Path) -> None:
     tests.test_a_file_without_cues_says_so(tmp_path)
 
 
-@pytest.mark.model
 def test_its_suffix_is_indexed_and_cited_by_heading(
     package: Path, tmp_path: Path, embedder: Embedder
 ) -> None:

@@ -1,4 +1,4 @@
-"""Whatever lies in a folder: each bad file is named, each good one indexed, and that is all."""
+"""Whatever is in a folder, each bad file is named, each good one indexed, and that is all."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rag.types import Problem
 
 
 class ReadersPeak:
-    """The most memory that any process reading for this one has had, by Linux's /proc."""
+    """The peak memory of any process that reads for this one, by Linux's /proc."""
 
     def __init__(self) -> None:
         self.megabytes = 0.0

@@ -266,11 +266,6 @@ CODE = {
 }
 
 
-@pytest.mark.parametrize("code", CODE)
-def test_the_language_of_code(code: str) -> None:
-    assert text(code) == f"```{CODE[code]}\nx\n```"
-
-
 def test_code_keeps_its_lines_and_ends_at_its_own_fence() -> None:
     assert text("<pre>\n  a<br><br>b &lt;c&gt;&nbsp;d\n\n````\n</pre>") == (
         "`````\n  a\n\nb <c> d\n\n````\n`````"
@@ -280,6 +275,7 @@ def test_code_keeps_its_lines_and_ends_at_its_own_fence() -> None:
 
 
 SHOWN = {
+    **{code: f"```{language}\nx\n```" for code, language in CODE.items()},
     "<p>a<img src=x alt='A heron'> b<img alt='' src=y><img src=z>": "aA heron b",
     "<details><summary>More</summary>hidden</details>": "More\n\nhidden",
     "10<sup>6</sup> m<sup>-2</sup> 19<sup>th</sup> H<sub>2</sub>O": "10^6 m^-2 19th H2O",
@@ -298,7 +294,7 @@ SHOWN = {
 
 
 @pytest.mark.parametrize("markup", SHOWN)
-def test_what_is_shown_within_a_line(markup: str) -> None:
+def test_what_is_shown_of_code_and_within_a_line(markup: str) -> None:
     assert text(markup) == SHOWN[markup]
 
 

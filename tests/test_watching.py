@@ -19,14 +19,14 @@ pytest.importorskip("watchfiles")
 
 
 class Watch:
-    """What was seen so far, as paths relative to the folder."""
+    """The changes seen so far, as paths relative to the folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.paths: set[str] = set()
 
     def saw(self, *names: str) -> set[str]:
-        """All that is seen up to the time when the last of `names` is, which must come."""
+        """Wait until all of `names` were seen, and return everything seen so far."""
         wait_for(lambda: self.paths.issuperset(names), f"{names}, beside {self.paths}")
         seen, self.paths = self.paths, set()
         return seen
