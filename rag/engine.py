@@ -67,7 +67,7 @@ class once(Generic[Made]):
 class RAG:
     """Index documents, search them, and ask them questions.
 
-    One object may be used from several threads. Models are loaded when first needed and kept.
+    Several threads may use one object. Models are loaded when first needed, and stay loaded.
 
     Args:
         path: the index folder; None takes `index.path` of the settings.
@@ -76,8 +76,8 @@ class RAG:
         generator: a LanguageModel of your own in place of the configured one.
         reranker: a Reranker of your own in place of the configured one.
         retriever: a Retriever of your own in place of all that finds passages.
-        progress: called with signs of life of long work (fetching a model).
-        settings: single settings by `section.key`, above `rag.toml` and the environment, e.g.
+        progress: called with events of long work, such as fetching a model.
+        settings: single settings by `section.key`, which overrule `rag.toml` and the environment:
             `{"retrieval.top_k": 8}`; not together with `config`.
 
     Raises:
@@ -605,18 +605,18 @@ class RAG:
             return self._own_reranker
         from rag.retrieval.rerank import load_reranker
 
-        embedder = self._reading_embedder()
+        embedder = self._rerank_embedder()
         return load_reranker(self.config, embedder, lambda: self.generator, self._progress)
 
-    def _reading_embedder(self) -> Embedder:
-        """The embedder that reranking reads with."""
-        kept = self.config.retrieval
-        if not kept.rerank_model or kept.rerank not in ("embedder", "late-interaction"):
+    def _rerank_embedder(self) -> Embedder:
+        """Return the embedder that reranks: that of `retrieval.rerank_model`, if it names one."""
+        retrieval = self.config.retrieval
+        if not retrieval.rerank_model or retrieval.rerank not in ("embedder", "late-interaction"):
             return self.embedder
         from rag.embedding import load_embedder
 
-        named = replace(self.config.embedding, model=kept.rerank_model)
-        return load_embedder(named, self._progress)
+        settings = replace(self.config.embedding, model=retrieval.rerank_model)
+        return load_embedder(settings, self._progress)
 
     @once
     def retriever(self) -> Retriever:

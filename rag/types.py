@@ -185,9 +185,8 @@ class Widened:
 class Hit:
     """A retrieved passage. Higher scores are better; `trace` explains the order.
 
-    `terms` are the words that it was found by, as the passage writes them, if it was to be
-    explained. `widened`
-    is the text that is read in place of the chunk's, if it was widened; the chunk lies in it.
+    `terms` are the words that it was found by, as the passage writes them, if the search was to be
+    explained. `widened` is the text that is read in place of the chunk's, which lies in it.
     `duplicates` are the locations of passages that say the same and were left out for this one.
     """
 
@@ -227,9 +226,9 @@ class Explanation:
     """A search: its hits, and how it came to them.
 
     `words` are the stems that were looked for, `related` further ones from the best passages with
-    their weights (one of the question weighs 1), `wordings` the question in other words, if it was
-    asked so too. `loosened` says that no passage holds the quoted phrases, so that their words were
-    looked for. `timings` are in milliseconds by stage; each hit's `trace` has its place in them.
+    their weights (a word of the question weighs 1), and `wordings` the question in other words.
+    `loosened` says that no passage holds the quoted phrases, so that they counted as words.
+    `timings` are in milliseconds by stage; the `trace` of a hit has its place in each stage.
     """
 
     question: str
@@ -479,10 +478,11 @@ class IngestionReport:
 class VectorSearch:
     """The `kind` of the index of vectors, and how well it searches.
 
-    `probed` of its `lists` are looked into, or candidates kept in its graph; `depth` times as many
-    as are wanted are compared exactly. `recall_at_10`, `recall_at_100` and the median time in
-    `milliseconds` were measured when it was built, with passages of the index as queries, against
-    an exact search. All are 0 where nothing is approximate, or not yet; recall is 1 then.
+    A search looks into `probed` of its `lists`, or holds so many candidates in its graph, and
+    compares `depth` times as many as are wanted exactly. `recall_at_10`, `recall_at_100`
+    and the median time in `milliseconds` were measured when it was built, with passages of the
+    index as queries, against an exact search. Before that, and where nothing is approximate, all
+    are 0 and recall is 1.
     """
 
     kind: str
