@@ -118,25 +118,15 @@ class RAG:
     ) -> IngestionReport:
         """Bring the index to the state of files and folders; unchanged ones cost nothing.
 
-        Without paths, of all files and folders that were indexed before. `retry` reads again what
-        could not be read; `rebuild` forgets everything first.
+        Without paths, all files and folders that were indexed before are meant. `retry` reads again
+        what could not be read; `rebuild` forgets everything first.
 
         Raises:
             SourceError: if a path does not exist, or the index is empty and no file can be read.
             StoreError: if the index was built with another embedder or chunking (unless
                 `rebuild`), is being written by another process, or cannot be written.
         """
-        from rag.ingestion import ingest
-
-        return ingest(
-            self._index,
-            self.embedder,
-            self.config,
-            _as_list(paths),
-            rebuild=rebuild,
-            retry=retry,
-            progress=progress or self._progress,
-        )
+        return self._ingest(paths, progress, rebuild=rebuild, retry=retry)
 
     def add(
         self,
@@ -146,6 +136,14 @@ class RAG:
         progress: ProgressCallback | None = None,
     ) -> IngestionReport:
         """Index files and folders, but keep the documents of files that are gone."""
+        return self._ingest(paths, progress, prune=False, retry=retry)
+
+    def _ingest(
+        self,
+        paths: str | Path | Sequence[str | Path],
+        progress: ProgressCallback | None,
+        **options: bool,
+    ) -> IngestionReport:
         from rag.ingestion import ingest
 
         return ingest(
@@ -153,9 +151,8 @@ class RAG:
             self.embedder,
             self.config,
             _as_list(paths),
-            prune=False,
-            retry=retry,
             progress=progress or self._progress,
+            **options,
         )
 
     def remove(self, paths: str | Path | Sequence[str | Path]) -> tuple[str, ...]:
