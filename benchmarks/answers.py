@@ -5,10 +5,10 @@ whole corpus is searched, and every system reads the same passages. Systems:
 
 - `default`: as installed;
 - `extract`: quoted from the passages;
-- `auto`: the small default model writes, what is not borne out is replaced by the extract;
-- `generate`: the small default model writes, and what is not borne out is marked;
-- `framework`: a plain prompt as frameworks for this task come with, the same model and passages;
-  what it writes in brackets is taken for citations of whole passages, as it stands;
+- `auto`: the small default model writes, and the extract replaces what the passages do not support;
+- `generate`: the small default model writes, and what the passages do not support is marked;
+- `framework`: a plain prompt as in frameworks for this task, with the same model and passages;
+  numbers in brackets count as citations of whole passages, unchecked;
 - `closed`: the same model without passages.
 
 Prints a Markdown table for each data set.
@@ -40,7 +40,7 @@ from rag.text.sentences import split_sentences
 
 SYSTEMS = ("default", "extract", "auto", "generate", "framework", "closed")
 MODEL = "smollm2-135m-instruct"
-# The plain prompt takes more than the small model reads with profit; it is given the room.
+# The plain prompt is longer than the default room for the small model.
 ROOM = 2048
 _SILENT = re.compile(r"\b(?:don't|do not|does not|doesn't|cannot|can't)\b.{0,30}\b(?:know|answer)")
 _NUMBERS = re.compile(r"\[(\d+)\]")
@@ -134,7 +134,7 @@ def measure(folder: Path, systems: list[str], every: int) -> list[AnswerReport]:
                 ask = (framework if system == "framework" else closed_book)(asked, generator)
             else:
                 way = {"default": "auto"}.get(system, system)
-                # A generator that is given is used by `auto`, whatever is known of it.
+                # `auto` uses a generator that is passed in, whatever the catalogue knows of it.
                 given = None if system == "default" else small
                 asked = RAG(
                     index,
@@ -157,7 +157,7 @@ def print_table(reports: list[AnswerReport]) -> None:
     print(f"| system | {' | '.join(names)} | first token | total |")
     print("| --- " * (len(names) + 3) + "|")
     for report in reports:
-        values = [_shown(report.metrics.get(metric)) for metric in METRICS.values()]
+        values = [_format(report.metrics.get(metric)) for metric in METRICS.values()]
         wrong = [not row.abstained for row in report.rows if not row.gold]
         silent = [row.abstained for row in report.rows if row.gold]
         values += [f"{sum(wrong)}", f"{sum(silent)}", f"{report.false_quotes}"]
@@ -166,7 +166,7 @@ def print_table(reports: list[AnswerReport]) -> None:
         print(f"| {report.configuration} | {' | '.join(values)} |", flush=True)
 
 
-def _shown(value: float | None) -> str:
+def _format(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
 
 

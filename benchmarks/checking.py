@@ -42,7 +42,7 @@ from rag.text.words import content_words
 ROOT = Path(__file__).parent.parent
 NAMES = {"SUPPORTS": LABELS[0], "REFUTES": LABELS[1], "NOT_ENOUGH_INFO": LABELS[2]}
 
-# By cross-validation on the fitting half.
+# Chosen by cross-validation on the fitting half.
 STRENGTH = 0.03
 MADE_WEIGHT = 0.5
 MADE = 40
@@ -175,7 +175,7 @@ def fit_baseline(
             statements = find_statements(claim.text, Passages(claim.hits, embedder))
             rows.append(features(claim.text, statements))
             labels.append(LABELS.index(claim.label))
-            # Each verdict weighs the same, and so do all made claims as that share of the real.
+            # Each verdict has the same weight; made claims together have that share of the real ones.
             weights.append(weight * len(claims) / 3 / counts[claim.label])
     names = list(rows[0])
     values = np.array([[row[name] for name in names] for row in rows])

@@ -1,11 +1,11 @@
-"""How long a generator lets wait, and how fast it writes.
+"""Measure how long a generator takes to its first word, and how fast it writes.
 
     python benchmarks/generation.py [--generator MODEL] [--tokens 600] [--runs 7]
 
 The prompts ask about real passages of `data/corpus`, as many words of them as make the wanted
 number of tokens, template included; each run has passages of its own, and asks three questions
 about them: the first, with nothing of the passages read before, another one, and the first again.
-How often the texts of the first and the third are the same is told. `rag ask` answers a question of
+It counts how often the texts of the first and the third are the same. `rag ask` answers a question of
 `data/queries.jsonl` from an index of that corpus, as a process of its own each time, once writing
 and once as it does by default; its first token is the first byte that it prints.
 
@@ -44,11 +44,11 @@ from rag.protocols import Loadable
 
 DATA = Path(__file__).parent.parent / "data"
 QUESTIONS = ("What is this about?", "Which names and numbers are mentioned?", "What is this about?")
-# Of one text, the passages of two runs must not begin alike.
+# The passages of two runs must not begin alike.
 APART = 97
 # A prompt of one passage, and the answer.
 ROOM = 1024
-# So many tokens have to have stood there before, and so many are guessed after them.
+# How many tokens must have occurred before, and how many are guessed after them.
 DRAFT = (4, 8)
 
 
@@ -64,18 +64,18 @@ def main() -> None:
     print(f"Commit {commit()}, {hardware()}, load {os.getloadavg()[0]:.1f}\n")
     print("| | median | fastest to slowest |")
     print("| --- " * 3 + "|")
-    resident(given.generator, given.tokens, given.runs)
+    measure_resident(given.generator, given.tokens, given.runs)
     with tempfile.TemporaryDirectory() as folder:
         RAG(folder, settings={"generation.model": "extractive"}).index(DATA / "corpus")
-        cold(folder, given.generator, given.runs)
+        measure_cold_start(folder, given.generator, given.runs)
         model = resolve(given.generator, kind="generator")
         if model.location.endswith(".gguf"):
             drafting(folder, model.location, given.runs)
 
 
-def resident(model: str, tokens: int, runs: int) -> None:
-    """A process that has the generator loaded."""
-    # The room that suits the smallest model is less than what is asked here.
+def measure_resident(model: str, tokens: int, runs: int) -> None:
+    """Measure in a process that has the generator loaded."""
+    # The default room suits the smallest model, and is too small for these prompts.
     room = tokens + GenerationConfig().max_tokens
     config = GenerationConfig(model=model, context_tokens=room)
     generator = load_generator(config)
@@ -105,7 +105,7 @@ def resident(model: str, tokens: int, runs: int) -> None:
 
 
 def made_of_passages(generator: LanguageModel, tokens: int, begin: int) -> Iterator[Prompt]:
-    """A prompt for each question, with the passages that make one of `tokens` of the longest."""
+    """Build a prompt for each question, the longest of them with `tokens` tokens."""
     files = sorted((DATA / "corpus").rglob("*.md"))
     words = " ".join(file.read_text(encoding="utf-8") for file in files).split(" ")[begin:]
 
@@ -116,7 +116,7 @@ def made_of_passages(generator: LanguageModel, tokens: int, begin: int) -> Itera
         )
 
     longest = max(QUESTIONS, key=len)
-    # No word takes less than a token.
+    # Each word has at least one token.
     count = bisect_right(
         range(tokens), tokens, key=lambda count: generator.count_tokens(messages(count, longest))
     )
@@ -126,7 +126,7 @@ def made_of_passages(generator: LanguageModel, tokens: int, begin: int) -> Itera
 
 
 def written(generator: LanguageModel, prompt: Prompt) -> tuple[float, float, str]:
-    """Seconds to the first piece, pieces a second after it, and the text."""
+    """Return the seconds to the first piece, the pieces a second after it, and the text."""
     started = time.perf_counter()
     times, pieces = [], []
     for piece in generator.stream(prompt):
@@ -136,14 +136,14 @@ def written(generator: LanguageModel, prompt: Prompt) -> tuple[float, float, str
     return times[0] - started, pace, "".join(pieces)
 
 
-def cold(index: str, model: str, runs: int) -> None:
-    """`rag ask` as a process of its own."""
+def measure_cold_start(index: str, model: str, runs: int) -> None:
+    """Measure `rag ask` as a process of its own."""
     ways = {"writing": ["--way", "generate", "--generator", model], "by default": []}
     found: dict[str, list[float]] = {way: [] for way in ways}
     for turn, question in enumerate(islice(cycle(questions()), runs + 1)):
         for way, options in ways.items():
             seconds = first_byte(["ask", question, "--index", index, *options])
-            # The first one fills the caches of the disk.
+            # The first run fills the caches of the disk.
             if turn:
                 found[way].append(seconds)
     for way, times in found.items():
@@ -151,7 +151,7 @@ def cold(index: str, model: str, runs: int) -> None:
 
 
 def drafting(index: str, path: str, runs: int) -> None:
-    """The same answers with and without drafting, in turn; whose text differs is counted."""
+    """Write the same answers with and without drafting, in turn, and count texts that differ."""
     kinds = ("none", "ngram_simple", "ngram_map_k")
     servers = {kind: drafting_server(path, kind) for kind in kinds}
     rag = RAG(index, settings={"generation.model": "extractive"})
@@ -186,7 +186,7 @@ def drafting(index: str, path: str, runs: int) -> None:
 
 
 def drafting_server(path: str, kind: str) -> Any:
-    """llama.cpp with the settings of the generator, and a kind of drafting."""
+    """Start llama.cpp with the settings of the generator, and a kind of drafting."""
     import xllamacpp
 
     params = xllamacpp.CommonParams()
@@ -206,13 +206,13 @@ def drafting_server(path: str, kind: str) -> Any:
 
 
 def questions() -> list[str]:
-    """Those of the sample corpus."""
+    """Read the questions of the sample corpus."""
     lines = (DATA / "queries.jsonl").read_text(encoding="utf-8").splitlines()
     return [json.loads(line)["text"] for line in lines]
 
 
 def first_byte(arguments: Sequence[str]) -> float:
-    """Seconds from the start of `rag` to the first byte that it prints."""
+    """Return the seconds from the start of `rag` to the first byte that it prints."""
     started = time.perf_counter()
     environment = {**os.environ, "RAG_DAEMON_USE": "false"}
     with subprocess.Popen(
@@ -226,7 +226,7 @@ def first_byte(arguments: Sequence[str]) -> float:
 
 
 def row(label: str, values: Sequence[float], unit: str) -> None:
-    """A line of the table."""
+    """Format a line of the table."""
     print(
         f"| {label} | {median(values):.2f} {unit} | {min(values):.2f} to {max(values):.2f} |",
         flush=True,

@@ -1,4 +1,4 @@
-"""What a processor or a GPU gives: texts embedded a second, indexing, searches of many threads.
+"""Measure a processor or a GPU: texts embedded a second, indexing, searches of many threads.
 
     python benchmarks/serving.py CORPUS [--device cpu|cuda|auto] [--threads 1 2 4 8 16]
 
@@ -36,7 +36,7 @@ ROUNDS = 3
 BATCHES = (2_048, 8_192, 32_768, 131_072)
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16", "float16")
 STAGES = ("read", "chunk", "embed", "write")
-# As a search that fuses nothing: what is asked of the embedder shows.
+# The search that fuses nothing shows the work of the embedder.
 MODES = {"dense": {"retrieval.mode": "dense", "retrieval.expansion": ()}, "default": {}}
 
 
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def embedding(config: EmbeddingConfig, texts: Sequence[str]) -> None:
-    """Texts a second, by precision and by how many tokens are computed at once."""
+    """Print texts a second, by precision and by how many tokens are computed at once."""
     ways = [(precision, BATCHES[1]) for precision in PRECISIONS]
     ways += [(PRECISIONS[-1], tokens) for tokens in BATCHES if tokens != BATCHES[1]]
     print("| precision | tokens at once | texts/s | tokenization alone | the model alone |")
@@ -73,15 +73,15 @@ def embedding(config: EmbeddingConfig, texts: Sequence[str]) -> None:
         whole, cutting, model = [], [], []
         batches = list(embedder._batches(embedder._tokens(texts)))
         for _ in range(ROUNDS):
-            whole.append(_timed(embedder.embed_documents, texts))
-            cutting.append(_timed(embedder._tokens, texts))
+            whole.append(_measure_seconds(embedder.embed_documents, texts))
+            cutting.append(_measure_seconds(embedder._tokens, texts))
             model.append(_model_alone(embedder, texts, batches))
         rates = (f"{len(texts) / median(taken):,.0f}" for taken in (whole, cutting, model))
         print(f"| {precision} | {tokens:,} | {' | '.join(rates)} |")
 
 
 def _model_alone(embedder: Any, texts: Sequence[str], batches: Sequence[list[int]]) -> float:
-    """With all of it in the device's memory, and nothing fetched back."""
+    """Time the model alone, with all inputs in the device's memory and no results fetched."""
     import torch
 
     loaded = embedder._load().model
@@ -103,7 +103,7 @@ def _model_alone(embedder: Any, texts: Sequence[str], batches: Sequence[list[int
 
 
 def indexing(corpus: Path, folder: Path, device: str) -> None:
-    """A whole run into a new index, with the model loaded before."""
+    """Print the times of a whole run into a new index, with the model loaded before."""
     print("\n| indexing | s | reading | cutting | embedding | writing | passages |")
     print("| --- " * 7 + "|")
     embedder = load_embedder(EmbeddingConfig(device=device))
@@ -124,7 +124,7 @@ def indexing(corpus: Path, folder: Path, device: str) -> None:
 def searching(
     folder: Path, device: str, questions: Sequence[str], threads: Sequence[int], searches: int
 ) -> None:
-    """Searches a second by threads that ask one question after another."""
+    """Print searches a second by threads that ask one question after another."""
     print("\n| searches a second | " + " | ".join(f"{each} threads" for each in threads) + " |")
     print("| --- " * (len(threads) + 1) + "|")
     embedder = load_embedder(EmbeddingConfig(device=device))
@@ -144,7 +144,7 @@ def searching(
         print(f"| {mode} | {' | '.join(found)} |")
 
 
-def _timed(run: Callable[..., Any], *given: Any) -> float:
+def _measure_seconds(run: Callable[..., Any], *given: Any) -> float:
     started = time.perf_counter()
     run(*given)
     return time.perf_counter() - started

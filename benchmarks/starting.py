@@ -1,4 +1,4 @@
-"""What a command costs from a cold process, and a search in a warm one, over many passages.
+"""Measure a command from a cold process, and a search in a warm one, over many passages.
 
     python benchmarks/starting.py --texts shared/data/cranfield [--passages 100000] [--folder DIR]
 
@@ -47,8 +47,8 @@ MODES = ("dense", "lexical", "hybrid")
 WORD = re.compile(r"\w+|[^\w\s]")
 
 
-class Drawn:
-    """Vectors out of nowhere, under the name of an embedder; a word is a token."""
+class RandomEmbedder:
+    """An embedder that draws random vectors, under the name of a real one; a word is a token."""
 
     max_tokens = 256
     special_tokens = 2
@@ -59,7 +59,7 @@ class Drawn:
         self._drawn = 0
 
     def token_offsets(self, text: str) -> Sequence[tuple[int, int]]:
-        """The span of each word."""
+        """Return the span of each word."""
         return [match.span() for match in WORD.finditer(text)]
 
     def embed_documents(self, texts: Sequence[str]) -> Vectors:
@@ -96,13 +96,13 @@ def main() -> None:
         make_index(folder, given.texts, given.passages)
         index = str(folder / "index")
         print(f"{RAG(index).info().chunks:,} passages, {os.cpu_count()} cores\n")
-        cold(index, questions[0], given.runs)
+        measure_cold_start(index, questions[0], given.runs)
         imports(index, questions[0])
         warm(index, questions)
 
 
 def make_index(folder: Path, texts: Sequence[Path], passages: int) -> None:
-    """An index of about so many passages of sentences drawn from corpora."""
+    """Make an index of about so many passages of sentences drawn from corpora."""
     index = folder / "index"
     if RAG(index).exists() and 0.9 < RAG(index).info().chunks / passages < 1.1:
         return
@@ -125,14 +125,14 @@ def make_index(folder: Path, texts: Sequence[Path], passages: int) -> None:
             file.write(json.dumps(record) + "\n")
     settings = {"chunking.overlap": 0}
     started = time.perf_counter()
-    rag = RAG(index, embedder=Drawn(load_embedder(EmbeddingConfig())), settings=settings)
+    rag = RAG(index, embedder=RandomEmbedder(load_embedder(EmbeddingConfig())), settings=settings)
     rag.index(documents, rebuild=True)
     rag.optimize()
     print(f"indexed in {time.perf_counter() - started:.0f} s", file=sys.stderr)
 
 
-def cold(index: str, question: str, runs: int) -> None:
-    """Each command as a process of its own, in turn, so that the machine's mood is shared."""
+def measure_cold_start(index: str, question: str, runs: int) -> None:
+    """Run each command as a process of its own, in turn, so that other load affects all alike."""
     place = ["--index", index]
     commands = {
         "python -c pass": [sys.executable, "-c", "pass"],
@@ -161,7 +161,7 @@ def cold(index: str, question: str, runs: int) -> None:
 
 
 def run(command: Sequence[str]) -> tuple[float, float, float]:
-    """Seconds by the clock, seconds of the processor, and MB at the most, of one process."""
+    """Return a process's seconds by the clock, seconds of the processor, and peak memory in MB."""
     started = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         _, status, used = os.wait4(process.pid, 0)
@@ -173,7 +173,7 @@ def run(command: Sequence[str]) -> tuple[float, float, float]:
 
 
 def imports(index: str, question: str) -> None:
-    """Which packages a search by meaning and words imports, and for how long."""
+    """Print which packages a search by meaning and words imports, and for how long."""
     command = [sys.executable, "-X", "importtime", "-m", "rag", "search", question]
     done = subprocess.run(
         [*command, "--index", index], check=True, capture_output=True, text=True, encoding="utf-8"
@@ -192,7 +192,7 @@ def imports(index: str, question: str) -> None:
 
 
 def warm(index: str, questions: Sequence[str]) -> None:
-    """One process, one question after another."""
+    """Time the searches of one process, one question after another."""
     embedder = load_embedder(EmbeddingConfig())
     alone = []
     for question in [questions[0], *questions]:
@@ -201,7 +201,7 @@ def warm(index: str, questions: Sequence[str]) -> None:
         alone.append((time.perf_counter() - started) * 1000)
     print("\n| search | median ms | 95% ms | embedding alone |\n| --- | --- | --- | --- |")
     for mode in MODES:
-        # As `rag search --mode` does: what builds on both sides is of no use to one.
+        # `rag search --mode` also turns off what needs both kinds of search.
         only = {} if mode == "hybrid" else {"retrieval.expansion": ()}
         rag = RAG(index, embedder=embedder, settings={"retrieval.mode": mode, **only})
         taken = []

@@ -122,12 +122,12 @@ def has_ended(process: int) -> bool:
 def without_times(text: str) -> Any:
     """JSON without what differs from one time to the next."""
 
-    def cleared(value: Any) -> Any:
+    def clear(value: Any) -> Any:
         if isinstance(value, dict):
-            return {key: cleared(item) for key, item in value.items() if key != "timings"}
-        return [cleared(item) for item in value] if isinstance(value, list) else value
+            return {key: clear(item) for key, item in value.items() if key != "timings"}
+        return [clear(item) for item in value] if isinstance(value, list) else value
 
-    return cleared(json.loads(text))
+    return clear(json.loads(text))
 
 
 def start(home: Home, *arguments: str) -> int:

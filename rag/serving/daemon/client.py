@@ -75,16 +75,16 @@ class DaemonRAG:
 
     def index(self, paths: Sequence[str | Path]) -> IngestionReport:
         """Index as `RAG.index` does, by this process, which then answers too."""
-        return self._local_rag().index(paths)
+        return self._open_local().index(paths)
 
     def explain(
         self, question: str, k: int | None = None, where: str | Mapping[str, Any] = ""
     ) -> Explanation:
-        """As `RAG.explain`."""
+        """Explain as `RAG.explain` does."""
         from rag.types import Explanation
 
-        found = self._request(Explain(question, k, _plain(where)), Explanation)
-        return self._local_rag().explain(question, k, where) if found is None else found
+        found = self._request(Explain(question, k, _as_data(where)), Explanation)
+        return self._open_local().explain(question, k, where) if found is None else found
 
     def check(
         self,
@@ -94,12 +94,12 @@ class DaemonRAG:
         *,
         by_generator: bool = False,
     ) -> Verdict:
-        """As `RAG.check`."""
+        """Check as `RAG.check` does."""
         from rag.types import Verdict
 
-        found = self._request(Check(claim, k, _plain(where), by_generator), Verdict)
+        found = self._request(Check(claim, k, _as_data(where), by_generator), Verdict)
         if found is None:
-            return self._local_rag().check(claim, k, where, by_generator=by_generator)
+            return self._open_local().check(claim, k, where, by_generator=by_generator)
         return found
 
     def stream(
@@ -110,24 +110,24 @@ class DaemonRAG:
         *,
         schema: Mapping[str, Any] | None = None,
     ) -> AnswerStream:
-        """As `RAG.stream`."""
-        operation = Ask(question, k, _plain(where), None if schema is None else dict(schema))
+        """Answer as `RAG.stream` does."""
+        operation = Ask(question, k, _as_data(where), None if schema is None else dict(schema))
 
         def ask_here() -> AnswerStream:
-            return self._local_rag().stream(question, k, where, schema=schema)
+            return self._open_local().stream(question, k, where, schema=schema)
 
-        return AnswerStream(_relay(self._events(operation), ask_here), question)
+        return AnswerStream(_relay(self._receive_events(operation), ask_here), question)
 
     def _request(self, operation: Explain | Check, kind: type[T]) -> T | None:
         """Return the daemon's result; None if this process has to do the operation."""
         with suppress(UnreachableError):
-            for event in self._events(operation):
+            for event in self._receive_events(operation):
                 if isinstance(event, Result):
                     with unreachable_if_broken():
                         return event.decode(kind)
         return None
 
-    def _events(self, operation: Explain | Ask | Check) -> Iterator[TextPiece | Result]:
+    def _receive_events(self, operation: Explain | Ask | Check) -> Iterator[TextPiece | Result]:
         """Send a request, and yield what the daemon sends back.
 
         Raises:
@@ -158,7 +158,7 @@ class DaemonRAG:
                 else:
                     raise UnreachableError
 
-    def _local_rag(self) -> RAG:
+    def _open_local(self) -> RAG:
         if self._local is None:
             self._local = self._make_local()
         return self._local
@@ -220,5 +220,5 @@ def unreachable_if_broken() -> Iterator[None]:
         raise UnreachableError from error
 
 
-def _plain(where: str | Mapping[str, Any]) -> str | dict[str, Any]:
+def _as_data(where: str | Mapping[str, Any]) -> str | dict[str, Any]:
     return where if isinstance(where, str) else dict(where)

@@ -1,4 +1,4 @@
-"""What a client and the daemon must have in common for their answers to be the same."""
+"""Compare two processes: their answers are the same if code, libraries and environment are."""
 
 from __future__ import annotations
 
@@ -26,32 +26,32 @@ _SECRETS = ("_KEY", "_TOKEN")
 
 
 def identity(environment: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Facts by name: this package's version and code, Python, its libraries, the environment.
+    """Collect facts by name: this package's version and code, Python, libraries, environment.
 
-    Settings are not among them: each question comes with its own. Of keys only a hash is given.
+    Settings are not among them: each question comes with its own. Keys are hashed.
     """
     variables = os.environ if environment is None else environment
     facts = {
         "version": rag.__version__,
-        "code": _code(Path(rag.__file__).parent),
+        "code": _code_state(Path(rag.__file__).parent),
         "python": f"{sys.prefix} {sys.version}",
-        # Whatever installs or removes a library changes this folder.
-        "libraries": _changed(Path(msgspec.__file__).parent.parent),
+        # Installing or removing a library changes this folder.
+        "libraries": _folder_state(Path(msgspec.__file__).parent.parent),
     }
     for name, value in variables.items():
         if name.upper() in _VARIABLES or name.startswith(_PREFIXES):
-            facts[name] = _hashed(value) if name.endswith(_SECRETS) else value
+            facts[name] = _hash(value) if name.endswith(_SECRETS) else value
     return facts
 
 
-def differing(ours: Mapping[str, str], theirs: Mapping[str, str]) -> tuple[str, ...]:
-    """The names of the facts that are not the same."""
+def find_differences(ours: Mapping[str, str], theirs: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the names of the facts that differ."""
     names = sorted(ours.keys() | theirs.keys())
     return tuple(name for name in names if ours.get(name) != theirs.get(name))
 
 
-def _code(package: Path) -> str:
-    """Where the package lies, and when a file of it was last changed."""
+def _code_state(package: Path) -> str:
+    """Return where the package is, how many files it has, and when one was last changed."""
     count = latest = 0
     folders = [os.fspath(package)]
     while folders:
@@ -66,14 +66,14 @@ def _code(package: Path) -> str:
     return f"{package} {count} {latest}"
 
 
-def _changed(folder: Path) -> str:
+def _folder_state(folder: Path) -> str:
     try:
         return f"{folder} {folder.stat().st_mtime_ns}"
     except OSError:
         return f"{folder}"
 
 
-def _hashed(value: str) -> str:
+def _hash(value: str) -> str:
     import hashlib
 
     return hashlib.sha256(os.fsencode(value)).hexdigest()

@@ -83,7 +83,7 @@ class Residents:
 
         It is made anew if its templates, examples or local models have changed.
         """
-        stamps = _stamps(config)
+        stamps = _list_files(config)
         key = (config, repr(stamps))
         with self.lock:
             found = self._by_settings.get(key)
@@ -110,7 +110,7 @@ def _is_served(config: Config) -> bool:
     return config.generation.model.startswith(("http://", "https://"))
 
 
-def _stamps(config: Config) -> dict[str, Stamp]:
+def _list_files(config: Config) -> dict[str, Stamp]:
     """List the files that a RAG reads once, by setting, each with time and size."""
     found = {}
     for key in ("prompt.templates", "prompt.examples", *MODELS):

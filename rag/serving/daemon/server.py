@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 
 import rag
 from rag.errors import DaemonError, RagError
-from rag.serving.daemon.identity import differing, identity
+from rag.serving.daemon.identity import find_differences, identity
 from rag.serving.daemon.messages import (
     LONGEST_REQUEST,
     Acceptance,
@@ -148,9 +148,9 @@ class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         """Read a client's greeting, and do what the client wants."""
         connection.settimeout(_CLIENT_SECONDS)
         greeting: Greeting = receive(connection, Greeting, LONGEST_REQUEST)
-        differs = differing(self._identity, greeting.facts)
+        differs = find_differences(self._identity, greeting.facts)
         if greeting.wants != "answer":
-            connection.sendall(encode(self._state(differs)))
+            connection.sendall(encode(self._describe(differs)))
             if greeting.wants == "stop":
                 # A copy stays open until the process ends, which the client waits for.
                 os.dup(connection.fileno())
@@ -168,7 +168,7 @@ class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
                 with self._lock:
                     self._asked = time.monotonic()
 
-    def _state(self, differs: tuple[str, ...]) -> State:
+    def _describe(self, differs: tuple[str, ...]) -> State:
         import psutil
 
         return State(
@@ -214,15 +214,15 @@ def _answer(connection: socket.socket, request: Request, residents: Residents) -
 def _stream_answer(connection: socket.socket, found: Resident, asked: Ask) -> Answer:
     """Send the pieces of an answer as they are written, and return it."""
     gone = partial(_has_hung_up, connection)
-    tools = replace(found.tools, generator=lambda: _Stopping(found.generator, gone))
+    tools = replace(found.tools, generator=lambda: _StoppableModel(found.generator, gone))
     stream = found.stream(asked.question, asked.k, asked.where, schema=asked.schema, tools=tools)
     for piece in stream:
         connection.sendall(encode(TextPiece(piece)))
     return stream.answer
 
 
-class _Stopping:
-    """A generator that looks after each piece whether anybody still waits for the next."""
+class _StoppableModel:
+    """A generator that stops, after any piece of text, once nobody waits for the next."""
 
     def __init__(self, generator: LanguageModel, gone: Callable[[], bool]) -> None:
         self._generator = generator
@@ -230,7 +230,7 @@ class _Stopping:
 
     @property
     def name(self) -> str:
-        # A server tells the name of its model when it is asked.
+        # Not stored: a server names its model only when it is asked.
         return self._generator.name
 
     @property
@@ -265,6 +265,6 @@ class _HungUpError(Exception):
 
 def _has_hung_up(connection: socket.socket) -> bool:
     """Whether the client has gone: it sends nothing after its request, so any event means that."""
-    looks = select.poll()
-    looks.register(connection, select.POLLIN)
-    return bool(looks.poll(0))
+    poll = select.poll()
+    poll.register(connection, select.POLLIN)
+    return bool(poll.poll(0))

@@ -105,10 +105,10 @@ def find_daemon() -> SocketFolder | None:
 
 
 def _parents() -> list[Path]:
-    given, users = os.environ.get("XDG_RUNTIME_DIR"), Path(f"/run/user/{os.getuid()}")
+    variable, users = os.environ.get("XDG_RUNTIME_DIR"), Path(f"/run/user/{os.getuid()}")
     temporary = Path(os.environ.get("TMPDIR") or "/tmp", f"rag-{os.getuid()}")  # noqa: S108
     # If the user's own folder exists, sessions with and without the variable agree on it.
-    runtime = Path(given) / "rag" if given else users / "rag" if users.is_dir() else temporary
+    runtime = Path(variable) / "rag" if variable else users / "rag" if users.is_dir() else temporary
     return [runtime, temporary]
 
 
