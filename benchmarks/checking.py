@@ -175,7 +175,7 @@ def fit_baseline(
             statements = find_statements(claim.text, Passages(claim.hits, embedder))
             rows.append(features(claim.text, statements))
             labels.append(LABELS.index(claim.label))
-            # Each verdict has the same weight; made claims together have that share of the real ones.
+            # Each verdict has the same weight; all made claims have that share of the real ones.
             weights.append(weight * len(claims) / 3 / counts[claim.label])
     names = list(rows[0])
     values = np.array([[row[name] for name in names] for row in rows])

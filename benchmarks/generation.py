@@ -5,9 +5,9 @@
 The prompts ask about real passages of `data/corpus`, as many words of them as make the wanted
 number of tokens, template included; each run has passages of its own, and asks three questions
 about them: the first, with nothing of the passages read before, another one, and the first again.
-It counts how often the texts of the first and the third are the same. `rag ask` answers a question of
-`data/queries.jsonl` from an index of that corpus, as a process of its own each time, once writing
-and once as it does by default; its first token is the first byte that it prints.
+It counts how often the texts of the first and the third are the same. `rag ask` answers a question
+of `data/queries.jsonl` from an index of that corpus, as a process of its own each time, once with
+writing and once with the defaults; its first token is the first byte that it prints.
 
 With a GGUF file, the answers to some of these questions are written with and without drafting, too:
 tokens guessed from what followed the last ones before (`ngram_simple`, `ngram_map_k`), and checked
