@@ -236,6 +236,7 @@ def test_an_entailment_model_comes_before_a_generator_and_reads_windows() -> Non
     }  # fmt: skip
 
 
+@pytest.mark.model
 def test_a_real_entailment_model_judges_by_its_probabilities(
     tmp_path: Path, embedder: Embedder
 ) -> None:

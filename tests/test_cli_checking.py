@@ -137,6 +137,7 @@ def test_escape_sequences_do_not_reach_the_terminal(
     assert "\x1b" not in result.out
 
 
+@pytest.mark.model
 def test_an_entailment_model_judges_if_it_is_named(check: Check, tmp_path: Path) -> None:
     folder = make_entailment(tmp_path / "tiny-nli")
     verdict = json.loads(check(TRUE, "--entailment", str(folder), "--json", "-k", "1").out)

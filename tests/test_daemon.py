@@ -138,6 +138,7 @@ def start(home: Home, *arguments: str) -> int:
     return int(found[1])
 
 
+@pytest.mark.slow
 def test_it_answers_as_a_process_of_its_own_does(home: Home) -> None:
     asked = [
         ("search", QUESTION, "--json"),
@@ -164,6 +165,7 @@ def test_it_answers_as_a_process_of_its_own_does(home: Home) -> None:
     assert home.questions() == len(asked)
 
 
+@pytest.mark.slow
 def test_errors_are_the_same_lines_but_for_absolute_paths(home: Home) -> None:
     (home.folder / "empty").mkdir()
     asked = [
@@ -191,6 +193,7 @@ def test_errors_are_the_same_lines_but_for_absolute_paths(home: Home) -> None:
     assert home.questions() == len(asked)
 
 
+@pytest.mark.slow
 def test_a_written_answer_is_the_same_text(home: Home, generator_path: Path) -> None:
     model = str(generator_path)
     arguments = ("ask", QUESTION, "--way", "generate", "--generator", model, "-k", "2")
@@ -201,6 +204,7 @@ def test_a_written_answer_is_the_same_text(home: Home, generator_path: Path) -> 
     assert home.questions() == 2
 
 
+@pytest.mark.slow
 def test_the_index_is_seen_as_it_is_now(home: Home) -> None:
     start(home)
     asked = ("search", "Who keeps the lighthouse of Anholt?", "-k", "1")
@@ -283,6 +287,7 @@ def test_the_setting_turns_it_off(home: Home) -> None:
     assert home.questions() == 0
 
 
+@pytest.mark.slow
 def test_another_environment_is_not_answered(home: Home) -> None:
     process = start(home)
     other = {"HF_ENDPOINT": "http://127.0.0.1:9"}
@@ -328,6 +333,7 @@ def test_the_socket_of_a_dead_one_is_passed_over_and_taken(home: Home) -> None:
     assert home.questions() == 1
 
 
+@pytest.mark.slow
 def test_what_is_no_daemon_is_passed_over(home: Home) -> None:
     """One that accepts and says nothing, and one that talks nonsense."""
     home.sockets.prepare()
@@ -365,6 +371,7 @@ def test_a_folder_that_others_can_enter_is_not_used(home: Home) -> None:
     assert home.questions() == 0
 
 
+@pytest.mark.root
 @pytest.mark.skipif(os.getuid() != 0, reason="takes root, who can be somebody else")
 def test_another_user_is_not_answered(home: Home) -> None:
     start(home)
@@ -520,6 +527,7 @@ def test_a_daemon_that_is_stopped_finishes_its_answer(
     assert stopping.communicate(timeout=PATIENCE)[0] == f"ended: process {process}\n"
 
 
+@pytest.mark.slow
 def test_four_at_once_get_what_each_asked(home: Home) -> None:
     start(home)
     asked = [
@@ -535,6 +543,7 @@ def test_four_at_once_get_what_each_asked(home: Home) -> None:
         assert (output, errors) == (home.alone(*arguments).stdout, "")
 
 
+@pytest.mark.slow
 def test_templates_and_models_that_were_changed_are_read_again(
     home: Home, dripping: tuple[str, type[_Dripping]]
 ) -> None:

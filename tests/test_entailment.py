@@ -19,6 +19,8 @@ from rag import ConfigError, ModelError
 from rag.answering.entailment import load_entailment
 from rag.protocols import EntailmentModel
 
+pytestmark = pytest.mark.model
+
 PAIRS = [
     ("The lighthouse was built in 1871 by Ada Stone.", "Ada Stone built the lighthouse."),
     ("Whale oil burnt in the lamp until the winter of 1902.", "The lamp never burnt oil."),
