@@ -1,13 +1,12 @@
-"""What readers lose, in speed and in truth, while a writer commits all the time.
+"""Measure how readers fare, in speed and in truth, while a writer commits all the time.
 
     python benchmarks/readers.py [--seconds 60] [--readers 8] [--passages 20000] [--index DIR]
 
-Processes search by meaning and words, each passage's own vector standing for its text, so that no
-model takes the time: first alone, then beside a process that replaces, adds and removes documents
-of 20 passages, one a commit, and brings the vectors' cache up to date now and then. With each
-commit the writer replaces two documents that bear its number, too: a search that finds both must
-find them of one number, and the text of each hit must be of the document that it names. Prints
-a Markdown table.
+Processes search by meaning and words, first alone, then beside a process that replaces, adds and
+removes documents of 20 passages, one a commit, and refreshes the vectors' cache now and then. The
+embedder computes each vector from the words, so that no model takes the time. Each commit also
+replaces two documents that bear its number: a search that finds both must find them with the same
+number, and the text of each hit must be of the document that it names. Prints a Markdown table.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ PAIR = ("heron", "osprey")
 
 
 class Stored:
-    """Gives each text a vector of its own, at once."""
+    """An embedder that gives each text a vector of its own, at once."""
 
     name = "stored"
     fingerprint = "by the text"
@@ -55,15 +54,15 @@ class Stored:
     special_tokens = 0
 
     def token_offsets(self, text: str) -> Sequence[tuple[int, int]]:
-        """A token is four characters."""
+        """Take four characters for a token."""
         return [(at, min(at + 4, len(text))) for at in range(0, len(text), 4)]
 
     def embed_documents(self, texts: Sequence[str]) -> np.ndarray:
-        """float32 `[len(texts), dim]`."""
+        """Embed passages, as float32 `[len(texts), dim]`."""
         return np.stack([self.embed_query(text) for text in texts])
 
     def embed_query(self, text: str) -> np.ndarray:
-        """float32 `[dim]`, the same of a passage and of its beginning."""
+        """Embed a question as float32 `[dim]`, the same for a passage and for its beginning."""
         name = " ".join(text.split()[:3])
         generator = np.random.default_rng(zlib.crc32(name.encode()))
         vector = generator.normal(size=DIM).astype(np.float32)
@@ -71,7 +70,7 @@ class Stored:
 
 
 def main() -> None:
-    """Measure, or be one of the processes that are measured."""
+    """Measure, or be one of the measured processes."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -93,7 +92,7 @@ def main() -> None:
 
 
 def measure(arguments: argparse.Namespace, place: Path) -> None:
-    """Both rounds, as a table."""
+    """Run all rounds, and print a table."""
     if not Index(place).exists():
         build(place, arguments.passages)
     print("| | searches/s | median ms | 95% ms | commits/s | log MB | errors | torn |")
@@ -107,7 +106,7 @@ def measure(arguments: argparse.Namespace, place: Path) -> None:
 def round_of(
     arguments: argparse.Namespace, place: Path, *, pause: float | None = None
 ) -> tuple[float, list[dict[str, Any]], dict[str, Any]]:
-    """Seconds, what each reader saw, and what the writer did."""
+    """Run a round; returns its seconds, what each reader saw, and what the writer did."""
     common = [sys.executable, __file__, "--index", str(place), "--seconds", str(arguments.seconds)]
     readers = [
         subprocess.Popen(
@@ -121,7 +120,7 @@ def round_of(
     writer = None
     try:
         for reader in readers:
-            # Its caches are open, as those of a server are.
+            # It says so when its caches are open, as those of a server are.
             _line(reader)
         if pause is not None:
             command = [*common, "--role", "writer", "--pause", str(pause)]
@@ -144,7 +143,7 @@ def round_of(
 
 
 def longest_log(place: Path, seconds: float) -> int:
-    """The most bytes that the database's log had, looked at for so long."""
+    """Watch the database's log for so long, and return the most bytes that it had."""
     log, longest, end = place / f"{database.NAME}-wal", 0, time.monotonic() + seconds
     while time.monotonic() < end:
         with suppress(FileNotFoundError):
@@ -154,7 +153,7 @@ def longest_log(place: Path, seconds: float) -> int:
 
 
 def row(name: str, seconds: float, seen: list[dict[str, Any]], done: dict[str, Any]) -> float:
-    """One line of the table; returns the searches per second of all readers."""
+    """Print a line of the table; returns the searches per second of all readers."""
     times = [each for one in seen for each in one["times"]]
     rate = len(times) / seconds
     errors = [error for one in seen for error in one["errors"]]
@@ -172,7 +171,7 @@ def row(name: str, seconds: float, seen: list[dict[str, Any]], done: dict[str, A
 
 
 def read(place: Path, seconds: float, seed: int) -> None:
-    """Search until the time is over, and tell what was seen."""
+    """Search until the time is over, and print what was seen as JSON."""
     chance = random.Random(seed)  # noqa: S311
     rag = RAG(place, embedder=Stored(), settings={"generation.model": "extractive"})
     documents = Index(place).counts()["documents"] // 2
@@ -185,7 +184,7 @@ def read(place: Path, seconds: float, seed: int) -> None:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         pair = len(times) % SEARCHES_TO_A_PAIR == 0
-        # Of the first half, which nobody changes: what is asked for is always there.
+        # Nobody changes the first half of the documents: the sought passage is always there.
         name = f"d{chance.randrange(documents)}"
         sought = passage(name, 0, chance.randrange(PASSAGES_OF_A_DOCUMENT))
         asked = " ".join(PAIR if pair else sought.split()[:WORDS_OF_A_QUESTION])
@@ -209,7 +208,7 @@ def read(place: Path, seconds: float, seed: int) -> None:
 
 
 def write(place: Path, pause: float) -> None:
-    """Commit until told to end, and tell how often; `pause` is in seconds, after each commit."""
+    """Commit until a signal comes, with a pause after each, and print the count as JSON."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     half = Index(place).counts()["documents"] // 2
     started, commits = time.monotonic(), 0
@@ -235,7 +234,7 @@ def write(place: Path, pause: float) -> None:
 
 
 def build(place: Path, passages: int) -> None:
-    """An index of documents with random text."""
+    """Build an index of documents with random text."""
     with Index(place).write() as writer:
         writer.set_manifest(Manifest(Stored.name, Stored.fingerprint, DIM, 100, 0))
         for n in range(max(4, passages // PASSAGES_OF_A_DOCUMENT)):
@@ -247,7 +246,7 @@ def build(place: Path, passages: int) -> None:
 
 
 def put(writer: Writer, name: str, version: int, count: int) -> None:
-    """A document in place of the one before."""
+    """Put a document in place of the former one."""
     texts = [passage(name, version, at) for at in range(count)]
     text = "\n".join(texts)
     chunks = list(chunks_of(name, texts))
@@ -259,13 +258,13 @@ def put(writer: Writer, name: str, version: int, count: int) -> None:
 
 
 def remove(writer: Writer, name: str) -> None:
-    """Take a document out, if it is there."""
+    """Remove a document, if it is there."""
     for file_id, _ in list(writer.files_below(f"/{name}")):
         writer.remove_file(file_id)
 
 
 def chunks_of(name: str, texts: Sequence[str]) -> Iterator[Chunk]:
-    """Each line of a document."""
+    """Yield a chunk for each line of a document."""
     at = 0
     for ordinal, text in enumerate(texts):
         yield Chunk(0, name, text, at, at + len(text), ordinal)
@@ -273,7 +272,7 @@ def chunks_of(name: str, texts: Sequence[str]) -> Iterator[Chunk]:
 
 
 def passage(name: str, version: int, at: int) -> str:
-    """The same words for the same document, version and place: its name and version first."""
+    """Make a passage: name and version, then words that are the same for the same arguments."""
     chance = random.Random(f"{name} {version} {at}")  # noqa: S311
     words = (f"word{chance.randrange(VOCABULARY)}" for _ in range(WORDS_OF_A_PASSAGE))
     return f"{name} {version} {at} " + " ".join(words)

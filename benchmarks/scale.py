@@ -1,14 +1,14 @@
-"""How search for nearest vectors does in large indexes, by kind of index.
+"""Measure the search for nearest vectors in large indexes, by kind of index.
 
     python benchmarks/scale.py --count 1000000 --kinds flat,hnsw,ivf-sq8,ivf-pq --folder DIR
 
-A real index is made in the folder, of chunks without text: what is measured is `Snapshot.nearest`
-whole, with what it reads from SQLite. The vectors are drawn from a mixture: topics of clusters of
-very different sizes, and within a cluster noise of which a few directions carry most, so that the
-nearest are neither copies nor all alike. Queries are drawn from the same mixture and not stored.
-What is exact is found by brute force over what is stored. Memory is that of a fresh process.
+The folder gets a real index of chunks without text; times are those of a whole `Snapshot.nearest`,
+with its reads from SQLite. The vectors come from a mixture: topics of clusters of very different
+sizes, and within a cluster noise that is mostly in a few directions, so that the nearest are
+neither copies nor all alike. Queries come from the same mixture and are not stored. Brute force
+over the stored vectors gives the exact nearest. Memory is that of a fresh process.
 
-An index that is there already, of the same count and dimension, is used again.
+An index of the same count and dimension that is there already is used again.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ FILTERED = 50
 
 
 class Mixture:
-    """Where vectors and queries are drawn from."""
+    """The mixture that vectors and queries are drawn from."""
 
     def __init__(self, dim: int, clusters: int = 20_000, topics: int = 400) -> None:
         random = np.random.default_rng(SEED)
@@ -56,7 +56,7 @@ class Mixture:
         topic = _unit(random.standard_normal((topics, dim), dtype=np.float32))
         centre = _unit(random.standard_normal((clusters, dim), dtype=np.float32))
         common = _unit(random.standard_normal((1, dim), dtype=np.float32))
-        # As texts have it: all a little alike, those of a topic more so.
+        # All are a little alike, as texts are, and those of a topic more so.
         self.centres = _unit(
             0.35 * common + 0.7 * topic[random.integers(topics, size=clusters)] + 0.7 * centre
         )
@@ -68,7 +68,7 @@ class Mixture:
         self.directions = directions * (weights / np.linalg.norm(weights))[:, None]
 
     def draw(self, count: int, *seed: int) -> Floats:
-        """float32 `[count, dim]` of unit length."""
+        """Draw vectors of unit length, float32 `[count, dim]`."""
         random = np.random.default_rng([SEED, *seed])
         cluster = np.searchsorted(self.shares, random.random(count)).clip(max=len(self.centres) - 1)
         drawn = random.standard_normal((count, len(self.directions)), dtype=np.float32)
@@ -80,7 +80,7 @@ class Mixture:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What was measured of a kind."""
+    """The measurements of one kind."""
 
     kind: str
     count: int
@@ -100,7 +100,7 @@ class Row:
 
 
 def main() -> None:
-    """Parse, make the index, measure each kind, print."""
+    """Make the index, measure each kind, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--count", type=int, default=1_000_000)
     parser.add_argument("--dim", type=int, default=384)
@@ -108,8 +108,12 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=200)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--recall", type=float, default=CacheSettings().recall)
-    parser.add_argument("--json", type=Path, help="where to add what was measured, for --plot")
-    parser.add_argument("--plot", type=Path, help="draw what is in --json, and do nothing else")
+    parser.add_argument("--json", type=Path, help="add the measurements to this file, for --plot")
+    parser.add_argument(
+        "--plot",
+        type=Path,
+        help="draw the measurements of --json into this file, and do nothing else",
+    )
     parser.add_argument("--build", help=argparse.SUPPRESS)
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -138,7 +142,7 @@ def main() -> None:
 
 
 def make_index(folder: Path, count: int, dim: int) -> float:
-    """An index of `count` chunks without text; returns the seconds it took."""
+    """Make an index of `count` chunks without text; returns the seconds that took."""
     index = Index(folder / "index")
     if index.exists() and index.counts()["chunks"] == count:
         manifest = index.manifest()
@@ -159,7 +163,7 @@ def make_index(folder: Path, count: int, dim: int) -> float:
 
 
 def insert(connection: apsw.Connection, mixture: Mixture, count: int) -> None:
-    """Chunks without text, in documents of BLOCK each."""
+    """Insert chunks without text, in documents of BLOCK each."""
     for at in range(0, count, BLOCK):
         vectors = mixture.draw(min(BLOCK, count - at), 0, at).astype("<f2")
         name = f"{at:012}"
@@ -186,9 +190,9 @@ def insert(connection: apsw.Connection, mixture: Mixture, count: int) -> None:
 
 
 def exact(folder: Path, queries: Floats) -> dict[str, NDArray[np.int64]]:
-    """Ids of the nearest of each query, by brute force over what is stored: of all, and of shares.
+    """Find the ids nearest to each query by brute force, among all chunks and among shares of them.
 
-    By share as text; `1` is all.
+    The keys are the shares as text; `1` means all.
     """
     index = Index(folder / "index")
     with database.open_to_read(index.directory) as connection:
@@ -209,7 +213,7 @@ def exact(folder: Path, queries: Floats) -> dict[str, NDArray[np.int64]]:
 
 
 def passing(ids: NDArray[np.int64], share: float) -> NDArray[np.int64]:
-    """A share of all chunks, as a filter might let them pass."""
+    """Pick a share of all chunks, as a filter might let them pass."""
     return ids[np.random.default_rng([SEED, 2]).random(len(ids)) < share]
 
 
@@ -227,7 +231,7 @@ def measure(folder: Path, kind: str, arguments: argparse.Namespace) -> Row:
 
 
 def build_kind(folder: Path, kind: str, recall: float) -> dict[str, Any]:
-    """Time and memory of a process that builds a kind, and what became of it."""
+    """Build a kind in this process, and measure its time and memory."""
     settings = CacheSettings(kind=kind, recall=recall)
     index, started = Index(folder / "index", caches=settings), time.perf_counter()
     said: dict[str, float] = {}
@@ -258,7 +262,7 @@ def build_kind(folder: Path, kind: str, recall: float) -> dict[str, Any]:
 
 
 def measure_searches(folder: Path, kind: str, queries: int) -> dict[str, Any]:
-    """Memory, recall and times of a process that does nothing but search."""
+    """Search with a kind in this process, and measure memory, recall and times."""
     saved = np.load(folder / "queries.npz")
     index = Index(folder / "index", caches=CacheSettings(kind=kind))
     import faiss  # noqa: F401
@@ -297,19 +301,19 @@ def measure_searches(folder: Path, kind: str, queries: int) -> dict[str, Any]:
 
 
 def recall_of(found: list[list[int]], nearest: NDArray[np.int64], k: int) -> float:
-    """The share of the true `k` nearest that were found."""
+    """Return the share of the true `k` nearest that were found."""
     hits = sum(len(set(f[:k]) & set(t[:k].tolist())) for f, t in zip(found, nearest, strict=True))
     return round(hits / (k * len(found)), 4)
 
 
 def memory() -> tuple[int, int]:
-    """Resident memory of this process, and the part of it that is no file's."""
+    """Return the resident memory of this process, and the part of it that is no file's."""
     resident = psutil.Process().memory_info()
     return resident.rss, resident.rss - getattr(resident, "shared", 0)
 
 
 def describe(details: Mapping[str, Any]) -> str:
-    """How a kind is searched, in words."""
+    """Describe in words how a kind is searched."""
     shape = shape_of(details)
     if shape.lists:
         return f"{shape.probes} of {shape.lists:,} lists, {shape.depth}× compared again"
@@ -319,7 +323,7 @@ def describe(details: Mapping[str, Any]) -> str:
 
 
 def as_table(measured: list[Row], seconds: float, arguments: argparse.Namespace) -> str:
-    """Markdown."""
+    """Render the measurements as Markdown tables."""
     lines = [
         f"{arguments.count:,} vectors of {arguments.dim} dimensions; {processor()}, "
         f"{os.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GB; "
@@ -351,7 +355,7 @@ def as_table(measured: list[Row], seconds: float, arguments: argparse.Namespace)
 
 
 def processor() -> str:
-    """The name of the processor, where the system tells."""
+    """Return the name of the processor, if the system tells it."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -359,7 +363,7 @@ def processor() -> str:
 
 
 def plot(saved: list[dict[str, Any]], path: Path) -> None:
-    """Time and memory by number of vectors, a line for each kind."""
+    """Plot times and sizes by the number of vectors, with a line for each kind."""
     import matplotlib as mpl
 
     mpl.use("Agg")

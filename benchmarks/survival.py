@@ -1,13 +1,13 @@
-"""Whether an index loses anything when the process that writes it is killed.
+"""Check that an index loses nothing when the process that writes it is killed.
 
     python benchmarks/survival.py [--kills 1000] [--seed 0] [--folder DIR]
 
-Processes add, replace, remove, compact and optimize synthetic documents, and tell through a pipe of
-each operation that has returned. They are sent SIGKILL at random moments of an operation, one in
-ten just after it returned. After each kill the index is opened by another process: every document
-must be there as it was acknowledged, the operation that was cut short as a whole or not at all, and
-what is found by vectors, words and filters must be what a dict and NumPy say. Prints a table in
-Markdown; exit code 1 if anything was lost, torn or wrong.
+Processes add, replace, remove, compact and optimize synthetic documents, and acknowledge through a
+pipe each operation that has returned. They get SIGKILL at random moments of an operation, one in
+ten just after it returned. After each kill another process opens the index: every document must be
+there as it was acknowledged, the interrupted operation as a whole or not at all, and searches by
+vectors, words and filters must find what a dict and NumPy say. Prints a Markdown table; exit code
+1 if anything was lost, torn or wrong.
 """
 
 from __future__ import annotations
@@ -51,19 +51,19 @@ MOST_DOCUMENTS = 12
 PATIENCE = 120.0
 
 State = dict[str, tuple[int, int]]
-"""Version and number of chunks by the name of a document: all else follows from them."""
+"""Version and number of chunks by the name of a document: all else follows from these."""
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """A change to an index: one transaction, or work that changes nothing of what it holds."""
+    """A change to an index: one transaction, or work that leaves its contents as they are."""
 
     kind: str
     put: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     without: Sequence[str] = ()
 
     def apply(self, state: State) -> State:
-        """What an index holds after it."""
+        """Return what an index that held `state` holds after it."""
         rest = {} if self.kind == "rebuild" else state
         rest = {name: value for name, value in rest.items() if name not in self.without}
         return {**rest, **{name: (value[0], value[1]) for name, value in self.put.items()}}
@@ -71,7 +71,7 @@ class Operation:
 
 @lru_cache(maxsize=256)
 def make(name: str, version: int, count: int) -> tuple[Document, tuple[Chunk, ...], Vectors]:
-    """A document, its chunks of a line each, and their vectors: the same whenever it is asked."""
+    """Make a document, a chunk for each line, and vectors, the same for the same arguments."""
     seed = crc32(f"{name} {version}".encode())
     generator = random.Random(seed)  # noqa: S311
     lines = [
@@ -92,7 +92,7 @@ def make(name: str, version: int, count: int) -> tuple[Document, tuple[Chunk, ..
 
 
 def carry_out(index: Index, operation: Operation) -> None:
-    """Do an operation; once this returns, it is acknowledged."""
+    """Carry out an operation; once this returns, it counts as acknowledged."""
     if operation.kind == "compact":
         index.compact()
         return
@@ -113,7 +113,7 @@ def carry_out(index: Index, operation: Operation) -> None:
 
 
 def put(writer: Writer, name: str, version: int, count: int) -> None:
-    """Put a document in the place of another of its name."""
+    """Put a document in place of the former one of its name."""
     document, chunks, vectors = make(name, version, count)
     record = FileRecord(f"/{name}.md", f"{name}.md", count, version, document.content_hash)
     file_id = writer.begin_file(record)
@@ -122,7 +122,7 @@ def put(writer: Writer, name: str, version: int, count: int) -> None:
 
 
 def read_state(index: Index) -> tuple[State, list[str]]:
-    """What an index holds, and what of it is not as it was put."""
+    """Read what an index holds, and list what of it is not as it was put."""
     state: State = {}
     torn = []
     stored: dict[str, list[Chunk]] = {}
@@ -155,12 +155,12 @@ def read_state(index: Index) -> tuple[State, list[str]]:
 
 
 def chunk_key(chunk: Chunk) -> tuple[Any, ...]:
-    """All of a chunk but for its id."""
+    """Return all of a chunk except its id."""
     return (chunk.document_id, chunk.text, chunk.start, chunk.end, chunk.ordinal, chunk.heading)
 
 
 def wrong_answers(index: Index, state: State, seed: int) -> list[str]:
-    """What is found that a dict and NumPy do not say, or the other way round."""
+    """List the searches that do not find what a dict and NumPy say."""
     rows = [
         (f"{name}.md", document.metadata["group"], chunk.text, vector)
         for name, (version, count) in state.items()
@@ -193,7 +193,7 @@ def wrong_answers(index: Index, state: State, seed: int) -> list[str]:
         if sorted(texts(hits)) != sorted(row[2] for row in rows if word in row[2].split()):
             wrong.append(f"matching {word}")
         if rows:
-            # The words of one passage, which must be the first of all.
+            # The words of one passage must find that passage first.
             text = rows[seed % len(rows)][2]
             phrase = parse_question(f'"{text}"')
             if texts([each for each, _ in snapshot.matching(phrase, 2)]) != [text]:
@@ -202,9 +202,10 @@ def wrong_answers(index: Index, state: State, seed: int) -> list[str]:
 
 
 def is_nearest(found: Mapping[str, float], scores: Mapping[str, float], k: int) -> bool:
-    """Whether these are the `k` best by `scores`, in order.
+    """Return whether these are the `k` best by `scores`, in order.
 
-    Two that differ in the last bits may stand in either order: sums are not added up alike.
+    Scores that differ in the last bits may stand in either order, since FAISS and NumPy add in
+    different orders.
     """
     best = sorted(scores.values(), reverse=True)[:k]
     return (
@@ -216,7 +217,7 @@ def is_nearest(found: Mapping[str, float], scores: Mapping[str, float], k: int) 
 
 
 class Processes:
-    """Starts processes that change an index, out of one that is small and has no threads."""
+    """Starts processes that change an index, by forking a small process without threads."""
 
     def __init__(self) -> None:
         jobs, self._jobs = os.pipe()
@@ -234,13 +235,13 @@ class Processes:
         os.set_blocking(self._replies, False)
 
     def start(self, directory: Path, operations: Sequence[Operation]) -> int:
-        """The id of a process that carries out operations and waits to be killed."""
+        """Start a process that carries out operations and waits to be killed; returns its id."""
         job = {"directory": str(directory), "operations": [asdict(each) for each in operations]}
         os.write(self._jobs, json.dumps(job).encode() + b"\n")
         return int(os.read(self._started, 32))
 
     def count_acknowledged(self, seconds: float) -> int:
-        """How many more operations are acknowledged, waiting for one of them at most so long.
+        """Count the operations acknowledged since the last call; waits so long for the first.
 
         Raises:
             RuntimeError: if one of them failed.
@@ -254,20 +255,20 @@ class Processes:
 
     def kill(self, pid: int) -> None:
         """End a process at once."""
-        # It is not waited for before the answer, so that its id cannot be another's by now.
+        # Nobody has waited for the process yet, so that its id cannot be another's by now.
         os.kill(pid, signal.SIGKILL)
         os.write(self._jobs, b"\n")
         os.read(self._started, 32)
 
     def close(self) -> None:
-        """End."""
+        """End the process that forks."""
         os.close(self._jobs)
         os.waitpid(self._pid, 0)
 
 
 def serve(jobs: IO[str], started: int, replies: int) -> None:
-    """Start a process for each job, until there are no more."""
-    # Loaded here, so that a process starts in the time of a fork.
+    """Fork a process for each job, until there are no more."""
+    # Loaded here, so that starting a process takes no longer than a fork.
     import faiss  # noqa: F401
     import tantivy  # noqa: F401
 
@@ -288,7 +289,7 @@ def serve(jobs: IO[str], started: int, replies: int) -> None:
 
 
 def work(directory: Path, operations: Sequence[Operation], replies: int) -> None:
-    """Carry out operations, tell of each, and wait to be killed."""
+    """Carry out operations, acknowledge each, and wait to be killed."""
     try:
         index = Index(directory)
         for operation in operations:
@@ -302,14 +303,14 @@ def work(directory: Path, operations: Sequence[Operation], replies: int) -> None
 
 
 class Plan:
-    """Operations at random, each possible after the ones before it."""
+    """Random operations, each possible after the ones before it."""
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)  # noqa: S311
         self._version = 0
 
     def operation(self, kind: str, state: State) -> Operation:
-        """One of a kind, on an index that holds `state`."""
+        """Choose an operation of a kind, for an index that holds `state`."""
         names = sorted(state)
         if kind in {"compact", "optimize"}:
             return Operation(kind)
@@ -324,7 +325,7 @@ class Plan:
         return Operation("add", self._documents([self._new(state)]))
 
     def kind(self, state: State) -> str:
-        """What to do next."""
+        """Choose what to do next."""
         if len(state) > MOST_DOCUMENTS:
             return "remove"
         return self._random.choice(KINDS)
@@ -337,7 +338,7 @@ class Plan:
         documents = {}
         for name in names:
             self._version += 1
-            # A large one now and then makes the caches be written anew.
+            # Now and then a large one forces new caches.
             count = self._random.choice((1, 3, 10, 40, 300))
             documents[name] = (self._version, count)
         return documents
@@ -348,7 +349,7 @@ KINDS = ("add", "add", "replace", "replace", "remove", "several", "compact", "op
 
 @dataclass(slots=True)
 class Tally:
-    """What came of the kills during one kind of operation."""
+    """The results of the kills during one kind of operation."""
 
     kills: int = 0
     middle: int = 0
@@ -367,13 +368,13 @@ class Tally:
 
 
 def main() -> None:
-    """Kill and look, as often as is asked for."""
+    """Kill writers and print the results as a table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--folder", type=Path, help="where the index is made; kept afterwards")
+    parser.add_argument("--folder", type=Path, help="make the index here, and keep it")
     arguments = parser.parse_args()
     processes = Processes()
     begun = time.monotonic()
@@ -392,7 +393,7 @@ def main() -> None:
 
 
 def kill_and_look(processes: Processes, folder: Path, kills: int, seed: int) -> dict[str, Tally]:
-    """What came of each kind of operation."""
+    """Kill writers, and look at the index after each kill; returns tallies by kind."""
     chance, plan = random.Random(seed), Plan(seed)  # noqa: S311
     tallies: dict[str, Tally] = defaultdict(Tally)
     lengths = measure(processes, folder, plan)
@@ -424,7 +425,7 @@ def kill_and_look(processes: Processes, folder: Path, kills: int, seed: int) -> 
 
 
 def look(index: Index, states: Sequence[State], tally: Tally, what: str, seed: int) -> State:
-    """What an index holds, which must be the first of `states`, or the one after it."""
+    """Read what an index holds, which must be the first of `states` or the one after it."""
     try:
         state, torn = read_state(index)
         wrong = wrong_answers(index, state, seed)
@@ -448,7 +449,7 @@ def look(index: Index, states: Sequence[State], tally: Tally, what: str, seed: i
 
 
 def measure(processes: Processes, folder: Path, plan: Plan) -> dict[str, list[float]]:
-    """The seconds that each kind of operation takes, in an index that is made by them."""
+    """Make an index by operations of each kind, and measure their seconds."""
     lengths: dict[str, list[float]] = defaultdict(list)
     state: State = {}
     for kind in (*["add"] * 5, *sorted(set(KINDS)) * 3):
@@ -463,10 +464,10 @@ def measure(processes: Processes, folder: Path, plan: Plan) -> dict[str, list[fl
 
 
 def wait_for_one(processes: Processes) -> int:
-    """How many operations are acknowledged, one at least.
+    """Wait until an operation is acknowledged; returns how many were.
 
     Raises:
-        RuntimeError: if that takes for ever.
+        RuntimeError: if that takes more than PATIENCE.
     """
     done = processes.count_acknowledged(PATIENCE)
     if not done:
