@@ -73,22 +73,27 @@ def test_a_copy_in_another_dress_is_a_copy(copy: str) -> None:
     assert len(collapse(make_hits([LICENCE, copy]), apart(2), 0.95)) == 1
 
 
+ENDINGS = {
+    " Since 2019.": " Since 2020.",
+    " Since 5 March.": " Since 5 May.",
+    " Ask Ada Stone.": " Ask Ada Strand.",
+    " It may be sold.": " It may not be sold.",
+    " The lessee pays.": " The lessor pays.",
+    " At most 5 mg.": " At most 5 µg.",
+    " It costs $5.": " It costs €5.",
+    " Below 1.5 V.": " Below 15 V.",
+    " Written in C++.": " Written in C#.",
+    " x < 3": " x > 3",
+}
+
+
 @pytest.mark.parametrize(
     ("text", "other"),
     [
         ("Version 14 needs 8 GB of memory.", "Version 15 needs 16 GB of memory."),
-        (f"{LICENCE} Since 2019.", f"{LICENCE} Since 2020."),
-        (f"{LICENCE} Since 5 March.", f"{LICENCE} Since 5 May."),
-        (f"{LICENCE} Ask Ada Stone.", f"{LICENCE} Ask Ada Strand."),
-        (f"{LICENCE} It may be sold.", f"{LICENCE} It may not be sold."),
-        (f"{LICENCE} The lessee pays.", f"{LICENCE} The lessor pays."),
-        (f"{LICENCE} At most 5 mg.", f"{LICENCE} At most 5 µg."),
-        (f"{LICENCE} It costs $5.", f"{LICENCE} It costs €5."),
-        (f"{LICENCE} Below 1.5 V.", f"{LICENCE} Below 15 V."),
-        (f"{LICENCE} Written in C++.", f"{LICENCE} Written in C#."),
+        *((LICENCE + one, LICENCE + other) for one, other in ENDINGS.items()),
         (f"{LICENCE}\n- 5 degrees", f"{LICENCE}\n5 degrees"),
         (f"{LICENCE}\n> 5 mg", f"{LICENCE}\n5 mg"),
-        (f"{LICENCE} x < 3", f"{LICENCE} x > 3"),
         # A part of a sentence is another sentence.
         ("The tenant may sublet with consent.", "The tenant may sublet"),
         ("Never open the lid. It is hot.", "open the lid."),
