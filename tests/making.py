@@ -10,6 +10,7 @@ from rag.models import resolve
 
 # Models.
 
+SMALL: Any = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 2}
 RELATIONS = ("entailment", "neutral", "contradiction")
 
 
@@ -33,10 +34,8 @@ def make_classifier(folder: Path, *, head: bool, **settings: Any) -> Path:
     tokenizer = AutoTokenizer.from_pretrained(resolve("all-minilm-l6-v2", kind="embedder").location)
     config = BertConfig(
         vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
+        **SMALL,
         num_hidden_layers=2,
-        num_attention_heads=2,
         # Wide enough that texts come out well apart.
         initializer_range=0.5,
         **settings,

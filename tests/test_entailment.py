@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from making import RELATIONS, make_entailment
+from making import RELATIONS, SMALL, make_entailment
 
 from rag import ConfigError, ModelError
 from rag.answering.entailment import load_entailment
@@ -125,10 +125,8 @@ def test_roberta_has_fewer_positions_than_it_says(folder: Path, tmp_path: Path) 
     tokenizer = AutoTokenizer.from_pretrained(folder, model_max_length=10**12)
     config = RobertaConfig(
         vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
+        **SMALL,
         num_hidden_layers=1,
-        num_attention_heads=2,
         max_position_embeddings=40,
         pad_token_id=tokenizer.pad_token_id,
         id2label=dict(enumerate(RELATIONS)),
