@@ -139,6 +139,7 @@ class InterruptedCopy(Exception):
 
 
 @pytest.mark.parametrize("force", [False, True])
+@pytest.mark.slow
 def test_an_interruption_at_any_step_leaves_the_old_or_the_new(
     index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, force: bool
 ) -> None:
@@ -197,6 +198,7 @@ def test_a_full_disk_is_named_and_leaves_nothing(
     assert names(tmp_path) == ["index"]
 
 
+@pytest.mark.slow
 def test_every_copy_beside_a_writer_is_one_of_its_states(tmp_path: Path) -> None:
     """A real writer commits all the time, and is kept waiting by no copy."""
     source = Index(tmp_path / "index")

@@ -16,6 +16,7 @@ from rag.index.disk import database
 STATES = ("settled", "log")
 
 
+@pytest.mark.slow
 def test_no_damage_gives_wrong_results_or_is_beyond_repair(tmp_path: Path) -> None:
     """`damage.py` goes through all of them if it is told to take every one."""
     script = Path(__file__).parent / "damage.py"

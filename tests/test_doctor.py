@@ -278,6 +278,7 @@ class Crash(BaseException):
     """The process ends."""
 
 
+@pytest.mark.slow
 def test_a_repair_that_crashes_at_any_step_is_gone_on_with(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -329,6 +330,7 @@ def _look_in_between(directory: Path) -> None:
         pass
 
 
+@pytest.mark.slow
 def test_another_process_that_reads_is_not_pulled_from_under(tmp_path: Path) -> None:
     index = index_of(tmp_path)
     overwrite_page(index, rowid_page(index, "gamma"))

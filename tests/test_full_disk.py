@@ -57,6 +57,8 @@ def assert_whole(index: Index, state: State) -> None:
         assert not survival.wrong_answers(index, state, seed)
 
 
+@pytest.mark.slow
+@pytest.mark.root
 def test_all_that_was_acknowledged_is_found_on_a_full_disk(disk: Path) -> None:
     index = Index(disk / "index")
     state = fill(index)
@@ -73,6 +75,8 @@ def test_all_that_was_acknowledged_is_found_on_a_full_disk(disk: Path) -> None:
     assert_whole(Index(index.directory), state)
 
 
+@pytest.mark.slow
+@pytest.mark.root
 def test_work_goes_on_when_the_disk_has_grown(disk: Path) -> None:
     index = Index(disk / "index")
     state = fill(index)
@@ -85,6 +89,8 @@ def test_work_goes_on_when_the_disk_has_grown(disk: Path) -> None:
     assert_whole(index, state)
 
 
+@pytest.mark.slow
+@pytest.mark.root
 def test_work_goes_on_when_other_files_make_room(disk: Path) -> None:
     other = disk / "other"
     other.write_bytes(b"x" * 900_000)

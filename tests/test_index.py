@@ -39,6 +39,7 @@ from rag.types import Problem
     ),
     seed=st.integers(0, 2**16),
 )
+@pytest.mark.slow
 def test_search_equals_brute_force_after_any_changes(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int, bool]], seed: int
 ) -> None:
@@ -76,6 +77,7 @@ def test_hits_carry_what_was_stored(tmp_path: Path) -> None:
     assert index.chunks("a")[1] == hit.chunk
 
 
+@pytest.mark.slow
 def test_as_many_are_found_as_are_asked_for(tmp_path: Path) -> None:
     """More than SQLite takes values in one statement."""
     index = Index(tmp_path)

@@ -223,6 +223,7 @@ def test_building_twice_gives_the_same_file(tmp_path: Path) -> None:
     ),
     seed=st.integers(0, 2**16),
 )
+@pytest.mark.slow
 def test_search_is_right_after_any_changes(
     tmp_path_factory: pytest.TempPathFactory,
     kind: str,
@@ -441,6 +442,7 @@ class Killed(BaseException):
     """What ends a process, as far as files are concerned."""
 
 
+@pytest.mark.slow
 def test_optimizing_may_end_at_any_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = replace(SMALL, kind="ivf-sq8")
     index = Index(tmp_path, caches=kept)

@@ -156,6 +156,7 @@ def test_killed_in_the_middle(tmp_path: Path, when: str, step: str) -> None:
     assert_brought_up(folder)
 
 
+@pytest.mark.root
 def test_what_cannot_be_written_is_refused_in_one_line(tmp_path: Path) -> None:
     folder = format3(tmp_path / "index")
     data = (folder / database.NAME).read_bytes()
@@ -174,6 +175,7 @@ def test_what_cannot_be_written_is_refused_in_one_line(tmp_path: Path) -> None:
     assert_brought_up(folder)
 
 
+@pytest.mark.root
 def test_of_another_user(tmp_path: Path) -> None:
     with seen_by_all() as place:
         folder = format3(place / "index")

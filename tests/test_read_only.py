@@ -61,6 +61,7 @@ def copied_while_open(source: Path, target: Path, files: dict[str, np.ndarray]) 
     assert (target / "index.sqlite-wal").stat().st_size
 
 
+@pytest.mark.root
 def test_read_only_media_can_be_searched_and_nothing_is_written(
     tmp_path: Path, files: dict[str, np.ndarray]
 ) -> None:
@@ -73,6 +74,7 @@ def test_read_only_media_can_be_searched_and_nothing_is_written(
 
 
 @pytest.mark.parametrize("kind", ["vectors-*.faiss", "terms-*/*.term", "terms-*/meta.json"])
+@pytest.mark.root
 def test_damaged_caches_are_rebuilt_in_memory(
     tmp_path: Path, files: dict[str, np.ndarray], kind: str
 ) -> None:
@@ -89,6 +91,7 @@ def test_damaged_caches_are_rebuilt_in_memory(
 
 
 @pytest.mark.parametrize("shared_memory", [True, False])
+@pytest.mark.root
 def test_a_log_that_was_left_is_read_or_named(
     tmp_path: Path, files: dict[str, np.ndarray], shared_memory: bool
 ) -> None:
@@ -107,6 +110,7 @@ def test_a_log_that_was_left_is_read_or_named(
     assert_searchable(folder, files)
 
 
+@pytest.mark.root
 def test_writing_says_that_it_cannot_be_written(
     tmp_path: Path, files: dict[str, np.ndarray]
 ) -> None:
@@ -133,6 +137,7 @@ def shelf(sample: RAG, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pat
 
 
 @pytest.mark.parametrize("command", ["info", "status", "search"])
+@pytest.mark.root
 def test_commands_that_read(shelf: Path, command: str, run_main: RunMain) -> None:
     before = state(shelf)
     arguments = ["How is the pump greased?", "--where", "path:**"] if command == "search" else []
@@ -146,6 +151,7 @@ def test_commands_that_read(shelf: Path, command: str, run_main: RunMain) -> Non
 @pytest.mark.parametrize(
     "arguments", [["index"], ["add", "."], ["remove", "data"], ["compact", "--wait"]]
 )
+@pytest.mark.root
 def test_commands_that_write_say_in_one_line_that_they_cannot(
     shelf: Path, arguments: list[str], run_main: RunMain
 ) -> None:
@@ -153,6 +159,7 @@ def test_commands_that_write_say_in_one_line_that_they_cannot(
     assert complaint.startswith(f"rag: {shelf}: cannot be written: Read-only file system")
 
 
+@pytest.mark.root
 def test_the_doctor_looks_and_says_that_it_cannot_mend(shelf: Path, run_main: RunMain) -> None:
     before = state(shelf)
     command = ["doctor", "--index", str(shelf)]
@@ -163,6 +170,7 @@ def test_the_doctor_looks_and_says_that_it_cannot_mend(shelf: Path, run_main: Ru
     assert state(shelf) == before
 
 
+@pytest.mark.root
 def test_another_users_index_can_be_read_and_not_written(files: dict[str, np.ndarray]) -> None:
     with seen_by_all() as place:
         folder = place / "index"
@@ -176,6 +184,7 @@ def test_another_users_index_can_be_read_and_not_written(files: dict[str, np.nda
         assert state(folder) == before
 
 
+@pytest.mark.root
 def test_another_users_folder_that_cannot_be_entered_is_named(
     files: dict[str, np.ndarray],
 ) -> None:
@@ -192,6 +201,8 @@ def test_another_users_folder_that_cannot_be_entered_is_named(
 
 
 @pytest.mark.parametrize("stays", [True, False])
+@pytest.mark.root
+@pytest.mark.slow
 def test_another_users_index_can_be_read_while_it_is_written(
     files: dict[str, np.ndarray], stays: bool
 ) -> None:

@@ -25,6 +25,7 @@ PROCESSES = 4
 ROUNDS = 16
 
 
+@pytest.mark.slow
 def test_each_look_is_at_one_state_in_processes_and_threads(tmp_path: Path) -> None:
     """While files are replaced and removed, caches refreshed and optimized, the whole compacted."""
     index, stop = Index(tmp_path / "index", wait=PATIENCE), tmp_path / "stop"
@@ -193,6 +194,7 @@ def overlapping(index: Index, stop: Path) -> Iterator[None]:
             thread.join()
 
 
+@pytest.mark.slow
 def test_the_log_is_bounded_beside_readers_that_never_pause(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

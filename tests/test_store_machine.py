@@ -124,6 +124,7 @@ def crashes() -> Iterator[Any]:
 
 
 @pytest.mark.usefixtures("crashes")
+@pytest.mark.slow
 def test_an_index_is_what_a_dict_says() -> None:
     run_state_machine_as_test(
         Store,

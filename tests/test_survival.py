@@ -134,6 +134,8 @@ def assert_whole(index: Path) -> None:
     assert len(found) == store.counts()["chunks"]
 
 
+@pytest.mark.slow
+@pytest.mark.model
 def test_kills_lose_nothing_that_the_next_run_does_not_bring(
     zygote: Zygote, tmp_path: Path, embedder: Embedder
 ) -> None:
@@ -172,6 +174,8 @@ def test_kills_lose_nothing_that_the_next_run_does_not_bring(
     assert rag.search("All is new here.", 1)[0].source.endswith("1.md")
 
 
+@pytest.mark.slow
+@pytest.mark.model
 def test_an_interruption_keeps_what_was_done(zygote: Zygote, tmp_path: Path) -> None:
     folder = tmp_path / "docs"
     write_tree(folder)

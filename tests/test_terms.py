@@ -60,6 +60,7 @@ def texts(index: Index, question: str) -> list[str]:
         max_size=6,
     )
 )
+@pytest.mark.slow
 def test_what_is_found_is_what_is_there_after_any_changes(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, list[str]]]
 ) -> None:

@@ -344,6 +344,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(at=st.integers(0, 1 << 16), bit=st.integers(0, 7), cut=st.booleans())
+@pytest.mark.slow
 def test_damage_anywhere_is_noticed_or_means_nothing(
     tmp_path: Path, whole: bytes, at: int, bit: int, cut: bool
 ) -> None:
