@@ -222,6 +222,7 @@ def test_spans_are_in_order_and_within(chosen: list[Planted | None], other: str)
         assert end <= start
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "part",
     [
