@@ -1,14 +1,14 @@
-"""How near embedding comes to what this machine's matrix products allow.
+"""Compare the speed of embedding with the limit set by this machine's matrix products.
 
     python benchmarks/limit.py RESULTS.json [--embed-seconds S] [--threads N]
 
-RESULTS is what `benchmarks/peers.py --json` wrote: the tokens of each passage, the embedder, and
-the seconds that `rag index` embedded for (or `--embed-seconds`). A token takes two operations for
-each weight of the layers' matrices, and for the attention of a passage of n tokens 4 n operations
-for each dimension of each layer; tables of embeddings are looked up and cost none, normalisation
-and activation are left out. The rates are the best of a few numbers of rows, measured here on the
-model's own matrices, all cores busy: float32 by torch, int8 by ONNX Runtime's
-DynamicQuantizeMatMul, each core with rows of its own. Prints a table in Markdown.
+RESULTS is the output of `benchmarks/peers.py --json`: the tokens of each passage, the embedder, and
+the seconds that `rag index` spent on embedding (or `--embed-seconds`). A token takes two operations
+for each weight of the layers' matrices, and, for attention in a passage of n tokens, 4 n operations
+for each dimension of each layer. Embedding tables are looked up and cost nothing; normalisation and
+activation are left out. The rates are the best of a few numbers of rows, measured here on the
+model's own matrices with all cores busy: float32 by torch, int8 by ONNX Runtime's
+DynamicQuantizeMatMul, each core with rows of its own. The result is a Markdown table.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ class Shape:
 
     @property
     def weights(self) -> int:
-        """Those that each token is multiplied with."""
+        """Count the weights that each token is multiplied with."""
         return sum(inputs * outputs for inputs, outputs in self.matrices)
 
     def operations(self, tokens: Sequence[int]) -> tuple[int, int]:
-        """Of the matrices and of attention, for passages of so many tokens."""
+        """Count the operations of matrices and of attention for passages of so many tokens."""
         attention = 4 * self.width * self.layers * sum(n * n for n in tokens)
         return 2 * self.weights * sum(tokens), attention
 
@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument("--embed-seconds", type=float, help="in place of the results' own")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     given = parser.parse_args()
-    # Read when torch is loaded: the threads are ours, one a core.
+    # Torch reads these when it is loaded; this script starts the threads itself, one a core.
     os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     results = json.loads(given.results.read_text())
     corpus, ours = results["corpus"], results["systems"].get("rag", {})
@@ -92,7 +92,7 @@ def main() -> None:
 
 
 def shape_of(model: Path) -> Shape:
-    """Of the weights' own file: every matrix that is in a layer."""
+    """Read from the weights' file the shape of every matrix in a layer."""
     from safetensors import safe_open
 
     config = json.loads((model / "config.json").read_text())
@@ -112,19 +112,19 @@ def shape_of(model: Path) -> Shape:
 def rate(
     shape: Shape, rows: int, threads: int, prepare: Callable[[Shape, int], Callable[[], Any]]
 ) -> float:
-    """Operations a second of all threads, each multiplying rows of its own with every matrix."""
+    """Measure the operations a second of all threads, each with rows of its own."""
     with ThreadPoolExecutor(threads) as executor:
         works = list(executor.map(prepare, [shape] * threads, [rows] * threads))
         done = []
         for _ in range(TRIES):
             started = time.perf_counter()
-            times = executor.map(_repeated, works, [started + SECONDS_A_TRY] * threads)
+            times = executor.map(_repeat, works, [started + SECONDS_A_TRY] * threads)
             done.append(sum(times) / (time.perf_counter() - started))
     return max(done) * 2 * shape.weights * rows
 
 
 def float32(shape: Shape, rows: int) -> Callable[[], Any]:
-    """One pass of `rows` tokens through every matrix, by torch."""
+    """Prepare one pass of `rows` tokens through every matrix, by torch."""
     import torch
 
     made = torch.Generator().manual_seed(0)
@@ -140,7 +140,7 @@ def float32(shape: Shape, rows: int) -> Callable[[], Any]:
 
 
 def int8(shape: Shape, rows: int) -> Callable[[], Any]:
-    """The same with weights in int8, quantizing the rows as dynamic quantization does."""
+    """Prepare the same pass with weights in int8 and rows quantized dynamically."""
     import onnx
     import onnxruntime
     from onnx import TensorProto, helper, numpy_helper
@@ -181,7 +181,7 @@ def int8(shape: Shape, rows: int) -> Callable[[], Any]:
     return lambda: session.run(None, given)
 
 
-def _repeated(work: Callable[[], Any], until: float) -> int:
+def _repeat(work: Callable[[], Any], until: float) -> int:
     count = 0
     while time.perf_counter() < until:
         work()

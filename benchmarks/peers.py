@@ -14,9 +14,9 @@ Each stage is a process of its own, timed from its start:
 - warm: in one process, 200 questions one after the other, after five that are not timed
 - quality: nDCG@10 of the documents by their best passage
 
-Systems take turns, and so do rounds. Memory is the peak of what is resident, the process and its
-children added up, so that pages they share count more than once. Prints a table in Markdown, of
-medians with the smallest and the largest; the first row is what the others are set against.
+Systems take turns, and so do rounds. Memory is the peak of resident memory, the process and its
+children added up, so that pages they share count more than once. The result is a Markdown table of
+medians with the smallest and the largest; the others are compared with the first row.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ SCRIPTS = Path(__file__).parent / "peers"
 COLD_RUNS_A_ROUND = 3
 WARM_QUESTIONS = 205
 SAMPLES_A_SECOND = 20
-# What a shell or a test run may have set, and would make another run of it.
+# Variables that a shell or a test run may have set, and that would change the measurements.
 CLEARED = (
     *("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "GOMP_SPINCOUNT"),
     *("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"),
@@ -65,7 +65,10 @@ SET = {
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """A row of the table. Those of one `store` share an index; `packages` are what is measured."""
+    """A system to measure; systems with the same `store` share an index.
+
+    `packages` are those whose versions stand in the results.
+    """
 
     key: str
     title: str
@@ -117,7 +120,7 @@ SYSTEMS = (
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """A process: seconds to its first line and to its end, peak of memory in MB, what it said."""
+    """A finished process: seconds to its first line and its end, peak memory in MB, its output."""
 
     first_line: float
     seconds: float
@@ -127,7 +130,7 @@ class Ran:
 
 @dataclass(slots=True)
 class Measured:
-    """What came of a system. Seconds; a row of `warm` is a round. nDCG@10 by mode of search."""
+    """A system's measurements: seconds (a row of `warm` is a round), and nDCG@10 by search mode."""
 
     index: list[float] = field(default_factory=list)
     index_mb: list[float] = field(default_factory=list)
@@ -140,7 +143,7 @@ class Measured:
 
 
 def main() -> None:
-    """Make what is needed, measure, print."""
+    """Make environments and data, measure, and print the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -341,7 +344,7 @@ def ran(command: Sequence[str], folder: Path, may_fail: Sequence[int] = (0,)) ->
 
 
 def environment() -> dict[str, str]:
-    """This process's environment without what would change how the systems run."""
+    """Return this process's environment without variables that change how systems run."""
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -358,7 +361,7 @@ def peak_of(members: Sequence[int]) -> int:
 
 
 def python_of(system: System, environments: Path) -> str:
-    """The interpreter of a system's virtual environment, which is made if need be."""
+    """Return the interpreter of a system's virtual environment, making it if need be."""
     if not system.requirements:
         return sys.executable
     requirements = SCRIPTS / system.requirements
@@ -379,7 +382,7 @@ def python_of(system: System, environments: Path) -> str:
 
 
 def versions(systems: Sequence[System], pythons: Mapping[str, str]) -> dict[str, dict[str, str]]:
-    """All packages of each environment."""
+    """List all packages of each environment with their versions."""
     found = {}
     for system in of_each_store(systems):
         command = [pythons[system.key], "-m", "pip", "list", "--format", "json"]
@@ -389,12 +392,12 @@ def versions(systems: Sequence[System], pythons: Mapping[str, str]) -> dict[str,
 
 
 def of_each_store(systems: Sequence[System]) -> list[System]:
-    """The first system of each store."""
+    """Return the first system of each store."""
     return list({system.store: system for system in reversed(systems)}.values())[::-1]
 
 
 def commit() -> str:
-    """The commit of this checkout, and whether anything was changed since."""
+    """Describe the commit of this checkout, and whether files changed since."""
     here = Path(__file__).parent
 
     def said(*arguments: str) -> str:
@@ -411,7 +414,7 @@ def commit() -> str:
 
 
 def hardware() -> str:
-    """Processor, cores, memory and system, in a line."""
+    """Describe processor, cores, memory and system in one line."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     memory = psutil.virtual_memory().total / 2**30
@@ -424,7 +427,7 @@ def hardware() -> str:
 def as_table(
     systems: Sequence[System], measured: Mapping[str, Measured], found: Mapping[str, Any]
 ) -> str:
-    """What was measured, in Markdown."""
+    """Format the measurements as a Markdown table."""
     corpus = found["corpus"]
     lines = [
         f"{corpus['dataset']}: {corpus['documents']:,} documents, {corpus['passages']:,} passages, "
@@ -461,7 +464,7 @@ def as_table(
 
 
 def spread(values: Sequence[float], form: str) -> str:
-    """The median, then the smallest and the largest."""
+    """Format the median, then the smallest and the largest."""
     return f"{median(values):{form}} ({min(values):{form}} to {max(values):{form}})"
 
 

@@ -1,10 +1,10 @@
-"""What is lost by computing an embedder in fewer bits.
+"""Measure what computing an embedder in fewer bits costs.
 
     python benchmarks/precision.py DATASET... [--precisions float32,int8] [--embedder NAME]
 
 DATASET is a folder in BEIR's layout. Each is indexed anew in each precision, and searched with
 questions embedded in the same precision: by vectors alone ("dense"), and as `rag search` does by
-default. Printed are nDCG@10, its difference to the first precision in percent, the two-sided
+default. The table shows nDCG@10, its difference to the first precision in percent, the two-sided
 p-value of a paired randomisation test, and the mean and the least cosine of the passages' vectors
 with those of the first precision.
 """
@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def print_dataset(folder: Path, precisions: list[str], embedder: str) -> None:
-    """A row for each precision and kind of search."""
+    """Print a row for each precision and kind of search."""
     dataset = load_dataset(folder)
     first: dict[str, Report] = {}
     reference: NDArray[np.float32] | None = None
@@ -67,7 +67,7 @@ def print_dataset(folder: Path, precisions: list[str], embedder: str) -> None:
 
 
 def p_value(first: Report, other: Report) -> str:
-    """That of the difference in nDCG@10."""
+    """Return the p-value of the difference in nDCG@10."""
     found = compare([first, other]).differences
     return next(f"{each.p:.3f}" for each in found if each.metric == "nDCG@10")
 

@@ -1,13 +1,13 @@
-"""What a static model is worth: texts a second, and nDCG@10 alone and in two stages.
+"""Measure a static model: texts a second, and nDCG@10 alone and in two stages.
 
     python benchmarks/static.py speed DATASET [--texts 200]
     python benchmarks/static.py quality DATASET... [--depth 30]
 
-DATASET is a folder in BEIR's layout. The default embedder is distilled by itself and fitted to the
+DATASET is a folder in BEIR's layout. The default embedder is distilled by itself, and fitted to the
 passages of the set. `speed` embeds passages with sentence-transformers in float32, with the default
-embedder, and with the fitted static model, in turns, and prints medians over the turns, and then
-what searches take, one after another. `quality` prints a row for each way to search. Both print
-Markdown tables; indexes and static models are kept in `--indexes` between runs.
+embedder, and with the fitted static model, in turns; it prints medians over the turns, and then the
+time of searches, one after another. `quality` prints a row for each way to search. Both print
+Markdown tables; indexes and static models stay in `--indexes` between runs.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from rag.training.distillation import PASSAGES, distil
 
 TURNS = 5
 QUESTIONS = 50
-# The fast one is given so many times the texts, so that its turn is long enough to be timed.
+# The static model gets this many times the texts, so that its turn is long enough to be timed.
 MORE = 10
 
 
 def main() -> None:
-    """Measure what is asked for."""
+    """Measure speed or quality, as the command line says."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -55,8 +55,8 @@ def main() -> None:
             print_quality(folder, arguments.depth, arguments.indexes)
 
 
-def indexed(folder: Path, indexes: Path, **given: Any) -> RAG:
-    """An index of the data set, up to date, by the embedder that the settings name."""
+def build_index(folder: Path, indexes: Path, **given: Any) -> RAG:
+    """Index the data set, or bring its index up to date, with the embedder of the settings."""
     settings = {"index.path": str(indexes / "default")}
     settings |= {key.replace("__", "."): value for key, value in given.items()}
     dataset = load_dataset(folder)
@@ -67,7 +67,7 @@ def indexed(folder: Path, indexes: Path, **given: Any) -> RAG:
 
 
 def static_model(folder: Path, indexes: Path, passages: int = PASSAGES) -> Path:
-    """The default embedder, distilled; by itself if it is to be fitted to no passages."""
+    """Distil the default embedder, unless that is done; with no passages, by itself."""
     place = indexes / (f"static-{folder.name}" if passages else "static")
     if not (place / "model.safetensors").is_file():
         config = RAG(settings={"index.path": str(indexes / "default")}).config
@@ -77,9 +77,9 @@ def static_model(folder: Path, indexes: Path, passages: int = PASSAGES) -> Path:
 
 
 def print_speed(folder: Path, count: int, indexes: Path) -> None:
-    """Texts a second."""
+    """Print how many texts a second each embedder embeds."""
     model = static_model(folder, indexes)
-    rag = indexed(folder, indexes)
+    rag = build_index(folder, indexes)
     config = rag.config.embedding
     embedders: dict[str, Embedder] = {
         "float32, sentence-transformers": SentenceTransformerEmbedder(
@@ -97,8 +97,8 @@ def print_speed(folder: Path, count: int, indexes: Path) -> None:
             first = max(turn, 0) * count % len(passages)
             wanted = count * MORE if name == "static" else count
             texts = (passages[first:] + passages * (wanted // len(passages) + 1))[:wanted]
-            seconds = timed(partial(embedder.embed_documents, texts))
-            # The turn before the first loads the models.
+            seconds = seconds_of(partial(embedder.embed_documents, texts))
+            # An extra turn before the first loads the models.
             if turn >= 0:
                 rates[name].append(len(texts) / seconds)
     print(f"\n{sum(lengths) / len(lengths):.0f} tokens a text, median of {TURNS} turns\n")
@@ -112,34 +112,34 @@ def print_speed(folder: Path, count: int, indexes: Path) -> None:
 
 
 def print_searches(folder: Path, indexes: Path) -> None:
-    """What a search takes, by what is scored again and whether it was read before."""
+    """Print the time of a search, by how many passages are scored again, and were before."""
     questions = list(load_dataset(folder).questions.values())[:QUESTIONS]
     dense = {"retrieval__mode": "dense", "retrieval__expansion": ()}
     static = {**dense, "embedding__model": str(static_model(folder, indexes))}
-    full = indexed(folder, indexes, **dense)
+    full = build_index(folder, indexes, **dense)
     print("\n| dense search | median ms |\n| --- | ---: |")
     print_times("full model", full, questions)
-    print_times("static", indexed(folder, indexes, **static), questions)
+    print_times("static", build_index(folder, indexes, **static), questions)
     static |= {
         "retrieval__rerank": "embedder",
         "retrieval__rerank_model": full.config.embedding.model,
     }
     for depth in (10, 30, 100):
-        rag = indexed(folder, indexes, **static, retrieval__rerank_depth=depth)
+        rag = build_index(folder, indexes, **static, retrieval__rerank_depth=depth)
         print_times(f"static, {depth} scored again", rag, questions)
         print_times(f"the same, passages read before (depth {depth})", rag, questions)
 
 
 def print_times(what: str, rag: RAG, questions: Sequence[str]) -> None:
-    """A row of the table of searches."""
+    """Print a row of the table of searches."""
     rag.search("Loads the models before the time is taken.")
-    times = [timed(partial(rag.search, question)) for question in questions]
+    times = [seconds_of(partial(rag.search, question)) for question in questions]
     print(f"| {what} | {median(times) * 1000:.1f} |", flush=True)
 
 
 def print_quality(folder: Path, depth: int, indexes: Path) -> None:
-    """A row for each way to search."""
-    full = indexed(folder, indexes)
+    """Print a row for each way to search."""
+    full = build_index(folder, indexes)
     again = f"+retrieval.rerank=embedder+retrieval.rerank_model={full.config.embedding.model}"
     again += f"+retrieval.rerank_depth={depth}"
     ways = {"dense": "dense", "default": "current"}
@@ -147,7 +147,7 @@ def print_quality(folder: Path, depth: int, indexes: Path) -> None:
         print_row(folder, "full", shown, evaluate(full, load_dataset(folder), name).metrics)
     for label, passages in (("static", 0), ("static, fitted", PASSAGES)):
         model = static_model(folder, indexes, passages)
-        rag = indexed(folder, indexes, embedding__model=str(model))
+        rag = build_index(folder, indexes, embedding__model=str(model))
         for shown, name in ways.items():
             for more, said in (("", ""), (again, f", {depth} scored again")):
                 found = evaluate(rag, load_dataset(folder), name + more).metrics
@@ -155,13 +155,13 @@ def print_quality(folder: Path, depth: int, indexes: Path) -> None:
 
 
 def print_row(folder: Path, label: str, search: str, found: Any) -> None:
-    """A row of the table of quality."""
+    """Print a row of the table of quality."""
     numbers = [f"{found[metric]:.3f}" for metric in ("nDCG@10", "recall@10")]
     print("|", " | ".join([folder.name, label, search, *numbers]), "|", flush=True)
 
 
-def timed(work: Callable[[], object]) -> float:
-    """The seconds that it takes."""
+def seconds_of(work: Callable[[], object]) -> float:
+    """Return the seconds that a piece of work takes."""
     started = time.perf_counter()
     work()
     return time.perf_counter() - started

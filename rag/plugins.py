@@ -1,4 +1,4 @@
-"""What other packages add: entry points by group and name, looked up in one place."""
+"""Look up what other packages add: entry points by group and name."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ Group = Literal["rag.embedders", "rag.generators", "rag.rerankers", "rag.readers
 
 
 def plugin(group: Group, name: str) -> Any:
-    """Load what an installed package offers under `name`; None if there is no such package."""
+    """Load what an installed package offers under `name`; return None if none does."""
     entry = plugins(group).get(name)
     return None if entry is None else entry.load()
 
 
 def plugins(group: Group) -> Mapping[str, EntryPoint]:
-    """Return the entry points of `group` by name, each of them not loaded yet."""
+    """Return the entry points of `group` by name, without loading them."""
     return _plugins_on(group, tuple(sys.path))
 
 
 @lru_cache(maxsize=16)
 def _plugins_on(group: Group, _: tuple[str, ...]) -> Mapping[str, EntryPoint]:
-    # Looking through all installed packages takes longer than reading a small file.
+    # The result is cached: looking through all installed packages takes a while.
     from importlib.metadata import entry_points
 
     return {entry.name: entry for entry in entry_points(group=group)}

@@ -1,8 +1,8 @@
-"""What a user may swap: the shape that each replaceable part of the system must have."""
+"""The protocols that a replacement of a part of the system must follow."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -27,11 +27,11 @@ __all__ = [
 
 @runtime_checkable
 class Embedder(Protocol):
-    """Turns text into unit-length vectors.
+    """Turns text into vectors of length 1.
 
-    `fingerprint` names the exact weights, `max_tokens` is what one text may hold, special tokens
-    included. `token_offsets` gives the code-point span of each token of a text, without special
-    tokens; chunking sizes by it.
+    `fingerprint` names the exact weights. One text may hold `max_tokens` tokens, `special_tokens`
+    of them added by the model. `token_offsets` gives the code-point span of each token of a text,
+    special tokens left out; chunking measures by it.
     """
 
     @property
@@ -52,20 +52,20 @@ class Embedder(Protocol):
     def token_offsets(self, text: str) -> Sequence[tuple[int, int]]: ...
 
     def embed_documents(self, texts: Sequence[str]) -> Vectors:
-        """float32 `[len(texts), dim]`, each row of length 1."""
+        """Embed passages: float32 `[len(texts), dim]`, each row of length 1."""
         ...
 
     def embed_query(self, text: str) -> Vectors:
-        """float32 `[dim]`, of length 1."""
+        """Embed a question: float32 `[dim]`, of length 1."""
         ...
 
 
 @runtime_checkable
 class TokenEmbedder(Protocol):
-    """An embedder that gives the vectors of single tokens too, special tokens not among them."""
+    """An embedder that also gives the vectors of single tokens, special tokens left out."""
 
     def embed_tokens(self, texts: Sequence[str]) -> list[Vectors]:
-        """For each text float32 `[tokens, dim]`, each row of length 1."""
+        """Embed the tokens of each text: float32 `[tokens, dim]`, each row of length 1."""
         ...
 
 
@@ -73,8 +73,7 @@ class TokenEmbedder(Protocol):
 class Retriever(Protocol):
     """Finds passages, best first.
 
-    `where` is what documents must be like: a filter expression or the same as a mapping; empty
-    for all.
+    `where` is a condition on documents, as a filter expression or a mapping; empty for none.
     """
 
     def search(self, question: str, k: int, where: str | Mapping[str, Any] = "") -> list[Hit]: ...
@@ -82,7 +81,7 @@ class Retriever(Protocol):
 
 @runtime_checkable
 class Reranker(Protocol):
-    """Orders passages anew by reading them together with the question.
+    """Reorders passages by reading them together with the question.
 
     `name` is the stage in a hit's trace.
     """
@@ -91,21 +90,21 @@ class Reranker(Protocol):
     def name(self) -> str: ...
 
     def rerank(self, question: str, hits: Sequence[Hit], k: int) -> list[Hit]:
-        """The `k` best, best first, scored and ranked anew, each trace longer by one stage."""
+        """Return the `k` best, best first, with new scores and one more stage in each trace."""
         ...
 
 
 @runtime_checkable
 class EntailmentModel(Protocol):
-    """Natural language inference: whether a hypothesis follows from a premise."""
+    """Judges whether a hypothesis follows from a premise (natural language inference)."""
 
     @property
     def name(self) -> str: ...
 
     def entail(self, pairs: Sequence[tuple[str, str]]) -> Vectors:
-        """For each (premise, hypothesis) a row of probabilities: float32 `[len(pairs), 3]`.
+        """Return a row of probabilities for each (premise, hypothesis): float32 `[len(pairs), 3]`.
 
-        Of entailment, neutral and contradiction, in this order; each row sums to 1.
+        The columns are entailment, neutral and contradiction; each row sums to 1.
         """
         ...
 
@@ -115,7 +114,7 @@ class Loadable(Protocol):
     """An embedder or a generator that can be loaded before it is used, from another thread."""
 
     def load(self) -> None:
-        """Load what it takes, if that is not done; wait if another thread is at it."""
+        """Load the model unless that is done; wait if another thread is loading it."""
         ...
 
 
@@ -124,7 +123,7 @@ class LikelihoodModel(Protocol):
     """A generator that can say how likely a text is after another."""
 
     def log_likelihood(self, context: str, text: str) -> float:
-        """The mean log probability (natural logarithm) of a token of `text` after `context`."""
+        """Return the mean log probability (to base e) of a token of `text` after `context`."""
         ...
 
 
@@ -132,8 +131,8 @@ class LikelihoodModel(Protocol):
 class LanguageModel(Protocol):
     """Writes text for a prompt, piece by piece.
 
-    `context_tokens` is what the model holds, prompt and answer together; `max_tokens` is what it
-    may write.
+    `context_tokens` is the most that prompt and answer may take together; `max_tokens` is the most
+    that the model may write.
     """
 
     @property
@@ -146,39 +145,47 @@ class LanguageModel(Protocol):
     def max_tokens(self) -> int: ...
 
     def count_tokens(self, messages: Sequence[Message]) -> int:
-        """The length of `messages` as this model reads them, its template included."""
+        """Count the tokens of `messages` as this model reads them, its template included."""
         ...
 
     def stream(self, prompt: Prompt) -> Iterator[str]:
-        """Pieces of the answer as they are written.
+        """Yield pieces of the answer as they are written.
 
         Raises:
-            GenerationError: when the model cannot be reached or stops in the middle; the pieces
-                that were already given stay valid.
+            GenerationError: if the model cannot be reached or stops in the middle; the pieces
+                before that stay valid.
         """
         ...
 
 
 class FileReader(Protocol):
-    """Reads one file into documents. Raises `SourceError` where it cannot."""
+    """Reads one file into documents; raises `SourceError` if it cannot."""
 
     def __call__(self, path: Path, source: str) -> Iterable[Document]: ...
 
 
 class Chunker(Protocol):
-    """Cuts a document into passages."""
+    """Splits a document into chunks."""
 
     def __call__(self, document: Document) -> Iterable[Chunk]: ...
 
 
-def write_text(
-    question: str, messages: Sequence[Message], generator: LanguageModel, lines: int = 0
+def generate_text(
+    question: str,
+    messages: Sequence[Message],
+    generator: LanguageModel,
+    *,
+    hits: Sequence[Hit] = (),
+    stop: Callable[[str], bool] = lambda text: False,
 ) -> str:
-    """What the generator writes, or its first `lines`: a small model may not find an end."""
-    prompt = Prompt(question, tuple(messages), (), generator.count_tokens(messages))
+    """Have a generator write one short text, without whitespace before it.
+
+    It is stopped when `stop` says that the text so far is enough: a small model may find no end.
+    """
+    prompt = Prompt(question, tuple(messages), tuple(hits), generator.count_tokens(messages))
     text = ""
     for piece in generator.stream(prompt):
         text = (text + piece).lstrip()
-        if lines and text.count("\n") >= lines:
+        if stop(text):
             break
     return text

@@ -50,7 +50,7 @@ def pytest_xdist_auto_num_workers() -> int:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests that ask for a real model."""
-    models = {"embedder", "generator_path", "sample", "xquad"}
+    models = {"embedder", "generator_path", "sample", "xquad", "minilm", "teacher", "checkpoints"}
     for item in items:
         if not models.isdisjoint(getattr(item, "fixturenames", ())):
             item.add_marker("model")

@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from checkpoints import start_server
 from commanding import assert_one_line, run
 from conftest import CORPUS
-from test_generator_suite import start_server
 
 from rag import RAG
 

@@ -9,12 +9,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from checkpoints import PROMPT, TEXT, make_causal, make_reader, make_seq2seq
+from checkpoints import (
+    PAIRS,
+    PASSAGES,
+    PROMPT,
+    QUESTION,
+    TEXT,
+    TEXTS,
+    cosines,
+    make_causal,
+    make_hits,
+    make_reader,
+    make_seq2seq,
+    no_generator,
+)
 from conftest import CORPUS
 from making import make_cross_encoder, make_entailment
-from test_embedding import CONFIG, PASSAGES, cosines
-from test_entailment import PAIRS
-from test_rerank import QUESTION, TEXTS, make_hits, no_generator
 
 from rag import RAG
 from rag.answering.entailment import load_entailment
@@ -35,8 +45,13 @@ from rag.models.devices import has_cuda
 from rag.protocols import TokenEmbedder
 from rag.retrieval.rerank import load_reranker
 
-pytestmark = pytest.mark.skipif(not has_cuda(), reason="there is no GPU")
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.model,
+    pytest.mark.skipif(not has_cuda(), reason="there is no GPU"),
+]
 
+CONFIG = EmbeddingConfig()
 QUESTIONS = ["What is LoRA?", "How are embeddings compared?", "What is RLHF?", "Who wrote BERT?"]
 
 
@@ -70,7 +85,7 @@ def test_every_precision_agrees_with_the_cpu(
 def test_by_itself_it_takes_the_gpu_in_half_precision(on_gpu: SentenceTransformerEmbedder) -> None:
     import torch
 
-    weights = next(on_gpu._load().model.parameters())
+    weights = next(on_gpu._open().model.parameters())
     assert weights.device.type == "cuda"
     assert weights.dtype == torch.float16
 

@@ -13,21 +13,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from checkpoints import PAIRS, break_config, break_weights, lose_weights
 from making import RELATIONS, SMALL, make_entailment
 
 from rag import ConfigError, ModelError
 from rag.answering.entailment import load_entailment
 from rag.protocols import EntailmentModel
 
+# Each reads the tokenizer of a real model, and loads torch.
 pytestmark = pytest.mark.model
-
-PAIRS = [
-    ("The lighthouse was built in 1871 by Ada Stone.", "Ada Stone built the lighthouse."),
-    ("Whale oil burnt in the lamp until the winter of 1902.", "The lamp never burnt oil."),
-    ("Penguins sleep standing up.", "Bread is baked from flour."),
-    ("A keeper's day began at dusk. " * 9, "The keeper slept by day."),
-    ("", "Something is said."),
-]
 
 
 @pytest.fixture(scope="module")
@@ -173,20 +167,8 @@ def test_labels_that_say_nothing_are_refused(tmp_path: Path, labels: tuple[str, 
 
 def test_a_model_without_a_head_is_refused(tmp_path: Path) -> None:
     model = load_entailment(str(make_entailment(tmp_path / "bare", head=False)), device="cpu")
-    with pytest.raises(ModelError, match="BertModel has no head that classifies"):
+    with pytest.raises(ModelError, match="BertModel has no head that judges"):
         model.entail(PAIRS)
-
-
-def break_weights(folder: Path) -> None:
-    (folder / "model.safetensors").write_bytes(b"no weights" * 100)
-
-
-def break_config(folder: Path) -> None:
-    (folder / "config.json").write_text("{")
-
-
-def lose_weights(folder: Path) -> None:
-    (folder / "model.safetensors").unlink()
 
 
 @pytest.mark.parametrize("spoil", [break_weights, break_config, lose_weights])

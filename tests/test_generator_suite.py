@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +9,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from checkpoints import HIT, MESSAGES, PROMPT, TEXT, make_causal, make_reader, make_seq2seq
+from checkpoints import (
+    HIT,
+    MESSAGES,
+    PROMPT,
+    TEXT,
+    make_causal,
+    make_reader,
+    make_seq2seq,
+    start_server,
+)
 
 from rag import GenerationError, LanguageModel, Message, Prompt
 from rag.answering.extractive import ExtractiveGenerator
@@ -23,33 +29,6 @@ from rag.generation import from_callable, load_generator
 
 WRITERS = ["llama.cpp", "causal", "seq2seq", "http"]
 QUOTERS = ["extractive", "reader", "callable"]
-
-SERVER = """
-import sys, time, xllamacpp
-params = xllamacpp.CommonParams()
-params.model.path = sys.argv[1]
-params.verbosity = -1
-params.n_ctx = 4096
-params.n_parallel = 2
-params.cache_prompt = False
-params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 2
-server = xllamacpp.Server(params)
-print(server.listening_address, flush=True)
-time.sleep(600)
-"""
-
-
-def start_server(model: Path) -> tuple[subprocess.Popen[str], str]:
-    process = subprocess.Popen(
-        [sys.executable, "-c", SERVER, str(model)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        # Beside other work, threads that wait by spinning keep each other from getting on.
-        env={**os.environ, "GOMP_SPINCOUNT": "1000"},
-    )
-    assert process.stdout is not None
-    return process, process.stdout.readline().strip()
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from checkpoints import (
+    QUESTION,
+    TEXTS,
+    break_config,
+    break_weights,
+    cut_weights,
+    empty_folder,
+    lose_weights,
+    make_hits,
+    no_generator,
+    train_tokenizer,
+    widen_config,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 from making import make_cross_encoder
@@ -38,35 +51,6 @@ from rag.retrieval.rerank import (
     passage_text,
 )
 from rag.types import Chunk, Hit, Stage, Widened
-
-QUESTION = "When was the lighthouse built?"
-TEXTS = (
-    "Penguins sleep standing up, and some of them dive five hundred metres deep.",
-    "The lighthouse was built in 1871 by Ada Stone.",
-    "Whale oil burnt in the lamp until the winter of 1902.",
-    "A keeper's day began at dusk, when the light had to be lit.",
-    "Bread is baked from flour, water, salt and time.",
-)
-
-
-def make_hits(texts: Sequence[str], scores: Sequence[float] | None = None) -> list[Hit]:
-    """Hits in this order; each is of a document by itself."""
-    scores = scores or [0.9 - at / 100 for at in range(len(texts))]
-    return [
-        Hit(
-            chunk=Chunk(at, f"d{at}", text, 0, len(text), 0),
-            score=score,
-            rank=at,
-            source=f"d{at}.txt",
-            title="",
-            trace=(Stage("dense", at, score),),
-        )
-        for at, (text, score) in enumerate(zip(texts, scores, strict=True), start=1)
-    ]
-
-
-def no_generator() -> LanguageModel:
-    raise AssertionError("the generator is not wanted here")
 
 
 def load(embedder: Embedder, rerank: str, generator: Any = no_generator, **settings: Any) -> Any:
@@ -217,7 +201,7 @@ def test_loading_does_not_count_as_reading(clock: Clock) -> None:
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_scores_that_are_no_numbers_are_told(bad: float) -> None:
-    with pytest.raises(ModelError, match="gave scores that are NaN or infinite"):
+    with pytest.raises(ModelError, match="gave scores with NaN or infinite"):
         score_with([1.0, bad]).rerank("q", make_hits(["a", "b"]), 2)
 
 
@@ -264,33 +248,6 @@ def test_a_cross_encoder_that_counts_one_word(embedder: Embedder, tmp_path: Path
     assert [hit.score for hit in found] == pytest.approx([0.75] * 5)
 
 
-def break_weights(folder: Path) -> None:
-    (folder / "model.safetensors").write_bytes(b"no weights" * 100)
-
-
-def cut_weights(folder: Path) -> None:
-    content = (folder / "model.safetensors").read_bytes()
-    (folder / "model.safetensors").write_bytes(content[: len(content) // 2])
-
-
-def lose_weights(folder: Path) -> None:
-    (folder / "model.safetensors").unlink()
-
-
-def break_config(folder: Path) -> None:
-    (folder / "config.json").write_text("{")
-
-
-def widen_config(folder: Path) -> None:
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, "hidden_size": 64}))
-
-
-def empty_folder(folder: Path) -> None:
-    shutil.rmtree(folder)
-    folder.mkdir()
-
-
 @pytest.mark.parametrize(
     "spoil",
     [break_weights, cut_weights, lose_weights, break_config, widen_config, empty_folder],
@@ -300,7 +257,7 @@ def test_a_broken_model_is_named_in_one_line(
 ) -> None:
     folder = Path(shutil.copytree(cross_encoder, tmp_path / "broken"))
     spoil(folder)
-    with pytest.raises(ModelError, match="broken: is no cross-encoder that can be used") as caught:
+    with pytest.raises(ModelError, match="broken: cannot be loaded as a cross-encoder") as caught:
         load(embedder, str(folder)).rerank(QUESTION, make_hits(TEXTS), 5)
     assert "\n" not in str(caught.value)
 
@@ -309,7 +266,7 @@ def test_a_broken_model_is_named_in_one_line(
     ("shape", "message"),
     [
         ({"labels": 3}, "it gives 3 scores for a passage, not one"),
-        ({"head": False}, "BertModel has no head that scores a pair of texts"),
+        ({"head": False}, "BertModel has no head that judges a pair of texts"),
     ],
 )
 def test_a_model_of_another_kind_is_refused(
@@ -322,7 +279,7 @@ def test_a_model_of_another_kind_is_refused(
 
 def test_an_embedder_is_no_reranker(embedder: Embedder) -> None:
     folder = resolve("all-minilm-l6-v2", kind="embedder").location
-    with pytest.raises(ModelError, match="has no head that scores a pair of texts"):
+    with pytest.raises(ModelError, match="has no head that judges a pair of texts"):
         load(embedder, folder).rerank(QUESTION, make_hits(TEXTS), 5)
     with pytest.raises(ModelError, match="is an embedder, not a reranker"):
         load(embedder, "all-minilm-l6-v2")
@@ -441,57 +398,18 @@ PROMPT = "Passage: {}. Please write a question based on this passage."
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Tiny models of random weights behind a tokenizer of bytes and a few pairs of them."""
     import torch
-    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
-    from tokenizers.decoders import ByteLevel
-    from transformers import (
-        LlamaConfig,
-        LlamaForCausalLM,
-        PreTrainedTokenizerFast,
-        T5Config,
-        T5ForConditionalGeneration,
-    )
+    from transformers import LlamaConfig, LlamaForCausalLM, T5Config, T5ForConditionalGeneration
 
-    trained = Tokenizer(models.BPE())
-    trained.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    trained.decoder = ByteLevel()
-    trained.train_from_iterator(
-        [*TEXTS, QUESTION],
-        trainers.BpeTrainer(
-            vocab_size=400,
-            special_tokens=["<pad>", "</s>"],
-            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        ),
-    )
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=trained, pad_token="<pad>", eos_token="</s>", model_max_length=256
-    )
-    size = len(tokenizer)
+    tokenizer = train_tokenizer([*TEXTS, QUESTION], 256, prefix_space=False)
     torch.manual_seed(0)
-    causal = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=size,
-            hidden_size=32,
-            intermediate_size=64,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            num_key_value_heads=2,
-            max_position_embeddings=256,
-            initializer_range=0.3,
-        )
-    )
-    seq2seq = T5ForConditionalGeneration(
-        T5Config(
-            vocab_size=size,
-            d_model=32,
-            d_kv=16,
-            d_ff=64,
-            num_layers=2,
-            num_heads=2,
-            pad_token_id=0,
-            eos_token_id=1,
-            decoder_start_token_id=0,
-        )
-    )
+    shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 2, "max_position_embeddings": 256}
+    config = LlamaConfig(vocab_size=len(tokenizer), initializer_range=0.3, **shape, **heads)
+    causal = LlamaForCausalLM(config)
+    shape = {"d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 2, "num_heads": 2}
+    ends = {"pad_token_id": 0, "eos_token_id": 1, "decoder_start_token_id": 0}
+    config = T5Config(vocab_size=len(tokenizer), **shape, **ends)
+    seq2seq = T5ForConditionalGeneration(config)
     folder = tmp_path_factory.mktemp("checkpoints")
     for name, model in (("causal", causal), ("seq2seq", seq2seq)):
         model.save_pretrained(folder / name)

@@ -39,7 +39,7 @@ from rag.models import resolve
 from rag.protocols import Embedder
 from rag.retrieval.rerank import PassageVectors, load_reranker, passage_text
 from rag.training.distillation import Distillation, distil
-from rag.training.static import TokenTable, fitted, write_static
+from rag.training.static import TokenTable, fit, write_static
 
 WORDS = ("[UNK]", "red", "green", "blue")
 ROWS = np.array([[0, 0], [3, 0], [0, 4], [-3, 0]], dtype=np.float32)
@@ -153,11 +153,11 @@ def test_fitting_is_ridge_regression_about_the_table() -> None:
     gram = shares @ shares.T
     inverse = np.linalg.inv(gram + 0.1 * np.trace(gram) / 3 * np.eye(3))
     expected = vectors + shares.T @ inverse @ (wanted - shares @ vectors)
-    found = fitted(table(vectors, rarity), passages, wanted)
+    found = fit(table(vectors, rarity), passages, wanted)
     assert found.vectors == pytest.approx(expected, abs=1e-4)
     # What is in no passage stays as it was.
     assert found.vectors[0] == pytest.approx(vectors[0])
-    assert fitted(table(vectors, rarity), [], wanted[:0]).vectors is vectors
+    assert fit(table(vectors, rarity), [], wanted[:0]).vectors is vectors
 
 
 def test_fewer_dimensions_keep_the_products_as_well_as_may_be(tmp_path: Path) -> None:
@@ -333,13 +333,18 @@ def test_neither_indexing_nor_searching_loads_torch(made: Distillation, tmp_path
     assert not set(ran.stdout.split()) & heavy
 
 
+def write_settings(folder: Path, index: str | Path, teacher: Path) -> Path:
+    file = folder / "rag.toml"
+    file.write_text(
+        f'[index]\npath = "{index}"\n[embedding]\nmodel = "{teacher}"\ndevice = "cpu"\n'
+    )
+    return file
+
+
 def test_without_an_index_it_is_made_of_the_embedder_and_not_measured(
     teacher: Path, plain: Distillation, tmp_path: Path, run_main: RunMain
 ) -> None:
-    settings = tmp_path / "rag.toml"
-    settings.write_text(
-        f'[index]\npath = "{tmp_path}/none"\n[embedding]\nmodel = "{teacher}"\ndevice = "cpu"\n'
-    )
+    settings = write_settings(tmp_path, tmp_path / "none", teacher)
     arguments = ["models", "distil", str(tmp_path / "static"), "--dim", "0"]
     ran = run_main(*arguments, "--config", settings)
     assert "static: 64 dimensions, 30,522 tokens, 8 MB, of tiny\n" in ran.out
@@ -352,10 +357,7 @@ def test_without_an_index_it_is_made_of_the_embedder_and_not_measured(
 def test_the_command_measures_as_rag_eval_does(
     teacher: Path, config: Config, tmp_path: Path, run_main: RunMain
 ) -> None:
-    settings = tmp_path / "rag.toml"
-    settings.write_text(
-        f'[index]\npath = "{config.index.path}"\n[embedding]\nmodel = "{teacher}"\ndevice = "cpu"\n'
-    )
+    settings = write_settings(tmp_path, config.index.path, teacher)
     given = [str(QUESTIONS), "--config", str(settings)]
     arguments = ["models", "distil", str(tmp_path / "static"), "--dim", "32", "--data", *given]
     ran = run_main(*arguments)
@@ -425,7 +427,7 @@ class Counting:
 
 def test_a_passage_is_embedded_once_while_there_is_room() -> None:
     embedder = Counting()
-    score = PassageVectors(embedder, kept=3).begin("q")  # type: ignore[arg-type]
+    score = PassageVectors(embedder, cache_size=3).begin("q")  # type: ignore[arg-type]
     assert score(["a", "bb", "a"]) == [1, 0.5, 1]
     assert score(["cccc", "a"]) == [0.25, 1]
     assert embedder.asked == ["a", "bb", "cccc"]

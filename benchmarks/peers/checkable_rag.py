@@ -19,7 +19,7 @@ def index(passages: Sequence[Passage], store: Path, model: str) -> None:
     raise SystemExit("`rag index` makes the index")
 
 
-def opened(store: Path, model: str, mode: str) -> Search:
+def open_store(store: Path, model: str, mode: str) -> Search:
     """The index, with nothing changed but the mode."""
     rag = RAG(store, settings={"retrieval.mode": mode, "embedding.model": model})
 
@@ -31,4 +31,4 @@ def opened(store: Path, model: str, mode: str) -> Search:
 
 
 if __name__ == "__main__":
-    run(index, opened)
+    run(index, open_store)

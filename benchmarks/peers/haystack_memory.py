@@ -31,7 +31,7 @@ def index(passages: Sequence[Passage], store: Path, model: str) -> None:
     documents.save_to_disk(str(store / FILE))
 
 
-def opened(store: Path, model: str, mode: str) -> Search:
+def open_store(store: Path, model: str, mode: str) -> Search:
     """A pipeline over the saved store."""
     from haystack.components.retrievers.in_memory import InMemoryEmbeddingRetriever
     from haystack_integrations.components.embedders.sentence_transformers import (
@@ -55,4 +55,4 @@ def opened(store: Path, model: str, mode: str) -> Search:
 
 
 if __name__ == "__main__":
-    run(index, opened)
+    run(index, open_store)

@@ -18,7 +18,7 @@ def index(passages: Sequence[Passage], store: Path, model: str) -> None:
     FAISS.from_documents(documents, HuggingFaceEmbeddings(model_name=model)).save_local(str(store))
 
 
-def opened(store: Path, model: str, mode: str) -> Search:
+def open_store(store: Path, model: str, mode: str) -> Search:
     """The saved store."""
     found = FAISS.load_local(
         str(store), HuggingFaceEmbeddings(model_name=model), allow_dangerous_deserialization=True
@@ -32,4 +32,4 @@ def opened(store: Path, model: str, mode: str) -> Search:
 
 
 if __name__ == "__main__":
-    run(index, opened)
+    run(index, open_store)

@@ -26,7 +26,7 @@ def index(passages: Sequence[Passage], store: Path, model: str) -> None:
     made.storage_context.persist(persist_dir=str(store))
 
 
-def opened(store: Path, model: str, mode: str) -> Search:
+def open_store(store: Path, model: str, mode: str) -> Search:
     """A retriever over the persisted index."""
     storage = StorageContext.from_defaults(
         vector_store=FaissVectorStore.from_persist_dir(str(store)), persist_dir=str(store)
@@ -41,4 +41,4 @@ def opened(store: Path, model: str, mode: str) -> Search:
 
 
 if __name__ == "__main__":
-    run(index, opened)
+    run(index, open_store)

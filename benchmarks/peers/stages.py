@@ -39,11 +39,11 @@ Search = Callable[[str, int], Sequence[Passage]]
 
 def run(
     index: Callable[[Sequence[Passage], Path, str], None],
-    opened: Callable[[Path, str, str], Search],
+    open_store: Callable[[Path, str, str], Search],
 ) -> None:
     """Go through the stage that the command line names.
 
-    `index` is given passages, the folder of the index, and the model's directory; `opened` that
+    `index` is given passages, the folder of the index, and the model's directory; `open_store` that
     folder, that directory, and the mode, `dense` or `hybrid`.
     """
     parser = argparse.ArgumentParser(
@@ -61,14 +61,14 @@ def run(
         passages = [Passage(each["name"], each["text"]) for each in _read(given.passages)]
         index(passages, given.store, given.model)
         return
-    search = opened(given.store, given.model, given.mode)
+    search = open_store(given.store, given.model, given.mode)
     if given.stage == "cold":
         for hit in search(given.question, HITS):
             print(f"{hit.name}\t{hit.text}", flush=True)
         return
     questions = {each["_id"]: each["text"] for each in _read(given.questions)}
     if given.stage == "warm":
-        print(json.dumps([_timed(search, text) for text in questions.values()][UNTIMED:]))
+        print(json.dumps([_time(search, text) for text in questions.values()][UNTIMED:]))
         return
     ranked = {
         each: [hit.name for hit in search(text, PASSAGES_TO_RANK)]
@@ -77,7 +77,7 @@ def run(
     print(json.dumps(ranked))
 
 
-def _timed(search: Search, question: str) -> float:
+def _time(search: Search, question: str) -> float:
     started = time.perf_counter()
     search(question, HITS)
     return time.perf_counter() - started

@@ -16,7 +16,7 @@ def index(passages: Sequence[Passage], store: Path, model: str) -> None:
     embeddings.save(str(store))
 
 
-def opened(store: Path, model: str, mode: str) -> Search:
+def open_store(store: Path, model: str, mode: str) -> Search:
     """The saved index; it names the model that it was made with."""
     embeddings = Embeddings()
     embeddings.load(str(store))
@@ -30,4 +30,4 @@ def opened(store: Path, model: str, mode: str) -> Search:
 
 
 if __name__ == "__main__":
-    run(index, opened)
+    run(index, open_store)

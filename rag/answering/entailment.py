@@ -7,14 +7,15 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rag.errors import ModelError, first_line
-from rag.models import LocalModel, resolve
-from rag.models.checkpoints import load_checkpoint
+from rag.models import LocalModel, check_finite, resolve
+from rag.models.checkpoints import check_pair_head, load_checkpoint, unusable
 from rag.protocols import EntailmentModel
 from rag.types import ProgressCallback
 
 if TYPE_CHECKING:
     from rag.types import Vectors
 
+_KIND = "an entailment model"
 _BATCH = 16
 _RELATIONS = ("entailment", "neutral", "contradiction")
 # Two-label models (as of SciTail, RTE or QNLI) do not distinguish neutral from contradiction.
@@ -91,35 +92,25 @@ class _SequenceClassifier:
         # Tokenizers written in Rust raise bare exceptions.
         except Exception as error:
             raise ModelError(f"{self.name}: cannot read a pair: {first_line(error)}") from error
-        if not np.isfinite(rows).all():
-            raise ModelError(
-                f"{self.name} gave probabilities that are NaN or infinite: its weights are "
-                "damaged, or do not fit this device"
-            )
+        check_finite(rows, f"{self.name} gave probabilities")
         chosen = [np.zeros(len(rows)) if column is None else rows[:, column] for column in columns]
         probabilities: Vectors = np.stack(chosen, axis=1).astype(np.float32)
         return probabilities
 
     def _open(self) -> tuple[Any, Any, Sequence[int | None]]:
         model, tokenizer, _ = load_checkpoint(self._model, "sequence-classification", self._device)
-        architectures = getattr(model.config, "architectures", None) or ["?"]
-        if not architectures[0].endswith("ForSequenceClassification"):
-            # transformers would add a head with random weights, which judges at random.
-            raise self._unusable(f"{architectures[0]} has no head that classifies a pair of texts")
+        check_pair_head(self._model, model.config, _KIND)
         labels = model.config.id2label
         columns = _columns(labels)
         if columns is None:
             named = ", ".join(str(label) for _, label in sorted(labels.items()))
-            raise self._unusable(
+            raise unusable(
+                self._model,
+                _KIND,
                 f"its labels are {named}: name them entailment, neutral and contradiction, or "
-                "entailment and not_entailment, under `id2label` of its config.json"
+                "entailment and not_entailment, under `id2label` of its config.json",
             )
         return model, tokenizer, columns
-
-    def _unusable(self, reason: str) -> ModelError:
-        return ModelError(
-            f"{self._model.location}: cannot be used as an entailment model: {reason}"
-        )
 
 
 def _columns(labels: Mapping[int, str]) -> Sequence[int | None] | None:

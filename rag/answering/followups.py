@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from rag.protocols import LanguageModel, write_text
+from rag.protocols import LanguageModel, generate_text
 from rag.text.languages.english import ASKS_WHAT_IS, POINTS_BACK
 from rag.text.wording import PUNCTUATION, has_digit, join_lines, shape, strip_marks
 from rag.text.words import content_words
@@ -71,9 +71,13 @@ def _rewrite(question: str, history: Sequence[Message], generator: LanguageModel
         messages += [Message("user", _conversation([first, reply], last))]
         messages += [Message("assistant", whole)]
     messages.append(Message("user", _conversation(turns, join_lines(question))))
-    written = write_text(question, messages, generator, lines=1).splitlines()
+    written = generate_text(question, messages, generator, stop=_has_line).splitlines()
     rewritten = strip_marks(written[0]) if written else ""
     return rewritten if _is_faithful(rewritten, question, history) else ""
+
+
+def _has_line(text: str) -> bool:
+    return "\n" in text
 
 
 def _conversation(turns: Sequence[str], question: str) -> str:

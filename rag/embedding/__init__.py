@@ -1,4 +1,4 @@
-"""texts -> float32 vectors of unit length, through whatever computes them."""
+"""texts -> float32 vectors of unit length: by an ONNX graph, by torch, or by a table."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ __all__ = ["load_embedder"]
 
 
 def load_embedder(config: EmbeddingConfig, progress: ProgressCallback | None = None) -> Embedder:
-    """The configured embedder; its weights are fetched here if need be, and loaded at first use.
+    """Return the configured embedder, its weights fetched now if need be and loaded at first use.
 
     `config.model` is a catalogued name, a name of the entry-point group `rag.embedders`, a model
     directory, or a hub name with an optional `@revision`.
 
     Raises:
         ConfigError: if the device does not have the precision.
-        ModelError: if there is no such model, it cannot be fetched, or it does not have the
-            precision that is asked for.
+        ModelError: if there is no such model, it cannot be fetched, or it cannot be computed in
+            the precision that is asked for.
     """
     if config.model not in CATALOGUE:
-        # Looking through all that is installed takes a while, and is spared the default.
+        # Looking through all installed packages takes a while, which the default model is spared.
         load = plugin("rag.embedders", config.model)
         if load is not None:
             embedder: Embedder = load(config)
@@ -34,7 +34,7 @@ def load_embedder(config: EmbeddingConfig, progress: ProgressCallback | None = N
     model = resolve(config.model, kind="embedder", progress=progress)
     if is_static(model):
         return StaticEmbedder(model)
-    if _by_graph(config):
+    if _wants_graph(config):
         from rag.embedding.onnx import OnnxEmbedder
         from rag.models.onnx.graph import Unsupported, graph_of
 
@@ -44,7 +44,7 @@ def load_embedder(config: EmbeddingConfig, progress: ProgressCallback | None = N
         elif config.precision in ("auto", *graph.precisions):
             return OnnxEmbedder(model, graph, config.precision)
         else:
-            mean, _ = graph.agreement[config.precision]
+            mean, _ = graph.facts.agreement[config.precision]
             reason = f"in 8 bits it agrees with itself only to a mean cosine of {mean:.4f}"
             _refuse(model.name, config.precision, reason)
     from rag.embedding.transformer import SentenceTransformerEmbedder
@@ -52,8 +52,8 @@ def load_embedder(config: EmbeddingConfig, progress: ProgressCallback | None = N
     return SentenceTransformerEmbedder(model, config)
 
 
-def _by_graph(config: EmbeddingConfig) -> bool:
-    """Whether the processor's cores are to compute, and in a precision that graphs have."""
+def _wants_graph(config: EmbeddingConfig) -> bool:
+    """Tell whether to compute on the processor's cores, in a precision that graphs have."""
     if config.precision in ("float16", "bfloat16"):
         return False
     if config.precision == "int8" and config.device not in ("auto", "cpu"):

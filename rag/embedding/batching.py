@@ -7,30 +7,30 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from typing import Generic, TypeVar
 
-Given = TypeVar("Given")
-Found = TypeVar("Found")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 _MOST = 64
 
 
-class Batcher(Generic[Given, Found]):
-    """Runs a function of many arguments for threads that have one argument each.
+class Batcher(Generic[Item, Result]):
+    """Batches single calls from many threads into one call.
 
-    Nobody waits for company: a thread that finds the function idle runs it at once, and those that
-    come meanwhile are run together by the next of them.
+    Nobody waits for company: a thread that finds the function idle runs it at once, and the next
+    thread runs it for all that came meanwhile.
     """
 
-    def __init__(self, run: Callable[[Sequence[Given]], Iterable[Found]]) -> None:
+    def __init__(self, run: Callable[[Sequence[Item]], Iterable[Result]]) -> None:
         self._run = run
         self._running = threading.Lock()
         self._guard = threading.Lock()
-        self._waiting: list[tuple[Given, Future[Found]]] = []
+        self._waiting: list[tuple[Item, Future[Result]]] = []
 
-    def result(self, given: Given) -> Found:
-        """What the function gives for one argument; raises what the function raises."""
-        mine: Future[Found] = Future()
+    def result(self, item: Item) -> Result:
+        """Return the function's result for one item, or raise what the function raises."""
+        mine: Future[Result] = Future()
         with self._guard:
-            self._waiting.append((given, mine))
+            self._waiting.append((item, mine))
         while not mine.done():
             with self._running:
                 if not mine.done():
@@ -41,13 +41,13 @@ class Batcher(Generic[Given, Found]):
         with self._guard:
             batch, self._waiting = self._waiting[:_MOST], self._waiting[_MOST:]
         try:
-            found = self._run([given for given, _ in batch])
+            results = self._run([item for item, _ in batch])
         except BaseException as error:
             for _, future in batch:
                 future.set_exception(error)
-            # Whose thread this is, is told by its own future; an interrupt is for this thread.
+            # Each thread gets the error by its future; an interrupt is for this thread as well.
             if not isinstance(error, Exception):
                 raise
         else:
-            for (_, future), each in zip(batch, found, strict=True):
-                future.set_result(each)
+            for (_, future), result in zip(batch, results, strict=True):
+                future.set_result(result)

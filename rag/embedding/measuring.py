@@ -1,4 +1,4 @@
-"""How fast an embedder is here, by precision and runtime, and how near to itself in float32."""
+"""Measure an embedder on this machine: its speed by precision and runtime, and its accuracy."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rag.embedding.transformer import SentenceTransformerEmbedder
 from rag.models import LocalModel, resolve
 from rag.models.devices import has_cuda
 from rag.models.onnx.graph import Unsupported, calibration, graph_of
-from rag.models.onnx.runtimes import runtimes
+from rag.models.onnx.runtimes import installed_runtimes
 from rag.protocols import Embedder
 from rag.types import Progress, ProgressCallback, no_progress
 
@@ -28,8 +28,8 @@ _QUESTION = "How often does the filter have to be changed?"
 class Speed:
     """One way to compute an embedder on this machine.
 
-    `texts` are embedded in a second, of about 100 tokens on average; `question` milliseconds pass
-    until one question is; `agreement` is the mean cosine with torch in float32.
+    `texts` is how many are embedded in a second, of about 100 tokens on average; `question` is the
+    milliseconds that one question takes; `agreement` is the mean cosine with torch in float32.
     """
 
     precision: str
@@ -45,7 +45,7 @@ def measure_speeds(
 ) -> list[Speed]:
     """Measure every way to compute the embedder of `config`, the fastest first.
 
-    Rounds take turns, so that what else the machine does weighs on all alike.
+    Rounds take turns, so that other work of the machine slows all alike.
 
     Raises:
         ModelError: if there is no such model, or it cannot be loaded.
@@ -57,31 +57,31 @@ def measure_speeds(
     ways = dict(_ways(model, config, progress))
     ways["float32", "torch on the CPU"] = reference
     passages = calibration()
-    wanted = reference.embed_documents(passages)
+    expected = reference.embed_documents(passages)
     seconds: dict[tuple[str, str], list[float]] = {way: [] for way in ways}
     agreement = {}
     for at in range(_ROUNDS + 1):
         for done, (way, embedder) in enumerate(ways.items()):
             show(Progress("measure", at * len(ways) + done, (_ROUNDS + 1) * len(ways), "rounds"))
-            taken, vectors = _timed(embedder.embed_documents, passages)
+            taken, vectors = _time(embedder.embed_documents, passages)
             if at:
                 seconds[way].append(taken)
             else:
-                # The first round is not timed: it loads the model.
-                agreement[way] = float((vectors * wanted).sum(axis=1).mean())
+                # The first round loads the model and is not timed.
+                agreement[way] = float((vectors * expected).sum(axis=1).mean())
     chosen = _chosen(model, config, ways)
-    found = [
+    speeds = [
         Speed(
             *way,
             texts=len(passages) / median(seconds[way]),
             question=1000
-            * median(_timed(embedder.embed_query, _QUESTION)[0] for _ in range(_QUESTIONS)),
+            * median(_time(embedder.embed_query, _QUESTION)[0] for _ in range(_QUESTIONS)),
             agreement=agreement[way],
             chosen=way == chosen,
         )
         for way, embedder in ways.items()
     ]
-    return sorted(found, key=lambda speed: -speed.texts)
+    return sorted(speeds, key=lambda speed: -speed.texts)
 
 
 def _ways(
@@ -90,7 +90,7 @@ def _ways(
     graph = graph_of(model, progress)
     if not isinstance(graph, Unsupported):
         for precision in graph.precisions:
-            for runtime in runtimes():
+            for runtime in installed_runtimes():
                 yield (precision, runtime), OnnxEmbedder(model, graph, precision, runtime)
     if has_cuda():
         on_cuda: tuple[Precision, ...] = ("float16", "bfloat16", "float32")
@@ -112,7 +112,7 @@ def _chosen(
     return precision, "torch on CUDA" if cuda else "torch on the CPU"
 
 
-def _timed(run: Callable[..., np.ndarray], given: str | Sequence[str]) -> tuple[float, np.ndarray]:
+def _time(run: Callable[..., np.ndarray], text: str | Sequence[str]) -> tuple[float, np.ndarray]:
     started = time.perf_counter()
-    found = run(given)
-    return time.perf_counter() - started, found
+    vectors = run(text)
+    return time.perf_counter() - started, vectors

@@ -1,4 +1,4 @@
-"""texts -> float32 vectors of unit length, through a graph of ONNX on the processor's cores."""
+"""texts -> float32 vectors of unit length, through an ONNX graph on the processor's cores."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from rag.errors import EmbeddingError, ModelError, first_line
+from rag.embedding.local import LocalEmbedder
+from rag.errors import ModelError, first_line
 from rag.models import LocalModel
 from rag.models.devices import usable_cores
-from rag.models.fingerprint import fingerprint, former_fingerprint, hub_commit
 from rag.models.onnx.graph import TOKENS, VECTOR, Graph, calibration
-from rag.models.tokenization import cut
+from rag.models.tokenization import truncate
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -22,119 +22,100 @@ if TYPE_CHECKING:
     from rag.types import Vectors
 
 
-class OnnxEmbedder:
+class OnnxEmbedder(LocalEmbedder):
     """A sentence-transformers model as a graph, without torch.
 
-    The same text has the same vector, whatever it is embedded with. Threads may call it at once:
-    passages are run by a pool of one thread a core, a question by the thread that asks it, on
-    several cores while no other text is being embedded.
+    A text's vector does not depend on the texts it is embedded with. Threads may call it at once: a
+    pool of one thread a core runs passages, and the thread that asks a question runs it, on several
+    cores while no other text is being embedded.
 
     Args:
-        model: whose weights they are.
-        graph: what was made of them.
-        precision: `int8`, `float32`, or `auto` for what is fastest on this machine.
+        model: the model that the graph was made from.
+        graph: its graphs and facts.
+        precision: `int8`, `float32`, or `auto` for the fastest on this machine.
         runtime: `onnxruntime` or `openvino`; the fastest that is installed if it is left empty.
     """
 
     def __init__(
         self, model: LocalModel, graph: Graph, precision: str = "auto", runtime: str = ""
     ) -> None:
-        self.name = model.name
-        self.fingerprint = fingerprint(model)
-        self.dim = graph.dim
-        self.max_tokens = graph.max_tokens
-        self.special_tokens = graph.before + graph.after
-        self._model = model
+        super().__init__(model)
+        self._facts = graph.facts
+        self.dim = graph.facts.dim
+        self.max_tokens = graph.facts.max_tokens
+        self.special_tokens = graph.facts.before + graph.facts.after
         self._graph = graph
-        self._wanted = precision
+        self._precision = precision
         self._runtime = runtime
-        self._lock = threading.Lock()
         self._opening = threading.Lock()
         self._sessions: dict[bool, Session] = {}
         self._running = 0
-        self._tokenizer: Tokenizer | None = None
+        self._loaded_tokenizer: Tokenizer | None = None
         self._pool: ThreadPoolExecutor | None = None
 
-    @property
-    def revision(self) -> str:
-        """The commit of a hub's model; empty for other models."""
-        return hub_commit(self._model)
-
-    @property
-    def former_fingerprint(self) -> str:
-        """The fingerprint that these weights have in an index of format 3."""
-        return former_fingerprint(self._model)
-
     def load(self) -> None:
-        """Load what the first question would have to wait for.
-
-        Raises:
-            ModelError: if the graph cannot be loaded.
-        """
-        self._opened(alone=True)
-
-    def token_offsets(self, text: str) -> Sequence[tuple[int, int]]:
-        """The code-point span of each token of `text`, special tokens not among them."""
-        offsets: Sequence[tuple[int, int]] = (
-            self._tokens().encode(text, add_special_tokens=False).offsets
-        )
-        return offsets
+        """Load the tokenizer and the session that the first question is run in."""
+        self._tokenizer()
+        self._session(alone=True)
 
     def embed_documents(self, texts: Sequence[str]) -> Vectors:
-        """float32 `[len(texts), dim]`, each row of length 1.
-
-        Raises:
-            EmbeddingError: if the model gives something that is not a number.
-        """
+        """Embed passages side by side, each on one core: float32 `[len(texts), dim]`."""
         import numpy as np
 
-        prompt = self._graph.document_prompt
-        rows = self._embedded([prompt + text for text in texts], VECTOR)
+        rows = self._run_all([self._facts.document_prompt + text for text in texts], VECTOR)
         return self._unit(np.array(rows, dtype=np.float32).reshape(len(texts), self.dim))
 
     def embed_query(self, text: str) -> Vectors:
-        """float32 `[dim]`, of length 1.
-
-        Raises:
-            EmbeddingError: if the model gives something that is not a number.
-        """
-        found: Vectors = self._unit(self._embedded([self._graph.query_prompt + text], VECTOR)[0])
-        return found
+        """Embed a question, on several cores if it comes alone: float32 `[dim]`."""
+        return self._unit(self._run_all([self._facts.query_prompt + text], VECTOR)[0])
 
     def embed_tokens(self, texts: Sequence[str]) -> list[Vectors]:
-        """For each text float32 `[tokens, dim]`, each row of length 1; no special tokens.
+        """Embed the tokens of each text: float32 `[tokens, dim]`, each row of length 1.
 
-        A row is the last layer's vector of a token. No prompt of the model's is put before a text.
-
-        Raises:
-            EmbeddingError: if the model gives something that is not a number.
+        A row is the last layer's vector of a token. Special tokens are left out, and the model's
+        prompts are not put before a text.
         """
-        before, after = self._graph.before, self._graph.after
-        found = self._embedded(texts, TOKENS)
-        return [self._unit(rows[before : len(rows) - after]) for rows in found]
+        before, after = self._facts.before, self._facts.after
+        return [
+            self._unit(rows[before : len(rows) - after]) for rows in self._run_all(texts, TOKENS)
+        ]
 
-    def _embedded(self, texts: Sequence[str], output: str) -> list[Vectors]:
+    def choice(self) -> tuple[str, str]:
+        """Return the precision and the runtime in use, measuring which is fastest if need be."""
+        from rag.models.onnx.runtimes import choose_fastest, installed_runtimes
+
+        precisions = self._graph.precisions if self._precision == "auto" else [self._precision]
+        runtimes = [self._runtime] if self._runtime else installed_runtimes()
+        choices = [(precision, runtime) for precision in precisions for runtime in runtimes]
+        return choose_fastest(self._graph, choices, self._calibration_tokens)
+
+    def _run_all(self, texts: Sequence[str], output: str) -> list[Vectors]:
         with self._lock:
-            # Two texts on all cores each would keep each other waiting.
+            # Two texts that each use all cores would keep each other waiting.
             alone = len(texts) == 1 and not self._running
             self._running += 1
         try:
             if len(texts) < 2:
                 return [self._run(text, output, alone=alone) for text in texts]
-            # The longest first: no core is to be left with a long one at the end.
+            # The longest go first, so that no core is left with a long one at the end.
             order = sorted(range(len(texts)), key=lambda at: -len(texts[at]))
             run = partial(self._run, output=output, alone=False)
             rows = self._threads().map(run, [texts[at] for at in order])
-            found = dict(zip(order, rows, strict=True))
-            return [found[at] for at in range(len(texts))]
+            by_place = dict(zip(order, rows, strict=True))
+            return [by_place[at] for at in range(len(texts))]
         finally:
             with self._lock:
                 self._running -= 1
 
     def _run(self, text: str, output: str, *, alone: bool) -> Vectors:
-        ids: list[int] = self._tokens().encode(text).ids
-        read = cut(ids, self.max_tokens, self._graph.after)
-        return self._opened(alone=alone).run(read, output)
+        return self._session(alone=alone).run(self._token_ids(text), output)
+
+    def _token_ids(self, text: str) -> Sequence[int]:
+        ids: list[int] = self._tokenizer().encode(text).ids
+        return truncate(ids, self.max_tokens, self._facts.after)
+
+    def _calibration_tokens(self) -> list[Sequence[int]]:
+        return [self._token_ids(text) for text in calibration()]
 
     def _threads(self) -> ThreadPoolExecutor:
         with self._lock:
@@ -142,64 +123,39 @@ class OnnxEmbedder:
                 self._pool = ThreadPoolExecutor(usable_cores(), thread_name_prefix="embedder")
             return self._pool
 
-    def _unit(self, rows: Vectors) -> Vectors:
-        import numpy as np
-
-        vectors: Vectors = np.ascontiguousarray(rows, dtype=np.float32)
-        if not np.isfinite(vectors).all():
-            raise EmbeddingError(
-                f"{self.name} gave vectors with NaN or infinite values: its weights are damaged"
-            )
-        lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
-        unit: Vectors = vectors / np.maximum(lengths, 1e-12)
-        return unit
-
-    def _tokens(self) -> Tokenizer:
+    def _tokenizer(self) -> Tokenizer:
         with self._lock:
-            if self._tokenizer is None:
+            if self._loaded_tokenizer is None:
                 from tokenizers import Tokenizer
 
-                self._tokenizer = self._loading(Tokenizer.from_file, str(self._graph.tokenizer))
-            return self._tokenizer
+                file = str(self._graph.tokenizer)
+                self._loaded_tokenizer = self._load_file(Tokenizer.from_file, file)
+            return self._loaded_tokenizer
 
-    def _opened(self, *, alone: bool) -> Session:
+    def _session(self, *, alone: bool) -> Session:
         session = self._sessions.get(alone)
         if session is not None:
             return session
         with self._opening:
             if alone not in self._sessions:
-                from rag.models.onnx.runtimes import cores_for_a_question, open_session
+                from rag.models.onnx.runtimes import choose_question_cores, open_session
 
-                choice, cores = self._loading(self.choice), 0
+                choice, cores = self._load_file(self.choice), 0
                 if alone:
-                    cores = self._loading(
-                        cores_for_a_question, self._graph, choice, self._calibration_tokens
+                    cores = self._load_file(
+                        choose_question_cores, self._graph, choice, self._calibration_tokens
                     )
-                # Where one core is as fast, one session is enough for all.
+                # If one core is as fast, one session is enough for all.
                 session = None if cores else self._sessions.get(False)
-                self._sessions[alone] = session or self._loading(
+                self._sessions[alone] = session or self._load_file(
                     open_session, choice[1], self._graph.file(choice[0]), cores
                 )
                 if not cores:
                     self._sessions[False] = self._sessions[alone]
             return self._sessions[alone]
 
-    def choice(self) -> tuple[str, str]:
-        """The precision and the runtime in use; measured first, where that is to be found out."""
-        from rag.models.onnx.runtimes import fastest, runtimes
-
-        choices = [
-            (precision, runtime)
-            for precision in (self._graph.precisions if self._wanted == "auto" else [self._wanted])
-            for runtime in ([self._runtime] if self._runtime else runtimes())
-        ]
-        return fastest(self._graph, choices, self._calibration_tokens)
-
-    def _calibration_tokens(self) -> list[Sequence[int]]:
-        encode, limit, after = self._tokens().encode, self.max_tokens, self._graph.after
-        return [cut(encode(text).ids, limit, after) for text in calibration()]
-
-    def _loading(self, load: Callable[..., Any], *arguments: Any) -> Any:
+    def _load_file(self, load: Callable[..., Any], *arguments: Any) -> Any:
+        """Call `load`, turning what it raises into a ModelError that names the graph's folder."""
         try:
             return load(*arguments)
         except ModelError:

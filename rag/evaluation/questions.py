@@ -14,7 +14,7 @@ from rag.engine import RAG
 from rag.errors import ConfigError, StoreError
 from rag.evaluation.report import write_text
 from rag.index import Index
-from rag.protocols import LanguageModel
+from rag.protocols import LanguageModel, generate_text
 from rag.text.languages.english import POINTS_AT_TEXT
 from rag.text.words import content_words
 from rag.types import (
@@ -22,7 +22,6 @@ from rag.types import (
     Message,
     Progress,
     ProgressCallback,
-    Prompt,
     no_progress,
 )
 
@@ -149,14 +148,12 @@ def _write_question(generator: LanguageModel, passage: str) -> str:
     for example, question in _EXAMPLES:
         messages += [Message("user", _instruction(example)), Message("assistant", question)]
     messages.append(Message("user", _instruction(passage)))
-    prompt = Prompt("", tuple(messages), (), generator.count_tokens(messages))
-    text = ""
-    for piece in generator.stream(prompt):
-        text += piece
-        # One question is enough: do not wait for more text.
-        if "?" in text or "\n" in text.strip() or len(text.split()) > _MOST_WORDS:
-            break
-    return text
+    return generate_text("", messages, generator, stop=_is_whole)
+
+
+def _is_whole(text: str) -> bool:
+    """Tell whether a question has been written, so that nothing after it is waited for."""
+    return "?" in text or "\n" in text.strip() or len(text.split()) > _MOST_WORDS
 
 
 def _instruction(passage: str) -> str:

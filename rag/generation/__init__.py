@@ -1,4 +1,4 @@
-"""Prompt -> stream of text, through whatever writes it."""
+"""Prompt -> stream of text, by llama.cpp, transformers, a server, a plugin or a function."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _CONTEXT_TOKENS = 4096
 def load_generator(
     config: GenerationConfig, *, progress: ProgressCallback | None = None
 ) -> LanguageModel:
-    """The generator that `config.model` names; weights are loaded at its first use.
+    """Return the generator that `config.model` names; it loads its weights at first use.
 
-    `config.model` is a name of the entry-point group `rag.generators`, the URL of
-    an OpenAI-compatible server, a GGUF file, or a model that transformers loads (a directory, or
-    a hub name with an optional `@revision`).
+    `config.model` is a name of the entry-point group `rag.generators`, the URL of an
+    OpenAI-compatible server, a GGUF file, or a model that transformers loads (a directory, or a hub
+    name with an optional `@revision`).
 
     Raises:
         ModelError: if there is no such model, or it cannot be fetched.
@@ -64,7 +64,7 @@ def from_callable(
     context_tokens: int = 8192,
     max_tokens: int = 1024,
 ) -> LanguageModel:
-    """Make a LanguageModel of a plain function; tokens of its prompt are estimated."""
+    """Make a LanguageModel of a plain function; the length of its prompts is estimated."""
     return _CallableGenerator(name, write, context_tokens, max_tokens)
 
 

@@ -1,4 +1,4 @@
-"""The length of a prompt where the model's tokenizer is out of reach."""
+"""Estimate the length of a prompt for models whose tokenizer is out of reach."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ _TOKENS_PER_MESSAGE = 8
 
 
 def estimate_tokens(messages: Sequence[Message]) -> int:
-    """An upper estimate: one token for three bytes of UTF-8, and eight for each message's frame.
+    """Estimate tokens from above: one for three bytes of UTF-8, and eight for a message's frame.
 
     English runs at four to five bytes a token in current vocabularies, scripts of several bytes
     a character at three or more, code at about three: an estimate may leave room unused, but
-    does not overrun the model's window on such text.
+    does not exceed the model's window on such text.
     """
     return sum(
         math.ceil(len(message.content.encode()) / 3) + _TOKENS_PER_MESSAGE for message in messages

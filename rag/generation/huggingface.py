@@ -18,9 +18,8 @@ from rag.types import Message, Prompt
 class TransformersGenerator:
     """A model that transformers loads, in the precision its device works best in.
 
-    A conversation is written as the model's chat template says; a system message goes before the
-    first one of the user where the template refuses that role, and where there is no template
-    the messages follow one another.
+    Conversations are formatted by the model's chat template. If the template refuses the role
+    "system", its messages go before the user's first one; without a template, messages are joined.
     """
 
     def __init__(self, model: LocalModel, config: GenerationConfig) -> None:
@@ -33,7 +32,7 @@ class TransformersGenerator:
         self._loaded: Checkpoint | None = None
 
     def load(self) -> None:
-        """Load the model, if it is not.
+        """Load the model unless that is done.
 
         Raises:
             ModelError: if it cannot be loaded.
@@ -43,24 +42,23 @@ class TransformersGenerator:
 
     @property
     def context_tokens(self) -> int:
-        """What the model holds, as far as its configuration and the settings allow."""
+        """Return how many tokens the model's configuration and the settings allow in all."""
         model, tokenizer, _ = self._load()
         most = getattr(model.config, "max_position_embeddings", None) or tokenizer.model_max_length
         allowed = min(self._config.context_tokens, int(most))
-        # An encoder reads all of its window; the answer has the decoder's to itself.
+        # An encoder reads a whole window; the answer fills the decoder's own.
         return allowed + self.max_tokens if model.config.is_encoder_decoder else allowed
 
     def count_tokens(self, messages: Sequence[Message]) -> int:
-        """The length of `messages` in the model's own tokens, chat template included."""
+        """Count the tokens of `messages`, chat template included."""
         tokenizer = self._load().tokenizer
         return len(self._encode(tokenizer, messages)["input_ids"][0])
 
     def stream(self, prompt: Prompt) -> Iterator[str]:
-        """Pieces of the answer as they are written.
+        """Yield pieces of the answer as they are written.
 
         Raises:
-            GenerationError: if the prompt does not fit, or the model fails, for instance for want
-                of memory.
+            GenerationError: if the prompt does not fit, or the model fails (out of memory).
         """
         model, tokenizer, _ = self._load()
         inputs = self._encode(tokenizer, prompt.messages).to(model.device)
@@ -71,7 +69,7 @@ class TransformersGenerator:
                 f"an answer of {self.max_tokens}: shorten it, or raise `generation.context_tokens`"
             )
 
-        def write(give: Callable[[str], bool]) -> None:
+        def write(emit: Callable[[str], bool]) -> None:
             import torch
 
             sampling = self._config.temperature > 0
@@ -81,8 +79,8 @@ class TransformersGenerator:
             with self._turn, torch.inference_mode():
                 if sampling:
                     torch.manual_seed(self._config.seed)
-                streamer = _streamer(
-                    tokenizer, give, skip_prompt=not model.config.is_encoder_decoder
+                streamer = _make_streamer(
+                    tokenizer, emit, skip_prompt=not model.config.is_encoder_decoder
                 )
                 model.generate(
                     **inputs,
@@ -98,14 +96,14 @@ class TransformersGenerator:
         yield from stream_from_thread(write, self.name)
 
     def log_likelihood(self, context: str, text: str) -> float:
-        """The mean log probability of a token of `text` after `context`, without a chat template.
+        """Return the mean log probability of a token of `text` after `context`.
 
-        The two are tokenized apart; what of `context` does not fit into the window is left out at
-        its beginning. An encoder reads `context`, and the decoder `text`.
+        No chat template is applied, and the two are tokenized apart. If `context` does not fit into
+        the window, its beginning is left out. An encoder reads `context`, and the decoder `text`.
 
         Raises:
             GenerationError: if one of them has no token, `text` alone fills the window, or the
-                model fails, for instance for want of memory.
+                model fails (out of memory).
         """
         import torch
 
@@ -139,12 +137,12 @@ class TransformersGenerator:
         from jinja2 import TemplateError
 
         try:
-            return _templated(tokenizer, messages)
+            return _apply_template(tokenizer, messages)
         except TemplateError:
-            # Some models were taught no system role, and their templates refuse it.
+            # Some models know no system role, and their templates refuse it.
             pass
         try:
-            return _templated(tokenizer, _without_system(messages))
+            return _apply_template(tokenizer, _without_system(messages))
         except TemplateError as error:
             raise GenerationError(
                 f"{self.name}: its chat template refuses the conversation: {first_line(error)}"
@@ -157,7 +155,7 @@ class TransformersGenerator:
         return self._loaded
 
 
-def _templated(tokenizer: Any, messages: Sequence[Message]) -> Any:
+def _apply_template(tokenizer: Any, messages: Sequence[Message]) -> Any:
     return tokenizer.apply_chat_template(
         [asdict(message) for message in messages],
         add_generation_prompt=True,
@@ -167,16 +165,16 @@ def _templated(tokenizer: Any, messages: Sequence[Message]) -> Any:
 
 
 def _without_system(messages: Sequence[Message]) -> list[Message]:
-    """The same conversation with what the system says before what the user says first."""
-    told = [message.content for message in messages if message.role == "system"]
+    """Put the system's messages before the user's first one, as one message of the user."""
+    first = [message.content for message in messages if message.role == "system"]
     others = [message for message in messages if message.role != "system"]
     if others and others[0].role == "user":
-        told.append(others.pop(0).content)
-    return [Message("user", "\n\n".join(told)), *others]
+        first.append(others.pop(0).content)
+    return [Message("user", "\n\n".join(first)), *others]
 
 
 def _logits_after(model: Any, before: list[int], after: list[int]) -> Any:
-    """For each token of `after`, the logits of what may stand in its place."""
+    """Return, for each token of `after`, the logits of all tokens in its place."""
     import torch
 
     def row(tokens: list[int]) -> Any:
@@ -188,13 +186,13 @@ def _logits_after(model: Any, before: list[int], after: list[int]) -> Any:
     return model(input_ids=row([*before, *after[:-1]])).logits[0, -len(after) :]
 
 
-def _streamer(tokenizer: Any, give: Callable[[str], bool], *, skip_prompt: bool) -> Any:
+def _make_streamer(tokenizer: Any, emit: Callable[[str], bool], *, skip_prompt: bool) -> Any:
     from transformers import TextStreamer
 
     class Streamer(TextStreamer):  # type: ignore[misc]
         stopped = False
 
         def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
-            self.stopped = give(text)
+            self.stopped = emit(text)
 
     return Streamer(tokenizer, skip_prompt=skip_prompt, skip_special_tokens=True)

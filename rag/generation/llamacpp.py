@@ -14,25 +14,25 @@ from typing import Any
 
 from rag.config import GenerationConfig
 from rag.errors import GenerationError, ModelError, first_line
+from rag.generation.requests import chat_request, response_format
 from rag.generation.threaded import stream_from_thread
 from rag.models import LocalModel
 from rag.models.devices import usable_cores
 from rag.types import Message, Prompt
 
 _SILENT = -1
-# So many tokens of a prompt are computed together on a CPU, and whole steps of them are remembered.
-# With more, more is read again; with half as many, all is read a quarter more slowly (SmolLM2).
+# How many tokens of a prompt are computed together on a CPU; only whole steps are remembered. With
+# longer steps more is read again; with half as long ones all is read a quarter slower (SmolLM2).
 _STEP = 64
 
 
 class LlamaCppGenerator:
-    """A chat model in a GGUF file. Loaded at first use; threads take turns.
+    """A chat model in a GGUF file, loaded at first use; threads take turns.
 
-    What a prompt begins with is not read again if the prompt before began with it, too. That
-    leaves no trace in the text: in its last bits, what is computed of a token depends on those
-    that it is computed together with, and in a close call another word comes of them. So a prompt
-    is read in steps of the same tokens, counted from its beginning, whether some of them are
-    remembered or not.
+    A beginning that a prompt shares with the prompt before is not read again. That must not change
+    the text: the last bits of what is computed for a token depend on the tokens that are computed
+    together with it, and in a close call they decide the next word. So a prompt is always read in
+    the same steps, counted from its beginning, whether some of them are remembered or not.
     """
 
     def __init__(self, model: LocalModel, config: GenerationConfig) -> None:
@@ -51,7 +51,7 @@ class LlamaCppGenerator:
         self._socket_directory: tempfile.TemporaryDirectory[str] | None = None
 
     def load(self) -> None:
-        """Load the model, if it is not.
+        """Load the model unless that is done.
 
         Raises:
             ModelError: if it cannot be loaded.
@@ -59,45 +59,38 @@ class LlamaCppGenerator:
         self._load()
 
     def count_tokens(self, messages: Sequence[Message]) -> int:
-        """The length of `messages` in the model's own tokens, chat template included."""
+        """Count the tokens of `messages`, chat template included."""
         return len(self._tokens({"messages": [asdict(message) for message in messages]}))
 
     def stream(self, prompt: Prompt) -> Iterator[str]:
-        """Pieces of the answer as they are written.
+        """Yield pieces of the answer as they are written.
 
-        A schema is enforced: llama.cpp makes a grammar of it, and writes nothing outside.
+        A schema is enforced: llama.cpp turns it into a grammar and writes nothing else.
 
         Raises:
-            GenerationError: if the prompt does not fit, the schema cannot be made a grammar, or
+            GenerationError: if the prompt does not fit, no grammar can be made of the schema, or
                 llama.cpp reports an error.
         """
         server = self._load()
-        request: dict[str, Any] = {
-            "messages": [asdict(message) for message in prompt.messages],
-            "max_tokens": self.max_tokens,
-            "temperature": self._config.temperature,
-            "seed": self._config.seed,
-            "stream": True,
-        }
+        request = chat_request(prompt, self._config)
         if prompt.schema is not None:
-            wanted = {"name": "answer", "schema": dict(prompt.schema), "strict": True}
-            request["response_format"] = {"type": "json_schema", "json_schema": wanted}
+            request["response_format"] = response_format(prompt.schema)
         tokens: list[int] = []
-        # A schema of which nothing can be made is told of below.
+        # A schema that no grammar can be made of raises its error below.
         with suppress(GenerationError):
             tokens = self._tokens(request)
 
-        def write(give: Callable[[str], bool]) -> None:
+        def write(emit: Callable[[str], bool]) -> None:
             problems: list[str] = []
 
             def receive(reply: Any) -> bool:
-                # Noted, not raised: an exception here would be lost in foreign code.
+                # Errors are collected: an exception here would be lost in foreign code.
                 for chunk in reply if isinstance(reply, list) else [reply or {}]:
                     if "error" in chunk:
                         problems.append(chunk["error"].get("message"))
                         return True
                     for choice in chunk.get("choices", []):
-                        if give(choice["delta"].get("content") or ""):
+                        if emit(choice["delta"].get("content") or ""):
                             return True
                 return False
 
@@ -119,20 +112,20 @@ class LlamaCppGenerator:
         yield from stream_from_thread(write, self.name)
 
     def log_likelihood(self, context: str, text: str) -> float:
-        """The mean log probability of a token of `text` after `context`, without a chat template.
+        """Return the mean log probability of a token of `text` after `context`.
 
-        The two are tokenized apart; what of `context` does not fit into the window is left out at
-        its beginning. Tokens that hold a part of a character alone, as of an emoji or of a script
-        that the model hardly knows, are read and not counted: llama.cpp does not tell how likely
-        they are.
+        No chat template is applied, and the two are tokenized apart. If `context` does not fit into
+        the window, its beginning is left out. Tokens that hold only a part of a character, as in an
+        emoji or a script that the model hardly knows, are read but not counted, since llama.cpp
+        does not report how likely they are.
 
         Raises:
             GenerationError: if at most half of the tokens of `text` can be counted, or `text`
                 alone fills the window.
         """
-        asked = {"parse_special": False, "with_pieces": True}
-        pieces = self._post("/tokenize", {"content": text, **asked})["tokens"]
-        before = self._post("/tokenize", {"content": context, **asked, "add_special": True})
+        options = {"parse_special": False, "with_pieces": True}
+        pieces = self._post("/tokenize", {"content": text, **options})["tokens"]
+        before = self._post("/tokenize", {"content": context, **options, "add_special": True})
         room = self.context_tokens - len(pieces)
         if room < 1:
             raise GenerationError(
@@ -156,8 +149,8 @@ class LlamaCppGenerator:
         request: dict[str, Any] = {
             "prompt": before,
             "max_tokens": len(after),
-            # llama.cpp reports on no tokens but those it writes: so it may write these and no
-            # others. The probabilities that it reports are from before this rule.
+            # llama.cpp reports only on tokens that it writes, so it may write no others than these.
+            # The probabilities that it reports are those before this rule.
             "grammar": "root ::= " + " ".join(f"<[{token}]>" for token in after),
             "logprobs": 1,
         }
@@ -174,32 +167,32 @@ class LlamaCppGenerator:
         return [token["logprob"] for token in written]
 
     def _tokens(self, request: dict[str, Any]) -> list[int]:
-        """What is read for `messages`, and a `response_format` if there is one."""
-        told = {"messages", "response_format"}
-        body = {name: value for name, value in request.items() if name in told}
+        """Return the tokens of a request's messages, and of its `response_format` if it has one."""
+        fields = {"messages", "response_format"}
+        body = {name: value for name, value in request.items() if name in fields}
         content = self._post("/apply-template", body)["prompt"]
-        asked = {"content": content, "add_special": True, "parse_special": True}
-        tokens: list[int] = self._post("/tokenize", asked)["tokens"]
+        question = {"content": content, "add_special": True, "parse_special": True}
+        tokens: list[int] = self._post("/tokenize", question)["tokens"]
         return tokens
 
     def _resume(self, tokens: list[int]) -> bool:
-        """Have llama.cpp forget all but the whole steps that `tokens` begins with.
+        """Make llama.cpp forget all but the whole steps that `tokens` begins with.
 
-        Returns whether there are any, and it is to read on from there.
+        Return whether there are any, from where it is to read on.
         """
         read, self._read = self._read, []
         same = takewhile(lambda pair: pair[0] == pair[1], zip(read, tokens, strict=False))
-        # One token at least has to be read for another to come of it.
-        kept = min(len(list(same)), len(tokens) - 1) // self._step * self._step
-        if kept < 1 or not self._goes_back:
+        # At least one token has to be read for the next one to be written.
+        length = min(len(list(same)), len(tokens) - 1) // self._step * self._step
+        if length < 1 or not self._goes_back:
             return False
-        # It reads on from where a prompt parts with the one before, so it gets one that parts here.
-        parting = [*tokens[:kept], 0 if tokens[kept] else 1]
+        # It reads on from where a prompt differs from the one before: this one differs here.
+        differing = [*tokens[:length], 0 if tokens[length] else 1]
         reply = self._server.handle_completions(
-            {"prompt": parting, "max_tokens": 0, "cache_prompt": True}
+            {"prompt": differing, "max_tokens": 0, "cache_prompt": True}
         )
         # Models with a state instead of a cache have to begin anew each time.
-        self._goes_back = reply.get("timings", {}).get("cache_n") == kept
+        self._goes_back = reply.get("timings", {}).get("cache_n") == length
         return self._goes_back
 
     def _load(self) -> Any:
@@ -234,16 +227,16 @@ class LlamaCppGenerator:
             for device in xllamacpp.get_device_info()
         ):
             params.n_ubatch = _STEP
-            # To see what of it fits a GPU, llama.cpp would load a model twice.
+            # To find out what fits a GPU, llama.cpp would load the model twice.
             params.fit_params = False
         self._step = params.n_ubatch
-        # Left alone, llama.cpp has been seen 50 times slower than with both of these set.
+        # With its own defaults, llama.cpp was up to 50 times slower than with both of these.
         params.cpuparams.n_threads = cores
         params.cpuparams_batch.n_threads = cores
         params.warmup = False
         params.ui = False
         params.endpoint_slots = False
-        # The library always listens somewhere: on a socket that this user alone can reach.
+        # The library always listens somewhere: here, on a socket that only this user can reach.
         self._socket_directory = tempfile.TemporaryDirectory(prefix="rag-")
         params.hostnames = [str(Path(self._socket_directory.name, "llama.sock"))]
         try:

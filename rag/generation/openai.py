@@ -1,4 +1,4 @@
-"""Any OpenAI-compatible server: vLLM, llama.cpp, TGI, Ollama, or a hosted one."""
+"""Generate through any OpenAI-compatible server: vLLM, llama.cpp, TGI, Ollama, or a hosted one."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from rag.config import GenerationConfig
 from rag.errors import GenerationError
 from rag.generation.estimate import estimate_tokens
+from rag.generation.requests import chat_request, response_format
 from rag.types import Message, Prompt
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ _NO_ECHO = (
 
 
 class _PassingError(Exception):
-    """A failure that may be over at the next attempt."""
+    """A failure that may have passed by the next attempt."""
 
     def __init__(self, reason: str, wait: float | None = None) -> None:
         super().__init__(reason)
@@ -40,7 +40,7 @@ class _PassingError(Exception):
 
 
 class _RefusedError(GenerationError):
-    """The server does not take a request as it is."""
+    """The server refused a request as it is."""
 
 
 class OpenAIGenerator:
@@ -58,41 +58,41 @@ class OpenAIGenerator:
 
     @property
     def name(self) -> str:
-        """The served model's name, or the URL while that is not known."""
+        """Return the served model's name, or the URL while that is unknown."""
         return self._served_model or self._url
 
     def count_tokens(self, messages: Sequence[Message]) -> int:
-        """An upper estimate: the server's tokenizer is out of reach."""
+        """Estimate the tokens from above: the server's tokenizer is out of reach."""
         return estimate_tokens(messages)
 
     def stream(self, prompt: Prompt) -> Iterator[str]:
-        """Pieces of the answer as they are written.
+        """Yield pieces of the answer as they are written.
 
-        Connecting, and failures that pass by themselves, are tried again with growing pauses
-        until the first piece has come; after that a failure ends the stream.
+        Until the first piece has come, failures that may pass are tried again with growing pauses;
+        after that a failure ends the stream.
 
-        A schema is sent along for the server to enforce; one that refuses it is asked without.
+        A schema is sent along for the server to enforce; a server that refuses it is asked without.
 
         Raises:
             GenerationError: if the server cannot be reached, refuses, or stops in the middle.
         """
-        with self._client() as client:
+        with self._new_client() as client:
             pieces, first = self._attempt(self._begin, client, prompt)
             yield from first
             yield from pieces
 
     def log_likelihood(self, context: str, text: str) -> float:
-        """The mean log probability of a token of `text` after `context`, without a chat template.
+        """Return the mean log probability of a token of `text` after `context`.
 
-        The server's completions have to give back the prompt with its log probabilities (`echo`
-        and `logprobs`), as vLLM's do. The tokens of `text` are told by their length from the end;
-        one that reaches into `context` counts.
+        No chat template is applied. The server's completions have to return the prompt with its log
+        probabilities (`echo` and `logprobs`), as vLLM's do. The tokens of `text` are counted from
+        the end by their length; one that reaches into `context` counts.
 
         Raises:
             GenerationError: if the server cannot be reached or does not do this.
         """
-        with self._client() as client:
-            tokens, logs = self._attempt(self._echoed, client, context + text)
+        with self._new_client() as client:
+            tokens, logs = self._attempt(self._echo, client, context + text)
         counted: list[float] = []
         missing = len(text)
         for token, log in zip(reversed(tokens), reversed(logs), strict=True):
@@ -104,18 +104,18 @@ class OpenAIGenerator:
             raise GenerationError(f"{self._url}: a likelihood takes a token of each text")
         return math.fsum(counted) / len(counted)
 
-    def _echoed(self, client: httpx.Client, text: str) -> tuple[list[str], list[float | None]]:
-        """The tokens of `text` as the server reads them, with their log probabilities."""
+    def _echo(self, client: httpx.Client, text: str) -> tuple[list[str], list[float | None]]:
+        """Return the tokens of `text` as the server reads them, with their log probabilities."""
         body = {
             "model": self._model(client),
             "prompt": text,
-            # Not every server takes 0; the token that is written is left out below.
+            # Not every server takes 0; the token that this writes is removed below.
             "max_tokens": 1,
             "temperature": 0,
             "echo": True,
             "logprobs": 1,
         }
-        with _failures_named(self._url, began=False):
+        with _name_failures(self._url, began=False):
             response = client.post(f"{self._url}/completions", json=body)
         if response.status_code in _REFUSALS:
             reason = f"replied {response.status_code}: {_reply(response)}"
@@ -123,8 +123,8 @@ class OpenAIGenerator:
         _check(response, self._url)
         try:
             choice = response.json()["choices"][0]
-            told = choice["logprobs"]
-            tokens, logs = told["tokens"][:-1], told["token_logprobs"][:-1]
+            record = choice["logprobs"]
+            tokens, logs = record["tokens"][:-1], record["token_logprobs"][:-1]
             if choice["text"].startswith(text) and len(tokens) == len(logs):
                 return tokens, logs
         except (ValueError, KeyError, IndexError, TypeError):
@@ -150,19 +150,11 @@ class OpenAIGenerator:
             ) from error
 
     def _begin(self, client: httpx.Client, prompt: Prompt) -> tuple[Iterator[str], list[str]]:
-        body = {
-            "model": self._model(client),
-            "messages": [asdict(message) for message in prompt.messages],
-            "max_tokens": self.max_tokens,
-            "temperature": self._config.temperature,
-            "seed": self._config.seed,
-            "stream": True,
-        }
+        body = {"model": self._model(client), **chat_request(prompt, self._config)}
         if prompt.schema is not None:
-            wanted = {"name": "answer", "schema": dict(prompt.schema), "strict": True}
-            enforced = {"type": "json_schema", "json_schema": wanted}
+            enforced = {**body, "response_format": response_format(prompt.schema)}
             try:
-                return self._first_piece(client, {**body, "response_format": enforced})
+                return self._first_piece(client, enforced)
             except _RefusedError:
                 pass
         return self._first_piece(client, body)
@@ -180,7 +172,7 @@ class OpenAIGenerator:
         return self._served_model
 
     def _first_model(self, client: httpx.Client) -> str:
-        with _failures_named(self._url, began=False):
+        with _name_failures(self._url, began=False):
             response = client.get(f"{self._url}/models")
             _check(response, self._url)
             try:
@@ -195,16 +187,16 @@ class OpenAIGenerator:
 
         began = finished = False
         request = client.build_request("POST", f"{self._url}/chat/completions", json=body)
-        with _failures_named(self._url, began=False):
+        with _name_failures(self._url, began=False):
             response = client.send(request, stream=True)
         try:
-            with _failures_named(self._url, began=False):
+            with _name_failures(self._url, began=False):
                 if response.is_error:
                     response.read()
                 _check(response, self._url)
             events = EventSource(response).iter_sse()
             while True:
-                with _failures_named(self._url, began=began):
+                with _name_failures(self._url, began=began):
                     event = next(events, None)
                     if event is None or event.data.strip() == "[DONE]":
                         finished = finished or event is not None
@@ -232,7 +224,7 @@ class OpenAIGenerator:
                 f"{self._url}: sent something other than the chat protocol: {data[:80]!r}"
             ) from error
 
-    def _client(self) -> httpx.Client:
+    def _new_client(self) -> httpx.Client:
         import httpx
 
         timeout = httpx.Timeout(self._config.timeout, connect=min(10.0, self._config.timeout))
@@ -240,7 +232,8 @@ class OpenAIGenerator:
 
 
 @contextmanager
-def _failures_named(url: str, *, began: bool) -> Iterator[None]:
+def _name_failures(url: str, *, began: bool) -> Iterator[None]:
+    """Turn httpx errors into ours; `began` says whether a piece of the answer has come."""
     import httpx
 
     try:
@@ -250,12 +243,12 @@ def _failures_named(url: str, *, began: bool) -> Iterator[None]:
     except httpx.HTTPError as error:
         if began:
             raise GenerationError(
-                f"{url}: the connection broke in the middle of the answer ({_spoken(error)})"
+                f"{url}: the connection broke in the middle of the answer ({_describe(error)})"
             ) from error
-        raise _PassingError(_spoken(error)) from error
+        raise _PassingError(_describe(error)) from error
 
 
-def _spoken(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     import httpx
 
     if isinstance(error, httpx.ConnectError):
@@ -293,8 +286,8 @@ def _message(body: Any) -> str:
 
 
 def _pause(state: RetryCallState) -> float:
-    """Seconds until the next attempt: what the server asks for, or 0.5, 1, 2, …"""
+    """Return the seconds until the next attempt: what the server asks for, or 0.5, 1, 2, …"""
     failure = state.outcome.exception() if state.outcome else None
-    asked = failure.wait if isinstance(failure, _PassingError) else None
+    wait = failure.wait if isinstance(failure, _PassingError) else None
     growing = 0.5 * 2.0 ** (state.attempt_number - 1)
-    return min(asked if asked is not None else growing, _LONGEST_WAIT)
+    return min(wait if wait is not None else growing, _LONGEST_WAIT)

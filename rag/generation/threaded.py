@@ -1,4 +1,4 @@
-"""A blocking writer in a thread, read as an iterator."""
+"""Turn a function that blocks while it writes into an iterator, by a thread."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from rag.errors import GenerationError, first_line
 
 
 def stream_from_thread(write: Callable[[Callable[[str], bool]], None], name: str) -> Iterator[str]:
-    """Run `write(give)` in a thread and yield what it gives.
+    """Run `write(emit)` in a thread and yield what it emits.
 
-    `give(piece)` returns True when the reader has gone and writing should stop.
+    `emit(piece)` returns True when the reader has gone and writing should stop.
 
     Raises:
         GenerationError: if `write` raises.
@@ -20,16 +20,16 @@ def stream_from_thread(write: Callable[[Callable[[str], bool]], None], name: str
     pieces: queue.Queue[str | BaseException | None] = queue.Queue()
     gone = threading.Event()
 
-    def give(piece: str) -> bool:
+    def emit(piece: str) -> bool:
         if piece:
             pieces.put(piece)
         return gone.is_set()
 
     def run() -> None:
         try:
-            write(give)
+            write(emit)
             pieces.put(None)
-        # Whatever went wrong has to reach the reader, which waits for it.
+        # Any error has to reach the reader, which waits for pieces.
         except BaseException as error:  # noqa: BLE001
             pieces.put(error)
 

@@ -10,6 +10,7 @@ from rag.models.fetching import (
     resolve,
     without_progress_bars,
 )
+from rag.models.vectors import check_finite, unit
 
 __all__ = [
     "CATALOGUE",
@@ -18,8 +19,10 @@ __all__ = [
     "LocalModel",
     "Origin",
     "cache_dir",
+    "check_finite",
     "is_pulled",
     "pull",
     "resolve",
+    "unit",
     "without_progress_bars",
 ]

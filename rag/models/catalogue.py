@@ -14,10 +14,10 @@ class CatalogueEntry:
     """A model inside a package.
 
     `path` is the model's directory or file inside the wheel; `files` maps every file that is
-    taken to its SHA-256; `size` is the wheel's in bytes. `context_tokens` is how much a generator
-    reads with profit, prompt and answer together, which can be far less than it could. `languages`
-    are those that it knows (ISO 639-1), or `*` for many. `answers` says that a generator has been
-    measured to answer better than the passages do when they are quoted.
+    extracted to its SHA-256; `size` is the wheel's in bytes. `languages` are those that the model
+    knows (ISO 639-1), or `*` for many. For a generator, `context_tokens` is how long prompt and
+    answer together may be before answers get worse, which can be far less than it could read, and
+    `answers` says that it was measured to answer better than a quotation does.
     """
 
     name: str

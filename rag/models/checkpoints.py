@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal, NamedTuple
 
 from rag.errors import ModelError, first_line
-from rag.models.devices import chosen_device, precision
+from rag.models.devices import choose_device, precision_for
 from rag.models.fetching import LocalModel, without_progress_bars
 
 Task = Literal["generation", "question-answering", "sequence-classification"]
@@ -14,7 +14,7 @@ Task = Literal["generation", "question-answering", "sequence-classification"]
 class Checkpoint(NamedTuple):
     """A model in evaluation mode on its device, and its tokenizer.
 
-    `missing` names the weights that the files lack, which transformers makes up at random.
+    `missing` names the weights that the files lack and transformers initialized at random.
     """
 
     model: Any
@@ -23,9 +23,7 @@ class Checkpoint(NamedTuple):
 
 
 def load_checkpoint(model: LocalModel, task: Task, device: str = "auto") -> Checkpoint:
-    """The files of `model`, opened for a task.
-
-    `device` is `auto`, `cpu`, `cuda` or `mps`.
+    """Open the files of `model` for a task, on `auto`, `cpu`, `cuda` or `mps`.
 
     Raises:
         ModelError: if transformers cannot load them for this task.
@@ -33,32 +31,46 @@ def load_checkpoint(model: LocalModel, task: Task, device: str = "auto") -> Chec
     """
     from transformers import AutoConfig, AutoTokenizer
 
-    chosen = chosen_device(device)
-    place, options = model.location, hub_options(model)
+    chosen = choose_device(device)
+    location, options = model.location, hub_options(model)
     try:
         with without_progress_bars():
-            config = AutoConfig.from_pretrained(place, **options)
-            tokenizer = AutoTokenizer.from_pretrained(place, **options)
-            opened, info = _head(task, config).from_pretrained(
-                place, dtype=precision(chosen), output_loading_info=True, **options
+            config = AutoConfig.from_pretrained(location, **options)
+            tokenizer = AutoTokenizer.from_pretrained(location, **options)
+            loaded, info = _auto_class(task, config).from_pretrained(
+                location, dtype=precision_for(chosen), output_loading_info=True, **options
             )
-            opened = opened.to(chosen).eval()
-    # Broken files come back as errors of every kind.
+            loaded = loaded.to(chosen).eval()
+    # Broken files raise errors of every kind.
     except Exception as error:
         raise ModelError(
-            f"{place}: transformers cannot load it: {first_line(error)} "
+            f"{location}: transformers cannot load it: {first_line(error)} "
             "(give a model directory, or a hub name while the hub can be reached)"
         ) from error
-    return Checkpoint(opened, tokenizer, frozenset(info["missing_keys"]))
+    return Checkpoint(loaded, tokenizer, frozenset(info["missing_keys"]))
 
 
 def hub_options(model: LocalModel) -> dict[str, Any]:
-    """What `from_pretrained` is told of a model's revision, and whether it may ask the hub."""
-    # A local model must not ask the network for what it does not need.
+    """Return the `from_pretrained` arguments that pin a revision and keep local models offline."""
     return {"revision": model.revision, "local_files_only": model.origin != "hub"}
 
 
-def _head(task: Task, config: Any) -> Any:
+def check_pair_head(model: LocalModel, config: Any, kind: str) -> None:
+    """Raise ModelError unless the weights include a head that classifies a pair of texts.
+
+    Without one, transformers would add a head of random weights, whose answers are random.
+    """
+    architectures = getattr(config, "architectures", None) or ["?"]
+    if not architectures[0].endswith("ForSequenceClassification"):
+        raise unusable(model, kind, f"{architectures[0]} has no head that judges a pair of texts")
+
+
+def unusable(model: LocalModel, kind: str, reason: str) -> ModelError:
+    """Return the error for a model that cannot serve as a `kind` ("a cross-encoder")."""
+    return ModelError(f"{model.location}: cannot be used as {kind}: {reason}")
+
+
+def _auto_class(task: Task, config: Any) -> Any:
     import transformers
 
     if task == "question-answering":

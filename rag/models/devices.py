@@ -1,22 +1,22 @@
-"""What this machine offers to whoever computes: cores, a GPU, and the precision that suits it."""
+"""What this machine offers for computing: cores, a GPU, and the precision that suits it."""
 
 from __future__ import annotations
 
 import os
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from rag.errors import ConfigError, first_line
 
+_SWITCH_SECONDS = 1e-4
+
 
 @cache
 def usable_cores() -> int:
-    """The physical cores that this process may use.
+    """Count the physical cores that this process may use.
 
     Two threads on the two halves of one core take turns at its arithmetic units.
     """
@@ -31,14 +31,14 @@ def usable_cores() -> int:
 
 @cache
 def has_cuda() -> bool:
-    """Whether torch can use a GPU of NVIDIA's. Without a driver of theirs, torch is not loaded."""
+    """Tell whether torch can use an NVIDIA GPU; torch is imported only if there is a driver."""
     if os.environ.get("CUDA_VISIBLE_DEVICES", "unset") in ("", "-1"):
         return False
     if sys.platform == "win32":
         driver = Path(os.environ.get("SYSTEMROOT", r"C:\Windows"), "System32", "nvcuda.dll")
     else:
         driver = Path("/dev/nvidiactl")
-    # The second is how Linux under Windows sees the GPU.
+    # Linux under Windows sees the GPU as /dev/dxg.
     if not driver.exists() and not Path("/dev/dxg").exists():
         return False
     import torch
@@ -46,33 +46,30 @@ def has_cuda() -> bool:
     return bool(torch.cuda.is_available())
 
 
-_PATIENCE = 1e-4
-_guard = threading.Lock()
-_computing = 0
-_patience_before = 0.0
-
-
-def chosen_device(asked: str, setting: str = "device") -> str:
-    """The device itself, or for `auto` CUDA, MPS or the CPU: the first that there is.
+def choose_device(name: str, setting: str = "device") -> str:
+    """Return `name`, or for `auto` the first that there is of CUDA, MPS and the CPU.
 
     Raises:
-        ConfigError: if there is no such device, naming the `setting`.
+        ConfigError: if there is no such device; the message names the `setting`.
     """
     import torch
 
-    if asked == "auto":
+    if name == "auto":
         if torch.cuda.is_available():
             return "cuda"
         return "mps" if torch.backends.mps.is_available() else "cpu"
     try:
-        torch.empty(0, device=asked)
+        torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"{setting} {asked}: {first_line(error)}") from error
-    return asked
+        raise ConfigError(f"{setting} {name}: {first_line(error)}") from error
+    return name
 
 
-def precision(device: str) -> Any:
-    """bfloat16 (or float16 where the GPU lacks it) on CUDA, float16 on MPS, float32 on a CPU."""
+def precision_for(device: str) -> Any:
+    """Return bfloat16 (or float16 where the GPU lacks it) for CUDA, float16 for MPS, else float32.
+
+    The result is a dtype of torch.
+    """
     import torch
 
     if device.startswith("cuda"):
@@ -80,24 +77,33 @@ def precision(device: str) -> Any:
     return torch.float16 if device == "mps" else torch.float32
 
 
-@contextmanager
-def computing() -> Iterator[None]:
-    """While torch computes: other threads hand the interpreter over after 0.1 ms, and not 5.
+class _ShortSwitchInterval:
+    """A context in which other threads hand the interpreter over after 0.1 ms, and not 5.
 
-    Torch gives it up and takes it again with each of the hundreds of operations of a model. Beside
-    one thread that runs Python all the time (reading, cutting), a small model is 14 times as fast
-    so. The setting is the process's: it is what it was when nobody computes any more.
+    Torch releases the interpreter and takes it again with each of a model's hundreds of operations.
+    Beside one thread that always runs Python (reading, cutting), a small model is 14 times as fast
+    with the shorter interval. The interval belongs to the whole process: it is set back when the
+    last of the threads that compute has left.
     """
-    global _computing, _patience_before  # noqa: PLW0603
-    with _guard:
-        _computing += 1
-        if _computing == 1:
-            _patience_before = sys.getswitchinterval()
-            sys.setswitchinterval(min(_PATIENCE, _patience_before))
-    try:
-        yield
-    finally:
-        with _guard:
-            _computing -= 1
-            if not _computing:
-                sys.setswitchinterval(_patience_before)
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._entered = 0
+        self._interval_before = 0.0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._entered += 1
+            if self._entered == 1:
+                self._interval_before = sys.getswitchinterval()
+                sys.setswitchinterval(min(_SWITCH_SECONDS, self._interval_before))
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._entered -= 1
+            if not self._entered:
+                sys.setswitchinterval(self._interval_before)
+
+
+short_switch_interval = _ShortSwitchInterval()
+"""The context to run torch's computations in: `with short_switch_interval:`."""

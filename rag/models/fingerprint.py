@@ -1,4 +1,4 @@
-"""A model's files -> a short text that tells other weights under the same name."""
+"""A model's files -> a short text that differs for other weights under the same name."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from rag.models import CATALOGUE, LocalModel
 _EDGE_BYTES = 1 << 20
 _SAMPLES = 512
 _SAMPLE_BYTES = 4096
+_SUFFIXES = {".safetensors", ".bin", ".json", ".txt", ".model", ".onnx"}
 
 
 def fingerprint(model: LocalModel) -> str:
-    """A short hash of the weights; for a hub's model its pinned revision, empty without one."""
+    """Hash the weights; for a hub's model return its pinned revision, empty without one."""
     if model.origin == "catalogue":
         entry = CATALOGUE[model.name]
         sums = "".join(f"{name}\0{sha256}\n" for name, sha256 in sorted(entry.files.items()))
@@ -24,15 +25,14 @@ def fingerprint(model: LocalModel) -> str:
 
 
 def directory_fingerprint(directory: Path, samples: int = _SAMPLES) -> str:
-    """A hash over names, sizes, the first and last MiB, and samples between them, of all files.
+    """Hash the names and sizes of all files, their first and last MiB, and samples between.
 
-    Weights of many gigabytes are told apart at every start without being read whole: whatever
-    trains or merges a model changes whole matrices of it.
+    Weights of many gigabytes are told apart at every start without being read whole: training or
+    merging a model changes whole matrices of it.
     """
     total = hashlib.sha256()
-    kept = {".safetensors", ".bin", ".json", ".txt", ".model", ".onnx"}
     for path in sorted(directory.rglob("*")):
-        if not path.is_file() or path.suffix not in kept:
+        if not path.is_file() or path.suffix not in _SUFFIXES:
             continue
         size = path.stat().st_size
         total.update(f"{path.relative_to(directory).as_posix()}\0{size}\0".encode())
@@ -47,25 +47,25 @@ def directory_fingerprint(directory: Path, samples: int = _SAMPLES) -> str:
 
 
 def former_fingerprint(model: LocalModel) -> str:
-    """The fingerprint that the same weights have in an index of format 3."""
+    """Return the fingerprint that the same weights have in an index of format 3."""
     if model.origin != "directory":
         return fingerprint(model)
     return directory_fingerprint(Path(model.location), samples=0)
 
 
 def hub_commit(model: LocalModel) -> str:
-    """The commit of a hub's model that is here; empty before it is, and for other models."""
+    """Return the downloaded commit of a hub's model; empty before that, and for other models."""
     if model.origin != "hub":
         return ""
     from huggingface_hub import try_to_load_from_cache
 
     for file in ("modules.json", "config.json"):
-        found = try_to_load_from_cache(model.location, file, revision=model.revision)
-        if isinstance(found, str):
-            return Path(found).parent.name
+        path = try_to_load_from_cache(model.location, file, revision=model.revision)
+        if isinstance(path, str):
+            return Path(path).parent.name
     return ""
 
 
 def weights_hash(model: LocalModel) -> str:
-    """A short text that stands for the weights themselves; empty while they are not here."""
+    """Return a short text that stands for the weights alone; empty until they are downloaded."""
     return hub_commit(model) if model.origin == "hub" else fingerprint(model)

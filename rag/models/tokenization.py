@@ -10,9 +10,9 @@ if TYPE_CHECKING:
 
 
 def whole_tokenizer(model: Any) -> Tokenizer:
-    """A copy of the tokenizer of a sentence-transformers model, which gives texts whole.
+    """Copy the tokenizer of a sentence-transformers model, without truncation and padding.
 
-    The model's own cuts and pads, by settings that change with every batch.
+    The model's own truncates and pads, by settings that change with every batch.
     """
     from tokenizers import Tokenizer
 
@@ -22,14 +22,14 @@ def whole_tokenizer(model: Any) -> Tokenizer:
     return tokenizer
 
 
-def special_around(tokenizer: Tokenizer) -> tuple[int, int]:
-    """How many special tokens stand before and after a text."""
+def count_special_tokens(tokenizer: Tokenizer) -> tuple[int, int]:
+    """Count the special tokens that stand before and after a text."""
     special = tokenizer.encode("a").special_tokens_mask
     return special.index(0), special[::-1].index(0)
 
 
-def cut(ids: Sequence[int], limit: int, after: int) -> Sequence[int]:
-    """At most `limit` tokens of a text, its last `after` ones, which end it, kept."""
+def truncate(ids: Sequence[int], limit: int, after: int) -> Sequence[int]:
+    """Shorten a text's tokens to `limit`, keeping the last `after` ones, which end it."""
     if len(ids) <= limit:
         return ids
     return [*ids[: limit - after], *ids[len(ids) - after :]]

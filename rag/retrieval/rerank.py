@@ -1,9 +1,7 @@
-"""question, hits -> hits, ordered anew by models that read a passage with the question."""
+"""question, hits -> hits in a new order, by models that read each passage with the question."""
 
 from __future__ import annotations
 
-import logging
-import math
 import threading
 import time
 from collections import OrderedDict
@@ -13,10 +11,10 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from rag.config import Config
-from rag.errors import ConfigError, ModelError, first_line
-from rag.models import LocalModel, resolve, without_progress_bars
-from rag.models.checkpoints import hub_options
-from rag.models.devices import chosen_device
+from rag.errors import ConfigError, ModelError
+from rag.models import LocalModel, check_finite, resolve
+from rag.models.checkpoints import check_pair_head, unusable
+from rag.models.sentence_models import open_cross_encoder
 from rag.plugins import plugin
 from rag.protocols import (
     Embedder,
@@ -32,19 +30,20 @@ if TYPE_CHECKING:
     from rag.types import Vectors
 
 Scorer = Callable[[Sequence[str]], Sequence[float]]
-"""Passages -> how well each of them suits one question; higher is better."""
+"""Passages -> a score for how well each suits one question; higher is better."""
 
 Begin = Callable[[str], Scorer]
-"""Question -> its scorer, with all loaded that it needs."""
+"""Question -> its scorer, with everything loaded that it needs."""
 
+_KIND = "a cross-encoder"
 _BATCH = 8
-# What a small model makes of a passage weighs this much against the score that the passage came
-# with, which knows other things. By itself it makes the order of a hybrid search worse: on
-# Cranfield, XQuAD and Climate-FEVER nDCG@10 goes from 0.568, 0.976 and 0.494 to 0.525, 0.982 and
-# 0.435 with late interaction, and with this weight to 0.565, 0.982 and 0.515.
+# The weight of a small model's score against the score that the passage came with, which knows
+# other things. The small model alone makes the order of a hybrid search worse: on Cranfield, XQuAD
+# and Climate-FEVER nDCG@10 goes from 0.568, 0.976 and 0.494 to 0.525, 0.982 and 0.435 with late
+# interaction, and with this weight to 0.565, 0.982 and 0.515.
 _WEIGHT = 0.25
-# Passages whose vectors are kept, about 30 MB with their texts.
-_KEPT = 10_000
+# Cached vectors of passages: about 30 MB with the texts.
+_CACHE_SIZE = 10_000
 _METHODS = ("none", "embedder", "late-interaction", "likelihood")
 _LIKELIHOOD_PROMPT = "Passage: {}. Please write a question based on this passage."
 
@@ -55,13 +54,12 @@ def load_reranker(
     generator: Callable[[], LanguageModel],
     progress: ProgressCallback | None = None,
 ) -> Reranker | None:
-    """The reranker that `config.retrieval.rerank` names; its weights are loaded at first use.
+    """Return the reranker that `config.retrieval.rerank` names; it loads weights at first use.
 
-    That is `none`, `embedder` and `late-interaction` (with `embedder`, which need not be that of
-    the index), `likelihood` (with the generator, which is not called for otherwise), a name of the
-    entry-point group `rag.rerankers`, or a cross-encoder: a model directory, or a hub name with an
-    optional `@revision`. A cross-encoder runs on `config.embedding.device`, and its scores alone
-    count.
+    The name is `none`, `embedder` or `late-interaction` (both use `embedder`, which need not be the
+    index's), `likelihood` (which alone calls `generator`), a name of the entry-point group
+    `rag.rerankers`, or a cross-encoder: a model directory, or a hub name with an optional
+    `@revision`. A cross-encoder runs on `config.embedding.device`, and its scores alone count.
 
     Raises:
         ModelError: if there is no such model.
@@ -75,8 +73,8 @@ def load_reranker(
         reranker: Reranker = load(config)
         return reranker
     if spec == "embedder":
-        # In a dense search its cosine takes the place of another one; in others words count too.
-        # Weights of 0.25 to 0.75 make 0.01 of nDCG@10: docs/static.md.
+        # In a dense search its cosine replaces another cosine; in other searches words count too.
+        # Weights of 0.25 to 0.75 change nDCG@10 by 0.01: docs/static.md.
         weight = 1.0 if config.retrieval.mode == "dense" else config.retrieval.dense_weight
         ready = ScoringReranker(spec, PassageVectors(embedder).begin, weight=weight)
     elif spec == "late-interaction":
@@ -84,7 +82,7 @@ def load_reranker(
     elif spec == "likelihood":
         ready = ScoringReranker(spec, likelihood(generator()), weight=_WEIGHT, batch_size=1)
     else:
-        model = _resolved(spec, progress)
+        model = _resolve(spec, progress)
         ready = ScoringReranker(model.name, CrossEncoder(model, config.embedding.device).begin)
     depth, budget = config.retrieval.rerank_depth, config.retrieval.rerank_budget_ms
     return replace(ready, depth=depth, budget_ms=budget)
@@ -92,15 +90,16 @@ def load_reranker(
 
 @dataclass(frozen=True, slots=True)
 class ScoringReranker:
-    """A Reranker out of a way to score passages.
+    """A Reranker made of a way to score passages.
 
-    `begin(question)` loads what it needs and gives the scorer of that question. The scorer reads
+    `begin(question)` loads what it needs and returns the scorer of that question. The scorer reads
     the `depth` best hits, `batch_size` at a time, for `budget_ms` milliseconds (0: until all are
-    read): it reads the first batch in any case, and another one if at the pace so far there is
-    time enough. Loading and reading the question come before that time.
+    read): it always reads the first batch, and another one if the pace so far leaves enough time.
+    Loading the model and reading the question do not count.
 
-    With a `weight` below 1 a hit keeps a part of the score it came with: `weight` times the
-    scorer's score and 1 - `weight` times that one, each scaled to 0 to 1 over the hits read.
+    With a `weight` below 1 a hit keeps a part of the score it came with: the result is `weight`
+    times the scorer's score plus 1 - `weight` times the former one, each scaled to 0 to 1 over the
+    hits read.
     """
 
     name: str
@@ -111,14 +110,14 @@ class ScoringReranker:
     batch_size: int = _BATCH
 
     def rerank(self, question: str, hits: Sequence[Hit], k: int) -> list[Hit]:
-        """The `k` best, best first; hits with the same score keep their order.
+        """Return the `k` best, best first; hits with the same score keep their order.
 
-        Hits that were read have their new score, and a stage more in their trace. The others
-        follow in the order they came in, with scores shifted as a whole, so that the first of them
-        has the lowest score above it: scores never grow from one hit to the next.
+        Hits that were read have their new score, and one more stage in their trace. The others
+        follow in the order they came in. Their scores are shifted as a whole, so that the first of
+        them has the lowest score above it: scores never grow from one hit to the next.
 
         Raises:
-            ModelError: if the scorer cannot be loaded, or gives something that is not a number.
+            ModelError: if the scorer cannot be loaded, or gives NaN or an infinite score.
         """
         if not hits:
             return []
@@ -126,7 +125,7 @@ class ScoringReranker:
         scores = self._scores(scorer, [passage_text(hit) for hit in hits[: self.depth]])
         if self.weight < 1:
             before = [hit.score for hit in hits[: len(scores)]]
-            scores = _blended(scores, before, self.weight)
+            scores = _blend(scores, before, self.weight)
         order = sorted(range(len(scores)), key=lambda at: -scores[at])
         read = [
             replace(
@@ -137,7 +136,7 @@ class ScoringReranker:
             )
             for rank, at in enumerate(order, start=1)
         ]
-        return [*read, *_shifted_below(read[-1], hits[len(read) :])][:k]
+        return [*read, *_shift_below(read[-1], hits[len(read) :])][:k]
 
     def _scores(self, scorer: Scorer, passages: Sequence[str]) -> list[float]:
         scores: list[float] = []
@@ -149,18 +148,14 @@ class ScoringReranker:
                 if expected_ms > self.budget_ms:
                     break
             scores += [float(score) for score in scorer(batch)]
-        if not all(map(math.isfinite, scores)):
-            raise ModelError(
-                f"{self.name} gave scores that are NaN or infinite: its weights are damaged, or do "
-                "not fit this device"
-            )
+        check_finite(scores, f"{self.name} gave scores")
         return scores
 
 
 def passage_text(hit: Hit) -> str:
-    """What a reranker reads of a hit: its title and headings, unless it holds them, and its text.
+    """Return what a reranker reads of a hit: title and headings that it lacks, and its own text.
 
-    Not the widened text: a reranker says how good the passage is that was found. Headings come as
+    The widened text is left out: a reranker judges the passage that was found. Headings come as
     they do before what is embedded, but with the document's title, which helps: late interaction
     by itself over a dense search of Climate-FEVER has an nDCG@10 of 0.319 with it, 0.259 without.
     """
@@ -170,23 +165,23 @@ def passage_text(hit: Hit) -> str:
 
 
 class PassageVectors:
-    """Score by the cosine of the question's vector and the passage's, of any embedder.
+    """A scorer by the cosine of the question's and the passage's vectors, of any embedder.
 
-    Vectors of passages are kept, `kept` of them, those that were wanted last.
+    It caches the vectors of the `cache_size` passages that were used last.
     """
 
-    def __init__(self, embedder: Embedder, kept: int = _KEPT) -> None:
+    def __init__(self, embedder: Embedder, cache_size: int = _CACHE_SIZE) -> None:
         self._embedder = embedder
-        self._kept = kept
+        self._cache_size = cache_size
         self._lock = threading.Lock()
         self._vectors: OrderedDict[str, Vectors] = OrderedDict()
 
     def begin(self, question: str) -> Scorer:
-        """The scorer of a question."""
-        asked = self._embedder.embed_query(question)
+        """Return the scorer of a question."""
+        query = self._embedder.embed_query(question)
 
         def score(passages: Sequence[str]) -> list[float]:
-            return [float(asked @ vector) for vector in self._of(passages)]
+            return [float(query @ vector) for vector in self._of(passages)]
 
         return score
 
@@ -195,14 +190,14 @@ class PassageVectors:
             found = {each: self._vectors[each] for each in passages if each in self._vectors}
         missing = [each for each in dict.fromkeys(passages) if each not in found]
         if missing:
-            # A copy of each row: a view would keep all of its batch in memory.
+            # Rows are copied, since a view would keep all of its batch in memory.
             rows = self._embedder.embed_documents(missing)
             found.update((each, row.copy()) for each, row in zip(missing, rows, strict=True))
         with self._lock:
             for each, vector in found.items():
                 self._vectors[each] = vector
                 self._vectors.move_to_end(each)
-            while len(self._vectors) > self._kept:
+            while len(self._vectors) > self._cache_size:
                 self._vectors.popitem(last=False)
         return [found[each] for each in passages]
 
@@ -210,8 +205,8 @@ class PassageVectors:
 def late_interaction(embedder: Embedder) -> Begin:
     """Score by the sum over the question's tokens of the greatest cosine with a passage's token.
 
-    Khattab & Zaharia, SIGIR 2020 (ColBERT), equation 3, over the vectors that a common embedder
-    has for its tokens.
+    Khattab & Zaharia, SIGIR 2020 (ColBERT), equation 3, over an ordinary embedder's vectors of
+    tokens.
 
     Raises:
         ConfigError: if the embedder has no vectors of tokens.
@@ -223,12 +218,12 @@ def late_interaction(embedder: Embedder) -> Begin:
         )
 
     def begin(question: str) -> Scorer:
-        asked = embedder.embed_tokens([question])[0]
+        query = embedder.embed_tokens([question])[0]
 
         def score(passages: Sequence[str]) -> list[float]:
-            # A passage without a token (of control characters alone) is as far off as can be.
+            # A passage without a token (of control characters alone) gets the least cosine.
             return [
-                float((asked @ tokens.T).max(axis=1, initial=-1.0).sum())
+                float((query @ tokens.T).max(axis=1, initial=-1.0).sum())
                 for tokens in embedder.embed_tokens(passages)
             ]
 
@@ -243,7 +238,7 @@ def likelihood(generator: LanguageModel) -> Begin:
     Sachan et al., EMNLP 2022 (unsupervised passage re-ranking).
 
     Raises:
-        ConfigError: if the generator does not tell how likely a text is.
+        ConfigError: if the generator has no `log_likelihood`.
     """
     if not isinstance(generator, LikelihoodModel):
         raise ConfigError(
@@ -252,7 +247,7 @@ def likelihood(generator: LanguageModel) -> Begin:
         )
 
     def begin(question: str) -> Scorer:
-        # Loads the model, which is not to count as time for reading.
+        # This loads the model, which must not count as time for reading.
         generator.count_tokens([Message("user", question)])
 
         def score(passages: Sequence[str]) -> list[float]:
@@ -269,7 +264,7 @@ def likelihood(generator: LanguageModel) -> Begin:
 class CrossEncoder:
     """A model that reads question and passage as one text, through sentence-transformers.
 
-    CUDA or MPS where there is one, else the CPU, as `device` says (`auto`, `cpu`, `cuda`, `mps`).
+    `device` is `auto` (CUDA or MPS if there is one, else the CPU), `cpu`, `cuda` or `mps`.
     """
 
     def __init__(self, model: LocalModel, device: str = "auto") -> None:
@@ -279,7 +274,7 @@ class CrossEncoder:
         self._loaded: Any = None
 
     def begin(self, question: str) -> Scorer:
-        """The scorer of a question.
+        """Return the scorer of a question, with the model loaded.
 
         Raises:
             ModelError: if the model cannot be loaded, or gives other than one score for a pair.
@@ -298,52 +293,37 @@ class CrossEncoder:
         return score
 
     def _open(self) -> Any:
-        import sentence_transformers
-
-        logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
-        device = chosen_device(self._device, "`embedding.device`")
-        try:
-            with without_progress_bars():
-                loaded = sentence_transformers.CrossEncoder(
-                    self._model.location, device=device, **hub_options(self._model)
-                )
-        # Broken files come back as errors of every kind.
-        except Exception as error:
-            raise self._unfit(first_line(error)) from error
-        architectures = getattr(loaded.config, "architectures", None) or ["?"]
-        if len(loaded) == 1 and not architectures[0].endswith("ForSequenceClassification"):
-            # It would be given a head of random weights, and score at random.
-            raise self._unfit(f"{architectures[0]} has no head that scores a pair of texts")
-        if loaded.num_labels != 1:
-            raise self._unfit(f"it gives {loaded.num_labels} scores for a passage, not one")
-        return loaded
-
-    def _unfit(self, reason: str) -> ModelError:
-        return ModelError(f"{self._model.location}: is no cross-encoder that can be used: {reason}")
+        model = open_cross_encoder(self._model, device=self._device)
+        if len(model) == 1:
+            check_pair_head(self._model, model.config, _KIND)
+        if model.num_labels != 1:
+            reason = f"it gives {model.num_labels} scores for a passage, not one"
+            raise unusable(self._model, _KIND, reason)
+        return model
 
 
-def _resolved(spec: str, progress: ProgressCallback | None) -> LocalModel:
+def _resolve(spec: str, progress: ProgressCallback | None) -> LocalModel:
     try:
         return resolve(spec, kind="reranker", progress=progress)
     except ModelError as error:
         raise ModelError(f"{error}, or one of {', '.join(_METHODS)}") from error
 
 
-def _blended(scores: Sequence[float], before: Sequence[float], weight: float) -> list[float]:
+def _blend(scores: Sequence[float], before: Sequence[float], weight: float) -> list[float]:
     return [
         weight * new + (1 - weight) * old
-        for new, old in zip(_scaled(scores), _scaled(before), strict=True)
+        for new, old in zip(_scale(scores), _scale(before), strict=True)
     ]
 
 
-def _scaled(scores: Sequence[float]) -> list[float]:
-    """`scores` on a scale of 0 to 1; all 0 where they are all the same."""
+def _scale(scores: Sequence[float]) -> list[float]:
+    """Map scores to a scale of 0 to 1; all to 0 if they are all the same."""
     least, most = min(scores), max(scores)
     return [(score - least) / ((most - least) or 1.0) for score in scores]
 
 
-def _shifted_below(lowest: Hit, hits: Sequence[Hit]) -> Iterator[Hit]:
-    """`hits` in their order and ranked on, with scores that begin with that of `lowest`."""
+def _shift_below(lowest: Hit, hits: Sequence[Hit]) -> Iterator[Hit]:
+    """Rank `hits` on after `lowest`, in their order, with scores that begin with its score."""
     drops = accumulate((hit.score - hits[0].score for hit in hits), min)
     for rank, (hit, drop) in enumerate(zip(hits, drops, strict=True), start=lowest.rank + 1):
         yield replace(hit, score=lowest.score + drop, rank=rank)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rag.protocols import LanguageModel, write_text
+from rag.protocols import LanguageModel, generate_text
 from rag.text.sentences import split_sentences
 from rag.text.wording import has_digit, join_lines, strip_marks
 from rag.text.words import content_words
@@ -48,7 +48,8 @@ def multi_query(question: str, generator: LanguageModel, n: int = 3) -> list[str
         messages += [Message("user", f"Rewrite: {asked}"), Message("assistant", shown)]
     messages.append(Message("user", f"Rewrite: {join_lines(question)}"))
     found: dict[str, str] = {_comparable(question): ""}
-    for line in write_text(question, messages, generator, lines=3 * n).splitlines():
+    text = generate_text(question, messages, generator, stop=lambda text: text.count("\n") >= 3 * n)
+    for line in text.splitlines():
         wording = strip_marks(line)
         if _asks_the_same(wording, question):
             found.setdefault(_comparable(wording), wording)
@@ -67,7 +68,7 @@ def hyde(question: str, generator: LanguageModel) -> str:
     request = (
         f"Write a short paragraph that answers the question.\n\nQuestion: {join_lines(question)}"
     )
-    written = join_lines(write_text(question, [Message("user", request)], generator))
+    written = join_lines(generate_text(question, [Message("user", request)], generator))
     if NO_ANSWER in written:
         return ""
     sentences = dict.fromkeys(written[start:end] for start, end in split_sentences(written))

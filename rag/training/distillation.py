@@ -1,4 +1,4 @@
-"""An embedder -> a static one, fitted to the passages of an index, with what that loses."""
+"""An embedder -> a static one, fitted to the passages of an index, with the loss of quality."""
 
 from __future__ import annotations
 
@@ -34,24 +34,26 @@ if TYPE_CHECKING:
     Ids = NDArray[np.int64]
 
 PASSAGES = 10_000
-"""That a static model is fitted to, unless another number is given."""
+"""How many passages a static model is fitted to by default."""
 
 DIMENSIONS = 256
+"""How many dimensions a static model has by default."""
 
-# Passages of the index that are searched with where there are no questions.
+# How many passages of the index serve as queries if there are no questions.
 _QUERIES = 256
-# Of so many passages the best documents are taken, each by its best passage.
+# How many passages a question finds; each document is ranked by its best one.
 _DEPTH = 1000
 _PASSAGES_AT_ONCE = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """How a static model compares with its teacher, over `queries`.
+    """A comparison of a static model with its teacher, over `queries`.
 
-    With questions: `teacher` and `student` are nDCG@10 of a dense search, each its own. Without:
-    passages of the index are searched with that the model was not fitted to, and `at_10` and
-    `at_100` are the shares of the teacher's nearest that are among as many of the student's.
+    With questions, `teacher` and `student` are each one's nDCG@10 in a dense search. Without,
+    passages of the index that the model was not fitted to serve as queries, and `at_10` and
+    `at_100` are the shares of the teacher's nearest passages that are among as many of the
+    student's.
     """
 
     queries: int
@@ -64,7 +66,7 @@ class Loss:
 
 @dataclass(frozen=True, slots=True)
 class Distillation:
-    """A static model at `path`, fitted to so many `passages`; `loss` where it was measured."""
+    """A static model at `path`, fitted to `passages` of them; its `loss` if that was measured."""
 
     path: str
     teacher: str
@@ -84,44 +86,44 @@ def distil(
     data: str | Path | None = None,
     progress: ProgressCallback = no_progress,
 ) -> Distillation:
-    """Make a static model of the embedder that `config` names, in a directory of its own.
+    """Make a static model from the embedder that `config` names, in a directory of its own.
 
-    It is fitted to passages of the index at `config.index.path`, whose vectors are the embedder's,
-    or, if `data` is an evaluation set with documents of its own, of these; without an index it is
-    made of the embedder alone. What it loses is measured with the questions of `data`, or, without
-    them, with passages of the index.
+    It is fitted to passages of the index at `config.index.path`, which the same embedder must have
+    built, or to the documents of `data`, if that evaluation set has some. Without an index it is
+    made from the embedder alone. Its loss of quality is measured with the questions of `data`, or
+    else with passages of the index.
 
     Args:
-        directory: a new one, or one of an earlier static model, which is replaced.
+        directory: a new one, or that of an earlier static model, which is replaced.
         config: names the embedder and the index.
         dim: dimensions; 0 for as many as the embedder has.
         passages: how many to fit it to, drawn at random; 0 for none.
         data: an evaluation set, as `load_dataset` takes it.
-        progress: called with signs of life.
+        progress: called to report progress.
 
     Raises:
         ConfigError: if the embedder has fewer dimensions.
-        ModelError: if the embedder cannot be loaded, or the directory not be written.
+        ModelError: if the embedder cannot be loaded, or the directory cannot be written.
         StoreError: if the index was built with another embedder.
         SourceError: if `data` cannot be read.
     """
-    from rag.training.static import fitted, read_tokens, write_static
+    from rag.training.static import fit, read_tokens, write_static
 
     dataset = load_dataset(data) if data is not None else None
     teacher = load_embedder(config.embedding, progress)
-    index = _index(config, teacher, dataset, progress)
-    sample = _sampled(index, passages, questions=dataset is not None) if index else _NOTHING
+    index = _open_index(config, teacher, dataset, progress)
+    sample = _draw_sample(index, passages, questions=dataset is not None) if index else _NOTHING
     table = read_tokens(config.embedding, progress)
     if sample.texts:
-        table = fitted(table, sample.texts, sample.vectors)
+        table = fit(table, sample.texts, sample.vectors)
     student = write_static(table, Path(directory), dim)
     loss = None
     if index is not None:
-        told = _Told(progress, sample.of)
+        corpus = _Corpus(index, student, sample.total, progress)
         if dataset is not None:
-            loss = _by_questions(index, dataset, teacher, student, told)
+            loss = _loss_by_questions(corpus, dataset, teacher)
         elif sample.queries:
-            loss = _by_passages(index, sample, student, told)
+            loss = _loss_by_passages(corpus, sample)
     path = Path(directory).resolve()
     return Distillation(
         path=str(path),
@@ -135,25 +137,33 @@ def distil(
 
 
 class _Sample(NamedTuple):
-    """Passages with the teacher's vectors; `queries` are places among the `of` passages."""
+    """Passages to fit to, with the teacher's vectors; others as queries.
+
+    `queries` are numbers of passages among the index's `total`.
+    """
 
     texts: Sequence[str]
     vectors: Vectors
     queries: Sequence[int]
     query_texts: Sequence[str]
     query_vectors: Vectors
-    of: int
+    total: int
 
 
-class _Told(NamedTuple):
-    progress: ProgressCallback
+@dataclass(frozen=True, slots=True)
+class _Corpus:
+    """An index whose passages are compared by the vectors of two models."""
+
+    index: Index
+    student: Embedder
     passages: int
+    progress: ProgressCallback
 
 
 _NOTHING = _Sample((), (), (), (), (), 0)  # type: ignore[arg-type]
 
 
-def _index(
+def _open_index(
     config: Config, teacher: Embedder, dataset: Dataset | None, progress: ProgressCallback
 ) -> Index | None:
     place = Path(config.index.path)
@@ -172,7 +182,7 @@ def _index(
 
 
 def _passages(index: Index) -> Iterator[tuple[Document, list[str], Vectors]]:
-    """Each document with what was embedded for its passages, and the vectors."""
+    """Yield each document with the texts that were embedded for its passages, and the vectors."""
     import numpy as np
 
     with index.contents() as contents:
@@ -180,122 +190,126 @@ def _passages(index: Index) -> Iterator[tuple[Document, list[str], Vectors]]:
         documents = (document for _, document in contents.documents())
         chunks = groupby(contents.chunks(), key=lambda chunk: chunk.document_id)
         for name, group in chunks:
-            # Both come by the documents' ids; one without a passage has no group.
+            # Documents and groups come in the same order; a document without passages has no group.
             document = next(each for each in documents if each.id == name)
-            cut = [
+            pieces = [
                 Chunk(0, name, document.text[each.start : each.end], each.start, each.end, number)
                 for number, each in enumerate(group)
             ]
-            rows = [np.frombuffer(next(vectors), dtype="<f2") for _ in cut]
-            yield document, embedded_texts(document, cut), np.array(rows, dtype=np.float32)
+            rows = [np.frombuffer(next(vectors), dtype="<f2") for _ in pieces]
+            yield document, embedded_texts(document, pieces), np.array(rows, dtype=np.float32)
 
 
-def _sampled(index: Index, most: int, *, questions: bool) -> _Sample:
-    """Passages to fit to; without questions, others to search with."""
+def _draw_sample(index: Index, most: int, *, questions: bool) -> _Sample:
+    """Draw passages to fit to and, without questions, others as queries."""
     import numpy as np
 
     with index.contents() as contents:
         count = contents.counts["chunks"]
     order = np.random.default_rng(0).permutation(count)
-    queries = set() if questions else set(order[: min(_QUERIES, count // 10)].tolist())
-    wanted = set(order[len(queries) : len(queries) + most].tolist())
+    as_query = set() if questions else set(order[: min(_QUERIES, count // 10)].tolist())
+    to_fit = set(order[len(as_query) : len(as_query) + most].tolist())
     texts: list[str] = []
     vectors: list[Vectors] = []
-    asked: list[int] = []
+    queries: list[int] = []
     query_texts: list[str] = []
     query_vectors: list[Vectors] = []
     at = 0
     for _, passages, rows in _passages(index):
         for text, row in zip(passages, rows, strict=True):
-            if at in wanted:
+            if at in to_fit:
                 texts.append(text)
                 vectors.append(row)
-            elif at in queries:
-                asked.append(at)
+            elif at in as_query:
+                queries.append(at)
                 query_texts.append(text)
                 query_vectors.append(row)
             at += 1
-    return _Sample(texts, np.array(vectors), asked, query_texts, np.array(query_vectors), count)
+    return _Sample(texts, np.array(vectors), queries, query_texts, np.array(query_vectors), count)
 
 
-def _by_questions(
-    index: Index, dataset: Dataset, teacher: Embedder, student: Embedder, told: _Told
-) -> Loss:
+def _loss_by_questions(corpus: _Corpus, dataset: Dataset, teacher: Embedder) -> Loss:
     import numpy as np
 
-    with index.contents() as contents:
+    with corpus.index.contents() as contents:
         matched = match_qrels(dataset, (document for _, document in contents.documents()))
     questions = list(matched.qrels)
     texts = [dataset.questions[each] for each in questions]
-    asked = (
+    queries = (
         np.array([teacher.embed_query(text) for text in texts]),
-        np.array([student.embed_query(text) for text in texts]),
+        np.array([corpus.student.embed_query(text) for text in texts]),
     )
     names: list[str] = []
-    for document, passages, _ in _passages(index):
+    for document, passages, _ in _passages(corpus.index):
         names += [matched.names.get(document.id, document.id)] * len(passages)
     scores = []
-    for ids, similarities in _nearest(index, student, asked, _DEPTH, told):
+    for ids, similarities in _find_nearest(corpus, queries, _DEPTH):
         run = {
-            question: _ranked(names, found, values)
-            for question, found, values in zip(questions, ids, similarities, strict=True)
+            question: _rank_documents(names, numbers, values)
+            for question, numbers, values in zip(questions, ids, similarities, strict=True)
         }
         scores.append(evaluate_run(dataset, run, "dense").metrics["nDCG@10"])
     return Loss(len(questions), len(names), teacher=scores[0], student=scores[1])
 
 
-def _ranked(names: Sequence[str], ids: Ids, values: Vectors) -> list[tuple[str, float]]:
+def _rank_documents(names: Sequence[str], ids: Ids, values: Vectors) -> list[tuple[str, float]]:
+    """List the documents of ranked passages, best first, each with its best passage's cosine."""
     best: dict[str, float] = {}
     for each, value in zip(ids.tolist(), values.tolist(), strict=True):
         best.setdefault(names[each], value)
     return list(best.items())
 
 
-def _by_passages(index: Index, sample: _Sample, student: Embedder, told: _Told) -> Loss:
-    asked = sample.query_vectors, student.embed_documents(sample.query_texts)
-    (theirs, _), (ours, _) = _nearest(index, student, asked, 101, told)
-    at_10, at_100 = (_shared(sample.queries, theirs, ours, k) for k in (10, 100))
-    return Loss(len(sample.queries), sample.of, at_10=at_10, at_100=at_100)
+def _loss_by_passages(corpus: _Corpus, sample: _Sample) -> Loss:
+    queries = sample.query_vectors, corpus.student.embed_documents(sample.query_texts)
+    (theirs, _), (ours, _) = _find_nearest(corpus, queries, 101)
+    at_10, at_100 = (_share_in_common(sample.queries, theirs, ours, k) for k in (10, 100))
+    return Loss(len(sample.queries), sample.total, at_10=at_10, at_100=at_100)
 
 
-def _shared(queries: Sequence[int], theirs: Ids, ours: Ids, k: int) -> float:
-    """The share of the `k` nearest that are the same; a passage is not its own neighbour."""
-    found = wanted = 0
+def _share_in_common(queries: Sequence[int], theirs: Ids, ours: Ids, k: int) -> float:
+    """Return the share of the `k` nearest that are the same, the passage itself left out."""
+    common = total = 0
     for own, first, second in zip(queries, theirs.tolist(), ours.tolist(), strict=True):
         nearest = [each for each in first if each != own][:k]
-        found += len(set(nearest).intersection([each for each in second if each != own][:k]))
-        wanted += len(nearest)
-    return found / wanted
+        common += len(set(nearest).intersection([each for each in second if each != own][:k]))
+        total += len(nearest)
+    return common / total
 
 
-def _nearest(
-    index: Index, student: Embedder, asked: tuple[Vectors, Vectors], k: int, told: _Told
+def _find_nearest(
+    corpus: _Corpus, queries: tuple[Vectors, Vectors], k: int
 ) -> list[tuple[Ids, Vectors]]:
-    """The places of the `k` nearest passages, best first, with their cosines: both models' own."""
+    """Return the numbers and cosines of the `k` nearest passages, for the teacher and the student.
+
+    `queries` are the teacher's vectors and the student's, which are compared with each one's own
+    vectors of passages.
+    """
     import numpy as np
 
     best = [
         (np.zeros((len(each), 0), dtype=np.int64), np.zeros((len(each), 0), dtype=np.float32))
-        for each in asked
+        for each in queries
     ]
     done = 0
-    for texts, rows in _blocks(index):
-        for which, passages in enumerate((rows, student.embed_documents(texts))):
+    for texts, rows in _blocks(corpus.index):
+        for which, passages in enumerate((rows, corpus.student.embed_documents(texts))):
             ids, values = best[which]
             new = np.broadcast_to(np.arange(done, done + len(texts)), (len(ids), len(texts)))
             ids = np.concatenate([ids, new], axis=1)
-            values = np.concatenate([values, asked[which] @ passages.T], axis=1)
+            values = np.concatenate([values, queries[which] @ passages.T], axis=1)
             order = np.argsort(-values, axis=1, kind="stable")[:, :k]
             best[which] = (
                 np.take_along_axis(ids, order, axis=1),
                 np.take_along_axis(values, order, axis=1),
             )
         done += len(texts)
-        told.progress(Progress("measuring", done, told.passages, "passages"))
+        corpus.progress(Progress("measuring", done, corpus.passages, "passages"))
     return best
 
 
 def _blocks(index: Index) -> Iterator[tuple[list[str], Vectors]]:
+    """Yield passages with their vectors, a few thousand at a time."""
     import numpy as np
 
     texts: list[str] = []

@@ -1,9 +1,9 @@
-"""An embedder, and what it makes of passages -> a static one, in a directory of its own.
+"""An embedder and passages with their vectors -> a static embedder, in a directory of its own.
 
-The vector of a token is what the embedder makes of it by itself (model2vec: Tulkens & van Dongen,
-2024), by how rare it is (smooth inverse frequency: Arora, Liang & Ma, ICLR 2017, over ranks in the
-vocabulary in place of counts). With passages and their vectors the table is then moved, as little
-as may be, to where the means of its rows are those vectors: ridge regression about the table.
+The vector of a token is the embedder's vector of that token by itself (model2vec: Tulkens & van
+Dongen, 2024), weighted by how rare it is (smooth inverse frequency: Arora, Liang & Ma, ICLR 2017,
+over ranks in the vocabulary in place of counts). Ridge regression about this table then moves it,
+as little as possible, to where the means of its rows are the vectors of the passages.
 """
 
 from __future__ import annotations
@@ -17,10 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from rag.config import EmbeddingConfig
 from rag.embedding.static import TENSOR, StaticEmbedder, is_static
-from rag.errors import ConfigError, ModelError, first_line
+from rag.errors import ConfigError, ModelError
 from rag.models import LocalModel, resolve
-from rag.models.sentence_models import has_fast_tokenizer, open_modules, window
-from rag.models.tokenization import special_around, whole_tokenizer
+from rag.models.sentence_models import open_sentence_model
 from rag.types import Progress, ProgressCallback, no_progress
 
 if TYPE_CHECKING:
@@ -29,20 +28,20 @@ if TYPE_CHECKING:
 # As in model2vec. On Cranfield and XQuAD nDCG@10 is 0.384 and 0.889 with it, 0.350 and 0.863 with
 # ten times as much, 0.313 and 0.833 without.
 _RARITY = 1e-4
-# Of the mean of the diagonal: docs/static.md.
+# A share of the diagonal's mean. How it was chosen: docs/static.md.
 _RIDGE = 0.1
 _ROUNDS = 60
 _TOKENS_AT_ONCE = 512
-# Tokens that stand in no text.
+# Tokens that occur in no text.
 _UNUSED = re.compile(r"\[unused\d+\]")
 
 
 @dataclass(frozen=True, slots=True)
 class TokenTable:
-    """What an embedder makes of single tokens: `vectors` float32 `[tokens, dim]`, not of length 1.
+    """An embedder's vectors of single tokens: float32 `[tokens, dim]`, not of length 1.
 
-    `rarity` is what each weighs in a text, 0 to 1. `tokenizer` is the embedder's, in JSON, and
-    `max_tokens` what it reads, without special tokens.
+    `rarity` is the weight of each in a text, 0 to 1. `tokenizer` is the embedder's, in JSON, and
+    `max_tokens` its limit for a text, without special tokens.
     """
 
     teacher: str
@@ -53,36 +52,34 @@ class TokenTable:
 
 
 def read_tokens(config: EmbeddingConfig, progress: ProgressCallback = no_progress) -> TokenTable:
-    """Every token of the vocabulary through the embedder that `config` names, through torch.
+    """Embed every token of the vocabulary by itself with the embedder of `config`, through torch.
 
     Raises:
         ModelError: if sentence-transformers cannot load it, or it has no tokenizer.json.
+        ConfigError: if there is no such device.
     """
     import numpy as np
     import torch
 
     source = resolve(config.model, kind="embedder", progress=progress)
-    model = _open(source, config)
-    if not has_fast_tokenizer(model):
-        raise ModelError(f"{source.name}: has no tokenizer.json, which a static model takes over")
-    tokenizer = whole_tokenizer(model)
-    before, after = special_around(tokenizer)
+    opened = open_sentence_model(source, device=config.device)
+    model, tokenizer, before, after = opened.model, opened.tokenizer, opened.before, opened.after
     sample = tokenizer.encode("a").ids
     first, last = sample[:before], sample[len(sample) - after :]
     count = tokenizer.get_vocab_size()
-    # Of length 1, common tokens would weigh as much as others: the last module is left out.
+    # Scaled to length 1, common tokens would weigh as much as rare ones.
     modules = [each for each in model if type(each).__name__ != "Normalize"]
-    found = []
+    batches = []
     with torch.inference_mode():
         for at in range(0, count, _TOKENS_AT_ONCE):
             ids = [[*first, each, *last] for each in range(at, min(at + _TOKENS_AT_ONCE, count))]
-            given = torch.tensor(ids, device=model.device)
-            features = {"input_ids": given, "attention_mask": torch.ones_like(given)}
+            tokens = torch.tensor(ids, device=model.device)
+            features = {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}
             for module in modules:
                 features = module(features)
-            found.append(features["sentence_embedding"].float().cpu().numpy())
+            batches.append(features["sentence_embedding"].float().cpu().numpy())
             progress(Progress("distilling", at + len(ids), count, "tokens"))
-    vectors = np.nan_to_num(np.concatenate(found))
+    vectors = np.nan_to_num(np.concatenate(batches))
     words = [tokenizer.id_to_token(each) or "" for each in range(count)]
     used = np.array([not _UNUSED.fullmatch(word) for word in words])
     return TokenTable(
@@ -90,16 +87,16 @@ def read_tokens(config: EmbeddingConfig, progress: ProgressCallback = no_progres
         vectors - vectors[used].mean(axis=0),
         _rarity(used),
         tokenizer.to_str(),
-        window(model) - before - after,
+        opened.max_tokens - before - after,
     )
 
 
-def fitted(table: TokenTable, passages: Sequence[str], vectors: Vectors) -> TokenTable:
-    """The table moved to where the means of its rows are `vectors`, one for each passage.
+def fit(table: TokenTable, passages: Sequence[str], vectors: Vectors) -> TokenTable:
+    """Move the table to where the means of its rows are `vectors`, one for each passage.
 
-    With A the share that each token has in each passage, scaled so that the rows of A E are of
-    length 1, and Y the vectors: E + Aᵀ(AAᵀ + λ I)⁻¹(Y − A E). What is known of a token from itself
-    stays, as far as passages do not say otherwise; tokens that are in no passage stay as they are.
+    With A the share of each token in each passage, scaled so that the rows of A E have length 1, E
+    the table and Y the vectors, the result is E + Aᵀ(AAᵀ + λ I)⁻¹(Y − A E). A token's vector moves
+    only as far as passages require it; tokens that are in no passage stay where they are.
     """
     import numpy as np
     from scipy import sparse
@@ -116,10 +113,10 @@ def fitted(table: TokenTable, passages: Sequence[str], vectors: Vectors) -> Toke
     lengths = np.linalg.norm(shares @ table.vectors, axis=1)
     shares = sparse.diags(1 / np.maximum(lengths, 1e-9).astype(np.float32)) @ shares
     missing = vectors - shares @ table.vectors
-    moved = shares.T @ _solved(shares, missing)
+    change = shares.T @ _solve_ridge(shares, missing)
     return TokenTable(
         table.teacher,
-        np.ascontiguousarray(table.vectors + moved, dtype=np.float32),
+        np.ascontiguousarray(table.vectors + change, dtype=np.float32),
         table.rarity,
         table.tokenizer,
         table.max_tokens,
@@ -127,10 +124,10 @@ def fitted(table: TokenTable, passages: Sequence[str], vectors: Vectors) -> Toke
 
 
 def write_static(table: TokenTable, directory: Path, dim: int = 0) -> StaticEmbedder:
-    """A model of `dim` dimensions (0: as many as the embedder has) in a new directory.
+    """Write a model of `dim` dimensions (0: as many as the embedder has) to a new directory.
 
-    It is in the layout of sentence-transformers and of model2vec. Fewer dimensions are the
-    principal ones of the table, rows as rare as they are.
+    It has the layout of sentence-transformers and of model2vec. Fewer dimensions are the principal
+    ones of the table, its rows weighted by their rarity.
 
     Raises:
         ConfigError: if the embedder has fewer dimensions.
@@ -144,7 +141,7 @@ def write_static(table: TokenTable, directory: Path, dim: int = 0) -> StaticEmbe
         raise ConfigError(f"{table.teacher} has {width} dimensions, fewer than {dim}: lower --dim")
     rows = table.vectors * table.rarity[:, None]
     if 0 < dim < width:
-        # Not about the mean: what counts is the product of two vectors as they are.
+        # The mean is not subtracted: a search compares products of the vectors as they are.
         _, axes = np.linalg.eigh(rows.T @ rows)
         rows = rows @ axes[:, ::-1][:, :dim]
     files: dict[str, Any] = {
@@ -175,7 +172,7 @@ def write_static(table: TokenTable, directory: Path, dim: int = 0) -> StaticEmbe
             raise ModelError(f"{directory}: holds something else: name a new folder")
         (directory / "1_Normalize").mkdir(parents=True, exist_ok=True)
         for name, content in contents.items():
-            # Whoever has the one before mapped keeps it.
+            # A process that has the former file mapped keeps it.
             part = directory / f"{name}.part"
             part.write_bytes(content)
             part.replace(directory / name)
@@ -184,17 +181,8 @@ def write_static(table: TokenTable, directory: Path, dim: int = 0) -> StaticEmbe
     return StaticEmbedder(model)
 
 
-def _open(source: LocalModel, config: EmbeddingConfig) -> Any:
-    try:
-        return open_modules(source, device=config.device)
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise ModelError(
-            f"{source.location}: cannot be loaded as an embedder: {first_line(error)}"
-        ) from error
-
-
 def _rarity(used: Any) -> Vectors:
-    """a / (a + p), with p after Zipf's law by the rank in the vocabulary, common tokens first."""
+    """Return a / (a + p), with p by Zipf's law from a token's rank, common tokens first."""
     import numpy as np
 
     ranks = np.maximum(np.cumsum(used), 1) + 1
@@ -204,16 +192,16 @@ def _rarity(used: Any) -> Vectors:
     return rarity
 
 
-def _solved(shares: Any, right: Vectors) -> Vectors:
-    """(AAᵀ + λ I)⁻¹ B by conjugate gradients, all columns of B side by side.
+def _solve_ridge(shares: Any, right: Vectors) -> Vectors:
+    """Return (AAᵀ + λ I)⁻¹ B by conjugate gradients, all columns of B side by side.
 
-    Hestenes & Stiefel 1952. AAᵀ itself would take the square of the passages in memory.
+    Hestenes & Stiefel 1952. AAᵀ itself would take memory by the square of the passages.
     """
     import numpy as np
 
     transposed = shares.T.tocsr()
     ridge = _RIDGE * float(shares.multiply(shares).sum()) / shares.shape[0]
-    found = np.zeros_like(right)
+    solution = np.zeros_like(right)
     left = right.copy()
     step = left.copy()
     size = (left**2).sum(axis=0)
@@ -223,11 +211,11 @@ def _solved(shares: Any, right: Vectors) -> Vectors:
             break
         image = shares @ (transposed @ step) + ridge * step
         length = size / np.maximum((step * image).sum(axis=0), 1e-30)
-        found += length * step
+        solution += length * step
         left -= length * image
         before, size = size, (left**2).sum(axis=0)
         step = left + size / np.maximum(before, 1e-30) * step
-    return found
+    return solution
 
 
 def _module(number: int, path: str, kind: str) -> dict[str, Any]:

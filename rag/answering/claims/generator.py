@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from rag.answering.claims.baseline import Probabilities, softmax
 from rag.answering.claims.statements import NearStatement
 from rag.answering.prompt.fencing import quote_line
-from rag.protocols import LanguageModel, LikelihoodModel
-from rag.types import Message, Prompt
+from rag.protocols import LanguageModel, LikelihoodModel, generate_text
+from rag.types import Message
 
 WORDS = ("true", "false", "unknown")
 """The replies of a generator for supported, refuted and not enough information."""
@@ -51,8 +51,7 @@ def ask(
         neutral = _messages(_NO_CONTENT, [_NO_CONTENT])
         return _by_likelihood(messages, neutral, generator)
     hits = tuple(statement.hit for statement in passages)
-    prompt = Prompt(claim, messages, hits, generator.count_tokens(messages))
-    reply = _REPLY.search("".join(generator.stream(prompt)))
+    reply = _REPLY.search(generate_text(claim, messages, generator, hits=hits))
     if reply is None:
         return None
     word = WORDS.index(reply[1].lower())

@@ -1,15 +1,15 @@
-"""A float32 ONNX graph -> one that multiplies in 8 bits, as near to it as is asked for.
+"""A float32 ONNX graph -> one that multiplies in 8 bits and agrees with it closely.
 
 Every product of activations with constant weights is done in 8-bit integers: weights with one scale
 a column, fixed; activations with one scale a text, found while running ("dynamic"). Two things keep
-the result near to float32:
+the result close to float32:
 
 - Weights take over a part of the range of the activations' channels, as in SmoothQuant (Xiao et al.
   2023, section 4): channel j is divided by `a_j ** 0.5 / w_j ** 0.5` and the row of weights
   multiplied by it, where `a_j` and `w_j` are the largest absolute values of both.
 - The few channels that are much larger than all others for some tokens, and would take the range
-  from them, are multiplied in float32 beside, as in LLM.int8() (Dettmers et al. 2022, section 3.2);
-  which they are is seen in the samples beforehand.
+  from them, are multiplied in float32 besides, as in LLM.int8() (Dettmers et al. 2022, section
+  3.2). They are chosen beforehand, by the samples.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float32]
 
 _SHIFT = 0.5
-# Without instructions for dot products of bytes (VNNI), processors add up pairs of products in 16
-# bits that saturate: two weights of at most 100 with two activations of up to 163 do not.
+# Without instructions for dot products of bytes (VNNI), processors add pairs of products in 16
+# bits, which saturate. Two weights of at most 100 with two activations of up to 163 do not.
 _LARGEST = 100
 
 
 @dataclass(frozen=True, slots=True)
 class _Site:
-    """Activations, and the products of constant weights that are taken of them."""
+    """A tensor of activations, and the products with constant weights that read it."""
 
     source: str
     products: tuple[NodeProto, ...]
@@ -51,7 +51,7 @@ def quantize(
     Args:
         graph: a float32 ONNX file.
         target: the file to write; large tensors go into `target` + `.data` beside it.
-        samples: inputs of the graph, typical ones.
+        samples: typical inputs of the graph.
         outliers: the share of channels that is multiplied in float32.
     """
     model = onnx.load(str(graph))
@@ -71,7 +71,7 @@ def quantize(
 
 
 def save(model: ModelProto, target: Path) -> None:
-    """Write a graph with its tensors beside it, where they can be mapped into memory."""
+    """Write a graph with its tensors in a file beside it, which can be mapped into memory."""
     data = target.with_name(target.name + ".data")
     data.unlink(missing_ok=True)
     onnx.save(
@@ -96,15 +96,17 @@ def _sites(graph: GraphProto, constants: dict[str, Any]) -> list[_Site]:
 def _largest_values(
     model: ModelProto, names: Sequence[str], samples: Iterable[dict[str, Any]]
 ) -> dict[str, Floats]:
-    """The largest absolute value of each channel of the tensors `names`, over all samples."""
+    """Return each channel's largest absolute value in the tensors `names`, over all samples."""
     import onnxruntime
 
-    shown = onnx.ModelProto()
-    shown.CopyFrom(model)
+    observed = onnx.ModelProto()
+    observed.CopyFrom(model)
     for name in names:
-        shown.graph.output.append(helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
+        observed.graph.output.append(
+            helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
+        )
     session = onnxruntime.InferenceSession(
-        shown.SerializeToString(), providers=["CPUExecutionProvider"]
+        observed.SerializeToString(), providers=["CPUExecutionProvider"]
     )
     largest: dict[str, Floats] = {}
     for sample in samples:
@@ -162,7 +164,7 @@ def _rewrite(
         zeros = constant(f"{output}:zeros", np.zeros(len(steps), np.int8))
         result = f"{output}:integer" if count else output
         if count and bias is not None:
-            # Added here, it is part of the product in 8 bits, and not another pass over memory.
+            # Runtimes fuse a bias that is added here into the 8-bit product.
             constant_input = bias.input[1] if bias.input[0] == output else bias.input[0]
             biased = helper.make_node("Add", [result, constant_input], [f"{output}:biased"])
         nodes = [
@@ -176,13 +178,15 @@ def _rewrite(
             helper.make_node("Mul", [f"{output}:floats", f"{output}:scale"], [result]),
         ]
         if count:
-            kept = constant(f"{output}:kept", matrix[apart].astype(np.float32))
+            outlier_weights = constant(f"{output}:kept", matrix[apart].astype(np.float32))
             if bias is not None:
                 nodes.append(biased)
                 changed[bias.output[0]] = []
                 result, output = biased.output[0], bias.output[0]
             nodes += [
-                helper.make_node("MatMul", [f"{source}:outliers", kept], [f"{output}:float"]),
+                helper.make_node(
+                    "MatMul", [f"{source}:outliers", outlier_weights], [f"{output}:float"]
+                ),
                 helper.make_node("Add", [result, f"{output}:float"], [output]),
             ]
         changed[node.output[0]] = before + nodes
@@ -192,7 +196,7 @@ def _rewrite(
 def _bias_after(
     graph: GraphProto, product: NodeProto, constants: dict[str, Any]
 ) -> NodeProto | None:
-    """The sum with a constant that alone reads a product."""
+    """Return the node that adds a constant to a product, if no other node reads the product."""
     readers = [node for node in graph.node if product.output[0] in node.input]
     if len(readers) == 1 and readers[0].op_type == "Add":
         other = [name for name in readers[0].input if name != product.output[0]]

@@ -1,9 +1,10 @@
-"""A graph of ONNX and a text's tokens -> vectors, through ONNX Runtime or OpenVINO.
+"""An ONNX graph and a text's tokens -> vectors, through ONNX Runtime or OpenVINO.
 
 Texts are run one by one, on one core each, and as many side by side as there are cores. That is
-faster than batches, which have cores wait for one another and compute with padding, and it makes a
-text's vector one and the same whatever it comes with: 8-bit activations share their scale. A text
-that comes alone has several cores to itself, where they are found to be faster with it than one.
+faster than batches, in which cores wait for one another and compute padding; and it makes a text's
+vector independent of the texts it comes with, whereas in a batch all texts would share the scale of
+their 8-bit activations. A text that comes alone gets several cores, if that was measured to be
+faster than one.
 """
 
 from __future__ import annotations
@@ -28,38 +29,37 @@ _ROUNDS = 3
 _QUESTION_ROUNDS = 8
 _TEXTS_A_CORE = 6
 _RUNTIMES = ("onnxruntime", "openvino")
-# Cores that one question may have to itself. It has a few dozen tokens: too few for more to share.
+# Cores that one question may have to itself: its few dozen tokens are too few for more to share.
 _CORES_A_QUESTION = (2, 4)
 _QUESTIONS = 12
-# What more cores have to gain to be taken from other work.
-_WORTH = 1.05
+# More cores must be this many times as fast to be taken from other work.
+_WORTHWHILE = 1.05
 
 
 class Session(Protocol):
-    """A graph in memory; any number of threads may run it at once."""
+    """A graph in memory, which any number of threads may run at once."""
 
     def run(self, ids: Sequence[int], output: str) -> Floats:
-        """One output for one text: float32 `[dim]` or `[tokens, dim]`."""
+        """Compute one output for one text: float32, without the axis of texts."""
         ...
 
 
 def open_session(runtime: str, graph: Path, cores: int = 0) -> Session:
-    """Load a graph to run texts side by side, a core each, or one at a time on so many `cores`.
+    """Load a graph that runs one text at a time on `cores`, or with 0 texts side by side.
 
-    Both give a text the same vector.
+    Side by side, each text has one core. Both give a text the same vector.
     """
-    opened = _OpenVINO if runtime == "openvino" else _OnnxRuntime
-    return opened(graph, cores)
+    return _OpenVINO(graph, cores) if runtime == "openvino" else _OnnxRuntime(graph, cores)
 
 
-def runtimes() -> list[str]:
-    """Those that are installed."""
+def installed_runtimes() -> list[str]:
+    """List the runtimes that are installed."""
     return [name for name in _RUNTIMES if importlib.util.find_spec(name) is not None]
 
 
 @cache
-def machine() -> str:
-    """What a measured speed holds for: the processor, the cores in use, and the libraries."""
+def machine_key() -> str:
+    """Hash what a measured speed depends on: the processor, the cores in use, and the libraries."""
     import hashlib
     import platform
     from importlib.metadata import version
@@ -67,41 +67,41 @@ def machine() -> str:
     processor = platform.processor()
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        told = ("model name", "flags", "Features", "CPU part")
-        processor = "\n".join(sorted({line for line in lines if line.startswith(told)}))
+        wanted = ("model name", "flags", "Features", "CPU part")
+        processor = "\n".join(sorted({line for line in lines if line.startswith(wanted)}))
     except OSError:
         pass
-    libraries = [f"{name} {version(name)}" for name in runtimes()]
+    libraries = [f"{name} {version(name)}" for name in installed_runtimes()]
     facts = (processor or platform.machine(), str(usable_cores()), *libraries)
     return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
 
 
-def fastest(
+def choose_fastest(
     graph: Graph,
     choices: Sequence[tuple[str, str]],
     texts: Callable[[], Sequence[Sequence[int]]],
 ) -> tuple[str, str]:
-    """That of several pairs of a precision and a runtime that is fastest on this machine.
+    """Return the pair of a precision and a runtime that is fastest on this machine.
 
-    Measured the first time, for seconds, with the tokens that `texts` gives, and remembered beside
-    the graph. Where there is only one choice, nothing is measured.
+    It is measured the first time, for seconds, with the tokens that `texts` gives, and remembered
+    beside the graph. If there is only one choice, nothing is measured.
     """
     if len(choices) == 1:
         return choices[0]
-    here = machine()
-    speeds = graph.speeds(here)
-    if any(_named(*choice) not in speeds for choice in choices):
-        speeds |= measured(graph, texts(), choices)
-        graph.remember_speeds(here, speeds)
-    return max(choices, key=lambda choice: speeds[_named(*choice)])
+    machine = machine_key()
+    speeds = graph.speeds(machine)
+    if any(" ".join(choice) not in speeds for choice in choices):
+        speeds |= _measure_texts(graph, texts(), choices)
+        graph.remember_speeds(machine, speeds)
+    return max(choices, key=lambda choice: speeds[" ".join(choice)])
 
 
-def measured(
+def _measure_texts(
     graph: Graph, texts: Sequence[Sequence[int]], choices: Sequence[tuple[str, str]]
 ) -> dict[str, float]:
-    """Texts a second by precision and runtime, in the best of rounds that take turns.
+    """Measure texts a second by precision and runtime: the best of rounds that take turns.
 
-    What else the machine does can only make a round slower.
+    Other work of the machine can only make a round slower.
     """
     import time
     from concurrent.futures import ThreadPoolExecutor
@@ -118,41 +118,42 @@ def measured(
                 started = time.perf_counter()
                 list(pool.map(lambda ids, run=session.run: run(ids, VECTOR), chosen))
                 seconds[choice].append(time.perf_counter() - started)
-    return {_named(*choice): len(chosen) / min(taken) for choice, taken in seconds.items()}
+    return {" ".join(choice): len(chosen) / min(taken) for choice, taken in seconds.items()}
 
 
-def cores_for_a_question(
+def choose_question_cores(
     graph: Graph, choice: tuple[str, str], texts: Callable[[], Sequence[Sequence[int]]]
 ) -> int:
-    """The cores on which a text that comes alone is fastest; 0 if that is one.
+    """Return on how many cores a text that comes alone is fastest; 0 if on one.
 
-    Measured the first time and remembered, as `fastest` does. Processors with instructions for
-    8-bit products are done with a question before a second core has taken a part of it.
+    It is measured the first time and remembered, as `choose_fastest` does. A processor with
+    instructions for 8-bit products finishes a question before a second core has taken a part of it.
     """
     ways = [0, *(cores for cores in _CORES_A_QUESTION if cores <= usable_cores())]
     if len(ways) == 1:
         return 0
-    here = machine()
-    speeds = graph.speeds(here)
-    named = {cores: f"{_named(*choice)} question {cores or 1}" for cores in ways}
-    if any(name not in speeds for name in named.values()):
+    machine = machine_key()
+    speeds = graph.speeds(machine)
+    names = {cores: f"{' '.join(choice)} question {cores or 1}" for cores in ways}
+    if any(name not in speeds for name in names.values()):
         questions = sorted(texts(), key=len)[:_QUESTIONS]
-        for cores, speed in _questions_a_second(graph, choice, questions, ways).items():
-            speeds[named[cores]] = speed
-        graph.remember_speeds(here, speeds)
+        for cores, speed in _measure_questions(graph, choice, questions, ways).items():
+            speeds[names[cores]] = speed
+        graph.remember_speeds(machine, speeds)
     best = 0
     for cores in ways:
-        if speeds[named[cores]] > _WORTH * speeds[named[best]]:
+        if speeds[names[cores]] > _WORTHWHILE * speeds[names[best]]:
             best = cores
     return best
 
 
-def _questions_a_second(
+def _measure_questions(
     graph: Graph,
     choice: tuple[str, str],
     questions: Sequence[Sequence[int]],
     ways: Sequence[int],
 ) -> dict[int, float]:
+    """Measure questions a second by the number of cores, each question at its best."""
     import time
 
     precision, runtime = choice
@@ -169,34 +170,30 @@ def _questions_a_second(
     return {cores: len(questions) / sum(taken) for cores, taken in least.items()}
 
 
-def _named(precision: str, runtime: str) -> str:
-    return f"{precision} {runtime}"
-
-
 def inputs(ids: Sequence[int]) -> dict[str, Any]:
-    """The inputs of a graph for one text: int64 `[1, tokens]`."""
+    """Return the inputs of a graph for one text: int64 `[1, tokens]`."""
     import numpy as np
 
     row = np.array([ids], dtype=np.int64)
     return {"input_ids": row, "attention_mask": np.ones_like(row)}
 
 
-def _known(ids: Sequence[int], names: set[str]) -> dict[str, Any]:
+def _declared_inputs(ids: Sequence[int], names: set[str]) -> dict[str, Any]:
     return {name: value for name, value in inputs(ids).items() if name in names}
 
 
 class _OnnxRuntime:
     def __init__(self, graph: Path, cores: int) -> None:
-        # NumPy before it: onnxruntime asks for a part of it first, and where another thread is just
-        # importing NumPy as a whole, each would wait for the other, and Python gives one of them
-        # half a module.
+        # NumPy comes first: onnxruntime imports a part of it, and if another thread is importing
+        # NumPy as a whole just then, each waits for the other, and Python breaks the deadlock by
+        # giving one of them half a module.
         import numpy  # noqa: F401
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = cores or 1
         options.inter_op_num_threads = 1
-        # Between two texts, a thread that waits for work would keep its core from everything else.
+        # A thread that spins while it waits for the next text would keep its core from other work.
         options.add_session_config_entry("session.force_spinning_stop", "1")
         options.log_severity_level = 3
         self._session = onnxruntime.InferenceSession(
@@ -205,7 +202,7 @@ class _OnnxRuntime:
         self._names = {each.name for each in self._session.get_inputs()}
 
     def run(self, ids: Sequence[int], output: str) -> Floats:
-        found: Floats = self._session.run([output], _known(ids, self._names))[0][0]
+        found: Floats = self._session.run([output], _declared_inputs(ids, self._names))[0][0]
         return found
 
 
@@ -214,8 +211,8 @@ class _OpenVINO:
         import numpy as np
         import openvino
 
-        # What its binding prepares at the first look into a tensor, it prepares without a lock: two
-        # threads that were first together would wait for each other for ever.
+        # The binding initializes itself at the first access to a tensor's data, without a lock: two
+        # threads that came first together would deadlock.
         _ = openvino.Tensor(np.zeros(1)).data
         streams = 1 if cores else usable_cores()
         core = openvino.Core()
@@ -231,5 +228,5 @@ class _OpenVINO:
         request = getattr(self._of_thread, "request", None)
         if request is None:
             request = self._of_thread.request = self._compiled.create_infer_request()
-        found: Floats = request.infer(_known(ids, self._names))[output][0].copy()
+        found: Floats = request.infer(_declared_inputs(ids, self._names))[output][0].copy()
         return found
