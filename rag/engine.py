@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from rag.config import Config, load_config
 from rag.errors import ConfigError, QuestionError, StoreError
 from rag.index import CacheSettings, Index
+from rag.once import once
 from rag.stopwatch import Stopwatch
 from rag.types import Compaction, IndexInfo, Progress
 
@@ -38,30 +39,6 @@ if TYPE_CHECKING:
 
 # In so many passages evidence is looked for, unless another number is asked for.
 _EVIDENCE = 10
-
-Made = TypeVar("Made")
-
-
-class once(Generic[Made]):
-    """A property that is made at first use, by one thread, under the lock of the object.
-
-    Unlike `functools.cached_property`, whose lock before Python 3.12 is the class's. What is made
-    lies in the object's own dictionary, where it is found before this is asked again.
-    """
-
-    def __init__(self, make: Callable[[Any], Made]) -> None:
-        self._make = make
-        self.__doc__ = make.__doc__
-
-    def __get__(self, rag: RAG | None, kind: type[RAG]) -> Made:
-        if rag is None:
-            return self  # type: ignore[return-value]
-        with rag._lock:
-            name = self._make.__name__
-            if name not in vars(rag):
-                vars(rag)[name] = self._make(rag)
-            made: Made = vars(rag)[name]
-            return made
 
 
 class RAG:

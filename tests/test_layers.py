@@ -15,12 +15,13 @@ import rag
 PACKAGE = Path(rag.__file__).parent
 
 # What every room may use: what passes between the rooms, and what they raise.
-SHARED = {"errors", "types", "protocols", "stopwatch"}
+SHARED = {"errors", "types", "protocols", "once", "stopwatch"}
 # Each room with the rooms that it may import besides.
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "types": set(),
     "protocols": set(),
+    "once": set(),
     "stopwatch": set(),
     "plugins": set(),
     "config": set(),

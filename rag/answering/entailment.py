@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rag.errors import ModelError, first_line
 from rag.models import LocalModel, check_finite, resolve
 from rag.models.checkpoints import check_pair_head, load_checkpoint, unusable
+from rag.once import once
 from rag.protocols import EntailmentModel
 from rag.types import ProgressCallback
 
@@ -46,8 +47,7 @@ class _SequenceClassifier:
         self.name = model.name
         self._model = model
         self._device = device
-        self._lock = threading.Lock()
-        self._loaded: tuple[Any, Any, Sequence[int | None]] | None = None
+        self._lock = threading.RLock()
 
     def entail(self, pairs: Sequence[tuple[str, str]]) -> Vectors:
         """Return the probabilities of entailment, neutral and contradiction for each pair.
@@ -64,8 +64,6 @@ class _SequenceClassifier:
         # A batch holds pairs of similar length, since the shorter ones are padded to the longest.
         order = sorted(range(len(pairs)), key=lambda at: sum(map(len, pairs[at])))
         with self._lock:
-            if self._loaded is None:
-                self._loaded = self._open()
             for first in range(0, len(order), _BATCH):
                 batch = order[first : first + _BATCH]
                 found[batch] = self._probabilities([pairs[at] for at in batch], *self._loaded)
@@ -97,7 +95,8 @@ class _SequenceClassifier:
         probabilities: Vectors = np.stack(chosen, axis=1).astype(np.float32)
         return probabilities
 
-    def _open(self) -> tuple[Any, Any, Sequence[int | None]]:
+    @once
+    def _loaded(self) -> tuple[Any, Any, Sequence[int | None]]:
         model, tokenizer, _ = load_checkpoint(self._model, "sequence-classification", self._device)
         check_pair_head(self._model, model.config, _KIND)
         labels = model.config.id2label

@@ -34,7 +34,7 @@ class LocalEmbedder(ABC):
         self.name = model.name
         self.fingerprint = fingerprint(model)
         self._model = model
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     @abstractmethod
     def _tokenizer(self) -> Tokenizer:

@@ -14,6 +14,7 @@ from rag.models import LocalModel
 from rag.models.devices import usable_cores
 from rag.models.onnx.graph import TOKENS, VECTOR, Graph, calibration
 from rag.models.tokenization import truncate
+from rag.once import once
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -50,8 +51,6 @@ class OnnxEmbedder(LocalEmbedder):
         self._opening = threading.Lock()
         self._sessions: dict[bool, Session] = {}
         self._running = 0
-        self._loaded_tokenizer: Tokenizer | None = None
-        self._pool: ThreadPoolExecutor | None = None
 
     def load(self) -> None:
         """Load the tokenizer and the session that the first question is run in."""
@@ -100,7 +99,7 @@ class OnnxEmbedder(LocalEmbedder):
             # The longest go first, so that no core is left with a long one at the end.
             order = sorted(range(len(texts)), key=lambda at: -len(texts[at]))
             run = partial(self._run, output=output, alone=False)
-            rows = self._threads().map(run, [texts[at] for at in order])
+            rows = self._pool.map(run, [texts[at] for at in order])
             by_place = dict(zip(order, rows, strict=True))
             return [by_place[at] for at in range(len(texts))]
         finally:
@@ -117,20 +116,19 @@ class OnnxEmbedder(LocalEmbedder):
     def _calibration_tokens(self) -> list[Sequence[int]]:
         return [self._token_ids(text) for text in calibration()]
 
-    def _threads(self) -> ThreadPoolExecutor:
-        with self._lock:
-            if self._pool is None:
-                self._pool = ThreadPoolExecutor(usable_cores(), thread_name_prefix="embedder")
-            return self._pool
+    @once
+    def _pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(usable_cores(), thread_name_prefix="embedder")
 
     def _tokenizer(self) -> Tokenizer:
-        with self._lock:
-            if self._loaded_tokenizer is None:
-                from tokenizers import Tokenizer
+        return self._loaded_tokenizer
 
-                file = str(self._graph.tokenizer)
-                self._loaded_tokenizer = self._load_file(Tokenizer.from_file, file)
-            return self._loaded_tokenizer
+    @once
+    def _loaded_tokenizer(self) -> Tokenizer:
+        from tokenizers import Tokenizer
+
+        tokenizer: Tokenizer = self._load_file(Tokenizer.from_file, str(self._graph.tokenizer))
+        return tokenizer
 
     def _session(self, *, alone: bool) -> Session:
         session = self._sessions.get(alone)

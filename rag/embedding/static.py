@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from rag.embedding.local import LocalEmbedder
 from rag.errors import ModelError, first_line
 from rag.models import LocalModel
+from rag.once import once
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -51,25 +52,21 @@ class StaticEmbedder(LocalEmbedder):
 
     special_tokens = 0
 
-    def __init__(self, model: LocalModel) -> None:
-        super().__init__(model)
-        self._opened: _Opened | None = None
-
     @property
     def dim(self) -> int:
         """Return the number of dimensions of a vector."""
-        return int(self._open().table.shape[1])
+        return int(self._opened.table.shape[1])
 
     @property
     def max_tokens(self) -> int:
         """Return how many tokens a passage is to hold: what the model it was made from takes."""
-        return self._open().max_tokens
+        return self._opened.max_tokens
 
     def embed_documents(self, texts: Sequence[str]) -> Vectors:
         """Embed passages, whatever their length: float32 `[len(texts), dim]`."""
         import numpy as np
 
-        opened = self._open()
+        opened = self._opened
         sums = np.zeros((len(texts), self.dim), dtype=np.float32)
         for at in range(0, len(texts), _TEXTS_AT_ONCE):
             part = list(texts[at : at + _TEXTS_AT_ONCE])
@@ -82,13 +79,11 @@ class StaticEmbedder(LocalEmbedder):
         return self._unit(sums)
 
     def _tokenizer(self) -> Tokenizer:
-        return self._open().tokenizer
+        return self._opened.tokenizer
 
-    def _open(self) -> _Opened:
-        with self._lock:
-            if self._opened is None:
-                self._opened = _open(self._model)
-        return self._opened
+    @once
+    def _opened(self) -> _Opened:
+        return _open(self._model)
 
 
 def _module(directory: Path) -> Path | None:

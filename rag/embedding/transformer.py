@@ -13,6 +13,7 @@ from rag.models import LocalModel
 from rag.models.devices import has_cuda, short_switch_interval
 from rag.models.onnx.graph import TOKENS, VECTOR
 from rag.models.sentence_models import SentenceModel, open_sentence_model
+from rag.once import once
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -32,28 +33,27 @@ class SentenceTransformerEmbedder(LocalEmbedder):
         self._config = config
         self._batch_tokens = config.batch_tokens
         self._questions: Batcher[str, Vectors] = Batcher(self._embed_queries)
-        self._opened: SentenceModel | None = None
         self._plain = False
 
     @property
     def dim(self) -> int:
         """Return the number of dimensions of a vector."""
-        return int(self._open().model.get_embedding_dimension())
+        return int(self._opened.model.get_embedding_dimension())
 
     @property
     def max_tokens(self) -> int:
         """Return how many tokens one text may hold, special tokens included."""
-        return self._open().max_tokens
+        return self._opened.max_tokens
 
     @property
     def special_tokens(self) -> int:
         """Return how many tokens the model adds to every text."""
-        opened = self._open()
+        opened = self._opened
         return opened.before + opened.after
 
     def embed_documents(self, texts: Sequence[str]) -> Vectors:
         """Embed passages, texts of like length together: float32 `[len(texts), dim]`."""
-        opened = self._open()
+        opened = self._opened
         return self._rows(texts, opened.document_prompt, opened.model.encode_document)
 
     def embed_query(self, text: str) -> Vectors:
@@ -71,7 +71,7 @@ class SentenceTransformerEmbedder(LocalEmbedder):
         """
         import numpy as np
 
-        opened = self._open()
+        opened = self._opened
         tokens = opened.token_ids(texts)
 
         def compute(batch: list[int]) -> list[dict[str, Any]]:
@@ -100,7 +100,7 @@ class SentenceTransformerEmbedder(LocalEmbedder):
         return vectors
 
     def _embed_queries(self, texts: Sequence[str]) -> Vectors:
-        opened = self._open()
+        opened = self._opened
         return self._rows(texts, opened.query_prompt, opened.model.encode_query)
 
     def _rows(self, texts: Sequence[str], prompt: str, encode: Callable[..., Any]) -> Vectors:
@@ -109,7 +109,7 @@ class SentenceTransformerEmbedder(LocalEmbedder):
 
         if not texts:
             return np.empty((0, self.dim), dtype=np.float32)
-        opened = self._open()
+        opened = self._opened
         put_before = prompt if self._plain else ""
         tokens = opened.token_ids([put_before + text for text in texts])
 
@@ -132,7 +132,7 @@ class SentenceTransformerEmbedder(LocalEmbedder):
         return vectors
 
     def _tokenizer(self) -> Tokenizer:
-        return self._open().tokenizer
+        return self._opened.tokenizer
 
     def _compute_all(
         self, compute: Callable[[list[int]], Any], tokens: Sequence[Sequence[int]]
@@ -189,20 +189,18 @@ class SentenceTransformerEmbedder(LocalEmbedder):
             raise EmbeddingError(f"{self.name} failed: {first_line(error)}") from error
         return self._unit(floats)
 
-    def _open(self) -> SentenceModel:
-        with self._lock:
-            if self._opened is None:
-                opened = open_sentence_model(
-                    self._model, device=self._config.device, dtype=self._precision()
-                )
-                if not self._batch_tokens:
-                    on_cpu = opened.model.device.type == "cpu"
-                    self._batch_tokens = _CPU_BATCH_TOKENS if on_cpu else _GPU_BATCH_TOKENS
-                # What sentence-transformers does around the tokens in Python for each batch can be
-                # left out where a text's vector follows from its tokens alone.
-                self._plain = not opened.why_not_tokens_alone()
-                self._opened = opened
-            return self._opened
+    @once
+    def _opened(self) -> SentenceModel:
+        opened = open_sentence_model(
+            self._model, device=self._config.device, dtype=self._precision()
+        )
+        if not self._batch_tokens:
+            on_cpu = opened.model.device.type == "cpu"
+            self._batch_tokens = _CPU_BATCH_TOKENS if on_cpu else _GPU_BATCH_TOKENS
+        # What sentence-transformers does around the tokens in Python for each batch can be left out
+        # where a text's vector follows from its tokens alone.
+        self._plain = not opened.why_not_tokens_alone()
+        return opened
 
     def _precision(self) -> str:
         device, precision = self._config.device, self._config.precision

@@ -12,6 +12,7 @@ from rag.errors import GenerationError, first_line
 from rag.generation.threaded import stream_from_thread
 from rag.models import LocalModel
 from rag.models.checkpoints import Checkpoint, load_checkpoint
+from rag.once import once
 from rag.types import Message, Prompt
 
 
@@ -29,7 +30,6 @@ class TransformersGenerator:
         self._config = config
         self._lock = threading.Lock()
         self._turn = threading.Lock()
-        self._loaded: Checkpoint | None = None
 
     def load(self) -> None:
         """Load the model unless that is done.
@@ -38,12 +38,12 @@ class TransformersGenerator:
             ModelError: if it cannot be loaded.
             ConfigError: if there is no such device.
         """
-        self._load()
+        _ = self._loaded
 
     @property
     def context_tokens(self) -> int:
         """Return how many tokens the model's configuration and the settings allow in all."""
-        model, tokenizer, _ = self._load()
+        model, tokenizer, _ = self._loaded
         most = getattr(model.config, "max_position_embeddings", None) or tokenizer.model_max_length
         allowed = min(self._config.context_tokens, int(most))
         # An encoder reads a whole window; the answer fills the decoder's own.
@@ -51,7 +51,7 @@ class TransformersGenerator:
 
     def count_tokens(self, messages: Sequence[Message]) -> int:
         """Count the tokens of `messages`, chat template included."""
-        tokenizer = self._load().tokenizer
+        tokenizer = self._loaded.tokenizer
         return len(self._encode(tokenizer, messages)["input_ids"][0])
 
     def stream(self, prompt: Prompt) -> Iterator[str]:
@@ -60,7 +60,7 @@ class TransformersGenerator:
         Raises:
             GenerationError: if the prompt does not fit, or the model fails (out of memory).
         """
-        model, tokenizer, _ = self._load()
+        model, tokenizer, _ = self._loaded
         inputs = self._encode(tokenizer, prompt.messages).to(model.device)
         length, room = inputs["input_ids"].shape[1], self.context_tokens - self.max_tokens
         if length > room:
@@ -107,7 +107,7 @@ class TransformersGenerator:
         """
         import torch
 
-        model, tokenizer, _ = self._load()
+        model, tokenizer, _ = self._loaded
         before = tokenizer(context)["input_ids"]
         after = tokenizer(text, add_special_tokens=False)["input_ids"]
         if not before or not after:
@@ -148,11 +148,9 @@ class TransformersGenerator:
                 f"{self.name}: its chat template refuses the conversation: {first_line(error)}"
             ) from error
 
-    def _load(self) -> Checkpoint:
-        with self._lock:
-            if self._loaded is None:
-                self._loaded = load_checkpoint(self._model, "generation", self._config.device)
-        return self._loaded
+    @once
+    def _loaded(self) -> Checkpoint:
+        return load_checkpoint(self._model, "generation", self._config.device)
 
 
 def _apply_template(tokenizer: Any, messages: Sequence[Message]) -> Any:

@@ -18,6 +18,7 @@ from rag.generation.requests import chat_request, response_format
 from rag.generation.threaded import stream_from_thread
 from rag.models import LocalModel
 from rag.models.devices import usable_cores
+from rag.once import once
 from rag.types import Message, Prompt
 
 _SILENT = -1
@@ -41,13 +42,11 @@ class LlamaCppGenerator:
         self.context_tokens = config.context_tokens
         self._path = Path(model.location)
         self._config = config
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._turn = threading.Lock()
         self._step = _STEP
         self._read: list[int] = []
         self._goes_back = True
-        self._server: Any = None
-        self._client: Any = None
         self._socket_directory: tempfile.TemporaryDirectory[str] | None = None
 
     def load(self) -> None:
@@ -56,7 +55,7 @@ class LlamaCppGenerator:
         Raises:
             ModelError: if it cannot be loaded.
         """
-        self._load()
+        _ = self._client
 
     def count_tokens(self, messages: Sequence[Message]) -> int:
         """Count the tokens of `messages`, chat template included."""
@@ -71,7 +70,7 @@ class LlamaCppGenerator:
             GenerationError: if the prompt does not fit, no grammar can be made of the schema, or
                 llama.cpp reports an error.
         """
-        server = self._load()
+        server = self._server
         request = chat_request(prompt, self._config)
         if prompt.schema is not None:
             request["response_format"] = response_format(prompt.schema)
@@ -154,7 +153,7 @@ class LlamaCppGenerator:
             "grammar": "root ::= " + " ".join(f"<[{token}]>" for token in after),
             "logprobs": 1,
         }
-        server = self._load()
+        server = self._server
         with self._turn:
             request["cache_prompt"] = self._resume(before)
             reply = server.handle_completions(request)
@@ -195,15 +194,12 @@ class LlamaCppGenerator:
         self._goes_back = reply.get("timings", {}).get("cache_n") == length
         return self._goes_back
 
-    def _load(self) -> Any:
-        with self._lock:
-            if self._server is None:
-                server = self._open()
-                self._client = _connect(server.listening_address)
-                self._server = server
-        return self._server
+    @once
+    def _client(self) -> Any:
+        return _connect(self._server.listening_address)
 
-    def _open(self) -> Any:
+    @once
+    def _server(self) -> Any:
         try:
             with self._path.open("rb") as file:
                 magic = file.read(4)
@@ -249,7 +245,6 @@ class LlamaCppGenerator:
     def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         import httpx
 
-        self._load()
         try:
             response = self._client.post(path, json=body)
             response.raise_for_status()

@@ -40,7 +40,7 @@ class _PassingError(Exception):
 
 
 class _RefusedError(GenerationError):
-    """The server refused a request as it is."""
+    """A request that the server refused as it is."""
 
 
 class OpenAIGenerator:

@@ -15,6 +15,7 @@ from rag.errors import ConfigError, ModelError
 from rag.models import LocalModel, check_finite, resolve
 from rag.models.checkpoints import check_pair_head, unusable
 from rag.models.sentence_models import open_cross_encoder
+from rag.once import once
 from rag.plugins import plugin
 from rag.protocols import (
     Embedder,
@@ -271,7 +272,6 @@ class CrossEncoder:
         self._model = model
         self._device = device
         self._lock = threading.Lock()
-        self._loaded: Any = None
 
     def begin(self, question: str) -> Scorer:
         """Return the scorer of a question, with the model loaded.
@@ -280,9 +280,6 @@ class CrossEncoder:
             ModelError: if the model cannot be loaded, or gives other than one score for a pair.
             ConfigError: if there is no such device.
         """
-        with self._lock:
-            if self._loaded is None:
-                self._loaded = self._open()
         model = self._loaded
 
         def score(passages: Sequence[str]) -> list[float]:
@@ -292,7 +289,8 @@ class CrossEncoder:
 
         return score
 
-    def _open(self) -> Any:
+    @once
+    def _loaded(self) -> Any:
         model = open_cross_encoder(self._model, device=self._device)
         if len(model) == 1:
             check_pair_head(self._model, model.config, _KIND)

@@ -66,7 +66,7 @@ class Loss:
 
 @dataclass(frozen=True, slots=True)
 class Distillation:
-    """A static model at `path`, fitted to `passages` of them; its `loss` if that was measured."""
+    """A static model at `path`, fitted to so many `passages`; its `loss` if it was measured."""
 
     path: str
     teacher: str

@@ -26,7 +26,7 @@ _FACTS, _SPEEDS = "graph.json", "speeds.json"
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known of a model besides its graphs.
+    """The properties of a model that its graphs do not hold.
 
     `before` and `after` count the special tokens around a text. `agreement` is, by precision, the
     mean and the least cosine with the model in float32 over passages of many kinds.

@@ -36,7 +36,7 @@ _OPSET = 17
 
 
 class UnsupportedError(Exception):
-    """A model cannot be made a graph, for the reason that the message gives."""
+    """No graph can be made of a model; the message says why."""
 
 
 def make(source: LocalModel, target: Path) -> Facts:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rag.config import Config
-from rag.engine import RAG, once
+from rag.engine import RAG
+from rag.once import once
 from rag.serving.daemon.paths import MODELS
 
 if TYPE_CHECKING:
