@@ -14,17 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rag.cli import output, progress
+from rag.cli import options, output, progress
 from rag.cli.opening import open_rag
-from rag.cli.options import (
-    config_option,
-    embedder_option,
-    file_option,
-    generator_option,
-    index_option,
-    k_option,
-    way_option,
-)
 from rag.errors import QuestionError, RagError
 
 if TYPE_CHECKING:
@@ -52,19 +43,21 @@ class _Chat:
 
 
 @click.command("chat")
-@index_option
-@k_option
+@options.index_option
+@options.k_option
 @click.option(
     "--where",
     metavar="FILTER",
     default="",
     help="Search only documents that match, until /where says otherwise; as for `rag ask`.",
 )
-@way_option
-@generator_option
-@embedder_option
-@config_option
-@file_option("--session", "Continue the conversation in FILE, if there is one; save it there.")
+@options.way_option
+@options.generator_option
+@options.embedder_option
+@options.config_option
+@options.file_option(
+    "--session", "Continue the conversation in FILE, if there is one; save it there."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON per turn.")
 def chat_command(k: int | None, where: str, session: Path | None, as_json: bool) -> None:
     """Ask questions that build on one another.

@@ -10,17 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rag.cli import output, progress
+from rag.cli import options, output, progress
 from rag.cli.opening import open_to_ask
-from rag.cli.options import (
-    chosen_settings,
-    config_option,
-    count_option,
-    embedder_option,
-    index_option,
-    setting,
-    where_option,
-)
 from rag.errors import QuestionError, first_line
 
 if TYPE_CHECKING:
@@ -40,24 +31,23 @@ _STYLES = {"supported": "green", "not enough information": "yellow", "refuted": 
     help="Check many claims: one per line, or JSON lines with `text` or `claim`, and `_id` if they "
     "have one; - reads them from standard input.",
 )
-@index_option
-@count_option("-k", "How many passages to retrieve.", default=10)
-@where_option
-@setting(
+@options.index_option
+@options.count_option("-k", "How many passages to retrieve.", default=10)
+@options.where_option
+@options.setting(
     "--entailment",
     "answering.entailment",
+    "Judge by this natural language inference model: a directory or a hub name.",
     metavar="NAME",
-    help="Judge by this natural language inference model: a directory or a hub name.",
 )
-@setting(
+@options.setting(
     "--generator",
     "generation.model",
-    metavar="NAME",
+    "Judge by this generator, named as for `rag ask`; without the option none is asked.",
     show_default=False,
-    help="Judge by this generator, named as for `rag ask`; without the option none is asked.",
 )
-@embedder_option
-@config_option
+@options.embedder_option
+@options.config_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; of a file, JSON lines.")
 def check_command(
     claim: str | None, claims_file: Path | None, k: int, where: str, as_json: bool
@@ -69,16 +59,13 @@ def check_command(
     """
     if (claim is None) == (claims_file is None):
         raise click.UsageError("give either a CLAIM or --file FILE")
-    if {"answering.entailment", "generation.model"} <= chosen_settings().keys():
+    if {"answering.entailment", "generation.model"} <= options.chosen_settings().keys():
         raise click.UsageError("give either --entailment or --generator: one of them judges")
     claims = _read_claims(claims_file) if claims_file is not None else [("", claim or "")]
     verdicts = _check_claims(claims, k, where)
     if claims_file is None:
         (verdict,) = verdicts
-        if as_json:
-            output.print_json(verdict)
-        else:
-            _print_verdict(verdict)
+        output.print_result(verdict, _print_verdict, as_json=as_json)
         sys.exit(_EXIT_CODES[verdict.label])
     for (name, _), verdict in zip(claims, verdicts, strict=True):
         if as_json:
@@ -123,7 +110,7 @@ def _read_entry(line: str, place: str) -> tuple[str, str]:
 
 def _check_claims(claims: Sequence[tuple[str, str]], k: int, where: str) -> Iterator[Verdict]:
     """Yield a verdict for each claim, as it is reached."""
-    by_generator = "generation.model" in chosen_settings()
+    by_generator = "generation.model" in options.chosen_settings()
     with progress.display() as show:
         rag = open_to_ask(show)
         # Models are fetched and loaded for the first one.

@@ -16,33 +16,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from rag.cli import output, progress
+from rag.cli import options, output, progress
 from rag.cli.chat import chat_command
 from rag.cli.checking import check_command
 from rag.cli.daemon import daemon_command
 from rag.cli.evaluation import evaluation_command
 from rag.cli.models import models_command
 from rag.cli.opening import open_rag, open_to_ask
-from rag.cli.options import (
-    chosen_settings,
-    config_option,
-    context_option,
-    embedder_option,
-    file_option,
-    generator_option,
-    index_option,
-    index_options,
-    json_option,
-    k_option,
-    mode_option,
-    options,
-    precision_option,
-    rerank_option,
-    setting,
-    wait_option,
-    way_option,
-    where_option,
-)
 from rag.cli.prompts import prompts_command
 from rag.cli.upkeep import (
     backup_command,
@@ -65,30 +45,39 @@ _SPAN = re.compile(r"(.+):(\d+)-(\d+)", re.DOTALL)
 _retry_option = click.option(
     "--retry", is_flag=True, help="Read files again that failed, even if they have not changed."
 )
-_include_option = setting(
+_include_option = options.setting(
     "--include",
     "sources.include",
+    "Index only files of a folder that match, as in .gitignore; repeat it for more.",
     multiple=True,
     metavar="GLOB",
-    help="Index only files of a folder that match, as in .gitignore; repeat it for more.",
 )
-_exclude_option = setting(
+_exclude_option = options.setting(
     "--exclude",
     "sources.exclude",
+    "Leave out files of a folder that match, as in .gitignore; repeat it for more.",
     multiple=True,
     metavar="GLOB",
-    help="Leave out files of a folder that match, as in .gitignore; repeat it for more.",
 )
-_hidden_option = setting("--hidden", "sources.hidden", is_flag=True, help="Index hidden files too.")
+_hidden_option = options.setting(
+    "--hidden", "sources.hidden", "Index hidden files too.", is_flag=True
+)
 _events_option = click.option(
     "--json", "as_json", is_flag=True, help="Print events as JSON lines while it works."
 )
-_reading_options = options(embedder_option, precision_option, config_option, wait_option)
-_choosing_options = options(
+_reading_options = options.join(
+    options.embedder_option, options.precision_option, options.config_option, options.wait_option
+)
+_choosing_options = options.join(
     _include_option, _exclude_option, _hidden_option, _retry_option, _events_option
 )
-_finding_options = options(
-    index_option, k_option, where_option, mode_option, rerank_option, context_option
+_finding_options = options.join(
+    options.index_option,
+    options.k_option,
+    options.where_option,
+    options.mode_option,
+    options.rerank_option,
+    options.context_option,
 )
 
 
@@ -100,7 +89,7 @@ def cli() -> None:
 
 @cli.command()
 @click.argument("paths", nargs=-1, metavar="[PATH]...")
-@index_option
+@options.index_option
 @_reading_options
 @click.option("--rebuild", is_flag=True, help="Empty the index first, and use today's settings.")
 @click.option(
@@ -120,12 +109,12 @@ def index(
     files and those that .gitignore or .ragignore names are left out. Exit code 1 means that a file
     could not be read; all others are indexed.
     """
-    if not paths and any(key.startswith("sources.") for key in chosen_settings()):
+    if not paths and any(key.startswith("sources.") for key in options.chosen_settings()):
         raise click.UsageError("--include, --exclude and --hidden go with a PATH: name it.")
     if optimize and not (paths or rebuild or retry or watch):
         _optimize(open_rag(), as_json)
         return
-    with progress.print_events() if as_json else progress.display() as show:
+    with progress.display(as_events=as_json) as show:
         rag = open_rag(show)
         report = rag.index(list(paths), rebuild=rebuild, retry=retry, progress=show)
     _print_report(report, as_json)
@@ -146,7 +135,7 @@ def index(
 
 
 def _optimize(rag: RAG, as_json: bool) -> None:
-    with progress.print_events() if as_json else progress.display() as show:
+    with progress.display(as_events=as_json) as show:
         # What took minutes to build is not thrown away for a writer that takes seconds.
         found = rag.optimize(progress=show)
     if as_json:
@@ -157,12 +146,12 @@ def _optimize(rag: RAG, as_json: bool) -> None:
 
 @cli.command()
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
-@index_option
+@options.index_option
 @_reading_options
 @_choosing_options
 def add(paths: tuple[str, ...], retry: bool, as_json: bool) -> None:
     """Index files and folders like `rag index`, but remove nothing."""
-    with progress.print_events() if as_json else progress.display() as show:
+    with progress.display(as_events=as_json) as show:
         report = open_rag(show).add(list(paths), retry=retry, progress=show)
     _print_report(report, as_json)
     if report.failed:
@@ -171,9 +160,9 @@ def add(paths: tuple[str, ...], retry: bool, as_json: bool) -> None:
 
 @cli.command()
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
-@index_options
-@wait_option
-@json_option
+@options.index_options
+@options.wait_option
+@options.json_option
 def remove(paths: tuple[str, ...], as_json: bool) -> None:
     """Remove files and folders from the index.
 
@@ -189,24 +178,21 @@ def remove(paths: tuple[str, ...], as_json: bool) -> None:
 
 @cli.command()
 @click.argument("paths", nargs=-1, metavar="[PATH]...")
-@index_options
-@json_option
+@options.index_options
+@options.json_option
 def status(paths: tuple[str, ...], as_json: bool) -> None:
     """List files that are new, changed or gone, or that failed.
 
     Compares the files with what the index holds of them.
     """
     found = open_rag().status(list(paths))
-    if as_json:
-        output.print_json(found)
-    else:
-        output.print_status(found)
+    output.print_result(found, output.print_status, as_json=as_json)
 
 
 @cli.command()
 @click.argument("document", metavar="DOC[:START-END]")
-@index_options
-@json_option
+@options.index_options
+@options.json_option
 def show(document: str, as_json: bool) -> None:
     """Print a document of the index, or a passage within its section.
 
@@ -229,18 +215,18 @@ def show(document: str, as_json: bool) -> None:
 @cli.command()
 @click.argument("question")
 @_finding_options
-@setting(
+@options.setting(
     "--diversity",
     "retrieval.diversity",
+    "How much to prefer variety over nearness.",
     metavar="SHARE",
-    help="How much to prefer variety over nearness.",
 )
 @click.option("--explain", is_flag=True, help="Show how each passage came to its rank.")
-@embedder_option
-@precision_option
-@generator_option
-@config_option
-@json_option
+@options.embedder_option
+@options.precision_option
+@options.generator_option
+@options.config_option
+@options.json_option
 def search(question: str, k: int | None, where: str, explain: bool, as_json: bool) -> None:
     """Find the passages that fit a question best.
 
@@ -267,13 +253,15 @@ def search(question: str, k: int | None, where: str, explain: bool, as_json: boo
 @click.argument("question")
 @click.option("--docs", multiple=True, metavar="PATH", help="Index PATH first; repeat it for more.")
 @_finding_options
-@generator_option
-@way_option
-@setting("--strict", "answering.strict", is_flag=True, help="Leave out what no passage supports.")
-@file_option("--schema", "Answer with JSON that follows the JSON schema in FILE.")
-@embedder_option
-@config_option
-@json_option
+@options.generator_option
+@options.way_option
+@options.setting(
+    "--strict", "answering.strict", "Leave out what no passage supports.", is_flag=True
+)
+@options.file_option("--schema", "Answer with JSON that follows the JSON schema in FILE.")
+@options.embedder_option
+@options.config_option
+@options.json_option
 def ask(
     question: str,
     docs: tuple[str, ...],
@@ -314,15 +302,12 @@ def ask(
 
 
 @cli.command()
-@index_options
-@json_option
+@options.index_options
+@options.json_option
 def info(as_json: bool) -> None:
     """Show what the index holds, and which settings it was built with."""
     facts = open_rag().info()
-    if as_json:
-        output.print_json(facts)
-    else:
-        output.print_facts(facts)
+    output.print_result(facts, output.print_facts, as_json=as_json)
 
 
 cli.add_command(chat_command)

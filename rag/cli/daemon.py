@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rag.cli import output
+from rag.cli import options, output
 from rag.cli.opening import read_config
-from rag.cli.options import config_option, json_option, setting
 
 if TYPE_CHECKING:
     from rag.serving.daemon import State
@@ -17,8 +16,10 @@ if TYPE_CHECKING:
 
 @click.group("daemon", invoke_without_command=True)
 @click.option("--foreground", is_flag=True, help="Stay in the foreground, for a service manager.")
-@setting("--idle", "daemon.idle", metavar="SECONDS", help="End after SECONDS without a question.")
-@config_option
+@options.setting(
+    "--idle", "daemon.idle", "End after SECONDS without a question.", metavar="SECONDS"
+)
+@options.config_option
 @click.pass_context
 def daemon_command(context: click.Context, foreground: bool) -> None:
     """Keep models and indexes loaded, so that answers begin at once.
@@ -41,7 +42,7 @@ def daemon_command(context: click.Context, foreground: bool) -> None:
 
 
 @daemon_command.command("status")
-@json_option
+@options.json_option
 def status(as_json: bool) -> None:
     """Show whether a daemon runs, and what it has open.
 

@@ -9,17 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from rag.cli import evaluation_tables, output, progress
+from rag.cli import evaluation_tables, options, output, progress
 from rag.cli.opening import open_rag, read_config
-from rag.cli.options import (
-    chosen_settings,
-    config_option,
-    count_option,
-    embedder_option,
-    file_option,
-    json_option,
-    setting,
-)
 
 if TYPE_CHECKING:
     from rag.config import Config
@@ -51,16 +42,16 @@ class _Options:
 
 @click.command("eval")
 @click.argument("dataset", required=False, type=click.Path(path_type=Path))
-@setting(
+@options.setting(
     "--index",
     "index.path",
+    "Measure this index. Without it, the dataset's own corpus is indexed and measured, or "
+    "indexes/default for a dataset without a corpus.",
     metavar="DIR",
     show_default=False,
-    help="Measure this index. Without it, the dataset's own corpus is indexed and measured, or "
-    "indexes/default for a dataset without a corpus.",
 )
 @click.option("--answers", is_flag=True, help="Measure answers instead of retrieval.")
-@count_option("--every", "With --answers: ask only every Nth question.", default=1)
+@options.count_option("--every", "With --answers: ask only every Nth question.", default=1)
 @click.option(
     "--compare",
     default=_CURRENT,
@@ -69,25 +60,27 @@ class _Options:
     "and with --answers auto, generate, extract; each with any of +rerank, +rm3, +rocchio, "
     "+multi-query, +hyde, +mmr, and +KEY=VALUE.",
 )
-@file_option("--against", "Compare with the report saved in FILE.")
-@file_option("--save", "Save the report as JSON.")
-@file_option("--html", "Write a page with tables and plots.")
-@file_option("--run", "Write the rankings as a TREC run.")
-@file_option("--from-run", "Measure the TREC run in FILE, without searching.")
-@count_option("--depth", "How many documents to rank.", default=100)
-@count_option("--failures", "How many of the worst questions to show.", default=3, least=0)
-@file_option("--make", "Write questions about the index into a CSV file instead.")
-@count_option("--questions", "With --make: how many questions to make.", default=50)
-@count_option("--seed", "With --make: choose the passages that it asks about.", default=0, least=0)
-@setting(
+@options.file_option("--against", "Compare with the report saved in FILE.")
+@options.file_option("--save", "Save the report as JSON.")
+@options.file_option("--html", "Write a page with tables and plots.")
+@options.file_option("--run", "Write the rankings as a TREC run.")
+@options.file_option("--from-run", "Measure the TREC run in FILE, without searching.")
+@options.count_option("--depth", "How many documents to rank.", default=100)
+@options.count_option("--failures", "How many of the worst questions to show.", default=3, least=0)
+@options.file_option("--make", "Write questions about the index into a CSV file instead.")
+@options.count_option("--questions", "With --make: how many questions to make.", default=50)
+@options.count_option(
+    "--seed", "With --make: choose the passages that it asks about.", default=0, least=0
+)
+@options.setting(
     "--generator",
     "generation.model",
+    "The model that writes the questions, or the answers; as for `rag ask`.",
     metavar="NAME",
-    help="The model that writes the questions, or the answers; as for `rag ask`.",
 )
-@embedder_option
-@config_option
-@json_option
+@options.embedder_option
+@options.config_option
+@options.json_option
 def evaluation_command(
     dataset: Path | None, make: Path | None, questions: int, seed: int, **measuring: Any
 ) -> None:
@@ -214,7 +207,7 @@ def _open_index(config: Config, dataset: Dataset, show: ProgressCallback) -> RAG
     from rag.engine import RAG
     from rag.evaluation import cache_folder, index_corpus
 
-    if dataset.corpus is None or "index.path" in chosen_settings():
+    if dataset.corpus is None or "index.path" in options.chosen_settings():
         return open_rag(show, config)
     folder = cache_folder(dataset, config)
     click.echo(f"indexing {dataset.corpus} into {folder}", err=True)

@@ -43,7 +43,6 @@ def print_retrieval(comparison: Comparison[Report], *, against: bool) -> None:
         more = f" and {len(report.missing) - 3:,} more" if len(report.missing) > 3 else ""
         console.print(
             f"not in the index, and so not found, of the relevant documents: {named}{more}",
-            markup=False,
             style="yellow",
         )
     timings = {"ms": [each.timings for each in comparison.reports]}
@@ -75,7 +74,6 @@ def print_answers(comparison: Comparison[AnswerReport], *, against: bool) -> Non
             console.print(
                 f"{output.one_line(each.configuration)}: {each.false_quotes:,} quotes are not in "
                 "their documents",
-                markup=False,
                 style="bold red",
             )
 
@@ -89,11 +87,11 @@ def print_failures(report: Report, count: int) -> None:
         ranks = {document.name: rank for rank, document in enumerate(row.ranking, start=1)}
         for document in row.relevant:
             place = f"at {ranks[document]}" if document in ranks else "not found"
-            console.print(f"    expected {output.one_line(document)}: {place}", markup=False)
+            console.print(f"    expected {output.one_line(document)}: {place}")
         for rank, found in enumerate(row.ranking[:_DOCUMENTS], start=1):
             place = output.one_line(found.location or found.name)
             mark = " ✓" if found.gain else ""
-            console.print(f"    [{rank}] {place}{mark}", markup=False, style="cyan")
+            console.print(f"    [{rank}] {place}{mark}", style="cyan")
 
 
 def print_answer_failures(report: AnswerReport, count: int) -> None:
@@ -103,12 +101,12 @@ def print_answer_failures(report: AnswerReport, count: int) -> None:
     for row in rows:
         _print_question(console, row, f"F1 {row.score:.3f}" if row.gold else "has no answer")
         if row.gold:
-            console.print(f"    expected {output.shorten(' / '.join(row.gold))}", markup=False)
-        console.print(f"    {row.way}: {output.shorten(row.text)}", markup=False)
+            console.print(f"    expected {output.shorten(' / '.join(row.gold))}")
+        console.print(f"    {row.way}: {output.shorten(row.text)}")
         for quote in () if row.abstained else row.citations:
             place = f"    [{quote.number}] {output.one_line(quote.location)}"
-            console.print(place, markup=False, style="cyan")
-            console.print(f"        “{output.shorten(quote.quote)}”", markup=False, style="dim")
+            console.print(place, style="cyan")
+            console.print(f"        “{output.shorten(quote.quote)}”", style="dim")
 
 
 def _print_index(console: Console, report: Report | AnswerReport) -> None:
@@ -178,8 +176,7 @@ def _print_differences(
             console.print(
                 f"{output.one_line(report.configuration)}: {metric} {each.mean:+.3f} "
                 f"({each.low:+.3f} to {each.high:+.3f}), p {each.corrected:.4f}; "
-                f"{each.better} better, {each.worse} worse, {each.equal} equal",
-                markup=False,
+                f"{each.better} better, {each.worse} worse, {each.equal} equal"
             )
 
 
@@ -188,12 +185,12 @@ def _print_failures_heading(
 ) -> None:
     if rows:
         name = output.one_line(report.configuration)
-        console.print(f"\nWorst questions of {name}:", markup=False)
+        console.print(f"\nWorst questions of {name}:")
 
 
 def _print_question(console: Console, row: Row | AnswerRow, verdict: str) -> None:
     question = output.one_line(row.question)
-    console.print(f"{row.id}  {question}  ({verdict})", markup=False, style="bold")
+    console.print(f"{row.id}  {question}  ({verdict})", style="bold")
 
 
 def _text(text: str, style: str = "") -> Any:
@@ -203,7 +200,7 @@ def _text(text: str, style: str = "") -> Any:
 
 
 def _note(console: Console, text: str) -> None:
-    console.print(text, markup=False, style="dim")
+    console.print(text, style="dim")
 
 
 def _console() -> Console:
@@ -212,4 +209,4 @@ def _console() -> Console:
     from rich.console import Console
 
     width = None if sys.stdout.isatty() else _PIPED_WIDTH
-    return Console(highlight=False, soft_wrap=True, emoji=False, width=width)
+    return Console(markup=False, highlight=False, soft_wrap=True, emoji=False, width=width)

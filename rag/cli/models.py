@@ -7,15 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rag.cli import output, progress
+from rag.cli import options, output, progress
 from rag.cli.opening import read_config
-from rag.cli.options import (
-    config_option,
-    count_option,
-    embedder_option,
-    index_option,
-    json_option,
-)
 
 if TYPE_CHECKING:
     from rag.training.distillation import Distillation
@@ -56,9 +49,9 @@ def pull(name: str) -> None:
 
 
 @models_command.command()
-@embedder_option
-@config_option
-@json_option
+@options.embedder_option
+@options.config_option
+@options.json_option
 def bench(as_json: bool) -> None:
     """Measure how fast the embedder is on this machine.
 
@@ -83,8 +76,8 @@ def bench(as_json: bool) -> None:
 
 @models_command.command()
 @click.argument("directory", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
-@embedder_option
-@index_option
+@options.embedder_option
+@options.index_option
 @click.option(
     "--data",
     metavar="DATASET",
@@ -92,20 +85,20 @@ def bench(as_json: bool) -> None:
     help="Measure it with these questions, as `rag eval` takes them; documents that come with "
     "them replace the index.",
 )
-@count_option(
+@options.count_option(
     "--dim",
     "How many dimensions its vectors have; 0 for as many as the embedder's.",
     default=256,
     least=0,
 )
-@count_option(
+@options.count_option(
     "--passages",
     "How many passages of the index to fit it to; 0 for none.",
     default=10_000,
     least=0,
 )
-@config_option
-@json_option
+@options.config_option
+@options.json_option
 def distil(directory: Path, data: Path | None, dim: int, passages: int, as_json: bool) -> None:
     """Make a small, fast static embedder, and show what it loses.
 

@@ -65,8 +65,8 @@ class _SettingOption(click.Option):
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
         setting = _find_setting(self.key)
-        if setting.choices and not self.multiple:
-            self.metavar = f"[{'|'.join(setting.choices)}]"
+        if self.metavar is None and not self.is_flag:
+            self.metavar = f"[{'|'.join(setting.choices)}]" if setting.choices else "NAME"
         record = super().get_help_record(ctx)
         facts = []
         if self.show_default is not False and not _is_nothing(setting.default):
@@ -95,6 +95,7 @@ def _describe_limits(setting: Setting) -> str:
 def setting(
     name: str,
     key: str,
+    text: str,
     *,
     implies: Callable[[Any], Mapping[str, Any]] | None = None,
     hint: str = "",
@@ -103,8 +104,8 @@ def setting(
 ) -> Decorator[Any]:
     """Make an option that sets a setting, from which it takes type, choices, range and default.
 
-    What it is given goes to `chosen_settings`, unless `expose_value` makes it a parameter of the
-    command. `implies` returns further settings that follow from a value.
+    `text` is its help. What it is given goes to `chosen_settings`, unless `expose_value` makes it a
+    parameter of the command. `implies` returns further settings that follow from a value.
     """
 
     def collect(_: click.Context, __: click.Parameter, value: Any) -> Any:
@@ -121,11 +122,12 @@ def setting(
         default=None,
         expose_value=expose_value,
         callback=collect,
+        help=text,
         **attributes,
     )
 
 
-def options(*decorators: Decorator[Any]) -> Decorator[Any]:
+def join(*decorators: Decorator[Any]) -> Decorator[Any]:
     """Join several options to one decorator; help shows them in this order."""
 
     def decorate(command: Command) -> Command:
@@ -157,7 +159,7 @@ def _read_one_side(mode: str) -> dict[str, Any]:
     return {} if mode == "hybrid" else {"retrieval.expansion": ()}
 
 
-index_option = setting("--index", "index.path", metavar="DIR", help="The index folder.")
+index_option = setting("--index", "index.path", "The index folder.", metavar="DIR")
 config_option = click.option(
     "--config",
     metavar="FILE",
@@ -170,20 +172,16 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 wait_option = setting(
     "--wait",
     "index.wait",
+    "Wait while another process writes to the index: for SECONDS, or until it is done.",
     is_flag=False,
     flag_value="inf",
     metavar="[SECONDS]",
     hint=": put --wait last, or write --wait=SECONDS.",
-    help="Wait while another process writes to the index: for SECONDS, or until it is done.",
 )
-index_options = options(index_option, config_option)
+index_options = join(index_option, config_option)
 
 k_option = setting(
-    "-k",
-    "retrieval.top_k",
-    expose_value=True,
-    metavar="N",
-    help="How many passages to retrieve.",
+    "-k", "retrieval.top_k", "How many passages to retrieve.", metavar="N", expose_value=True
 )
 where_option = click.option(
     "--where",
@@ -194,41 +192,37 @@ where_option = click.option(
 embedder_option = setting(
     "--embedder",
     "embedding.model",
-    metavar="NAME",
-    help="The embedding model: a catalogued name, a directory, or a hub name.",
+    "The embedding model: a catalogued name, a directory, or a hub name.",
 )
 precision_option = setting(
-    "--precision", "embedding.precision", help="The number format that the embedder computes in."
+    "--precision", "embedding.precision", "The number format that the embedder computes in."
 )
 generator_option = setting(
     "--generator",
     "generation.model",
-    metavar="NAME",
-    help="The model that writes: `extractive` (it only quotes), a catalogued name, a GGUF file, "
-    "a directory, a hub name, or the URL of an OpenAI-compatible server.",
+    "The model that writes: `extractive` (it only quotes), a catalogued name, a GGUF file, a "
+    "directory, a hub name, or the URL of an OpenAI-compatible server.",
 )
 mode_option = setting(
     "--mode",
     "retrieval.mode",
+    "Find passages by meaning and words, by meaning alone, or by words alone.",
     implies=_read_one_side,
-    help="Find passages by meaning and words, by meaning alone, or by words alone.",
 )
 rerank_option = setting(
     "--rerank",
     "retrieval.rerank",
-    metavar="NAME",
-    help="Reorder the best passages by `embedder`, `late-interaction`, `likelihood`, or a "
-    "cross-encoder (its directory or hub name).",
+    "Reorder the best passages by `embedder`, `late-interaction`, `likelihood`, or a cross-encoder "
+    "(its directory or hub name).",
 )
 context_option = setting(
     "--context",
     "retrieval.context",
-    help="What to read of each hit: the passage, a few sentences more on either side, or its "
-    "section.",
+    "What to read of each hit: the passage, a few sentences more on either side, or its section.",
 )
 way_option = setting(
     "--way",
     "answering.way",
-    help="Write answers with the generator, quote them from the passages, or (auto) quote only "
-    "where the passages do not support what the generator wrote.",
+    "Write answers with the generator, quote them from the passages, or (auto) quote only where "
+    "the passages do not support what the generator wrote.",
 )

@@ -6,9 +6,9 @@ import json
 import os
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
         Problem,
         VectorSearch,
     )
+
+T = TypeVar("T")
 
 _QUOTE_CHARACTERS = 240
 _CONTEXT_CHARACTERS = 1200
@@ -50,6 +52,11 @@ def as_json(value: Any) -> Any:
 def print_json(value: Any) -> None:
     """Print a value as indented JSON."""
     click.echo(json.dumps(as_json(value), ensure_ascii=False, indent=2))
+
+
+def print_result(value: T, print_text: Callable[[T], None], *, as_json: bool) -> None:
+    """Print a value as JSON, or else as text."""
+    (print_json if as_json else print_text)(value)
 
 
 def describe_search(found: VectorSearch) -> str:

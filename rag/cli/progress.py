@@ -27,8 +27,15 @@ _WORTH_NAMING = 1.0  # seconds
 
 
 @contextmanager
-def display() -> Iterator[ProgressCallback]:
-    """Show bars on a terminal, and lines elsewhere, on standard error until the block ends."""
+def display(*, as_events: bool = False) -> Iterator[ProgressCallback]:
+    """Show bars on a terminal, and lines elsewhere, on standard error until the block ends.
+
+    With `as_events`, print JSON lines on standard output: one per file, and the progress once a
+    second.
+    """
+    if as_events:
+        yield _events()
+        return
     if not sys.stderr.isatty():
         yield _lines()
         return
@@ -44,9 +51,7 @@ def display() -> Iterator[ProgressCallback]:
         yield show
 
 
-@contextmanager
-def print_events() -> Iterator[ProgressCallback]:
-    """Print JSON lines on standard output: one per file, and the progress once a second."""
+def _events() -> ProgressCallback:
     last = 0.0
 
     def show(progress: Progress) -> None:
@@ -56,20 +61,11 @@ def print_events() -> Iterator[ProgressCallback]:
             print_event("file", as_json(outcome))
         if time.monotonic() - last >= _SECONDS_BETWEEN_EVENTS:
             last = time.monotonic()
-            print_event(
-                "progress",
-                as_json(progress.work)
-                if progress.work
-                else {
-                    "stage": progress.stage,
-                    "item": progress.item,
-                    "done": progress.done,
-                    "total": progress.total,
-                    "unit": progress.unit,
-                },
-            )
+            facts = ("stage", "item", "done", "total", "unit")
+            values = {name: getattr(progress, name) for name in facts}
+            print_event("progress", as_json(progress.work) if progress.work else values)
 
-    yield show
+    return show
 
 
 @contextmanager

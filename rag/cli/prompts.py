@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
+from rag.cli import options
 from rag.cli.opening import read_config
-from rag.cli.options import config_option
 
 _QUESTION = "When was the bridge built?"
 _TEXT = "The bridge was built in 1921."
@@ -21,7 +21,7 @@ _TEXT = "The bridge was built in 1921."
     type=click.Path(file_okay=False, path_type=Path),
     help="Write the built-in templates into DIR, so that you can change them there.",
 )
-@config_option
+@options.config_option
 def prompts_command(target: Path | None) -> None:
     """Show the prompt templates in use, or copy the built-in ones.
 

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rag.cli import output, progress
+from rag.cli import options, output, progress
 from rag.cli.opening import open_rag
-from rag.cli.options import index_options, json_option, wait_option
 
 if TYPE_CHECKING:
     from rag.types import CopyReport
@@ -20,9 +19,9 @@ _file_argument = click.argument("file", metavar="FILE", type=click.Path(path_typ
 
 
 @click.command("compact")
-@index_options
-@wait_option
-@json_option
+@options.index_options
+@options.wait_option
+@options.json_option
 def compact_command(as_json: bool) -> None:
     """Rewrite the index so that no byte of removed text remains.
 
@@ -44,9 +43,9 @@ def compact_command(as_json: bool) -> None:
 
 @click.command("export")
 @_file_argument
-@index_options
+@options.index_options
 @_force_option
-@json_option
+@options.json_option
 def export_command(file: Path, force: bool, as_json: bool) -> None:
     """Write the whole index into one FILE, to carry it elsewhere.
 
@@ -59,9 +58,9 @@ def export_command(file: Path, force: bool, as_json: bool) -> None:
 
 @click.command("import")
 @_file_argument
-@index_options
-@wait_option
-@json_option
+@options.index_options
+@options.wait_option
+@options.json_option
 def import_command(file: Path, as_json: bool) -> None:
     """Build an index from a FILE that `rag export` wrote.
 
@@ -75,9 +74,9 @@ def import_command(file: Path, as_json: bool) -> None:
 
 @click.command("backup")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-@index_options
+@options.index_options
 @_force_option
-@json_option
+@options.json_option
 def backup_command(folder: Path, force: bool, as_json: bool) -> None:
     """Copy the index into DIR, while other processes read and write it.
 
@@ -100,10 +99,10 @@ def _print_copy_report(report: CopyReport, verb: str, as_json: bool) -> None:
 
 
 @click.command("doctor")
-@index_options
+@options.index_options
 @click.option("--repair", is_flag=True, help="Repair what can be repaired.")
-@wait_option
-@json_option
+@options.wait_option
+@options.json_option
 def doctor_command(repair: bool, as_json: bool) -> None:
     """Check every part of the index, and repair it with --repair.
 
@@ -112,9 +111,6 @@ def doctor_command(repair: bool, as_json: bool) -> None:
     that a problem remains.
     """
     found = open_rag().doctor(repair=repair)
-    if as_json:
-        output.print_json(found)
-    else:
-        output.print_examination(found)
+    output.print_result(found, output.print_examination, as_json=as_json)
     if not found.well:
         sys.exit(1)
