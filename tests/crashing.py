@@ -38,7 +38,7 @@ import apsw
 from rag.errors import RagError, StoreError
 from rag.index import Index
 from rag.index.disk import commits, database, steps
-from rag.index.schema import SCHEMA
+from rag.index.schema import read_schema
 
 
 def _survival() -> Any:
@@ -540,7 +540,7 @@ def _of_format_3(folder: Path, crashes: Crashes) -> None:
     (folder / "commits").unlink()
     with closing(sqlite3.connect(folder / database.NAME, isolation_level=None)) as old:
         old.execute("PRAGMA journal_mode = wal")
-        old.executescript(SCHEMA.replace(",\n    details TEXT NOT NULL DEFAULT '{}'", ""))
+        old.executescript(read_schema().replace(",\n    details TEXT NOT NULL DEFAULT '{}'", ""))
         for name, rows in tables.items():
             for row in rows:
                 old.execute(f"INSERT INTO {name} VALUES ({','.join('?' * len(row))})", row)

@@ -9,7 +9,7 @@ from typing import TypeAlias, TypeVar
 import regex
 
 from rag.text.normalization import searchable
-from rag.text.stopwords import STOP_WORDS
+from rag.text.stopwords import stop_words
 from rag.text.terms import stems
 from rag.text.tokens import Token, fold, tokens
 
@@ -136,11 +136,10 @@ def _variants(word: str, languages: Sequence[str]) -> Word:
 
 def _words(text: str, found: Iterable[Token], languages: Sequence[str]) -> tuple[Word, ...]:
     words = list(_asked_words(text, found))
-    stop_words = max(
-        (STOP_WORDS.get(language, frozenset()) for language in languages),
-        key=lambda listed: sum(word in listed for word, _ in words),
+    unimportant = max(
+        map(stop_words, languages), key=lambda listed: sum(word in listed for word, _ in words)
     )
-    meaningful = [word for word, is_acronym in words if is_acronym or word not in stop_words]
+    meaningful = [word for word, is_acronym in words if is_acronym or word not in unimportant]
     return _distinct(
         _variants(word, languages) for word in meaningful or [word for word, _ in words]
     )

@@ -8,7 +8,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from rag.text.normalization import searchable
-from rag.text.stopwords import STOP_WORDS
+from rag.text.stopwords import stop_words
 from rag.text.tokens import Token, fold, tokens
 
 if TYPE_CHECKING:
@@ -79,12 +79,12 @@ def content_terms(text: str, language: str = "en") -> list[str]:
 
 @lru_cache(maxsize=2**14)
 def _content_of(stretch: str, language: str) -> tuple[str, ...]:
-    stop_words = STOP_WORDS.get(language, frozenset())
+    unimportant = stop_words(language)
     return tuple(
         stems(word, language)[0]
         for token in tokens(stretch)
         for word in token.words
-        if len(word) > 1 and word not in stop_words
+        if len(word) > 1 and word not in unimportant
     )
 
 

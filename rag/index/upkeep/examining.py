@@ -154,7 +154,7 @@ def _find_broken_structure(connection: apsw.Connection) -> str:
         return f"its tables do not fit together: {said[:300]}"
     there = set(connection.execute(_NAMES_OF_SCHEMA))
     with closing(apsw.Connection(":memory:")) as fresh:
-        fresh.execute(schema.SCHEMA).fetchall()
+        fresh.execute(schema.read_schema()).fetchall()
         wanted = fresh.execute(_NAMES_OF_SCHEMA).fetchall()
     missing = [f"{kind} {name}" for kind, name in wanted if (kind, name) not in there]
     return f"has no {', '.join(missing[:_MOST_NAMED])}" if missing else ""

@@ -12,20 +12,6 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-# Words that a question to the index holds whatever it is about.
-SEARCH_STOP_WORDS = _words(
-    """
-        a about after all also am an and any are aren't as at be because been before being between
-        but by can can't could couldn't did didn't do does doesn't doing don't during for from had
-        hadn't has hasn't have haven't having he he'd he'll her here hers herself him himself his
-        how i i'd i'll i'm i've if in into is isn't it it'd it'll its itself just let many me more
-        most much my myself no nor not of on or other our ours ourselves out she she'd she'll should
-        shouldn't so some such than that the their theirs them themselves then there these they
-        they'd they'll they're they've this those through to too up upon very was wasn't we we'd
-        we'll we're we've were weren't what when where whether which while who whom whose why with
-        won't would wouldn't you you'd you'll you're you've your yours yourself yourselves
-    """
-)
 # Words that do not count when sentences are compared.
 PROSE_STOP_WORDS = _words(
     """
