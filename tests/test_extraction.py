@@ -1,5 +1,10 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from conftest import ROOT, read_queries
 from hypothesis import given
@@ -87,6 +92,18 @@ def test_what_a_question_asks_for(question: str, asked: str, head: str) -> None:
     read_it = parse_question(question)
     assert read_it.asked == asked
     assert not head or read_it.head == head
+
+
+def test_every_process_ranks_sentences_alike_to_the_last_digit() -> None:
+    program = [sys.executable, str(Path(__file__).parent / "ranking.py")]
+    told = {
+        subprocess.run(
+            program, env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, check=True
+        ).stdout
+        for seed in ("0", "1", "2", "3", "4", "5")
+    }
+    assert len(told) == 1
+    assert told.pop().strip()
 
 
 def test_what_words_name() -> None:

@@ -52,10 +52,11 @@ def rank_sentences(question: Question, passages: Passages) -> list[Candidate]:
     rarity = {
         word: math.log(1 + (len(found) + 1) / (held_by[word] + 0.5)) for word in question.words
     }
-    total = sum(rarity.values())
+    # `fsum` gives the same sum in whatever order a set yields its words, which differs by process.
+    total = math.fsum(rarity.values()) or 1.0
 
     def share(words: frozenset[str]) -> float:
-        return sum(rarity[word] for word in question.words & words) / total if total else 0.0
+        return math.fsum(rarity[word] for word in question.words & words) / total
 
     scored = [
         replace(
