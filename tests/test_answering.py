@@ -109,7 +109,7 @@ class Loading:
         return len(messages)
 
     def stream(self, prompt: Prompt) -> Iterator[str]:
-        assert self._loaded.wait(10)
+        assert self._loaded.wait(300)
         if self._fault is not None:
             raise self._fault
         yield SENTENCE

@@ -100,7 +100,7 @@ class Terminal:
     def ends(self) -> int:
         while self._read():
             pass
-        return self.process.wait(10)
+        return self.process.wait(300)
 
     def _read(self) -> bytes:
         """What comes next; nothing where the process has ended, or is stuck."""

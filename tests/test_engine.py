@@ -169,6 +169,6 @@ def test_threads_that_begin_at_different_ends_do_not_wait_for_one_another(tmp_pa
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(30)
+            thread.join(300)
             assert not thread.is_alive()
         assert rag.retriever is rag.retriever

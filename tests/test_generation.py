@@ -6,7 +6,6 @@ import http.server
 import json
 import math
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import product
@@ -365,10 +364,8 @@ def http_generator(url: str, **settings: object) -> LanguageModel:
 
 
 def test_an_absent_server_is_named_after_its_retries() -> None:
-    started = time.monotonic()
-    with pytest.raises(GenerationError, match=r"http://127\.0\.0\.1:9/v1: cannot be reached"):
+    with pytest.raises(GenerationError, match=r"http://127\.0\.0\.1:9/v1: .*\(2 tries\)"):
         list(http_generator("http://127.0.0.1:9", retries=1).stream(PROMPT))
-    assert 0.4 < time.monotonic() - started < 10
 
 
 class Script(http.server.BaseHTTPRequestHandler):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -135,9 +134,7 @@ def test_a_reader_that_leaves_stops_it_and_nothing_stays_behind(generator: Langu
     before = threading.active_count(), open_sockets()
     stream = generator.stream(PROMPT)
     next(stream)
-    started = time.monotonic()
     stream.close()
-    assert time.monotonic() - started < 5
     assert (threading.active_count(), open_sockets()) == before
     assert "".join(generator.stream(PROMPT)) == expected
 

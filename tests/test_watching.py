@@ -48,7 +48,7 @@ def watching(folder: Path, *roots: Root) -> Iterator[Watch]:
         yield watch
     finally:
         stop.set()
-        thread.join(5)
+        thread.join(300)
     assert not thread.is_alive()
 
 
