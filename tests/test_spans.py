@@ -306,5 +306,6 @@ def test_every_reader_is_among_these() -> None:
     from rag.sources import detection
 
     tried = {Path(name).suffix for name in FORMATS}
-    formats = {detection._SUFFIXES.get(suffix) for suffix in tried} | {"code", "manpage"}
-    assert set(detection._SUFFIXES.values()) <= formats
+    known = detection._names_of("formats")
+    formats = {known.get(suffix) for suffix in tried} | {"code", "manpage"}
+    assert set(known.values()) <= formats

@@ -55,10 +55,8 @@ def find_blocks(text: str, start: int, end: int, markup: str) -> Iterator[Block]
         yield from _markdown(text, start, end)
     elif markup in ("plain", "rst"):
         yield from _paragraphs(text, start, end, rst=markup == "rst")
-    else:
-        span = strip_span(text, start, end)
-        if span:
-            yield Block(*span, "code", language=markup)
+    elif span := strip_span(text, start, end):
+        yield Block(*span, "code", language=markup)
 
 
 def fill_gaps(
@@ -67,17 +65,14 @@ def fill_gaps(
     """Return `blocks`, with further blocks for what lies between them in `text[start:end]`."""
     result = []
     at = start
-    for block in blocks:
-        if block.start < at:
+    for block in (*blocks, None):
+        if block and block.start < at:
             continue
-        gap = strip_span(text, at, block.start)
-        if gap:
+        if gap := strip_span(text, at, block.start if block else end):
             result.append(Block(*gap, between))
-        result.append(block)
-        at = block.end
-    gap = strip_span(text, at, end)
-    if gap:
-        result.append(Block(*gap, between))
+        if block:
+            result.append(block)
+            at = block.end
     return result
 
 
@@ -134,8 +129,7 @@ def _parse_markdown(text: str, start: int, end: int) -> list[Block]:
             token, found = open_tokens.pop()  # noqa: PLW2901
         if token.map and token.type != "inline":
             first, last = (lines[min(line, len(lines) - 1)] for line in token.map)
-            span = strip_span(text, first, last)
-            if span:
+            if span := strip_span(text, first, last):
                 found += _block(token, text, *span, parts)
     return found
 
@@ -189,14 +183,11 @@ def _paragraphs(text: str, start: int, end: int, *, rst: bool) -> Iterator[Block
 
 
 def _between_blanks(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
-    for blank in _BLANK.finditer(text, start, end):
-        span = strip_span(text, start, blank.start())
-        if span:
+    blanks = (blank.span() for blank in _BLANK.finditer(text, start, end))
+    for first, after in (*blanks, (end, end)):
+        if span := strip_span(text, start, first):
             yield span
-        start = blank.end()
-    span = strip_span(text, start, end)
-    if span:
-        yield span
+        start = after
 
 
 def _introduces_literal(text: str, start: int, end: int) -> bool:

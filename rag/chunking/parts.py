@@ -78,10 +78,9 @@ def _split_by_langchain(block: Block, ruler: Ruler, size: int) -> list[Block]:
         if "".join(found) != text[start:end]:
             raise AssertionError("the splitter's pieces do not join to the text")
         for piece in found:
-            span = strip_span(text, start, start + len(piece))
-            start += len(piece)
-            if span:
+            if span := strip_span(text, start, start + len(piece)):
                 pieces.append(Block(*span, kind))
+            start += len(piece)
     return pieces
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import codecs
 import re
+import tomllib
 import zipfile
 import zlib
 from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
 from pathlib import Path
 
 from rag.errors import SourceError
@@ -15,79 +18,6 @@ from rag.sources.unpacking import DAMAGE, open_compressed
 
 _HEAD_BYTES = 4096
 
-
-def _by_suffix(suffixes: Mapping[str, str]) -> dict[str, str]:
-    """Turn names with the suffixes that stand for each into suffixes with their names."""
-    return {suffix: name for name, listed in suffixes.items() for suffix in listed.split()}
-
-
-# The suffixes that stand for a format, which is a module of `rag.sources.formats`.
-_SUFFIXES = _by_suffix(
-    {
-        "markdown": ".md .markdown .mdx",
-        # The first lines of settings and styles may look like the head of a message.
-        "text": ".txt .text .log .yaml .yml .toml .ini .cfg .conf .properties .css",
-        "rst": ".rst",
-        "html": ".html .htm .xhtml",
-        "notebook": ".ipynb",
-        "pdf": ".pdf",
-        "word": ".docx .docm",
-        "slides": ".pptx .pptm",
-        "workbook": ".xlsx .xlsm .xlsb .xls .ods",
-        "table": ".csv .tsv",
-        "epub": ".epub",
-        "mail": ".eml",
-        "mailbox": ".mbox",
-        "json": ".json",
-        "records": ".jsonl .ndjson",
-        "manpage": ".man .mdoc .roff",
-        "archive": ".zip .tar .tgz .tbz2 .txz",
-        "compressed": ".gz .bz2 .xz",
-    }
-)
-
-# The suffixes that stand for a programming language, by the splitter's name for it.
-LANGUAGES = _by_suffix(
-    {
-        "python": ".py .pyi",
-        "js": ".js .mjs .cjs .jsx",
-        "ts": ".ts .tsx",
-        "java": ".java",
-        "kotlin": ".kt .kts",
-        "scala": ".scala",
-        "go": ".go",
-        "rust": ".rs",
-        "c": ".c .h",
-        "cpp": ".cc .cpp .cxx .hh .hpp",
-        "csharp": ".cs",
-        "ruby": ".rb",
-        "php": ".php",
-        "swift": ".swift",
-        "lua": ".lua",
-        "perl": ".pl .pm",
-        "haskell": ".hs",
-        "elixir": ".ex .exs",
-        "r": ".r",
-        "sol": ".sol",
-        "proto": ".proto",
-        "powershell": ".ps1",
-        "shell": ".sh .bash .zsh",
-        "sql": ".sql",
-        "latex": ".tex",
-    }
-)
-
-_SHEBANGS = {
-    "python": ".py",
-    "node": ".js",
-    "ruby": ".rb",
-    "perl": ".pl",
-    "lua": ".lua",
-    "php": ".php",
-    "bash": ".sh",
-    "sh": ".sh",
-    "zsh": ".sh",
-}
 
 # Formats that are read piece by piece, so that their files may be large.
 STREAMED = frozenset({"records", "mailbox", "archive", "compressed", "table"})
@@ -127,9 +57,17 @@ _JSON_LINES = re.compile(rb"\A\{[^\n]*\}\s*\n\s*\{")
 _SHEBANG = re.compile(rb"\A#!\s*\S*?/?(?:env\s+(?:-S\s+)?)?([a-z]+)[\d.]*\s")
 
 
+@cache
+def _names_of(kind: str) -> Mapping[str, str]:
+    """Return what each suffix or interpreter stands for; `kind` is a table of `suffixes.toml`."""
+    tables = tomllib.loads((files("rag.sources") / "suffixes.toml").read_text(encoding="utf-8"))
+    return {word: name for name, words in tables[kind].items() for word in words.split()}
+
+
 def known_suffixes() -> tuple[str, ...]:
     """Return the suffixes that stand for a format, those of installed readers included."""
-    return tuple(sorted({*_SUFFIXES, *LANGUAGES, *(f".{name}" for name in plugins("rag.readers"))}))
+    installed = (f".{name}" for name in plugins("rag.readers"))
+    return tuple(sorted({*_names_of("formats"), *_names_of("languages"), *installed}))
 
 
 def detect(path: Path, name: str, source: str) -> str:
@@ -149,7 +87,8 @@ def detect(path: Path, name: str, source: str) -> str:
     by_magic = _detect_by_magic(path, head, suffix, source)
     if by_magic:
         return by_magic
-    by_name = _detect_by_name(name, suffix)
+    code = "code" if suffix in _names_of("languages") else None
+    by_name = _names_of("formats").get(suffix, code)
     if by_name in _BINARY or _is_text(head):
         return by_name or _detect_by_content(name, head)
     description = _describe(head, suffix)
@@ -173,7 +112,7 @@ def _detect_by_magic(path: Path, head: bytes, suffix: str, source: str) -> str |
             raise SourceError(source, reason)
     if head.startswith(_OLD_OFFICE) and suffix != ".xls":
         # An Open XML file with a password is wrapped in a file of the old kind.
-        if _SUFFIXES.get(suffix) in ("word", "slides", "workbook"):
+        if _names_of("formats").get(suffix) in ("word", "slides", "workbook"):
             raise SourceError(source, "is encrypted: save a copy without the password")
         raise SourceError(
             source,
@@ -213,7 +152,7 @@ def _detect_in_zip(path: Path, suffix: str, source: str) -> str:
             source, "is an OpenDocument file but no spreadsheet: save it as .docx or .pptx"
         )
     # A file that claims to be a document goes to its reader, which says that it is not.
-    claimed = _SUFFIXES.get(suffix, "archive")
+    claimed = _names_of("formats").get(suffix, "archive")
     return claimed if claimed in ("word", "slides", "workbook", "epub") else "archive"
 
 
@@ -226,12 +165,6 @@ def _holds_tar(path: Path) -> bool:
             return file.read(262)[257:] == b"ustar"
     except (*DAMAGE, ValueError):
         return False
-
-
-def _detect_by_name(name: str, suffix: str) -> str | None:
-    if suffix in _SUFFIXES:
-        return _SUFFIXES[suffix]
-    return "code" if suffix in LANGUAGES else None
 
 
 def _detect_by_content(name: str, head: bytes) -> str:
@@ -252,11 +185,9 @@ def _detect_by_content(name: str, head: bytes) -> str:
 
 def language_of(name: str, head: bytes) -> str | None:
     """Return the programming language of a source file by its suffix, else by its first line."""
-    suffix = Path(name).suffix.lower()
-    if suffix in LANGUAGES:
-        return LANGUAGES[suffix]
-    shebang = _SHEBANG.match(head)
-    return LANGUAGES.get(_SHEBANGS.get(shebang[1].decode(), "")) if shebang else None
+    by_name = _names_of("languages").get(Path(name).suffix.lower())
+    shebang = None if by_name else _SHEBANG.match(head)
+    return _names_of("interpreters").get(shebang[1].decode()) if shebang else by_name
 
 
 def _is_text(head: bytes) -> bool:

@@ -153,10 +153,10 @@ def _discover_root(root: Root) -> Iterator[SourceFile | Problem]:
     except OSError as error:
         yield _unreadable_problem(root.source, error)
         return
-    if not stat.S_ISDIR(status.st_mode):
+    if stat.S_ISDIR(status.st_mode):
+        yield from discover_below(root, root.path)
+    else:
         yield _make_source_file(root.path, root.source, status)
-        return
-    yield from discover_below(root, root.path)
 
 
 def _walk(root: Root, folder: _Folder) -> Iterator[_Folder | SourceFile | Problem]:
@@ -174,7 +174,7 @@ def _walk(root: Root, folder: _Folder) -> Iterator[_Folder | SourceFile | Proble
 
 
 def _list_folder(root: Root, folder: _Folder) -> Iterator[_Folder | SourceFile | Problem]:
-    source = _source_below(root, folder.below)
+    source = str(Path(root.source, folder.below))
     try:
         with os.scandir(folder.path) as listing:
             entries = sorted(listing, key=lambda entry: os.fsencode(entry.name))
@@ -195,7 +195,7 @@ def _list_folder(root: Root, folder: _Folder) -> Iterator[_Folder | SourceFile |
         except FileNotFoundError:
             continue
         except OSError as error:
-            item = _unreadable_problem(_source_below(root, folder.below + entry.name), error)
+            item = _unreadable_problem(str(Path(root.source, folder.below, entry.name)), error)
         if item is not None:
             yield item
 
@@ -211,7 +211,7 @@ def _classify_entry(
             return None
     elif not _is_taken(root, folder, name):
         return None
-    source = _source_below(root, folder.below + name)
+    source = str(Path(root.source, folder.below, name))
     if not _is_utf8(name):
         return Problem(_to_utf8(source), _NOT_UTF8, lasting=False)
     if inner is not None:
@@ -321,10 +321,6 @@ def _is_included(root: Root, folder: _Folder, below: str) -> bool:
     including = compile_patterns(root.include)
     included = including.decide(below) if including else None
     return folder.included if included is None else included
-
-
-def _source_below(root: Root, below: str) -> str:
-    return str(Path(root.source, below))
 
 
 def _lies_in(path: str, folder: str) -> bool:

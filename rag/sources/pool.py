@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import queue
 import signal
@@ -13,12 +14,13 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from rag.config import SourcesConfig
 from rag.sources.discovery import SourceFile
-from rag.sources.worker import decode, document_from, encode
+from rag.sources.worker import document_from, encode
 from rag.types import Document, Problem
 
 
@@ -55,19 +57,15 @@ def read_files(
     with _Pool(config) as pool:
         waiting = iter(jobs)
         in_flight = 0
-        more = True
-        while more or in_flight:
-            while more and in_flight < 2 * pool.size:
-                job = next(waiting, None)
-                if job is None:
-                    more = False
-                else:
-                    pool.jobs.put(job)
-                    in_flight += 1
-            if in_flight:
-                result = pool.take()
-                in_flight -= result.last
-                yield result
+        while True:
+            for job in islice(waiting, 2 * pool.size - in_flight):
+                pool.jobs.put(job)
+                in_flight += 1
+            if not in_flight:
+                return
+            result = pool.take()
+            in_flight -= result.last
+            yield result
 
 
 class _Pool:
@@ -186,8 +184,7 @@ class _Worker:
         """End the process if it has used up its time."""
         if time.monotonic() > self._deadline:
             self._out_of_time = True
-            process = self._process
-            if process is not None:
+            if (process := self._process) is not None:
                 process.kill()
 
     def _read_once(self, file: SourceFile, sha256: str | None) -> Iterator[Result | None]:
@@ -208,9 +205,8 @@ class _Worker:
                 seconds += time.monotonic() - started
                 if not line.endswith(b"\n"):
                     break
-                result = _decode_result(file, decode(line), seconds)
-                if result.last:
-                    self._served += 1
+                result = _decode_result(file, json.loads(line), seconds)
+                self._served += result.last
                 yield result
                 if result.last:
                     return

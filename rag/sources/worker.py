@@ -33,7 +33,8 @@ _SPARE_SECONDS = 10
 def main() -> None:
     """Serve jobs until standard input ends."""
     jobs, results = sys.stdin.buffer, _reserve_output()
-    config = SourcesConfig(**_lists_to_tuples(json.loads(jobs.readline())))
+    settings = json.loads(jobs.readline()).items()
+    config = SourcesConfig(**{key: tuple(v) if isinstance(v, list) else v for key, v in settings})
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _limit_memory(config.memory_mb)
     results.write(encode({"ready": os.getpid()}))
@@ -54,15 +55,9 @@ def main() -> None:
 
 
 def encode(result: dict[str, Any]) -> bytes:
-    """Return a result as one line of JSON; lone surrogates in file names survive."""
+    """Return a result as a line for `json.loads`; lone surrogates in file names survive."""
     text = json.dumps(result, ensure_ascii=False, separators=(",", ":"), default=str)
     return text.encode("utf-8", "surrogatepass") + b"\n"
-
-
-def decode(line: bytes) -> dict[str, Any]:
-    """Return what `encode` made the line from."""
-    result: dict[str, Any] = json.loads(line.decode("utf-8", "surrogatepass"))
-    return result
 
 
 def document_from(fields: dict[str, Any]) -> Document:
@@ -84,10 +79,7 @@ def _read_job(
             yield {"unchanged": sha256}
             return
         for item in read_file(file, config):
-            if isinstance(item, Problem):
-                yield {"problem": asdict(item)}
-            else:
-                yield {"document": asdict(item)}
+            yield {"problem" if isinstance(item, Problem) else "document": asdict(item)}
         if _file_state(file) != before:
             raise SourceError(
                 file.source, "changed while it was being read: run again", lasting=False
@@ -147,7 +139,3 @@ class _Alarm:
     def _set(self, seconds: int) -> None:
         if self._seconds:
             signal.alarm(seconds)
-
-
-def _lists_to_tuples(values: dict[str, Any]) -> dict[str, Any]:
-    return {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import posixpath
 import zipfile
+from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import unquote
 
 from rag.config import SourcesConfig
@@ -22,8 +23,7 @@ _CHAPTERS = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Item:
+class _Item(NamedTuple):
     """A file that the book's manifest lists; `name` is its name in the package."""
 
     name: str
@@ -112,10 +112,8 @@ def _check_readable(archive: zipfile.ZipFile, chapters: list[_Item], source: str
         locked = {_resolve("", c.get("URI", "")) for c in encryption.iter("{*}CipherReference")}
     for chapter in chapters:
         if chapter.name in locked:
-            raise SourceError(
-                source,
-                "is encrypted (digital rights management): only a copy without it can be read",
-            )
+            reason = "is encrypted (digital rights management): only a copy without it can be read"
+            raise SourceError(source, reason)
         if chapter.name not in archive.NameToInfo:
             raise SourceError(source, f"is damaged: its chapter {chapter.name!r} is missing")
 
@@ -184,33 +182,26 @@ def _join_chapters(
 
 def _read_metadata(package: Element) -> dict[str, str]:
     """Return what the package document says in elements of Dublin Core."""
-    values: dict[str, list[str]] = {}
+    values: defaultdict[str, list[str]] = defaultdict(list)
     for block in package.iter("{*}metadata"):
         for element in block.iter("{http://purl.org/dc/elements/1.1/}*"):
             name = element.tag.rpartition("}")[2]
-            if name == "date" and element.get("{http://www.idpf.org/2007/opf}event") in (
-                "modification",
-                "conversion",
-            ):
+            event = element.get("{http://www.idpf.org/2007/opf}event")
+            if name == "date" and event in ("modification", "conversion"):
                 name = "modified"
-            values.setdefault(name, []).append(words_of(element))
+            if words := words_of(element):
+                values[name].append(words)
         for element in block.iter("{*}meta"):
-            if element.get("property") == "dcterms:modified":
-                values.setdefault("modified", []).append(words_of(element))
-
-    def first(name: str) -> str:
-        return next((value for value in values.get(name, []) if value), "")
-
-    def all_of(name: str) -> str:
-        return ", ".join(value for value in values.get(name, []) if value)
-
+            if element.get("property") == "dcterms:modified" and (words := words_of(element)):
+                values["modified"].append(words)
+    first = defaultdict(str, {name: found[0] for name, found in values.items()})
     return {
-        "title": first("title"),
-        "author": all_of("creator"),
-        "language": language_code(first("language")),
-        "created": iso_date(first("date")),
-        "modified": iso_date(first("modified")),
-        "publisher": first("publisher"),
-        "description": first("description"),
-        "keywords": all_of("subject"),
+        "title": first["title"],
+        "author": ", ".join(values["creator"]),
+        "language": language_code(first["language"]),
+        "created": iso_date(first["date"]),
+        "modified": iso_date(first["modified"]),
+        "publisher": first["publisher"],
+        "description": first["description"],
+        "keywords": ", ".join(values["subject"]),
     }

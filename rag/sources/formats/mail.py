@@ -85,12 +85,7 @@ def message_to_document(
 
 
 def unpack_attachments(
-    message: Message,
-    source: str,
-    config: SourcesConfig,
-    *,
-    modified: float,
-    key: str = "",
+    message: Message, source: str, config: SourcesConfig, *, modified: float, key: str = ""
 ) -> Iterator[Member | Problem]:
     """Yield the attachments of a message, one file at a time, each under its own name."""
     parts = _sort_parts(message)

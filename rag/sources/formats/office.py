@@ -11,19 +11,15 @@ from rag.sources.document import TextBuilder, draft
 from rag.types import Document, Page
 
 # Elements of Dublin Core, Office Open XML and OpenDocument. Where two stand for one property, the
-# latter counts: in OpenDocument `creator` is the person who saved the file last.
+# first counts: in OpenDocument `creator` is the person who saved the file last.
 _PROPERTIES = {
-    "title": "title",
-    "creator": "author",
-    "initial-creator": "author",
-    "created": "created",
-    "creation-date": "created",
-    "modified": "modified",
-    "date": "modified",
-    "subject": "subject",
-    "keywords": "keywords",
-    "keyword": "keywords",
-    "language": "language",
+    "title": ("title",),
+    "author": ("initial-creator", "creator"),
+    "created": ("creation-date", "created"),
+    "modified": ("date", "modified"),
+    "subject": ("subject",),
+    "keywords": ("keyword", "keywords"),
+    "language": ("language",),
 }
 _LANGUAGE = re.compile(r"([a-z]{2})(?:[-_].*)?", re.IGNORECASE)
 
@@ -49,12 +45,7 @@ def markdown_table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def document_of(
-    path: Path,
-    source: str,
-    builder: TextBuilder,
-    media_type: str,
-    *,
-    pages: Sequence[Page] = (),
+    path: Path, source: str, builder: TextBuilder, media_type: str, *, pages: Sequence[Page] = ()
 ) -> Document:
     """Draft a document of Markdown with the properties that the package at `path` declares."""
     known = read_properties(path)
@@ -86,9 +77,10 @@ def read_properties(path: Path) -> dict[str, str]:
         parser = etree.XMLParser(resolve_entities=False, no_network=True, recover=True)
         root = etree.fromstring(archive.read(part), parser)
     found: dict[str, str] = {}
-    for element, name in _PROPERTIES.items() if root is not None else ():
-        values = (one_line(node.text or "") for node in root.iterfind(f".//{{*}}{element}"))
-        if value := ", ".join(filter(None, values)):
-            found[name] = value
+    for name, elements in _PROPERTIES.items() if root is not None else ():
+        for element in elements:
+            values = (one_line(node.text or "") for node in root.iterfind(f".//{{*}}{element}"))
+            if value := ", ".join(filter(None, values)):
+                found.setdefault(name, value)
     language = _LANGUAGE.fullmatch(found.pop("language", ""))
     return found | ({"language": language[1].lower()} if language else {})

@@ -150,8 +150,7 @@ def parse(text: str) -> Any:
         )
         if "\\ud" in text or "\\uD" in text:
             value = json.loads(
-                _HALF_PAIR.sub("\ufffd", json.dumps(value, ensure_ascii=False)),
-                parse_int=_integer,
+                _HALF_PAIR.sub("\ufffd", json.dumps(value, ensure_ascii=False)), parse_int=_integer
             )
     except RecursionError:
         raise ValueError("is nested too deeply") from None

@@ -85,10 +85,8 @@ def _read_lines(file: TextIO, source: str) -> Iterator[str]:
         if "\0" in line:
             raise SourceError(source, "holds NUL characters: it is binary, or in another encoding")
         if len(line) == _LONGEST_LINE:
-            raise SourceError(
-                source,
-                f"has more than {_LONGEST_LINE:,} characters in line {number}: is it a table?",
-            )
+            reason = f"has more than {_LONGEST_LINE:,} characters in line {number}: is it a table?"
+            raise SourceError(source, reason)
         yield line
 
 

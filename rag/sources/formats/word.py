@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rag.config import SourcesConfig
 from rag.errors import SourceError
@@ -209,8 +208,7 @@ def _within(parent: Any, name: str) -> Iterator[Any]:
             yield from _within(node, name)
 
 
-@dataclass(frozen=True, slots=True)
-class _Style:
+class _Style(NamedTuple):
     """The role of a paragraph: a heading of a level from 1, an item of a list, or neither."""
 
     level: int | None = None
@@ -235,34 +233,29 @@ class _Styles:
         if name not in self._known:
             # This entry ends the recursion where styles are based on each other.
             self._known[name] = _Style()
+            styles = [_Style(_level_of_name(name))]
             node = self._nodes.get(name)
-            style = _Style(level=_level_of_name(name))
             if node is not None:
-                by_name = _level_of_name(_value(node, "name"))
-                style = _merge_styles(
-                    _merge_styles(_read_style(node), _Style(level=by_name)), style
-                )
-                based_on = _value(node, "basedOn")
-                style = _merge_styles(style, self._find_style(based_on)) if based_on else style
-            self._known[name] = style
+                by_name = _Style(_level_of_name(_value(node, "name")))
+                styles = [_read_style(node), by_name, *styles]
+                if based_on := _value(node, "basedOn"):
+                    styles.append(self._find_style(based_on))
+            self._known[name] = _merge_styles(*styles)
         return self._known[name]
 
 
 def _read_style(node: Any) -> _Style:
     level = _number(_value(node, "pPr/outlineLvl"))
-    return _Style(
-        level=None if level is None else 0 if level >= _BODY_LEVEL else level + 1,
-        list_id=_value(node, "pPr/numPr/numId"),
-        list_level=_number(_value(node, "pPr/numPr/ilvl")),
-    )
+    if level is not None:
+        level = 0 if level >= _BODY_LEVEL else level + 1
+    list_level = _number(_value(node, "pPr/numPr/ilvl"))
+    return _Style(level, _value(node, "pPr/numPr/numId"), list_level)
 
 
-def _merge_styles(style: _Style, under: _Style) -> _Style:
-    return _Style(
-        level=under.level if style.level is None else style.level,
-        list_id=under.list_id if style.list_id is None else style.list_id,
-        list_level=under.list_level if style.list_level is None else style.list_level,
-    )
+def _merge_styles(*styles: _Style) -> _Style:
+    """Return the first setting of each kind."""
+    settings = zip(*styles, strict=True)
+    return _Style(*(next((v for v in values if v is not None), None) for values in settings))
 
 
 def _level_of_name(name: str | None) -> int | None:

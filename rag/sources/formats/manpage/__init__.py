@@ -8,8 +8,7 @@ from pathlib import Path
 
 from rag.config import SourcesConfig
 from rag.errors import SourceError
-from rag.sources.document import draft
-from rag.sources.formats.manpage.page import Page
+from rag.sources.document import TextBuilder, draft
 from rag.sources.formats.manpage.roff import Roff
 from rag.sources.formats.text import decode
 from rag.types import Document
@@ -23,37 +22,37 @@ def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document]:
     """Read a manual page as one document; a page that only names another page is skipped."""
     roff = Roff(_decode(path.read_bytes(), source, config))
     roff.run()
-    text, mdoc = roff.page.text, roff.mdoc
-    if not text.strip() and roff.alias:
+    builder, mdoc = roff.page.builder, roff.mdoc
+    if not builder.text.strip() and roff.alias:
         raise SourceError(
             source, f"is only another name of the page {roff.alias!r}", kind="skipped"
         )
     name, section, date = [*(mdoc.title or roff.man.title), "", "", ""][:3]
     own_name, description = mdoc.name, mdoc.description
     if not description:
-        own_name, description = _describe(roff.page)
+        own_name, description = _describe(builder)
     # By custom the title gives the name in capitals, and the description gives it as it is.
     name = own_name if own_name.lower() == name.lower() else name
     shown = f"{name}({section})" if name and section else name
     date = mdoc.date or date
     yield draft(
         source,
-        text,
+        builder.text,
         title=" — ".join(part for part in (shown, description) if part),
         media_type="text/troff",
         markup="markdown",
         metadata={"section": section, "modified": date if _DATE.fullmatch(date) else ""},
-        headings=roff.page.headings,
+        headings=builder.headings,
     )
 
 
-def _describe(page: Page) -> tuple[str, str]:
+def _describe(builder: TextBuilder) -> tuple[str, str]:
     """Return the name and the description in the first section, which are `name - description`."""
-    if not page.headings:
+    first, *others = builder.headings or [None]
+    if first is None:
         return "", ""
-    text = page.text
-    end = page.headings[1].start if len(page.headings) > 1 else len(text)
-    paragraph = text[page.headings[0].end : end].strip().partition("\n\n")[0]
+    end = others[0].start if others else None
+    paragraph = builder.text[first.end : end].strip().partition("\n\n")[0]
     names, *described = _DESCRIPTION.split(paragraph, maxsplit=1)
     return (names.partition(",")[0].strip(), described[0]) if described else ("", "")
 

@@ -11,12 +11,8 @@ _PAIRS = {
     **{"Op": "[]", "Bq": "[]", "Brq": "{}", "Aq": "<>", "Pq": "()", "Dq": "“”", "Sq": "‘’"},
     **{"Ql": "‘’", "Qq": '""'},
 }
-_OPENERS = {
-    **{"Oo": "[", "Bo": "[", "Bro": "{", "Ao": "<", "Po": "(", "Do": "“", "So": "‘", "Qo": '"'},
-}
-_CLOSERS = {
-    **{"Oc": "]", "Bc": "]", "Brc": "}", "Ac": ">", "Pc": ")", "Dc": "”", "Sc": "’", "Qc": '"'},
-}
+_OPENERS = dict(zip(("Oo", "Bo", "Bro", "Ao", "Po", "Do", "So", "Qo"), '[[{<(“‘"', strict=True))
+_CLOSERS = dict(zip(("Oc", "Bc", "Brc", "Ac", "Pc", "Dc", "Sc", "Qc"), ']]}>)”’"', strict=True))
 _SYSTEMS = {
     **{"Ux": "UNIX", "Bx": "BSD", "Fx": "FreeBSD", "Nx": "NetBSD", "Ox": "OpenBSD"},
     **{"Dx": "DragonFly", "At": "AT&T UNIX", "Bsx": "BSD/OS"},
@@ -223,11 +219,7 @@ class Mdoc:
     def _call_macro(self, macro: str, values: list[str]) -> list[str]:
         # Punctuation that closes or opens is not an argument.
         ends = [index for index, word in enumerate(values) if word in _CLOSING | _OPENING]
-        own = (
-            [strip_escapes(word) for word in values[: ends[0]]]
-            if ends
-            else [*map(strip_escapes, values)]
-        )
+        own = [strip_escapes(word) for word in values[: ends[0] if ends else None]]
         rest = [_glue_punctuation(word) for word in values[len(own) :]]
         if macro in _OPENERS:
             return [_OPENERS[macro] + GLUE, *own, *rest]

@@ -5,27 +5,20 @@ from __future__ import annotations
 import re
 from textwrap import dedent
 
+from rag.sources.document import TextBuilder
 from rag.sources.formats.manpage.syntax import GLUE, HARD_SPACE
 from rag.sources.formats.text import fence_code
-from rag.types import Heading
 
 
 class Page:
     """The text of a page under construction."""
 
     def __init__(self) -> None:
-        self.headings: list[Heading] = []
-        self._parts: list[str] = []
-        self._length = 0
+        self.builder = TextBuilder()
         self._line: list[str] = []
         self._literal: list[str] | None = None
         self._gap = "\n\n"
         self._lead = ""
-
-    @property
-    def text(self) -> str:
-        """Everything written so far."""
-        return "".join(self._parts)
 
     @property
     def is_literal(self) -> bool:
@@ -94,11 +87,10 @@ class Page:
         """Write a heading on a line of its own."""
         title = " ".join(title.replace(GLUE, "").replace(HARD_SPACE, " ").split())
         if title:
-            self.block(title)
-            self.headings.append(Heading(self._length - len(title), self._length, level, title))
+            self.literal(False)
+            self.paragraph()
+            self.builder.add_heading(title, level)
 
     def _emit(self, text: str) -> None:
-        text = (self._gap if self._parts else "") + text.replace(HARD_SPACE, " ")
-        self._parts.append(text)
-        self._length += len(text)
+        self.builder.add(text.replace(HARD_SPACE, " "), self._gap)
         self._gap, self._lead = "\n\n", "" if self._lead == "- " else self._lead

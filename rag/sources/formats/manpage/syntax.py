@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
 
 # Marks where no space may be, as after `\c` and mdoc's `Ns`. Decoded text holds no other NUL.
 GLUE = "\0"
@@ -28,23 +30,6 @@ _ESCAPE = re.compile(
 )
 _COMMENT = re.compile(r"(?<!\\)((?:\\\\)*)\\[\"#].*")
 _ARGUMENT = re.compile(r'"((?:[^"]|"")*)"?|((?:\\.|[^\s\\]|\\$)+)')
-_NAMES = {
-    **dict(zip(("aq", "dq", "lq", "rq", "oq", "cq", "Bq", "bq"), "'\"“”‘’„‚", strict=True)),
-    **dict(zip(("em", "en", "hy", "mi", "pl", "mu", "di", "+-"), "—–-−+×÷±", strict=True)),
-    **dict(zip(("bu", "ci", "sq", "lz", "sc", "dg", "dd", "ps"), "•○□◊§†‡¶", strict=True)),
-    **dict(zip(("co", "rg", "tm", "de", "ct", "Po", "Ye", "Eu"), "©®™°¢£¥€", strict=True)),
-    **dict(zip(("ha", "ti", "ga", "aa", "rs", "sl", "ul", "at"), "^~`´\\/_@", strict=True)),
-    **dict(zip(("bv", "ba", "br", "or", "sh", "Do", "lB", "rB"), "|||||$[]", strict=True)),
-    **dict(zip(("lC", "rC", "la", "ra", "Fo", "Fc", "fo", "fc"), "{}⟨⟩«»‹›", strict=True)),
-    **dict(zip(("<=", ">=", "!=", "==", "~~", "=~", "if", "sr"), "≤≥≠≡≈≅∞√", strict=True)),
-    **dict(zip(("->", "<-", "ua", "da", "<>", "rA", "lA", "hA"), "→←↑↓↔⇒⇐⇔", strict=True)),
-    **dict(zip(("12", "14", "34", "S1", "S2", "S3", "mc", "no"), "½¼¾¹²³µ¬", strict=True)),
-    **dict(zip(("*a", "*b", "*g", "*d", "*e", "*l", "*m", "*p"), "αβγδελμπ", strict=True)),
-    **dict(zip(("*s", "*t", "*W", "*D", "ss", "ae", "AE", "oe"), "στΩΔßæÆœ", strict=True)),
-    **dict(zip(("o/", "O/", "-D", "Tp", "/l", "/L", "r!", "r?"), "øØÐþłŁ¡¿", strict=True)),
-    **dict(zip(("**", "ts", "fm", "sd", "mo", "nm", "es", "te"), "*ς′″∈∉∅∃", strict=True)),
-    **{"tmu": "×", "tdi": "÷", "t+-": "±", "integral": "∫", "sum": "∑", "u2026": "…"},
-}
 _ACCENTS = dict(
     zip("'`^:~,voa-", "\u0301\u0300\u0302\u0308\u0303\u0327\u030c\u030a\u0306\u0304", strict=True)
 )
@@ -90,9 +75,15 @@ def _replace_escape(found: re.Match[str]) -> str:
     return _special_character(name) if name else _SINGLE.get(found["one"] or "", "")
 
 
+@cache
+def _named_characters() -> Mapping[str, str]:
+    text = files("rag.sources.formats.manpage").joinpath("characters.txt").read_text("utf-8")
+    return dict(line.split(" ") for line in text.splitlines())
+
+
 def _special_character(name: str) -> str:
-    if name in _NAMES:
-        return _NAMES[name]
+    if name in _named_characters():
+        return _named_characters()[name]
     if re.fullmatch(r"u[0-9A-F]{4,6}(_[0-9A-F]{4,6})*", name):
         codes = [int(code, 16) for code in name[1:].split("_")]
         return "".join(chr(code) for code in codes if code < 0x110000)

@@ -51,10 +51,8 @@ def _read(path: Path, source: str, config: SourcesConfig) -> Document:
         if not count:
             raise SourceError(source, "is damaged: it has no pages")
         if count > config.max_pages:
-            raise SourceError(
-                source,
-                f"has {count:,} pages, the limit is {config.max_pages:,} (`sources.max_pages`)",
-            )
+            reason = f"has {count:,} pages, the limit is {config.max_pages:,} (`sources.max_pages`)"
+            raise SourceError(source, reason)
         laid: list[list[Line]] = []
         for index in range(count):
             try:

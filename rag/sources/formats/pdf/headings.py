@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from typing import Any
 
-from rag.sources.formats.pdf.text import PlacedLine
+from rag.sources.formats.pdf.text import PlacedLine, body_size
 from rag.types import Heading, Page
 
 _LARGER = 1.15
@@ -16,12 +15,7 @@ _MOST_BOLD = 0.2  # of all lines
 
 def font_headings(lines: list[PlacedLine]) -> tuple[Heading, ...]:
     """Find short lines that are clearly larger than the body, and below them bold ones."""
-    by_size: Counter[float] = Counter()
-    for line in lines:
-        by_size[round(line.size, 1)] += len(line.text)
-    if not by_size:
-        return ()
-    body = by_size.most_common(1)[0][0]
+    body = body_size(lines)
     large = {
         at: round(line.size, 1)
         for at, line in enumerate(lines)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 
+from rag.sources.document import TextBuilder
 from rag.sources.formats.pdf.layout import Line
 from rag.types import Page
 
@@ -48,12 +49,8 @@ def drop_running_lines(pages: list[list[Line]]) -> list[list[Line]]:
     Page numbers count as the same line if they grow with the pages. Lines larger than the body's
     text stay, and so do lines that the text follows without white space between.
     """
-    sizes: Counter[float] = Counter()
-    for page in pages:
-        for line in page:
-            sizes[round(line.size, 1)] += len(line.text)
-    body = sizes.most_common(1)[0][0]
-    margins: list[list[Line]] = [_margin_lines(page, body) for page in pages]
+    body = body_size(chain.from_iterable(pages))
+    margins = [_margin_lines(page, body) for page in pages]
     counts = Counter(
         key
         for number, margin in enumerate(margins)
@@ -71,6 +68,14 @@ def drop_running_lines(pages: list[list[Line]]) -> list[list[Line]]:
         # A page that holds nothing else keeps its running lines.
         remaining.append(rest or page)
     return remaining
+
+
+def body_size(lines: Iterable[Line | PlacedLine]) -> float:
+    """Return the size that most characters have, to a tenth of a point; 0 for no lines."""
+    sizes: Counter[float] = Counter()
+    for line in lines:
+        sizes[round(line.size, 1)] += len(line.text)
+    return max(sizes, key=sizes.__getitem__, default=0.0)
 
 
 def _margin_lines(page: list[Line], body: float) -> list[Line]:
@@ -107,22 +112,17 @@ def _nearby(counts: Counter[_Key], key: _Key) -> int:
 
 def compose(pages: list[list[Line]]) -> tuple[str, tuple[Page, ...], list[PlacedLine]]:
     """Return the text of the document, its pages, and the span of each line."""
-    parts: list[str] = []
+    builder = TextBuilder()
     spans: list[Page] = []
     placed: list[PlacedLine] = []
-    length = 0
     for number, page in enumerate(pages, start=1):
-        if number > 1:
-            parts.append("\n\n")
-            length += 2
-        start = length
+        # A page without text has its place, too.
+        start = builder.add("")
         for line in _join_lines(page):
-            parts += [line.gap, line.text]
-            at = length + len(line.gap)
-            length = at + len(line.text)
-            placed.append(PlacedLine(at, length, line.text, line.gap, line.size, line.bold))
-        spans.append(Page(start, length, number))
-    return "".join(parts), tuple(spans), placed
+            at = builder.add(line.text, line.gap)
+            placed.append(PlacedLine(at, builder.length, line.text, line.gap, line.size, line.bold))
+        spans.append(Page(start, builder.length, number))
+    return builder.text, tuple(spans), placed
 
 
 def _join_lines(page: list[Line]) -> list[Line]:
