@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,9 +54,7 @@ def changes(
         if not Path(root.path).exists():
             raise SourceError(root.source, "no such file or folder")
 
-    def begin() -> Stream:
-        return _start_stream(roots, stop, debounce_ms)
-
+    begin = partial(_start_stream, roots, stop, debounce_ms)
     return _gather_changes(begin(), begin, roots)
 
 

@@ -33,8 +33,11 @@ _SPARE_SECONDS = 10
 def main() -> None:
     """Serve jobs until standard input ends."""
     jobs, results = sys.stdin.buffer, _reserve_output()
-    settings = json.loads(jobs.readline()).items()
-    config = SourcesConfig(**{key: tuple(v) if isinstance(v, list) else v for key, v in settings})
+    sent: dict[str, Any] = json.loads(jobs.readline())
+    lists = {key: tuple(value) for key, value in sent.items() if isinstance(value, list)}
+    config = SourcesConfig(**{**sent, **lists})
+    # This alarm ends the process when one result takes too long, even within a C library.
+    most_seconds = config.seconds + _SPARE_SECONDS
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _limit_memory(config.memory_mb)
     results.write(encode({"ready": os.getpid()}))
@@ -42,12 +45,14 @@ def main() -> None:
     for line in jobs:
         job = json.loads(line)
         file = SourceFile(**job["file"])
-        alarm = _Alarm(config.seconds)
+        _set_alarm(most_seconds)
         for result in _read_job(file, job["sha256"], config):
-            with alarm.pause():
-                results.write(encode(result))
-                results.flush()
-        alarm.end()
+            # The clock stops while the process waits for someone to take its results.
+            _set_alarm(0)
+            results.write(encode(result))
+            results.flush()
+            _set_alarm(most_seconds)
+        _set_alarm(0)
     # The owner of this process may have been killed before it could delete this folder.
     scratch = Path(tempfile.gettempdir())
     if scratch.name.startswith("rag-"):
@@ -119,23 +124,6 @@ def _limit_memory(megabytes: int) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (megabytes << 20, hard))
 
 
-class _Alarm:
-    """An alarm that ends the process when one result takes too long, even within a C library."""
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = int(seconds) + _SPARE_SECONDS if hasattr(signal, "alarm") else 0
-        self._set(self._seconds)
-
-    @contextlib.contextmanager
-    def pause(self) -> Iterator[None]:
-        """Stop the clock while the process waits for someone to take its results."""
-        self._set(0)
-        yield
-        self._set(self._seconds)
-
-    def end(self) -> None:
-        self._set(0)
-
-    def _set(self, seconds: int) -> None:
-        if self._seconds:
-            signal.alarm(seconds)
+def _set_alarm(seconds: float) -> None:
+    if hasattr(signal, "alarm"):
+        signal.alarm(int(seconds))

@@ -14,6 +14,8 @@ from rag.sources.formats.text import decode, line_starts
 from rag.types import Document, Heading
 
 _HEAD_BYTES = 256
+# These hold no definitions.
+_EXPRESSIONS = (ast.expr, ast.expr_context, ast.arguments, ast.keyword)
 
 
 def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document]:
@@ -67,9 +69,5 @@ def _find_definitions(tree: ast.Module, text: str) -> Iterator[Heading]:
             yield Heading(starts[first - 1], end, level, f"{kind} {node.name}")
             level += 1
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            within = [child for child in ast.iter_child_nodes(node) if not _is_expression(child)]
-            ahead += [(child, level) for child in reversed(within)]
-
-
-def _is_expression(node: ast.AST) -> bool:
-    return isinstance(node, ast.expr | ast.expr_context | ast.arguments | ast.keyword)
+            within = reversed([*ast.iter_child_nodes(node)])
+            ahead += [(child, level) for child in within if not isinstance(child, _EXPRESSIONS)]

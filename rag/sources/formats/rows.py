@@ -54,15 +54,12 @@ def row_lines(rows: Iterable[Sequence[object]]) -> Iterator[str]:
     if len(used) == 1:
         yield from (_join_values(cells) for cells in chain(first, filled))
         return
-    at = next((at for at, cells in enumerate(first) if _is_header(cells, len(used))), None)
-    names: list[str] = []
-    if at is not None:
-        names = first[at]
-        yield from map(_join_values, first[: at + 1])
-        first = first[at + 1 :]
-    for cells in chain(first, filled):
-        while len(names) < len(cells):
-            names.append("")
+    labels = [sum(map(_is_label, cells)) for cells in first]
+    after = next((at for at, count in enumerate(labels, start=1) if count * 2 > len(used)), 0)
+    names = first[after - 1] if after else []
+    yield from map(_join_values, first[:after])
+    for cells in chain(first[after:], filled):
+        names += [""] * (len(cells) - len(names))
         for column, cell in enumerate(cells):
             if cell and not names[column]:
                 names[column] = column_letters(column)
@@ -107,10 +104,6 @@ def column_number(letters: str) -> int:
 
 def _join_values(cells: list[str]) -> str:
     return " | ".join(filter(None, cells))
-
-
-def _is_header(cells: list[str], columns: int) -> bool:
-    return sum(map(_is_label, cells)) * 2 > columns
 
 
 def _is_label(cell: str) -> bool:

@@ -210,12 +210,9 @@ def _is_bar(element: Element, size: _Size) -> bool:
         if link.get("href"):
             label = words_of(link)
             rest = rest.replace(label, " ", 1)
-            known = (
-                known
-                or (link.get("rel") or "").lower() in ("prev", "previous", "next")
-                or _BAR_LABEL.fullmatch(label) is not None
-            )
-    known = known or re.search(r"\b(?:previous|prev|next)\b", rest, re.I) is not None
+            rel = (link.get("rel") or "").lower()
+            known |= rel in ("prev", "previous", "next") or bool(_BAR_LABEL.fullmatch(label))
+    known |= bool(re.search(r"\b(?:previous|prev|next)\b", rest, re.I))
     return known and not any(map(str.isalnum, _BAR_WORDS.sub("", rest)))
 
 

@@ -48,9 +48,9 @@ def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document]:
 
 def _describe(builder: TextBuilder) -> tuple[str, str]:
     """Return the name and the description in the first section, which are `name - description`."""
-    first, *others = builder.headings or [None]
-    if first is None:
+    if not builder.headings:
         return "", ""
+    first, *others = builder.headings
     end = others[0].start if others else None
     paragraph = builder.text[first.end : end].strip().partition("\n\n")[0]
     names, *described = _DESCRIPTION.split(paragraph, maxsplit=1)

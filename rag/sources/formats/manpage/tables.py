@@ -24,11 +24,8 @@ def to_markdown(lines: list[str], plain: Callable[[str], str]) -> str:
 
 def _formats_end(lines: list[str], at: int) -> int:
     """Return where a table's data begin: after a line of formats that ends with a dot."""
-    while at < len(lines):
-        at += 1
-        if lines[at - 1].rstrip().endswith("."):
-            break
-    return at
+    ends = (line + 1 for line in range(at, len(lines)) if lines[line].rstrip().endswith("."))
+    return next(ends, len(lines))
 
 
 def _rows(lines: list[str], separator: str, plain: Callable[[str], str]) -> list[list[str]]:

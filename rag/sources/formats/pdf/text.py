@@ -57,17 +57,14 @@ def drop_running_lines(pages: list[list[Line]]) -> list[list[Line]]:
         for key in {key for line in margin for key in _keys(line, number)}
     )
     fewest = max(_FEWEST_PAGES, _SHARE_OF_PAGES * sum(map(bool, pages)))
-    remaining: list[list[Line]] = []
-    for number, (page, margin) in enumerate(zip(pages, margins, strict=True)):
-        running = {
-            id(line)
-            for line in margin
-            if any(counts[key] + _nearby(counts, key) >= fewest for key in _keys(line, number))
-        }
-        rest = [line for line in page if id(line) not in running]
-        # A page that holds nothing else keeps its running lines.
-        remaining.append(rest or page)
-    return remaining
+    running = {
+        id(line)
+        for number, margin in enumerate(margins)
+        for line in margin
+        if any(counts[key] + _nearby(counts, key) >= fewest for key in _keys(line, number))
+    }
+    # A page that holds nothing else keeps its running lines.
+    return [[line for line in page if id(line) not in running] or page for page in pages]
 
 
 def body_size(lines: Iterable[Line | PlacedLine]) -> float:
