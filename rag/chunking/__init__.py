@@ -74,9 +74,8 @@ def chunk_document(
         above = prefix(outline.titles_above(start))
         embedded = searchable(chunk)
         added = ruler.tokens_of(above) + _SEAM_TOKENS if above else 0
-        if embedded != chunk or tokens + added > limit:
-            return tokens <= size and len(token_offsets(above + embedded)) <= limit
-        return tokens <= size
+        fits = embedded == chunk and tokens + added <= limit
+        return tokens <= size and (fits or len(token_offsets(above + embedded)) <= limit)
 
     for start, end in _sections(document):
         above = prefix(ahead.titles_above(max(start, end - 1)))

@@ -156,8 +156,8 @@ def _table(text: str, start: int, end: int) -> Iterator[Block]:
             lines = [*_line_starts(body, start)[:-1], end]
             # The line below the names of the columns belongs to their row.
             cuts = [lines[index - 1], *lines[index + 1 :]]
-            if index > 1:
-                yield Block(*_trim(text, start, cuts[0]), "prose")
+            if above := strip_span(text, start, cuts[0]):
+                yield Block(*above, "prose")
             yield _of_parts(text, cuts, "table", "row")
             return
     yield Block(start, end, "prose")
@@ -218,10 +218,6 @@ def _of_parts(text: str, cuts: Sequence[int], kind: Kind, part: Kind) -> Block:
     spans = [strip_span(text, start, end) for start, end in pairwise(cuts)]
     parts = tuple(Block(*span, part) for span in spans if span)
     return Block(parts[0].start, parts[-1].end, kind, parts)
-
-
-def _trim(text: str, start: int, end: int) -> tuple[int, int]:
-    return strip_span(text, start, end) or (start, end)
 
 
 def _line_starts(text: str, start: int) -> list[int]:

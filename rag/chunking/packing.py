@@ -72,7 +72,7 @@ class Packer:
         """
         if following:
             self._ahead.appendleft(following)
-        while not self._is_whole(self._start, self._placed[-1].end):
+        while (end := self._placed[-1].end) > self._start + 1 and not self.whole(self._start, end):
             if len(self._placed) > 1:
                 self._ahead.appendleft(self._placed.pop())
             elif self._start < self._placed[0].start:
@@ -80,7 +80,7 @@ class Packer:
             else:
                 self._open(self._placed.pop())
                 return
-        yield self._start, self._placed[-1].end
+        yield self._start, end
         if not self._ahead:
             self._placed = []
             return
@@ -90,9 +90,6 @@ class Packer:
         if self._fits(following.start, following.end):
             self._ahead.popleft()
             self._start, self._placed = start, [following]
-
-    def _is_whole(self, start: int, end: int) -> bool:
-        return end - start == 1 or self.whole(start, end)
 
     def _overlap_start(self, following: Block) -> int:
         """Return where the chunk of `following` begins to overlap the end of the one before."""

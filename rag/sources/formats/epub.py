@@ -39,7 +39,9 @@ def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document]:
         package = _parse_part(archive, package_name, source)
         items = _read_manifest(package, package_name)
         spine = [items.get(ref.get("idref", "")) for ref in package.iter("{*}itemref")]
-        chapters = [item for item in spine if item and _is_chapter(item)]
+        readable = [item for item in spine if item and item.media_type in _CHAPTERS]
+        # The table of contents only repeats what is in the chapters.
+        chapters = [item for item in readable if "nav" not in item.properties.split()]
         _check_readable(archive, chapters, source)
         titles = _read_titles(archive, items, source)
         builder = _join_chapters(archive, chapters, titles, source, config)
@@ -95,11 +97,6 @@ def _resolve(base: str, href: str) -> str:
     """Return the name within the package of the file that `base` links to by `href`."""
     path = unquote(href.partition("#")[0])
     return posixpath.normpath(posixpath.join(posixpath.dirname(base), path))
-
-
-def _is_chapter(item: _Item) -> bool:
-    # The table of contents only repeats what is in the chapters.
-    return item.media_type in _CHAPTERS and "nav" not in item.properties.split()
 
 
 def _check_readable(archive: zipfile.ZipFile, chapters: list[_Item], source: str) -> None:

@@ -13,6 +13,7 @@ from rag.sources.formats.text import decode, line_starts
 from rag.types import Document, Heading
 
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?\n)(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
+_BREAKS = ("softbreak", "hardbreak")
 _FRONT_TITLE = re.compile(r"^title:[ \t]*(['\"]?)(.+?)\1[ \t]*$", re.MULTILINE)
 
 
@@ -53,13 +54,8 @@ def find_headings(text: str) -> tuple[Heading, ...]:
 
 
 def _plain(tokens: list) -> str:  # type: ignore[type-arg]
-    parts = []
-    for token in tokens:
-        if token.type in ("softbreak", "hardbreak"):
-            parts.append(" ")
-        elif token.type in ("text", "code_inline", "image"):
-            parts.append(token.content)
-    return "".join(parts)
+    shown = [token for token in tokens if token.type in (*_BREAKS, "text", "code_inline", "image")]
+    return "".join(" " if token.type in _BREAKS else token.content for token in shown)
 
 
 def _front_title(text: str) -> str:

@@ -123,7 +123,10 @@ def record_to_document(item: Item, source: str, config: SourcesConfig, media_typ
         title=title or identifier,
         key=escape_unprintable(identifier) or _digest(record),
         media_type=media_type,
-        metadata={name: _flatten_if_deep(value) for name, value in rest.items()},
+        metadata={
+            name: value if depth_of(value) <= _DEEPEST_METADATA else render_value(value)
+            for name, value in rest.items()
+        },
     )
     beir = id_field == "_id" and used == ["text"] and not config.json_text
     return replace(document, id=escape_unprintable(identifier)) if beir else document
@@ -248,10 +251,6 @@ def _without(record: Any, path: list[str]) -> Any:
     if path[0] not in record or len(path) == 1:
         return record
     return {**record, path[0]: _without(record[path[0]], path[1:])}
-
-
-def _flatten_if_deep(value: Any) -> Any:
-    return value if depth_of(value) <= _DEEPEST_METADATA else render_value(value)
 
 
 def _digest(record: Any) -> str:
