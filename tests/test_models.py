@@ -23,8 +23,7 @@ import pytest
 from working import wait_for
 
 from rag import ModelError
-from rag import models as catalogue
-from rag.models import CATALOGUE, CatalogueEntry, is_pulled, pull, resolve
+from rag.models import CATALOGUE, CatalogueEntry, fetching, is_pulled, pull, resolve
 from rag.types import Progress
 
 WEIGHTS = b"weights " * 4000
@@ -153,7 +152,7 @@ def test_no_space_before_and_while_writing(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(catalogue, "_extract", full)
+        patch.setattr(fetching, "_extract", full)
         with pytest.raises(ModelError) as caught:
             pull("tiny")
         assert_one_line(caught, "no space left")
