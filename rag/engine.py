@@ -268,11 +268,7 @@ class RAG:
         from rag.ingestion import watch
 
         return watch(
-            self._index,
-            self.embedder,
-            self.config,
-            stop=stop,
-            progress=progress or self._progress,
+            self._index, self.embedder, self.config, stop=stop, progress=progress or self._progress
         )
 
     def search(
@@ -528,9 +524,7 @@ class RAG:
         from rag.answering.reader import load_reader
 
         return load_reader(
-            self.config.answering,
-            device=self.config.generation.device,
-            progress=self._progress,
+            self.config.answering, device=self.config.generation.device, progress=self._progress
         )
 
     @once

@@ -17,14 +17,7 @@ from rag.errors import GenerationError
 from rag.text.languages.english import REFUSAL
 from rag.text.sentences import split_sentences
 from rag.text.words import content_words
-from rag.types import (
-    NO_ANSWER,
-    Answer,
-    Citation,
-    Document,
-    Prompt,
-    Sentence,
-)
+from rag.types import NO_ANSWER, Answer, Citation, Document, Prompt, Sentence
 
 if TYPE_CHECKING:
     from rag.answering.extraction import Extract

@@ -19,13 +19,7 @@ from rag.ingestion.plan import Plan, is_below, is_unchanged, paths_of
 from rag.ingestion.tally import Census, Tally
 from rag.protocols import Embedder
 from rag.sources import IGNORE_FILES, Root, SourceFile
-from rag.types import (
-    IndexStatus,
-    IngestionReport,
-    Problem,
-    ProgressCallback,
-    no_progress,
-)
+from rag.types import IndexStatus, IngestionReport, Problem, ProgressCallback, no_progress
 
 Paths = Sequence[str | Path]
 

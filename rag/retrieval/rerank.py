@@ -17,13 +17,7 @@ from rag.models.checkpoints import check_pair_head, unusable
 from rag.models.sentence_models import open_cross_encoder
 from rag.once import once
 from rag.plugins import plugin
-from rag.protocols import (
-    Embedder,
-    LanguageModel,
-    LikelihoodModel,
-    Reranker,
-    TokenEmbedder,
-)
+from rag.protocols import Embedder, LanguageModel, LikelihoodModel, Reranker, TokenEmbedder
 from rag.text.normalization import prefix, searchable
 from rag.types import Hit, Message, ProgressCallback, Stage
 

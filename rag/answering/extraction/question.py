@@ -6,12 +6,7 @@ import re
 from dataclasses import dataclass
 
 from rag.answering.extraction.words import tokens
-from rag.text.languages.english import (
-    DEFINITION_QUESTION,
-    QUESTION_HEAD,
-    QUESTION_KINDS,
-    Asked,
-)
+from rag.text.languages.english import DEFINITION_QUESTION, QUESTION_HEAD, QUESTION_KINDS, Asked
 from rag.text.words import content_words, stem
 
 _DEFINITION = re.compile(DEFINITION_QUESTION)
