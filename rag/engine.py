@@ -13,7 +13,7 @@ from rag.errors import ConfigError, QuestionError, StoreError
 from rag.index import CacheSettings, Index
 from rag.once import once
 from rag.stopwatch import Stopwatch
-from rag.types import Compaction, IndexInfo, Progress
+from rag.types import Compaction, IndexInfo, Progress, no_progress
 
 if TYPE_CHECKING:
     from rag.answering.conversation import Conversation
@@ -157,11 +157,10 @@ class RAG:
                 another process rebuilds the index of vectors already.
             StoreError: if there is no index, it was built anew meanwhile, or cannot be written.
         """
-        show = progress or self._progress
+        show = progress or self._progress or no_progress
 
         def report(stage: str, done: int, total: int) -> None:
-            if show is not None:
-                show(Progress(stage, done, total, "vectors"))
+            show(Progress(stage, done, total, "vectors"))
 
         self._index.check()
         return self._index.optimize(wait=wait, progress=report)
@@ -203,8 +202,7 @@ class RAG:
         """Make an index of a file that `export_to` wrote: all of it, or nothing.
 
         Raises:
-            LockedError: if another writer is at work, for longer than `wait` seconds
-                (default: `index.wait`).
+            LockedError: as `compact`.
             StoreError: if there is an index, the file is damaged or was not exported, or the index
                 cannot be written.
         """
@@ -232,8 +230,7 @@ class RAG:
         """Check every part of the index; with `repair`, mend what can be mended.
 
         Raises:
-            LockedError: if it is to be repaired and another writer is at work, for longer than
-                `wait` seconds.
+            LockedError: as `compact`, with `repair`.
             StoreError: if there is no index, or the folder cannot be written.
         """
         from rag.index import upkeep
@@ -336,8 +333,7 @@ class RAG:
         `schema` the text is JSON that follows it.
 
         Raises:
-            QuestionError: if the question is empty or too long.
-            StoreError: if there is no index, or it was built with another embedder.
+            QuestionError, StoreError: as `search`.
             GenerationError: if the generator cannot be reached at all.
         """
         return self.stream(question, k, where, history=history, schema=schema).answer
@@ -360,19 +356,16 @@ class RAG:
         from rag.answering.writing import write
 
         if schema is not None:
-            self._check_schema(schema)
+            from rag.answering.schema import check_schema
+
+            check_schema(schema)
+            if self.config.generation.model == "extractive":
+                raise ConfigError(
+                    "a JSON schema takes a generator that writes: set `generation.model` to one"
+                )
         asked, find = self.finding(question, k, where)
         pieces = write(asked, find, tools or self.tools, history=history, schema=schema)
         return AnswerStream(pieces, asked)
-
-    def _check_schema(self, schema: Mapping[str, Any]) -> None:
-        from rag.answering.schema import check_schema
-
-        check_schema(schema)
-        if self.config.generation.model == "extractive":
-            raise ConfigError(
-                "a JSON schema takes a generator that writes: set `generation.model` to one"
-            )
 
     def chat(self) -> Conversation:
         """Begin a conversation, which understands follow-up questions from those before."""
@@ -395,8 +388,7 @@ class RAG:
         `k` passages, 10 by default.
 
         Raises:
-            QuestionError: if the claim is empty or too long.
-            StoreError: if there is no index, or it was built with another embedder.
+            QuestionError, StoreError: as `search`.
         """
         from rag.answering.claims import check, search_text
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from rag.answering.grounding import Grounding, Support
@@ -287,16 +288,12 @@ def _cite(
     supports: Sequence[Support], prompt: Prompt, document: Callable[[str], Document]
 ) -> tuple[Citation, ...]:
     citations = {}
-    documents: dict[str, Document] = {}
+    stored = cache(document)
     for support in supports:
-        hit = prompt.hits[support.number - 1]
-        name = hit.chunk.document_id
-        if name not in documents:
-            documents[name] = document(name)
-        citation = Citation.of(
-            hit, support.start, support.end, documents[name], number=support.number
-        )
-        citations[citation.number, citation.start, citation.end] = citation
+        number, hit = support.number, prompt.hits[support.number - 1]
+        source = stored(hit.chunk.document_id)
+        citation = Citation.of(hit, support.start, support.end, source, number=number)
+        citations[number, citation.start, citation.end] = citation
     return tuple(citations[key] for key in sorted(citations))
 
 

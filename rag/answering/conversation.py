@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -143,14 +144,11 @@ class Conversation:
 
     def stale(self) -> tuple[StaleCitation, ...]:
         """Return the citations whose document was changed at their place, or is gone."""
-        documents: dict[str, Document | None] = {}
+        stored = cache(self._document)
         found = []
         for turn in self._turns:
             for citation in turn.citations:
-                name = citation.document_id
-                if name not in documents:
-                    documents[name] = self._document(name)
-                document = documents[name]
+                document = stored(citation.document_id)
                 if document is None:
                     found.append(StaleCitation(turn, citation, "gone"))
                 elif document.text[citation.start : citation.end] != citation.quote:
@@ -209,17 +207,9 @@ class Conversation:
     ) -> Generator[str, None, Answer]:
         """Yield the pieces, and add a turn when the answer is complete."""
         answer = yield from pieces
-        self._turns.append(
-            Turn(
-                question,
-                standalone,
-                answer.text,
-                answer.abstained,
-                answer.citations,
-                datetime.now(UTC).isoformat(timespec="seconds"),
-                answer.interrupted,
-            )
-        )
+        asked_at = datetime.now(UTC).isoformat(timespec="seconds")
+        given = (answer.text, answer.abstained, answer.citations, asked_at, answer.interrupted)
+        self._turns.append(Turn(question, standalone, *given))
         self._answer = answer
         return answer
 

@@ -11,6 +11,7 @@ from rag.config import AnsweringConfig
 from rag.errors import GenerationError, ModelError, QuestionError, first_line
 from rag.models import LocalModel, resolve
 from rag.models.checkpoints import Checkpoint, load_checkpoint
+from rag.once import once
 from rag.types import NO_ANSWER, Message, ProgressCallback, Prompt
 
 if TYPE_CHECKING:
@@ -46,9 +47,8 @@ def load_reader(
     Raises:
         ModelError: if there is no such model, or it cannot be fetched.
     """
-    return ReaderGenerator(
-        resolve(config.reader, kind="reader", progress=progress), device, max_tokens
-    )
+    model = resolve(config.reader, kind="reader", progress=progress)
+    return ReaderGenerator(model, device, max_tokens)
 
 
 class ReaderGenerator:
@@ -67,13 +67,12 @@ class ReaderGenerator:
         self._model = model
         self._device = device
         # A tokenizer that cuts into windows cannot be shared by threads.
-        self._lock = threading.Lock()
-        self._loaded: Checkpoint | None = None
+        self._lock = threading.RLock()
 
     def count_tokens(self, messages: Sequence[Message]) -> int:
         """Return the length of `messages` in the model's own tokens; it reads them in windows."""
         with self._lock:
-            tokenizer = self._load().tokenizer
+            tokenizer = self._loaded.tokenizer
             contents = [message.content for message in messages]
             return sum(map(len, tokenizer(contents, verbose=False)["input_ids"]))
 
@@ -113,7 +112,7 @@ class ReaderGenerator:
 
     def _spans(self, question: str, passage: str) -> Iterator[tuple[int, int, float]]:
         """Yield the best span of each window of a passage, and its margin over no answer."""
-        tokenizer = self._load().tokenizer
+        tokenizer = self._loaded.tokenizer
         windows = self._windows(question, passage)
         offsets = windows.pop("offset_mapping")
         windows.pop("overflow_to_sample_mapping", None)
@@ -131,7 +130,7 @@ class ReaderGenerator:
                 yield *_trim(passage, offsets[at][first][0], offsets[at][last][1]), margin
 
     def _windows(self, question: str, passage: str) -> Any:
-        tokenizer = self._load().tokenizer
+        tokenizer = self._loaded.tokenizer
         length = min(tokenizer.model_max_length, _WINDOW)
         asked = len(tokenizer(question, add_special_tokens=False, verbose=False)["input_ids"])
         room = length - asked - tokenizer.num_special_tokens_to_add(pair=True)
@@ -156,16 +155,15 @@ class ReaderGenerator:
         """Yield for each window the logits of its tokens as start and as end of the answer."""
         import torch
 
-        model = self._load().model
+        model = self._loaded.model
         for at in range(0, len(windows["input_ids"]), _BATCH):
             try:
+                inputs = {
+                    name: torch.tensor(rows[at : at + _BATCH], device=model.device)
+                    for name, rows in windows.items()
+                }
                 with torch.inference_mode():
-                    output = model(
-                        **{
-                            name: torch.tensor(rows[at : at + _BATCH], device=model.device)
-                            for name, rows in windows.items()
-                        }
-                    )
+                    output = model(**inputs)
             except RuntimeError as error:
                 raise GenerationError(f"{self.name} failed: {first_line(error)}") from error
             yield from zip(
@@ -174,12 +172,8 @@ class ReaderGenerator:
                 strict=True,
             )
 
-    def _load(self) -> Checkpoint:
-        if self._loaded is None:
-            self._loaded = self._open()
-        return self._loaded
-
-    def _open(self) -> Checkpoint:
+    @once
+    def _loaded(self) -> Checkpoint:
         opened = load_checkpoint(self._model, "question-answering", self._device)
         place = self._model.location
         if any("qa_outputs" in name for name in opened.missing):

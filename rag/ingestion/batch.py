@@ -9,7 +9,6 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from rag.chunking import embedded_texts
 from rag.index import FileRecord
 from rag.ingestion.tally import Tally
 from rag.protocols import Embedder
@@ -81,11 +80,6 @@ class NewDocument:
     document: Document
     chunks: tuple[Chunk, ...]
     passages: tuple[str, ...]
-
-    @classmethod
-    def of(cls, record: FileRecord, document: Document, chunks: Sequence[Chunk]) -> NewDocument:
-        """Return the document with what is to be embedded for it."""
-        return cls(record, document, tuple(chunks), tuple(embedded_texts(document, chunks)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal
 
-from rag.chunking import chunk_document, chunk_size, embedding_limit
+from rag.chunking import chunk_document, chunk_size, embedded_texts, embedding_limit
 from rag.config import ChunkingConfig, Config
 from rag.errors import StoreError
 from rag.index import FileRecord, Manifest, Writer, check_embedder
@@ -121,7 +121,9 @@ class Pipeline:
                 self._batch.add(SameDocument(_record(file), item))
                 return
             with self.tally.clock("chunk"):
-                self._batch.add(NewDocument.of(_record(file), item, self._cut(item)))
+                chunks = self._cut(item)
+                passages = tuple(embedded_texts(item, chunks))
+                self._batch.add(NewDocument(_record(file), item, chunks, passages))
         elif isinstance(item, Finished):
             self._batch.add(EndOfFile(_record(file, item.sha256), result.seconds, item.unchanged))
         elif result.last:
@@ -130,21 +132,14 @@ class Pipeline:
         else:
             self._problems.setdefault(file.path, []).append(item)
 
-    def _cut(self, document: Document) -> list[Chunk]:
+    def _cut(self, document: Document) -> tuple[Chunk, ...]:
         # Asked for when the first text needs cutting: a run that finds nothing new loads no model.
         self._limit = self._limit or embedding_limit(self.embedder)
         if not self._size:
             self._size = chunk_size(self.config.chunking, self.embedder)
             self._overlap = self.config.chunking.overlap
-        return list(
-            chunk_document(
-                document,
-                self.embedder.token_offsets,
-                size=self._size,
-                overlap=self._overlap,
-                limit=self._limit,
-            )
-        )
+        limits = {"size": self._size, "overlap": self._overlap, "limit": self._limit}
+        return tuple(chunk_document(document, self.embedder.token_offsets, **limits))
 
     def _submit(self) -> None:
         """Let the gathered passages be embedded, and meanwhile write the batch before."""

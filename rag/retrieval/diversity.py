@@ -52,7 +52,7 @@ def collapse(hits: Sequence[Hit], vectors: Vectors, threshold: float) -> list[Hi
     chosen: dict[int, list[str]] = {}
     for at, hit in enumerate(hits):
         for better, places in chosen.items():
-            if _same_numbers(hits[better], hit) and (
+            if _heading_numbers(hits[better]) == _heading_numbers(hit) and (
                 _is_same(texts[better], texts[at], near=near[better, at])
                 or (
                     near[better, at]
@@ -135,12 +135,8 @@ def _stands_in(text: str, whole: str) -> bool:
     return re.search(rf"(?:^|(?<=[.!?]) ){re.escape(text)}{end}", whole) is not None
 
 
-def _same_numbers(hit: Hit, other: Hit) -> bool:
-    """Return whether the headings agree in their numbers: of a version, a year, a model."""
-    return _heading_numbers(hit) == _heading_numbers(other)
-
-
 def _heading_numbers(hit: Hit) -> list[str]:
+    """Return the numbers of the headings: of a version, a year, a model."""
     return _NUMBER.findall(" ".join(hit.chunk.heading))
 
 

@@ -207,7 +207,10 @@ class Search:
 
     def with_terms(self, hits: list[Hit]) -> list[Hit]:
         """Return the hits with the words by which they were found."""
-        return [replace(hit, terms=self._terms(hit)) for hit in hits]
+        return [
+            replace(hit, terms=matching_words(hit.chunk.text, self.asked, found.language))
+            for hit, found in ((hit, self._passages[hit.chunk.id]) for hit in hits)
+        ]
 
     def _embed(self, text: str) -> Vectors:
         text = searchable(text)
@@ -288,10 +291,6 @@ class Search:
         found = rm3({}, counted, terms=RM3_TERMS, weight=1.0)
         scale = len(self.asked.words) * RM3_WEIGHT / (1 - RM3_WEIGHT)
         return {term: weight * scale for term, weight in found.items()}
-
-    def _terms(self, hit: Hit) -> tuple[str, ...]:
-        language = self._passages[hit.chunk.id].language
-        return matching_words(hit.chunk.text, self.asked, language)
 
     def _vectors_of(self, hits: Sequence[Hit]) -> Vectors:
         return self._stored_vectors([hit.chunk.id for hit in hits])

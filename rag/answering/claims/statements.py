@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from rag.answering.passages import Passages
 from rag.text.words import content_words
-from rag.types import Document, Evidence, Hit
+from rag.types import Hit
 
 _MOST = 24
 _MARKS = re.compile(r"[\"“”„«»]|(?<!\S)[-−](?=\S)")
@@ -66,39 +66,12 @@ def find_statements(claim: str, passages: Passages) -> list[NearStatement]:
         similarities = coverages
     else:
         similarities = _cosines(claim, [statement.text for _, statement in found], passages)
-    statements = [
-        NearStatement(
-            passage.hit,
-            statement.start,
-            statement.end,
-            statement.text,
-            similarity,
-            coverage,
-            len(words & statement.words) / max(1, len(statement.words)),
-        )
-        for (passage, statement), coverage, similarity in zip(
-            found, coverages, similarities, strict=True
-        )
-    ]
+    statements = []
+    for (passage, near), coverage, similarity in zip(found, coverages, similarities, strict=True):
+        precision = len(words & near.words) / max(1, len(near.words))
+        place = (passage.hit, near.start, near.end, near.text)
+        statements.append(NearStatement(*place, similarity, coverage, precision))
     return sorted(statements, key=lambda statement: -statement.similarity)[:_MOST]
-
-
-def make_evidence(
-    statement: NearStatement, supports: bool, score: float, document: Document
-) -> Evidence:
-    """Make evidence for or against of a statement, and check its quote against the document.
-
-    Raises:
-        StoreError: if the document does not hold the hit at its place.
-    """
-    return Evidence.of(
-        statement.hit,
-        statement.start,
-        statement.end,
-        document,
-        relation="for" if supports else "against",
-        score=score,
-    )
 
 
 def _coverages(words: frozenset[str], held: Sequence[frozenset[str]]) -> list[float]:

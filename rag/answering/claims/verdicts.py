@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from rag.answering.claims import baseline
 from rag.answering.claims.baseline import LABELS, Probabilities
 from rag.answering.claims.generator import ask
-from rag.answering.claims.statements import NearStatement, find_statements, make_evidence
+from rag.answering.claims.statements import NearStatement, find_statements
 from rag.answering.passages import Passages
 from rag.errors import QuestionError
 from rag.protocols import Embedder, EntailmentModel, LanguageModel
 from rag.stopwatch import Stopwatch
 from rag.text.sentences import split_sentences
 from rag.text.words import content_words
-from rag.types import Document, Hit, Verdict
+from rag.types import Document, Evidence, Hit, Verdict
 
 BASELINE = "baseline"
 
@@ -94,8 +94,15 @@ def check(
         decisive = _choose_decisive(judgements)
         probabilities = decisive.probabilities
         evidence = tuple(
-            make_evidence(statement, supports, score, document(statement.hit.chunk.document_id))
-            for score, supports, statement in _choose_findings(judgements, decisive)
+            Evidence.of(
+                near.hit,
+                near.start,
+                near.end,
+                document(near.hit.chunk.document_id),
+                relation="for" if supports else "against",
+                score=score,
+            )
+            for score, supports, near in _choose_findings(judgements, decisive)
         )
     return Verdict(
         claim=claim.strip(),

@@ -72,20 +72,17 @@ def tokens(text: str) -> list[Token]:
 
 def kinds(run: Sequence[Token]) -> frozenset[str]:
     """Return what a run of tokens may name: any of `num`, `date`, `cap`, `allcap` and `unit`."""
-    found = set()
-    if any(token.is_number for token in run):
-        found.add("num")
     # "May" alone is a verb more often than not.
     months = any(token.is_month and (token.low != "may" or len(run) > 1) for token in run)
-    if months or any(token.is_year or token.low in WEEKDAYS for token in run):
-        found.add("date")
-    if any(_ORDINAL.fullmatch(t.low) for t in run) and any(t.low == "century" for t in run):
-        found.add("date")
-    if any(token.is_name for token in run):
-        found.add("cap")
+    days = any(token.is_year or token.low in WEEKDAYS for token in run)
+    ordinal = any(_ORDINAL.fullmatch(token.low) for token in run)
+    century = ordinal and any(token.low == "century" for token in run)
     content = [token for token in run if token.raw.isalnum() and not token.is_function]
-    if content and all(token.is_name for token in content):
-        found.add("allcap")
-    if any(token.is_unit for token in run):
-        found.add("unit")
-    return frozenset(found)
+    named = {
+        "num": any(token.is_number for token in run),
+        "date": months or days or century,
+        "cap": any(token.is_name for token in run),
+        "allcap": bool(content) and all(token.is_name for token in content),
+        "unit": any(token.is_unit for token in run),
+    }
+    return frozenset(kind for kind, holds in named.items() if holds)

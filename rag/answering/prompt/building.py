@@ -12,7 +12,7 @@ from typing import Any
 from rag.answering.passages import Passage, Passages
 from rag.answering.prompt.examples import Example
 from rag.answering.prompt.fencing import neutralize, quote, quote_line
-from rag.answering.prompt.rendering import Templates, load_templates
+from rag.answering.prompt.rendering import NO_ORIGIN, Templates, load_templates
 from rag.errors import QuestionError
 from rag.protocols import LanguageModel
 from rag.types import NO_ANSWER, Hit, Message, Prompt
@@ -106,17 +106,15 @@ class _Passage:
     @classmethod
     def of(cls, passage: Passage) -> _Passage:
         hit = passage.hit
-        return cls(
-            hit,
-            {
-                "text": quote(passage.text, passage.instructions),
-                "title": quote_line(hit.title),
-                "source": quote_line(hit.source),
-                "location": quote_line(hit.location),
-                "heading": quote_line(" › ".join(hit.chunk.heading)),
-                "page": hit.chunk.page,
-            },
-        )
+        values = {
+            "text": quote(passage.text, passage.instructions),
+            "title": quote_line(hit.title),
+            "source": quote_line(hit.source),
+            "location": quote_line(hit.location),
+            "heading": quote_line(" › ".join(hit.chunk.heading)),
+            "page": hit.chunk.page,
+        }
+        return cls(hit, values)
 
 
 class _Parts:
@@ -143,8 +141,7 @@ class _Parts:
         return (self._system, *chain(*examples, *turns), last)
 
     def example(self, example: Example) -> Turn:
-        blank = {"title": "", "source": "", "location": "", "heading": "", "page": None}
-        passages = [{**blank, "text": neutralize(text)} for text in example.passages]
+        passages = [{**NO_ORIGIN, "text": neutralize(text)} for text in example.passages]
         reply = Message("assistant", neutralize(example.answer))
         return self._user(neutralize(example.question), passages), reply
 

@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from rag.errors import ConfigError, first_line
+from rag.types import NO_ANSWER
 
 SUFFIX = ".jinja"
+# What the expressions of a template may raise.
+_FAILURES = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +31,9 @@ class _Form:
         return sorted(self.samples[0])
 
 
-_ALWAYS = {"no_answer": "The documents do not say."}
+# What a template is told of a passage that stands in no document.
+NO_ORIGIN = {"title": "", "source": "", "location": "", "heading": "", "page": None}
+_ALWAYS = {"no_answer": NO_ANSWER}
 _FORMS = {
     "system": _Form(({**_ALWAYS, "schema": None}, {**_ALWAYS, "schema": '{"type": "object"}'})),
     "question": _Form(
@@ -49,15 +54,7 @@ _FORMS = {
                 "heading": "Results",
                 "page": 2,
             },
-            {
-                "number": 2,
-                "text": "A text.",
-                "title": "",
-                "source": "",
-                "location": "",
-                "heading": "",
-                "page": None,
-            },
+            {**NO_ORIGIN, "number": 2, "text": "A text."},
         ),
         needed=("number", "text"),
     ),
@@ -82,15 +79,7 @@ class Template:
 
         try:
             text: str = self._compiled.render(values)
-        except (
-            jinja2.TemplateError,
-            ArithmeticError,
-            AttributeError,
-            LookupError,
-            RecursionError,
-            TypeError,
-            ValueError,
-        ) as error:
+        except (jinja2.TemplateError, *_FAILURES) as error:
             frames = traceback.extract_tb(error.__traceback__)
             line = next((f.lineno for f in reversed(frames) if f.filename == self.file), None)
             raise ConfigError(

@@ -8,7 +8,7 @@ import unicodedata
 from calendar import isleap, monthrange
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, TypeAlias
 
 from rag.errors import FilterError
@@ -110,7 +110,7 @@ def page_bounds(operator: Operator, value: str) -> Bounds:
 
 def _path_predicate(test: Test) -> Callable[..., bool]:
     if test.operator == "~":
-        return _text_predicate(test)
+        return _scalar_predicate(_text_check, test)
     patterns = [re.compile(_path_regex(_fold(value)), re.S) for value in test.values]
 
     def passes(source: str) -> bool:
@@ -130,12 +130,11 @@ def _type_predicate(test: Test) -> Callable[..., bool]:
     return lambda source, media_type: is_named(*_names_of(media_type), *_SUFFIX.findall(source))
 
 
-def _text_predicate(test: Test) -> Callable[..., bool]:
-    return _any_scalar([_text_check(test.operator, value) for value in test.values])
-
-
-def _metadata_predicate(test: Test) -> Callable[..., bool]:
-    return _any_scalar([_metadata_check(test.operator, value) for value in test.values])
+def _scalar_predicate(
+    check_of: Callable[[Operator, str], _Check], test: Test
+) -> Callable[..., bool]:
+    checks = [check_of(test.operator, value) for value in test.values]
+    return lambda value: any(check(scalar) for scalar in _scalars(value) for check in checks)
 
 
 def _date_predicate(test: Test) -> Callable[..., bool]:
@@ -162,25 +161,6 @@ def _date_predicate(test: Test) -> Callable[..., bool]:
 def _page_predicate(test: Test) -> Callable[..., bool]:
     bounds = [page_bounds(test.operator, value) for value in test.values]
     return lambda page: page is not None and any(low <= page < high for low, high in bounds)
-
-
-def _id_predicate(test: Test) -> Callable[..., bool]:
-    return frozenset(test.values).__contains__
-
-
-_PREDICATES: Mapping[Kind, Callable[[Test], Callable[..., bool]]] = {
-    "path": _path_predicate,
-    "type": _type_predicate,
-    "text": _text_predicate,
-    "metadata": _metadata_predicate,
-    "date": _date_predicate,
-    "page": _page_predicate,
-    "id": _id_predicate,
-}
-
-
-def _any_scalar(checks: Sequence[_Check]) -> Callable[..., bool]:
-    return lambda value: any(check(scalar) for scalar in _scalars(value) for check in checks)
 
 
 def _scalars(value: Any) -> Iterator[_Scalar]:
@@ -295,11 +275,8 @@ def _read_date(scalar: _Scalar) -> tuple[datetime, int] | None:
 
 
 def _first_date(values: Sequence[Any]) -> datetime | None:
-    for value in values:
-        for scalar in _scalars(value):
-            if span := _read_date(scalar):
-                return span[0]
-    return None
+    spans = (_read_date(scalar) for value in values for scalar in _scalars(value))
+    return next((span[0] for span in spans if span), None)
 
 
 def _read_time(seconds: float | None) -> datetime | None:
@@ -355,3 +332,14 @@ def _with_stars(parts: Sequence[str], star: str) -> str:
         return first
     *middle, last = others
     return first + "".join(f"(?>{star}?{part})" for part in middle) + star + last
+
+
+_PREDICATES: Mapping[Kind, Callable[[Test], Callable[..., bool]]] = {
+    "path": _path_predicate,
+    "type": _type_predicate,
+    "text": partial(_scalar_predicate, _text_check),
+    "metadata": partial(_scalar_predicate, _metadata_check),
+    "date": _date_predicate,
+    "page": _page_predicate,
+    "id": lambda test: frozenset(test.values).__contains__,
+}

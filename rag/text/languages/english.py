@@ -13,117 +13,83 @@ def _words(text: str) -> frozenset[str]:
 
 
 # Words that do not count when sentences are compared.
-PROSE_STOP_WORDS = _words(
-    """
+PROSE_STOP_WORDS = _words("""
     a about after all also an and any are as at be because been but by can could did do does for
-    from had has have he her him his how i if in into is it its many may me more most much my no not
-    of on or other our over s she should so some such than that the their them then there these they
-    this those to up was we were what when where which who whom whose why will with would you your
-    """
-)
+    from had has have he her him his how i if in into is it its many may me more most much my no
+    not of on or other our over s she should so some such than that the their them then there
+    these they this those to up was we were what when where which who whom whose why will with
+    would you your""")
 # Words with which an answer speaks of itself: no passage supports them.
 FRAMING_WORDS = "answer answers question questions passage passages document documents"
 ENDINGS = ("'s", "’s", "ing", "ed", "es", "s")
 
-DETERMINERS = _words(
-    "the a an this that these those its his her their our my your some any each no"
-)
-PREPOSITIONS = _words(
-    "of in on at by for with from to into onto over under between among through during before "
-    "after since until about against within without across along around near toward towards "
-    "upon via per than as like including"
-)
-CONJUNCTIONS = _words(
-    "and or but nor yet so because although while whereas if when where which who whom whose that "
-    "how why what"
-)
-PRONOUNS = _words(
-    "i he she it they we you him her them us me himself herself itself themselves there one"
-)
-AUXILIARIES = _words(
-    "is are was were be been being am has have had having do does did will would can could may "
-    "might shall should must not also only just even still often"
-)
+DETERMINERS = _words("""
+    the a an this that these those its his her their our my your some any each no""")
+PREPOSITIONS = _words("""
+    of in on at by for with from to into onto over under between among through during before after
+    since until about against within without across along around near toward towards upon via per
+    than as like including""")
+CONJUNCTIONS = _words("""
+    and or but nor yet so because although while whereas if when where which who whom whose that how
+    why what""")
+PRONOUNS = _words("""
+    i he she it they we you him her them us me himself herself itself themselves there one""")
+AUXILIARIES = _words("""
+    is are was were be been being am has have had having do does did will would can could may might
+    shall should must not also only just even still often""")
 FUNCTION_WORDS = DETERMINERS | PREPOSITIONS | CONJUNCTIONS | PRONOUNS | AUXILIARIES
-MONTHS = _words(
-    "january february march april may june july august september october november december jan feb "
-    "mar apr jun jul aug sep sept oct nov dec"
-)
+MONTHS = _words("""
+    january february march april may june july august september october november december jan feb
+    mar apr jun jul aug sep sept oct nov dec""")
 WEEKDAYS = _words("monday tuesday wednesday thursday friday saturday sunday")
-NUMBER_WORDS = _words(
-    "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
-    "sixteen seventeen eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety "
-    "hundred thousand million billion trillion dozen half third quarter twice once first second"
-)
-UNITS = _words(
-    "percent % million billion trillion thousand hundred dollars pounds euros miles kilometers km "
-    "metres meters feet ft m inches years days hours minutes seconds months weeks people students "
-    "acres hectares tons tonnes degrees points yards votes members times tokens parameters "
-    "questions examples characters words layers documents"
-)
+NUMBER_WORDS = _words("""
+    one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
+    seventeen eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred
+    thousand million billion trillion dozen half third quarter twice once first second""")
+UNITS = _words("""
+    percent % million billion trillion thousand hundred dollars pounds euros miles kilometers km
+    metres meters feet ft m inches years days hours minutes seconds months weeks people students
+    acres hectares tons tonnes degrees points yards votes members times tokens parameters questions
+    examples characters words layers documents""")
 ORDINAL = r"\d+(?:st|nd|rd|th)"
-NUMERALS = {
-    word: str(at + 1)
-    for at, word in enumerate(
-        "one two three four five six seven eight nine ten eleven twelve".split()  # noqa: SIM905
-    )
-}
+_COUNT = "one two three four five six seven eight nine ten eleven twelve"
+NUMERALS = {word: str(number) for number, word in enumerate(_COUNT.split(), start=1)}
 
-NEGATIONS = _words(
-    """
+NEGATIONS = _words("""
     not no never none nor neither cannot without nothing nobody nowhere hardly barely scarcely
     little fail fails failed failing unable lack lacks lacked lacking absence absent unlikely
-    impossible
-    """
-)
-DENIALS = _words(
-    """
+    impossible""")
+DENIALS = _words("""
     false falsely myth myths hoax scam fraud wrong wrongly untrue incorrect incorrectly mistaken
     mistake misleading exaggerate exaggerates exaggerated exaggeration overestimate overestimates
     overestimated debunked disproved disproven refute refutes refuted deny denies denied reject
     rejects rejected contradict contradicts contradicted flawed error errors fabricated bogus
     nonsense supposed supposedly alleged allegedly alarmist alarmists alarmism ceased ended stopped
-    stabilized halted paused pause hiatus
-    """
-)
-HEDGES = _words(
-    """
+    stabilized halted paused pause hiatus""")
+HEDGES = _words("""
     may might could would possibly perhaps probably likely suggest suggests suggested appear appears
     appeared seem seems seemed potential potentially believe believes believed think thinks thought
     claim claims claimed expect expected estimate estimates estimated predict predicts predicted
-    project projects projected
-    """
-)
-OPPOSITES = (
-    (
-        _words(
-            """
-            increase increases increased increasing increasingly rise rises rising rose risen grow
-            grows growing grew grown growth gain gains gained gaining expand expands expanded
-            expanding expansion more most higher highest greater greatest larger largest bigger
-            biggest longer longest faster fastest accelerate accelerates accelerated accelerating
-            acceleration intensify intensifies intensified intensifying strengthen strengthens
-            strengthened stronger strongest worsen worsens worsened worsening worse worst up above
-            exceed exceeds exceeded surge surged soar soared doubled tripled many often
-            """
-        ),
-        _words(
-            """
-            decrease decreases decreased decreasing decline declines declined declining fall falls
-            falling fell fallen shrink shrinks shrinking shrank shrunk lose loses losing lost loss
-            losses reduce reduces reduced reducing reduction reductions less least lower lowest
-            smaller smallest shorter shortest fewer fewest slower slowest slow slows slowed slowing
-            weaken weakens weakened weakening weaker weakest drop drops dropped dropping retreat
-            retreats retreated retreating diminish diminishes diminished down below halved few
-            rarely
-            """
-        ),
-    ),
-    (
-        _words("warm warms warmed warming warmer warmest hot hotter hottest heat heats heated"),
-        _words("cool cools cooled cooling cooler coolest cold colder coldest freeze freezes froze"),
-    ),
-)
+    project projects projected""")
+_MORE = _words("""
+    increase increases increased increasing increasingly rise rises rising rose risen grow grows
+    growing grew grown growth gain gains gained gaining expand expands expanded expanding expansion
+    more most higher highest greater greatest larger largest bigger biggest longer longest faster
+    fastest accelerate accelerates accelerated accelerating acceleration intensify intensifies
+    intensified intensifying strengthen strengthens strengthened stronger strongest worsen worsens
+    worsened worsening worse worst up above exceed exceeds exceeded surge surged soar soared doubled
+    tripled many often""")
+_LESS = _words("""
+    decrease decreases decreased decreasing decline declines declined declining fall falls falling
+    fell fallen shrink shrinks shrinking shrank shrunk lose loses losing lost loss losses reduce
+    reduces reduced reducing reduction reductions less least lower lowest smaller smallest shorter
+    shortest fewer fewest slower slowest slow slows slowed slowing weaken weakens weakened weakening
+    weaker weakest drop drops dropped dropping retreat retreats retreated retreating diminish
+    diminishes diminished down below halved few rarely""")
+_WARMER = _words("warm warms warmed warming warmer warmest hot hotter hottest heat heats heated")
+_COOLER = _words("""
+    cool cools cooled cooling cooler coolest cold colder coldest freeze freezes froze""")
+OPPOSITES = ((_MORE, _LESS), (_WARMER, _COOLER))
 """Pairs of opposite directions: up and down, warm and cold."""
 
 Asked = Literal["number", "date", "person", "place", "why", "how", "whether", "definition", "what"]
