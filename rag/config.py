@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
@@ -337,18 +338,23 @@ def load_config(
     path = file if file is not None else Path(CONFIG_FILE)
     values = {}
     if file is not None or path.is_file():
-        values.update(_check(_read_toml(path), str(path)))
+        values.update(check_settings(_read_toml(path), str(path)))
     variables = os.environ if environment is None else environment
     for name, key in _find_variables(variables):
-        values.update(_check({key: variables[name]}, name))
+        values.update(check_settings({key: variables[name]}, name))
     given = {key: value for key, value in (arguments or {}).items() if value is not None}
-    values.update(_check(given, "the arguments"))
-    sections: dict[str, dict[str, Any]] = {}
+    values.update(check_settings(given, "the arguments"))
+    return replace_settings(Config(), values)
+
+
+def replace_settings(config: Config, values: Mapping[str, Any]) -> Config:
+    """Return `config` with other values of some settings, by `section.key`."""
+    sections: dict[str, dict[str, Any]] = defaultdict(dict)
     for key, value in values.items():
         section, _, name = key.partition(".")
-        sections.setdefault(section, {})[name] = value
-    kinds = get_type_hints(Config)
-    return Config(**{section: kinds[section](**given) for section, given in sections.items()})
+        sections[section][name] = value
+    changed = {name: replace(getattr(config, name), **given) for name, given in sections.items()}
+    return replace(config, **changed)
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -360,13 +366,11 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read as TOML: {error}") from error
-    flat: dict[str, Any] = {}
-    for section, values in tables.items():
-        if isinstance(values, dict):
-            flat.update({f"{section}.{key}": value for key, value in values.items()})
-        else:
-            flat[section] = values
-    return flat
+    return {
+        f"{section}.{key}" if key else section: value
+        for section, values in tables.items()
+        for key, value in (values if isinstance(values, dict) else {"": values}).items()
+    }
 
 
 def _find_variables(variables: Mapping[str, str]) -> list[tuple[str, str]]:
@@ -380,8 +384,8 @@ def _find_variables(variables: Mapping[str, str]) -> list[tuple[str, str]]:
     return [(name, keys[name]) for name in ours if name in keys]
 
 
-def _check(values: Mapping[str, Any], origin: str) -> dict[str, Any]:
-    """Convert the values of one source.
+def check_settings(values: Mapping[str, Any], origin: str) -> dict[str, Any]:
+    """Convert the values of one source, by `section.key`.
 
     Raises:
         ConfigError: names the source, and the key that is unknown or whose value is not allowed.

@@ -65,7 +65,7 @@ def test_a_section_is_shown_whole(search: Search) -> None:
     question = "outlier features in quantization"
     plain = json.loads(search(question, *WORDS, "--json").out)
     wide = json.loads(search(question, *WORDS, "--context", "section", "--json").out)
-    assert all(hit["widened"] is None for hit in plain)
-    assert any(hit["widened"] for hit in wide)
-    for hit in filter(lambda hit: hit["widened"], wide):
-        assert hit["chunk"]["text"] in hit["widened"]["text"]
+    assert all(hit["window"] is None for hit in plain)
+    assert any(hit["window"] for hit in wide)
+    for hit in filter(lambda hit: hit["window"], wide):
+        assert hit["chunk"]["text"] in hit["window"]["text"]

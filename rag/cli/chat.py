@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 import difflib
 import io
-import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -150,7 +149,7 @@ def _take(chat: _Chat, line: str) -> bool:
     except RagError as error:
         _complain(str(error))
         if chat.as_json:
-            _print_line({"question": line, "error": str(error)})
+            output.print_line({"question": line, "error": str(error)})
         return False
     return True
 
@@ -167,7 +166,7 @@ def _ask(chat: _Chat, question: str) -> bool:
     chat.asked_with = (chat.k, chat.where)
     if chat.as_json:
         asked = {"question": stream.question, "standalone": stream.standalone}
-        _print_line({**output.as_json(answer), **asked})
+        output.print_line({**output.as_json(answer), **asked})
     else:
         click.echo()
         output.print_sources(answer)
@@ -196,7 +195,7 @@ def _print_sources(chat: _Chat, _: str) -> None:
     turn = _last_turn(chat)
     answer = chat.conversation.answer or _rebuild_answer(turn)
     if chat.as_json:
-        _print_line(answer.citations)
+        output.print_line(answer.citations)
         return
     output.print_sources(answer)
     for each in chat.conversation.stale():
@@ -209,7 +208,7 @@ def _explain(chat: _Chat, _: str) -> None:
     answer = chat.conversation.answer
     found = chat.rag.explain(turn.standalone, *chat.asked_with)
     if chat.as_json:
-        _print_line({"search": found, "answer": answer})
+        output.print_line({"search": found, "answer": answer})
         return
     _print_standalone(turn.question, turn.standalone)
     output.print_explanation(found)
@@ -236,7 +235,7 @@ def _save(chat: _Chat, rest: str) -> None:
 def _print_history(chat: _Chat, _: str) -> None:
     turns = chat.conversation.turns
     if chat.as_json:
-        _print_line(turns)
+        output.print_line(turns)
         return
     stale = chat.conversation.stale()
     for number, turn in enumerate(turns, start=1):
@@ -350,10 +349,6 @@ def _print_stale(stale: StaleCitation) -> None:
     reason = {"changed": "the document was changed", "gone": "the document is gone"}[stale.reason]
     place = output.one_line(stale.citation.location)
     click.secho(f"[{stale.citation.number}] {place}: no longer holds: {reason}", fg="yellow")
-
-
-def _print_line(value: Any) -> None:
-    click.echo(json.dumps(output.as_json(value), ensure_ascii=False))
 
 
 def _note(text: str) -> None:

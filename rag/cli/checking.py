@@ -69,8 +69,7 @@ def check_command(
         sys.exit(_EXIT_CODES[verdict.label])
     for (name, _), verdict in zip(claims, verdicts, strict=True):
         if as_json:
-            line = {**({"_id": name} if name else {}), **output.as_json(verdict)}
-            click.echo(json.dumps(line, ensure_ascii=False))
+            output.print_line({**({"_id": name} if name else {}), **output.as_json(verdict)})
         else:
             click.echo(output.one_line(f"{name}  {verdict.claim}" if name else verdict.claim))
             _print_verdict(verdict)

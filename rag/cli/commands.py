@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from rag.cli import options, output, progress
+from rag.cli import options, output, progress, upkeep
 from rag.cli.chat import chat_command
 from rag.cli.checking import check_command
 from rag.cli.daemon import daemon_command
@@ -24,13 +24,6 @@ from rag.cli.evaluation import evaluation_command
 from rag.cli.models import models_command
 from rag.cli.opening import open_rag, open_to_ask
 from rag.cli.prompts import prompts_command
-from rag.cli.upkeep import (
-    backup_command,
-    compact_command,
-    doctor_command,
-    export_command,
-    import_command,
-)
 from rag.errors import RagError
 
 if TYPE_CHECKING:
@@ -139,7 +132,7 @@ def _optimize(rag: RAG, as_json: bool) -> None:
         # What took minutes to build is not thrown away for a writer that takes seconds.
         found = rag.optimize(progress=show)
     if as_json:
-        output.print_event("optimized", output.as_json(found))
+        output.print_line({"event": "optimized", **output.as_json(found)})
     else:
         click.echo(f"search: {output.describe_search(found)}")
 
@@ -310,17 +303,12 @@ def info(as_json: bool) -> None:
     output.print_result(facts, output.print_facts, as_json=as_json)
 
 
-cli.add_command(chat_command)
-cli.add_command(check_command)
-cli.add_command(daemon_command)
-cli.add_command(evaluation_command)
-cli.add_command(models_command)
-cli.add_command(prompts_command)
-cli.add_command(compact_command)
-cli.add_command(doctor_command)
-cli.add_command(export_command)
-cli.add_command(import_command)
-cli.add_command(backup_command)
+for _command in (
+    *(chat_command, check_command, daemon_command, evaluation_command, models_command),
+    *(prompts_command, upkeep.backup_command, upkeep.compact_command, upkeep.doctor_command),
+    *(upkeep.export_command, upkeep.import_command),
+):
+    cli.add_command(_command)
 
 
 def main() -> NoReturn:
@@ -365,6 +353,6 @@ def _load_schema(file: Path | None) -> Mapping[str, Any] | None:
 
 def _print_report(report: IngestionReport, as_json: bool) -> None:
     if as_json:
-        output.print_event("report", output.as_json(report))
+        output.print_line({"event": "report", **output.as_json(report)})
     else:
         output.print_report(report)

@@ -39,12 +39,9 @@ def print_retrieval(comparison: Comparison[Report], *, against: bool) -> None:
     others = f"; {left_out:,} without a relevant document left out" if left_out else ""
     _note(console, f"{report.dataset}: {len(report.rows):,} questions{others}")
     if report.missing:
-        named = ", ".join(map(output.one_line, report.missing[:3]))
-        more = f" and {len(report.missing) - 3:,} more" if len(report.missing) > 3 else ""
-        console.print(
-            f"not in the index, and so not found, of the relevant documents: {named}{more}",
-            style="yellow",
-        )
+        named = output.name_three(report.missing)
+        text = f"not in the index, and so not found, of the relevant documents: {named}"
+        console.print(text, style="yellow")
     timings = {"ms": [each.timings for each in comparison.reports]}
     _print_comparison(console, comparison, _COLUMNS, timings, against=against)
 
@@ -164,9 +161,7 @@ def _is_significant(comparison: Comparison[R], at: int, metric: str) -> bool:
 
 
 def _print_differences(
-    console: Console,
-    comparison: Comparison[R],
-    shown: Mapping[str, str],
+    console: Console, comparison: Comparison[R], shown: Mapping[str, str]
 ) -> None:
     for at, report in enumerate(comparison.reports[1:], start=1):
         for metric in shown.values():

@@ -69,17 +69,14 @@ class _SettingOption(click.Option):
             self.metavar = f"[{'|'.join(setting.choices)}]" if setting.choices else "NAME"
         record = super().get_help_record(ctx)
         facts = []
-        if self.show_default is not False and not _is_nothing(setting.default):
+        has_default = setting.default not in ("", ()) and setting.default is not False
+        if self.show_default is not False and has_default:
             facts.append(f"default: {setting.default}".removesuffix(".0"))
         if not self.is_flag and (limits := _describe_limits(setting)):
             facts.append(limits)
         if record is None or not facts:
             return record
         return record[0], f"{record[1]}  [{'; '.join(facts)}]"
-
-
-def _is_nothing(default: object) -> bool:
-    return isinstance(default, str | tuple | bool) and not default
 
 
 def _describe_limits(setting: Setting) -> str:
@@ -144,10 +141,10 @@ def count_option(name: str, text: str, *, default: int, least: int = 1) -> Decor
     return click.option(name, type=kind, default=default, show_default=True, metavar="N", help=text)
 
 
-def file_option(name: str, text: str) -> Decorator[Any]:
+def file_option(name: str, text: str, **attributes: Any) -> Decorator[Any]:
     """Make an option that takes a file; `text` is its help."""
     kind = click.Path(dir_okay=False, path_type=Path)
-    return click.option(name, type=kind, metavar="FILE", help=text)
+    return click.option(name, type=kind, metavar="FILE", help=text, **attributes)
 
 
 def _keep_file(context: click.Context, _: click.Parameter, value: Path | None) -> None:
@@ -160,13 +157,11 @@ def _read_one_side(mode: str) -> dict[str, Any]:
 
 
 index_option = setting("--index", "index.path", "The index folder.", metavar="DIR")
-config_option = click.option(
+config_option = file_option(
     "--config",
-    metavar="FILE",
-    type=click.Path(dir_okay=False, path_type=Path),
+    "Read settings from FILE instead of rag.toml in this folder.",
     expose_value=False,
     callback=_keep_file,
-    help="Read settings from FILE instead of rag.toml in this folder.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 wait_option = setting(

@@ -8,6 +8,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -15,7 +16,6 @@ import click
 if TYPE_CHECKING:
     from rag.types import (
         Answer,
-        Citation,
         Document,
         Examination,
         Explanation,
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
         IndexInfo,
         IndexStatus,
         IngestionReport,
-        Problem,
         VectorSearch,
     )
 
@@ -33,6 +32,8 @@ _QUOTE_CHARACTERS = 240
 _CONTEXT_CHARACTERS = 1200
 # How many problems of each kind are named; `rag status` names all.
 _NAMED = 10
+# Programs read the JSON: a field that has another name today keeps its key.
+_KEYS = {"widened": "window"}
 
 
 def as_json(value: Any) -> Any:
@@ -41,7 +42,7 @@ def as_json(value: Any) -> Any:
         # What a class adds to the one that it extends comes first.
         own = type(value).__annotations__
         names = sorted((field.name for field in fields(value)), key=lambda name: name not in own)
-        return {name: as_json(getattr(value, name)) for name in names}
+        return {_KEYS.get(name, name): as_json(getattr(value, name)) for name in names}
     if isinstance(value, dict):
         return {str(key): as_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -70,15 +71,22 @@ def describe_search(found: VectorSearch) -> str:
     )
 
 
-def print_event(name: str, facts: dict[str, Any]) -> None:
-    """Print one line of JSON: what happened, then its facts."""
-    click.echo(json.dumps({"event": name, **facts}, ensure_ascii=False))
+def print_line(value: Any) -> None:
+    """Print a value as one line of JSON."""
+    click.echo(json.dumps(as_json(value), ensure_ascii=False))
 
 
 def print_report(report: IngestionReport) -> None:
     """Print what a run of indexing changed, skipped and failed at, and where the time went."""
-    _print_skipped(report.skipped)
-    _print_failed(report.failed)
+    by_reason = defaultdict(list)
+    for problem in report.skipped:
+        by_reason[problem.reason].append(problem.source)
+    for reason, sources in by_reason.items():
+        click.echo(f"skipped: {name_three(sources)}: {reason}", err=True)
+    for problem in report.failed[:_NAMED]:
+        click.echo(f"not indexed: {one_line(problem.source)}: {problem.reason}", err=True)
+    if len(report.failed) > _NAMED:
+        click.echo(f"and {len(report.failed) - _NAMED:,} more: `rag status` names all", err=True)
     for old, new in report.renamed[:_NAMED]:
         click.echo(f"renamed: {one_line(old)} -> {one_line(new)}", err=True)
     click.echo(
@@ -89,12 +97,9 @@ def print_report(report: IngestionReport) -> None:
     )
     if report.embedded:
         stages = ("read", "chunk", "embed", "write")
-        click.echo(
-            "time: "
-            + ", ".join(f"{stage} {report.timings[stage] / 1000:.1f} s" for stage in stages)
-            + " (side by side)"
-            + (f"; slowest: {report.slowest[0]} {report.slowest[1]:.1f} s")
-        )
+        taken = ", ".join(f"{stage} {report.timings[stage] / 1000:.1f} s" for stage in stages)
+        source, seconds = report.slowest
+        click.echo(f"time: {taken} (side by side); slowest: {source} {seconds:.1f} s")
     click.echo(f"the index holds {report.documents:,} documents in {report.chunks:,} passages")
 
 
@@ -137,9 +142,8 @@ def print_explanation(found: Explanation) -> None:
     """Print passages in order, each with its rank and score in every stage, and the times."""
     write(f"looked for: {', '.join(found.words) or 'no words'}")
     if found.related:
-        words = ", ".join(
-            f"{word} {weight:.2f}" for word, weight in list(found.related.items())[:12]
-        )
+        related = islice(found.related.items(), 12)
+        words = ", ".join(f"{word} {weight:.2f}" for word, weight in related)
         write(f"and, from the best passages: {words}", "dim")
     for wording in found.wordings:
         write(f"also asked: {one_line(wording)}", "dim")
@@ -162,9 +166,7 @@ def _print_hit(hit: Hit) -> None:
     shown = shorten(hit.text) if hit.widened is None else for_terminal(hit.text.strip())
     write(shown, "dim")
     if hit.duplicates:
-        more = f" and {len(hit.duplicates) - 3:,} more" if len(hit.duplicates) > 3 else ""
-        same = ", ".join(map(one_line, hit.duplicates[:3]))
-        write(f"    the same in {same}{more}", "dim")
+        write(f"    the same in {name_three(hit.duplicates)}", "dim")
 
 
 def print_facts(facts: IndexInfo) -> None:
@@ -211,7 +213,8 @@ def print_sources(answer: Answer) -> None:
     if answer.citations:
         write()
     for citation in answer.citations:
-        _print_citation(citation)
+        write(f"[{citation.number}] {citation.location}", "cyan")
+        write(f"    “{shorten(citation.quote)}”", "dim")
     for sentence in [] if answer.abstained else answer.unsupported:
         write(f"no passage supports: {sentence.text}", "yellow")
     if answer.abstained and answer.unsupported:
@@ -239,26 +242,10 @@ def for_terminal(text: str) -> str:
     return "".join(each if each.isprintable() or each in "\n\t" else "\ufffd" for each in text)
 
 
-def _print_skipped(problems: Sequence[Problem]) -> None:
-    by_reason = defaultdict(list)
-    for problem in problems:
-        by_reason[problem.reason].append(problem.source)
-    for reason, sources in by_reason.items():
-        more = f" and {len(sources) - 3:,} more" if len(sources) > 3 else ""
-        names = ", ".join(map(one_line, sources[:3]))
-        click.echo(f"skipped: {names}{more}: {reason}", err=True)
-
-
-def _print_failed(problems: Sequence[Problem]) -> None:
-    for problem in problems[:_NAMED]:
-        click.echo(f"not indexed: {one_line(problem.source)}: {problem.reason}", err=True)
-    if len(problems) > _NAMED:
-        click.echo(f"and {len(problems) - _NAMED:,} more: `rag status` names all", err=True)
-
-
-def _print_citation(citation: Citation) -> None:
-    write(f"[{citation.number}] {citation.location}", "cyan")
-    write(f"    “{shorten(citation.quote)}”", "dim")
+def name_three(names: Sequence[str]) -> str:
+    """Name the first three, and count the others."""
+    more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
+    return ", ".join(map(one_line, names[:3])) + more
 
 
 def shorten(text: str) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from rag.cli.output import as_json, one_line, print_event
+from rag.cli.output import as_json, one_line, print_line
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -58,12 +58,13 @@ def _events() -> ProgressCallback:
         nonlocal last
         outcome = progress.outcome
         if outcome is not None and outcome.outcome != "unchanged":
-            print_event("file", as_json(outcome))
+            print_line({"event": "file", **as_json(outcome)})
         if time.monotonic() - last >= _SECONDS_BETWEEN_EVENTS:
             last = time.monotonic()
             facts = ("stage", "item", "done", "total", "unit")
             values = {name: getattr(progress, name) for name in facts}
-            print_event("progress", as_json(progress.work) if progress.work else values)
+            work = as_json(progress.work) if progress.work else values
+            print_line({"event": "progress", **work})
 
     return show
 

@@ -11,25 +11,8 @@ from statistics import fmean
 
 from rag.engine import RAG
 from rag.errors import QuestionError, SourceError, StoreError
-from rag.evaluation.answer_metrics import (
-    CONTAINS,
-    EXACT_MATCH,
-    F1,
-    GOLD_CITED,
-    NLI,
-    PRECISION,
-    RECALL,
-    ROW_METRICS,
-    Verifier,
-    abstention,
-    auroc,
-    contains,
-    exact_match,
-    judge_citations,
-    remove_marks,
-    shares_words,
-    token_f1,
-)
+from rag.evaluation import answer_metrics
+from rag.evaluation.answer_metrics import Verifier, remove_marks
 from rag.evaluation.answer_report import AnswerReport, AnswerRow, JudgedCitation, JudgedSentence
 from rag.evaluation.configurations import CURRENT, apply_configuration
 from rag.evaluation.dataset import Dataset
@@ -70,7 +53,7 @@ def evaluate_answers(
     questions = _questions_with_answers(dataset)[::every]
     # The same model judges every configuration, whatever model answers.
     entailment: EntailmentModel | None = getattr(rag, "entailment", None)
-    verifiers: dict[str, Verifier] = {_OURS: shares_words}
+    verifiers: dict[str, Verifier] = {_OURS: answer_metrics.shares_words}
     if entailment is not None:
         verifiers[entailment.name] = _entailment_verifier(entailment)
     rows = []
@@ -149,10 +132,12 @@ def _row(
     judged = [_judge_sentences(answer, quotes, verify) for verify in verifiers]
     metrics = _answer_metrics(answer, gold)
     if not answer.abstained:
-        for suffix, sentences in zip(("", NLI), judged, strict=False):
+        for suffix, sentences in zip(("", answer_metrics.NLI), judged, strict=False):
             metrics |= _citation_metrics(sentences, suffix)
         if gold:
-            metrics[GOLD_CITED] = max((contains(each.quote, gold) for each in quotes), default=0.0)
+            metrics[answer_metrics.GOLD_CITED] = max(
+                (answer_metrics.contains(each.quote, gold) for each in quotes), default=0.0
+            )
     return AnswerRow(
         id=question,
         question=dataset.questions[question],
@@ -175,12 +160,14 @@ def _answer_metrics(answer: Answer, gold: Sequence[str]) -> dict[str, float]:
     if not gold:
         return {}
     if answer.abstained:
-        return dict.fromkeys((EXACT_MATCH, F1, CONTAINS), 0.0)
+        return dict.fromkeys(
+            (answer_metrics.EXACT_MATCH, answer_metrics.F1, answer_metrics.CONTAINS), 0.0
+        )
     text = _text_without_marks(answer)
     return {
-        EXACT_MATCH: exact_match(text, gold),
-        F1: token_f1(text, gold),
-        CONTAINS: contains(text, gold),
+        answer_metrics.EXACT_MATCH: answer_metrics.exact_match(text, gold),
+        answer_metrics.F1: answer_metrics.token_f1(text, gold),
+        answer_metrics.CONTAINS: answer_metrics.contains(text, gold),
     }
 
 
@@ -194,7 +181,7 @@ def _judge_sentences(
             "\n".join(quote.quote for quote in quotes if quote.number == number)
             for number in sentence.citations
         ]
-        supported, precise = judge_citations(sentence.text, cited, verify)
+        supported, precise = answer_metrics.judge_citations(sentence.text, cited, verify)
         judged.append(JudgedSentence(sentence.text, sentence.citations, supported, precise))
     return tuple(judged)
 
@@ -205,19 +192,20 @@ def _citation_metrics(sentences: Sequence[JudgedSentence], suffix: str) -> dict[
         return {}
     precise = [each for sentence in sentences for each in sentence.precise]
     return {
-        RECALL + suffix: fmean(sentence.supported for sentence in sentences),
-        PRECISION + suffix: fmean(precise) if precise else 0.0,
+        answer_metrics.RECALL + suffix: fmean(sentence.supported for sentence in sentences),
+        answer_metrics.PRECISION + suffix: fmean(precise) if precise else 0.0,
     }
 
 
 def _mean_metrics(rows: Sequence[AnswerRow]) -> dict[str, float]:
     values = {
-        name: [row.metrics[name] for row in rows if name in row.metrics] for name in ROW_METRICS
+        name: [row.metrics[name] for row in rows if name in row.metrics]
+        for name in answer_metrics.ROW_METRICS
     }
     metrics = {name: fmean(each) for name, each in values.items() if each}
     unanswerable = [not row.answerable for row in rows]
-    metrics |= abstention([row.abstained for row in rows], unanswerable)
-    area = auroc([-row.confidence for row in rows], unanswerable)
+    metrics |= answer_metrics.abstention([row.abstained for row in rows], unanswerable)
+    area = answer_metrics.auroc([-row.confidence for row in rows], unanswerable)
     return metrics if area is None else {**metrics, "AUROC": area}
 
 

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import difflib
-import os
-from dataclasses import replace
-from pathlib import Path
 
-from rag.config import Config, known_settings, load_config
+from rag.config import Config, check_settings, known_settings, replace_settings
 from rag.errors import ConfigError
 
 CURRENT = "current"
@@ -24,10 +21,7 @@ _MODES = {
     "rrf": {"retrieval.mode": "hybrid", "retrieval.fusion": "rrf", **_BARE},
     **{way: {"answering.way": way} for way in WAYS},
 }
-_PARTS = {
-    "rerank": {"retrieval.rerank": "late-interaction"},
-    "mmr": {"retrieval.diversity": "0.3"},
-}
+_PARTS = {"rerank": {"retrieval.rerank": "late-interaction"}, "mmr": {"retrieval.diversity": "0.3"}}
 _EXPANSIONS = ("rm3", "rocchio", "multi-query", "hyde")
 # All configurations share one index: settings that it was built with may not differ.
 _SECTIONS = ("retrieval", "generation", "prompt", "answering")
@@ -62,7 +56,8 @@ def apply_configuration(config: Config, name: str) -> Config:
         else:
             known = [*_PARTS, *_EXPANSIONS]
             raise ConfigError(f"{name}: {part!r} cannot be added{_nearest(part, known)}")
-    return _overlay(config, {"retrieval.expansion": ",".join(expansion), **settings})
+    changed = {"retrieval.expansion": ",".join(expansion), **settings}
+    return replace_settings(config, check_settings(changed, "the arguments"))
 
 
 def _check_key(key: str, name: str) -> str:
@@ -70,18 +65,6 @@ def _check_key(key: str, name: str) -> str:
     if key not in keys:
         raise ConfigError(f"{name}: {key!r} cannot be set for a comparison{_nearest(key, keys)}")
     return key
-
-
-def _overlay(config: Config, settings: dict[str, str]) -> Config:
-    # The file is empty, so that only these settings are converted and checked.
-    read = load_config(Path(os.devnull), {}, settings)
-    for key in settings:
-        section, field = key.split(".")
-        updated = replace(
-            getattr(config, section), **{field: getattr(getattr(read, section), field)}
-        )
-        config = replace(config, **{section: updated})
-    return config
 
 
 def _nearest(part: str, known: list[str]) -> str:

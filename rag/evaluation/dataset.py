@@ -64,11 +64,12 @@ def load_dataset(path: str | Path) -> Dataset:
         SourceError: if a file is missing, or a line cannot be used; it names them.
     """
     path = Path(path)
-    if path.is_dir():
-        return _load_beir(path)
-    if path.is_file():
-        return _load_table(path)
-    raise SourceError(str(path), "no such file or folder")
+    if not path.is_dir() and not path.is_file():
+        raise SourceError(str(path), "no such file or folder")
+    dataset = _load_beir(path) if path.is_dir() else _load_table(path)
+    if not dataset.relevant:
+        raise SourceError(str(path), "names no relevant document for any question")
+    return dataset
 
 
 def _load_beir(folder: Path) -> Dataset:
@@ -94,7 +95,7 @@ def _load_beir(folder: Path) -> Dataset:
     if unknown is not None:
         raise SourceError(str(file), f"judges {unknown!r}, which queries.jsonl does not hold")
     corpus = next((folder / name for name in _CORPORA if (folder / name).exists()), None)
-    return _check(Dataset(folder, questions, qrels, corpus, answers))
+    return Dataset(folder, questions, qrels, corpus, answers)
 
 
 def _read_records(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -148,7 +149,7 @@ def _load_table(file: Path) -> Dataset:
         gold = (row.get("answer") or "").split(";")
         answerable = (row.get("answerable") or "").strip() or "true"
         answers |= _answers(identity, gold, answerable, file, f"row {number}")
-    return _check(Dataset(file, questions, qrels, None, answers))
+    return Dataset(file, questions, qrels, None, answers)
 
 
 def _answers(
@@ -162,12 +163,6 @@ def _answers(
         return {question: ()}
     texts = tuple(answer.strip() for answer in gold if answer.strip())
     return {question: texts} if texts else {}
-
-
-def _check(dataset: Dataset) -> Dataset:
-    if not dataset.relevant:
-        raise SourceError(str(dataset.path), "names no relevant document for any question")
-    return dataset
 
 
 def _read_text(file: Path) -> str:

@@ -57,12 +57,7 @@ def write_answer_page(file: str | Path, comparison: Comparison[AnswerReport]) ->
 
 
 def _render(
-    template: str,
-    comparison: Comparison[R],
-    *,
-    metrics: tuple[str, ...],
-    main: str,
-    **values: Any,
+    template: str, comparison: Comparison[R], *, metrics: tuple[str, ...], main: str, **values: Any
 ) -> str:
     """Render a page; the template engine escapes every text in it."""
     try:

@@ -31,7 +31,8 @@ def recall_plot(reports: Sequence[Report]) -> str:
                 _recall(report),
                 _LINES[at % len(_LINES)],
                 color=_COLOURS[at % len(_COLOURS)],
-                label=_escape_dollars(report.configuration),
+                # Matplotlib reads text between two dollar signs as mathematics.
+                label=report.configuration.replace("$", r"\$"),
                 linewidth=2,
                 # Clipping would cut off half of a line at 1.
                 clip_on=False,
@@ -134,8 +135,3 @@ def _svg(figure: Any, name: str) -> str:
     drawing = text.getvalue()
     # The XML declaration may only stand at the beginning of a file.
     return drawing[drawing.index("<svg") :].replace(_TEXT, "currentColor")
-
-
-def _escape_dollars(name: str) -> str:
-    """Escape dollar signs: matplotlib reads text between two of them as mathematics."""
-    return name.replace("$", r"\$")

@@ -17,13 +17,7 @@ from rag.index import Index
 from rag.protocols import LanguageModel, generate_text
 from rag.text.languages.english import POINTS_AT_TEXT
 from rag.text.words import content_words
-from rag.types import (
-    Chunk,
-    Message,
-    Progress,
-    ProgressCallback,
-    no_progress,
-)
+from rag.types import Chunk, Message, Progress, ProgressCallback, no_progress
 
 
 @dataclass(frozen=True, slots=True)

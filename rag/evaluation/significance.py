@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, Generic, TypeVar
 
 from rag.errors import SourceError
@@ -118,13 +119,10 @@ def _differences(reference: R, others: Sequence[R], metric: str) -> list[Differe
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """Correct p-values by Holm, in the order given: max over j <= i of min(1, (m - j + 1) p_j)."""
-    order = sorted(range(len(p_values)), key=lambda at: p_values[at])
-    corrected = [0.0] * len(p_values)
-    largest = 0.0
-    for rank, at in enumerate(order):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[at]))
-        corrected[at] = largest
-    return corrected
+    order = sorted(range(len(p_values)), key=p_values.__getitem__)
+    steps = (min(1.0, (len(order) - rank) * p_values[at]) for rank, at in enumerate(order))
+    corrected = dict(zip(order, accumulate(steps, max), strict=True))
+    return [corrected[at] for at in range(len(order))]
 
 
 def _gains(reference: R, other: R, metric: str) -> Any:
@@ -168,7 +166,8 @@ def _interval(gains: Any) -> tuple[float, float]:
 
 
 def _check_same_questions(reference: Report | AnswerReport, other: Report | AnswerReport) -> None:
-    before, after = _judgements(reference), _judgements(other)
+    both = (reference, other)
+    before, after = ({row.id: row.judgement for row in report.rows} for report in both)
     for question in (*before, *after):
         if before.get(question) != after.get(question):
             raise SourceError(
@@ -176,7 +175,3 @@ def _check_same_questions(reference: Report | AnswerReport, other: Report | Answ
                 f"{question!r} is not asked and judged as in {reference.configuration} "
                 f"({reference.dataset}, {reference.created}): measure both again",
             )
-
-
-def _judgements(report: Report | AnswerReport) -> dict[str, object]:
-    return {row.id: row.judgement for row in report.rows}

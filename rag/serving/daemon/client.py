@@ -9,24 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from rag.answering.stream import AnswerStream
 from rag.errors import DaemonError
+from rag.serving.daemon import messages
 from rag.serving.daemon.identity import identity
-from rag.serving.daemon.messages import (
-    ENCODING_ERRORS,
-    LONGEST_EVENT,
-    Acceptance,
-    Ask,
-    Check,
-    Event,
-    Explain,
-    Failure,
-    Greeting,
-    ProgressEvent,
-    Request,
-    Result,
-    TextPiece,
-    encode,
-    receive,
-)
+from rag.serving.daemon.messages import encode, receive
 from rag.serving.daemon.paths import make_paths_absolute
 from rag.serving.daemon.socket_folder import SocketFolder, is_same_user
 
@@ -35,13 +20,7 @@ if TYPE_CHECKING:
 
     from rag.config import Config
     from rag.engine import RAG
-    from rag.types import (
-        Answer,
-        Explanation,
-        IngestionReport,
-        ProgressCallback,
-        Verdict,
-    )
+    from rag.types import Answer, Explanation, IngestionReport, ProgressCallback, Verdict
 
 T = TypeVar("T")
 
@@ -83,7 +62,7 @@ class DaemonRAG:
         """Explain as `RAG.explain` does."""
         from rag.types import Explanation
 
-        found = self._request(Explain(question, k, _as_data(where)), Explanation)
+        found = self._request(messages.Explain(question, k, _as_data(where)), Explanation)
         return self._open_local().explain(question, k, where) if found is None else found
 
     def check(
@@ -97,7 +76,7 @@ class DaemonRAG:
         """Check as `RAG.check` does."""
         from rag.types import Verdict
 
-        found = self._request(Check(claim, k, _as_data(where), by_generator), Verdict)
+        found = self._request(messages.Check(claim, k, _as_data(where), by_generator), Verdict)
         if found is None:
             return self._open_local().check(claim, k, where, by_generator=by_generator)
         return found
@@ -111,23 +90,27 @@ class DaemonRAG:
         schema: Mapping[str, Any] | None = None,
     ) -> AnswerStream:
         """Answer as `RAG.stream` does."""
-        operation = Ask(question, k, _as_data(where), None if schema is None else dict(schema))
+        operation = messages.Ask(
+            question, k, _as_data(where), None if schema is None else dict(schema)
+        )
 
         def ask_here() -> AnswerStream:
             return self._open_local().stream(question, k, where, schema=schema)
 
         return AnswerStream(_relay(self._receive_events(operation), ask_here), question)
 
-    def _request(self, operation: Explain | Check, kind: type[T]) -> T | None:
+    def _request(self, operation: messages.Explain | messages.Check, kind: type[T]) -> T | None:
         """Return the daemon's result; None if this process has to do the operation."""
         with suppress(UnreachableError):
             for event in self._receive_events(operation):
-                if isinstance(event, Result):
+                if isinstance(event, messages.Result):
                     with unreachable_if_broken():
                         return event.decode(kind)
         return None
 
-    def _receive_events(self, operation: Explain | Ask | Check) -> Iterator[TextPiece | Result]:
+    def _receive_events(
+        self, operation: messages.Operation
+    ) -> Iterator[messages.TextPiece | messages.Result]:
         """Send a request, and yield what the daemon sends back.
 
         Raises:
@@ -137,22 +120,24 @@ class DaemonRAG:
         if self._local is not None:
             raise UnreachableError
         with unreachable_if_broken():
-            request = Request(make_paths_absolute(self._config), operation)
+            request = messages.Request(make_paths_absolute(self._config), operation)
             connection = open_connection(self._folder, "answer", encode(request))
         with connection:
             while True:
                 with unreachable_if_broken():
-                    event: Event = receive(connection, Event, LONGEST_EVENT)
-                if isinstance(event, Acceptance):
+                    event: messages.Event = receive(
+                        connection, messages.Event, messages.LONGEST_EVENT
+                    )
+                if isinstance(event, messages.Acceptance):
                     connection.settimeout(None)
-                elif isinstance(event, ProgressEvent):
+                elif isinstance(event, messages.ProgressEvent):
                     if self._progress is not None:
                         self._progress(event.progress)
-                elif isinstance(event, Failure):
+                elif isinstance(event, messages.Failure):
                     raise event.error()
-                elif isinstance(event, TextPiece):
+                elif isinstance(event, messages.TextPiece):
                     yield event
-                elif isinstance(event, Result):
+                elif isinstance(event, messages.Result):
                     yield event
                     return
                 else:
@@ -165,7 +150,7 @@ class DaemonRAG:
 
 
 def _relay(
-    events: Iterator[TextPiece | Result], ask_here: Callable[[], AnswerStream]
+    events: Iterator[messages.TextPiece | messages.Result], ask_here: Callable[[], AnswerStream]
 ) -> Generator[str, None, Answer]:
     """Yield the pieces that the daemon sends and return its answer, or those of this process."""
     from rag.types import Answer
@@ -173,7 +158,7 @@ def _relay(
     begun = False
     try:
         for event in events:
-            if isinstance(event, Result):
+            if isinstance(event, messages.Result):
                 with unreachable_if_broken():
                     return event.decode(Answer)
             begun = True
@@ -204,7 +189,7 @@ def open_connection(
         connection.connect(str(folder.socket))
         if not is_same_user(connection):
             raise UnreachableError
-        connection.sendall(encode(Greeting(identity(), wants)) + request)
+        connection.sendall(encode(messages.Greeting(identity(), wants)) + request)
     except BaseException:
         connection.close()
         raise
@@ -216,7 +201,7 @@ def unreachable_if_broken() -> Iterator[None]:
     """Raise UnreachableError where a connection breaks, or a message cannot be encoded."""
     try:
         yield
-    except (OSError, *ENCODING_ERRORS) as error:
+    except (OSError, *messages.ENCODING_ERRORS) as error:
         raise UnreachableError from error
 
 

@@ -52,18 +52,13 @@ def find_differences(ours: Mapping[str, str], theirs: Mapping[str, str]) -> tupl
 
 def _code_state(package: Path) -> str:
     """Return where the package is, how many files it has, and when one was last changed."""
-    count = latest = 0
-    folders = [os.fspath(package)]
-    while folders:
-        with os.scandir(folders.pop()) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    if entry.name != "__pycache__":
-                        folders.append(entry.path)
-                else:
-                    count += 1
-                    latest = max(latest, entry.stat().st_mtime_ns)
-    return f"{package} {count} {latest}"
+    changed = [
+        Path(folder, name).stat().st_mtime_ns
+        for folder, _, names in os.walk(package)
+        if not folder.endswith("__pycache__")
+        for name in names
+    ]
+    return f"{package} {len(changed)} {max(changed)}"
 
 
 def _folder_state(folder: Path) -> str:

@@ -65,11 +65,14 @@ class Check(msgspec.Struct, frozen=True, tag=True):
     by_generator: bool
 
 
+Operation = Explain | Ask | Check
+
+
 class Request(msgspec.Struct, frozen=True):
     """An operation with the settings for it, whose paths are absolute."""
 
     config: Config
-    operation: Explain | Ask | Check
+    operation: Operation
 
 
 class Acceptance(msgspec.Struct, frozen=True, tag=True):

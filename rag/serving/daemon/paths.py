@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from operator import attrgetter
 from pathlib import Path
-from typing import Any
 
-from rag.config import Config
+from rag.config import Config, replace_settings
 from rag.plugins import plugins
 
 PATHS = ("index.path", "prompt.templates", "prompt.examples")
@@ -30,16 +29,15 @@ def make_paths_absolute(config: Config) -> Config:
         OSError: if the working directory is gone.
     """
     folder = Path.cwd()
-    for key in (*PATHS, *MODELS):
-        section, name = key.split(".")
-        settings: Any = getattr(config, section)
-        value: str = getattr(settings, name)
-        if not value or Path(value).is_absolute():
-            continue
-        if key in PATHS or _is_local(value):
-            settings = replace(settings, **{name: str(folder / value)})
-            config = replace(config, **{section: settings})
-    return config
+    named = {key: attrgetter(key)(config) for key in (*PATHS, *MODELS)}
+    return replace_settings(
+        config,
+        {
+            key: str(folder / value)
+            for key, value in named.items()
+            if value and not Path(value).is_absolute() and (key in PATHS or _is_local(value))
+        },
+    )
 
 
 def _is_local(model: str) -> bool:

@@ -6,6 +6,7 @@ import os
 import threading
 from collections import OrderedDict
 from contextvars import ContextVar
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -115,8 +116,7 @@ def _list_files(config: Config) -> dict[str, Stamp]:
     """List the files that a RAG reads once, by setting, each with time and size."""
     found = {}
     for key in ("prompt.templates", "prompt.examples", *MODELS):
-        section, name = key.split(".")
-        value: str = getattr(getattr(config, section), name)
+        value: str = attrgetter(key)(config)
         path = Path(value).expanduser() if value.startswith("~") else Path(value)
         if value and path.is_absolute() and (files := _file_states(path)):
             found[key] = files

@@ -19,24 +19,9 @@ from filelock import FileLock, Timeout
 
 import rag
 from rag.errors import DaemonError, RagError
+from rag.serving.daemon import messages
 from rag.serving.daemon.identity import find_differences, identity
-from rag.serving.daemon.messages import (
-    LONGEST_REQUEST,
-    Acceptance,
-    Ask,
-    Check,
-    Explain,
-    Failure,
-    Greeting,
-    ProgressEvent,
-    Refusal,
-    Request,
-    Result,
-    State,
-    TextPiece,
-    encode,
-    receive,
-)
+from rag.serving.daemon.messages import encode, receive
 from rag.serving.daemon.residents import Resident, Residents, listener
 from rag.serving.daemon.socket_folder import SocketFolder, is_same_user
 
@@ -147,7 +132,9 @@ class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     def converse(self, connection: socket.socket) -> None:
         """Read a client's greeting, and do what the client wants."""
         connection.settimeout(_CLIENT_SECONDS)
-        greeting: Greeting = receive(connection, Greeting, LONGEST_REQUEST)
+        greeting: messages.Greeting = receive(
+            connection, messages.Greeting, messages.LONGEST_REQUEST
+        )
         differs = find_differences(self._identity, greeting.facts)
         if greeting.wants != "answer":
             connection.sendall(encode(self._describe(differs)))
@@ -156,22 +143,24 @@ class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
                 os.dup(connection.fileno())
                 self.end()
         elif differs or self._ending.is_set():
-            connection.sendall(encode(Refusal(differs)))
+            connection.sendall(encode(messages.Refusal(differs)))
         else:
-            request: Request = receive(connection, Request, LONGEST_REQUEST)
+            request: messages.Request = receive(
+                connection, messages.Request, messages.LONGEST_REQUEST
+            )
             with self._lock:
                 self._questions += 1
-            connection.sendall(encode(Acceptance()))
+            connection.sendall(encode(messages.Acceptance()))
             try:
                 _answer(connection, request, self._residents)
             finally:
                 with self._lock:
                     self._asked = time.monotonic()
 
-    def _describe(self, differs: tuple[str, ...]) -> State:
+    def _describe(self, differs: tuple[str, ...]) -> messages.State:
         import psutil
 
-        return State(
+        return messages.State(
             process=os.getpid(),
             version=rag.__version__,
             up=time.monotonic() - self._began,
@@ -191,33 +180,33 @@ class _Handler(socketserver.BaseRequestHandler):
             server.converse(self.request)
 
 
-def _answer(connection: socket.socket, request: Request, residents: Residents) -> None:
+def _answer(connection: socket.socket, request: messages.Request, residents: Residents) -> None:
     def send_progress(progress: Progress) -> None:
-        connection.sendall(encode(ProgressEvent(progress)))
+        connection.sendall(encode(messages.ProgressEvent(progress)))
 
     listener.set(send_progress)
     asked = request.operation
     try:
         found = residents.rag(request.config)
-        if isinstance(asked, Explain):
+        if isinstance(asked, messages.Explain):
             value: Any = found.explain(asked.question, asked.k, asked.where)
-        elif isinstance(asked, Check):
+        elif isinstance(asked, messages.Check):
             value = found.check(asked.claim, asked.k, asked.where, by_generator=asked.by_generator)
         else:
             value = _stream_answer(connection, found, asked)
-        last = encode(Result.of(value))
+        last = encode(messages.Result.of(value))
     except RagError as error:
-        last = encode(Failure.of(error))
+        last = encode(messages.Failure.of(error))
     connection.sendall(last)
 
 
-def _stream_answer(connection: socket.socket, found: Resident, asked: Ask) -> Answer:
+def _stream_answer(connection: socket.socket, found: Resident, asked: messages.Ask) -> Answer:
     """Send the pieces of an answer as they are written, and return it."""
     gone = partial(_has_hung_up, connection)
     tools = replace(found.tools, generator=lambda: _StoppableModel(found.generator, gone))
     stream = found.stream(asked.question, asked.k, asked.where, schema=asked.schema, tools=tools)
     for piece in stream:
-        connection.sendall(encode(TextPiece(piece)))
+        connection.sendall(encode(messages.TextPiece(piece)))
     return stream.answer
 
 
