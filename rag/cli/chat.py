@@ -6,7 +6,7 @@ import contextlib
 import difflib
 import io
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -198,9 +198,7 @@ def _print_sources(chat: _Chat, _: str) -> None:
         output.print_line(answer.citations)
         return
     output.print_sources(answer)
-    for each in chat.conversation.stale():
-        if each.turn is turn:
-            _print_stale(each)
+    _print_stale(turn, chat.conversation.stale())
 
 
 def _explain(chat: _Chat, _: str) -> None:
@@ -242,9 +240,7 @@ def _print_history(chat: _Chat, _: str) -> None:
         click.secho(f"{number}. {output.for_terminal(turn.question)}", bold=True)
         _print_standalone(turn.question, turn.standalone)
         click.echo(output.for_terminal(turn.text))
-        for each in stale:
-            if each.turn is turn:
-                _print_stale(each)
+        _print_stale(turn, stale)
 
 
 def _set_filter(chat: _Chat, rest: str) -> None:
@@ -345,10 +341,12 @@ def _print_support(answer: Answer) -> None:
     )
 
 
-def _print_stale(stale: StaleCitation) -> None:
-    reason = {"changed": "the document was changed", "gone": "the document is gone"}[stale.reason]
-    place = output.one_line(stale.citation.location)
-    click.secho(f"[{stale.citation.number}] {place}: no longer holds: {reason}", fg="yellow")
+def _print_stale(turn: Turn, stale: Sequence[StaleCitation]) -> None:
+    """Print which citations of a turn no longer hold, and why."""
+    reasons = {"changed": "the document was changed", "gone": "the document is gone"}
+    for each in (each for each in stale if each.turn is turn):
+        place, reason = output.one_line(each.citation.location), reasons[each.reason]
+        click.secho(f"[{each.citation.number}] {place}: no longer holds: {reason}", fg="yellow")
 
 
 def _note(text: str) -> None:

@@ -14,17 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from rag.types import (
-        Answer,
-        Document,
-        Examination,
-        Explanation,
-        Hit,
-        IndexInfo,
-        IndexStatus,
-        IngestionReport,
-        VectorSearch,
-    )
+    from rag import types
 
 T = TypeVar("T")
 
@@ -60,7 +50,7 @@ def print_result(value: T, print_text: Callable[[T], None], *, as_json: bool) ->
     (print_json if as_json else print_text)(value)
 
 
-def describe_search(found: VectorSearch) -> str:
+def describe_search(found: types.VectorSearch) -> str:
     """Say in one line how vectors are searched, and how well."""
     if found.kind == "flat":
         return f"flat, {found.vectors:,} vectors; exact"
@@ -76,7 +66,7 @@ def print_line(value: Any) -> None:
     click.echo(json.dumps(as_json(value), ensure_ascii=False))
 
 
-def print_report(report: IngestionReport) -> None:
+def print_report(report: types.IngestionReport) -> None:
     """Print what a run of indexing changed, skipped and failed at, and where the time went."""
     by_reason = defaultdict(list)
     for problem in report.skipped:
@@ -103,7 +93,7 @@ def print_report(report: IngestionReport) -> None:
     click.echo(f"the index holds {report.documents:,} documents in {report.chunks:,} passages")
 
 
-def print_examination(found: Examination) -> None:
+def print_examination(found: types.Examination) -> None:
     """Print what each check of an index found, one line each."""
     for finding in found.findings:
         place = f" ({finding.file})" if finding.file and finding.status != "ok" else ""
@@ -117,7 +107,7 @@ def print_examination(found: Examination) -> None:
     click.echo("the index is well" if found.well else remain)
 
 
-def print_status(status: IndexStatus) -> None:
+def print_status(status: types.IndexStatus) -> None:
     """Print what is new, changed or gone, and everything that could not be indexed."""
     click.echo(f"indexed: {', '.join(status.roots)}")
     for name in ("new", "changed", "gone"):
@@ -132,13 +122,13 @@ def print_status(status: IndexStatus) -> None:
     )
 
 
-def print_hits(hits: Sequence[Hit]) -> None:
+def print_hits(hits: Sequence[types.Hit]) -> None:
     """Print passages in order, each with its location and score."""
     for hit in hits:
         _print_hit(hit)
 
 
-def print_explanation(found: Explanation) -> None:
+def print_explanation(found: types.Explanation) -> None:
     """Print passages in order, each with its rank and score in every stage, and the times."""
     write(f"looked for: {', '.join(found.words) or 'no words'}")
     if found.related:
@@ -157,7 +147,7 @@ def print_explanation(found: Explanation) -> None:
     write(f"milliseconds: {taken}", "dim")
 
 
-def _print_hit(hit: Hit) -> None:
+def _print_hit(hit: types.Hit) -> None:
     write(f"[{hit.rank}] ", "bold", end="")
     # The best of a fused ranking scores 1 however far it is: the cosine tells.
     cosines = [f", cosine {stage.score:.2f}" for stage in hit.trace if stage.name == "dense"]
@@ -169,7 +159,7 @@ def _print_hit(hit: Hit) -> None:
         write(f"    the same in {name_three(hit.duplicates)}", "dim")
 
 
-def print_facts(facts: IndexInfo) -> None:
+def print_facts(facts: types.IndexInfo) -> None:
     """Print what an index holds and what it was built with."""
     rows = [
         ("index", facts.path),
@@ -187,7 +177,7 @@ def print_facts(facts: IndexInfo) -> None:
         click.echo(f"{name:<10} {value}")
 
 
-def print_document(document: Document, span: tuple[int, int] | None) -> None:
+def print_document(document: types.Document, span: tuple[int, int] | None) -> None:
     """Print a document, or the passage at `span` within its section."""
     write(document.source, "cyan")
     facts = {"title": document.title, "type": document.media_type, **document.metadata}
@@ -208,7 +198,7 @@ def print_document(document: Document, span: tuple[int, int] | None) -> None:
     click.secho(for_terminal(document.text[end:last]), dim=True)
 
 
-def print_sources(answer: Answer) -> None:
+def print_sources(answer: types.Answer) -> None:
     """Print what an answer rests on, and which of its sentences rest on nothing."""
     if answer.citations:
         write()

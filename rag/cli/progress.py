@@ -116,12 +116,9 @@ def _lines() -> ProgressCallback:
 
     def show(progress: Progress) -> None:
         now = time.monotonic()
-        if progress.stage == "fetch":
-            due = now - shown_at.get(progress.stage, 0.0) > _SECONDS_BETWEEN_LINES
-        else:
-            # Work that is done in a moment needs no line.
-            due = now - shown_at.setdefault(progress.stage, now) > _SECONDS_BETWEEN_LINES
-        if not due:
+        # Work that is done in a moment needs no line.
+        since = shown_at.setdefault(progress.stage, 0.0 if progress.stage == "fetch" else now)
+        if now - since <= _SECONDS_BETWEEN_LINES:
             return
         shown_at[progress.stage] = now
         total = f" of {progress.total:,}" if progress.total is not None else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from statistics import fmean
@@ -58,19 +58,7 @@ def evaluate_answers(
         verifiers[entailment.name] = _entailment_verifier(entailment)
     rows = []
     for question, answer, total in _ask_each(ask or asked.ask, dataset, questions):
-        quotes = tuple(_compare_with_document(asked, citation) for citation in answer.citations)
-        tokens = {"prompt": answer.prompt.tokens, "written": _count_written(asked, answer)}
-        rows.append(
-            _row(
-                question,
-                dataset,
-                answer,
-                quotes,
-                list(verifiers.values()),
-                tokens=tokens,
-                timings={**answer.timings, "total": total},
-            )
-        )
+        rows.append(_row(asked, dataset, question, answer, verifiers.values(), total))
         progress(Progress(f"answering {configuration}", len(rows), len(questions), "questions"))
     return AnswerReport(
         configuration=configuration,
@@ -119,15 +107,14 @@ def _ask_each(
 
 
 def _row(
-    question: str,
+    rag: RAG,
     dataset: Dataset,
+    question: str,
     answer: Answer,
-    quotes: tuple[JudgedCitation, ...],
-    verifiers: Sequence[Verifier],
-    *,
-    tokens: Mapping[str, int],
-    timings: Mapping[str, float],
+    verifiers: Iterable[Verifier],
+    milliseconds: float,
 ) -> AnswerRow:
+    quotes = tuple(_compare_with_document(rag, citation) for citation in answer.citations)
     gold = dataset.answers[question]
     judged = [_judge_sentences(answer, quotes, verify) for verify in verifiers]
     metrics = _answer_metrics(answer, gold)
@@ -150,8 +137,8 @@ def _row(
         sentences=judged[0],
         citations=quotes,
         metrics=metrics,
-        tokens=tokens,
-        timings=timings,
+        tokens={"prompt": answer.prompt.tokens, "written": _count_written(rag, answer)},
+        timings={**answer.timings, "total": milliseconds},
         interrupted=answer.interrupted,
     )
 

@@ -42,11 +42,10 @@ def recall_plot(reports: Sequence[Report]) -> str:
         axes.set_xticks(ticks, [str(tick) for tick in ticks])
         axes.minorticks_off()
         axes.set_ylim(top=1)
-        axes.set_xlabel("documents")
-        axes.set_ylabel("recall")
+        axes.set(xlabel="documents", ylabel="recall")
         axes.grid(alpha=0.25)
         axes.legend(frameon=False)
-        return _svg(figure, "recall")
+        return _svg(figure)
 
 
 def gains_plot(reference: R, other: R, metric: str) -> str:
@@ -58,12 +57,10 @@ def gains_plot(reference: R, other: R, metric: str) -> str:
         colours = [_COLOURS[0] if gain > 0 else _COLOURS[1] for gain in gains]
         axes.bar(range(1, len(gains) + 1), gains, width=1.0, color=colours, antialiased=False)
         axes.axhline(0, color=_TEXT, linewidth=0.8)
-        axes.set_xlim(0.5, len(gains) + 0.5)
-        axes.set_ylim(-1.05, 1.05)
-        axes.set_xlabel("questions, sorted")
-        axes.set_ylabel(f"difference in {metric}")
+        axes.set(xlim=(0.5, len(gains) + 0.5), ylim=(-1.05, 1.05))
+        axes.set(xlabel="questions, sorted", ylabel=f"difference in {metric}")
         axes.grid(alpha=0.25, axis="y")
-        return _svg(figure, name)
+        return _svg(figure)
 
 
 def confidence_plot(report: AnswerReport) -> str:
@@ -86,13 +83,11 @@ def confidence_plot(report: AnswerReport) -> str:
         threshold = report.settings.get("answering.threshold")
         if threshold is not None:
             axes.axvline(threshold, color=_TEXT, linewidth=1, linestyle="--", label="threshold")
-        axes.set_xlim(0, 1)
-        axes.set_xlabel("confidence")
-        axes.set_ylabel("share of questions")
+        axes.set(xlim=(0, 1), xlabel="confidence", ylabel="share of questions")
         axes.grid(alpha=0.25, axis="y")
         # The legend is above the plot, since bars may be anywhere in it.
         axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3)
-        return _svg(figure, report.configuration)
+        return _svg(figure)
 
 
 def _recall(report: Report) -> Any:
@@ -128,7 +123,7 @@ def _figure(name: str, height: float) -> Iterator[tuple[Any, Any]]:
         yield figure, figure.subplots()
 
 
-def _svg(figure: Any, name: str) -> str:
+def _svg(figure: Any) -> str:
     text = io.StringIO()
     metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     figure.savefig(text, format="svg", transparent=True, metadata=metadata)

@@ -11,7 +11,7 @@ from rag.answering.stream import AnswerStream
 from rag.errors import DaemonError
 from rag.serving.daemon import messages
 from rag.serving.daemon.identity import identity
-from rag.serving.daemon.messages import encode, receive
+from rag.serving.daemon.messages import LONGEST_EVENT, encode, receive
 from rag.serving.daemon.paths import make_paths_absolute
 from rag.serving.daemon.socket_folder import SocketFolder, is_same_user
 
@@ -125,9 +125,7 @@ class DaemonRAG:
         with connection:
             while True:
                 with unreachable_if_broken():
-                    event: messages.Event = receive(
-                        connection, messages.Event, messages.LONGEST_EVENT
-                    )
+                    event: messages.Event = receive(connection, messages.Event, LONGEST_EVENT)
                 if isinstance(event, messages.Acceptance):
                     connection.settimeout(None)
                 elif isinstance(event, messages.ProgressEvent):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 from collections.abc import Mapping
@@ -40,7 +41,8 @@ def identity(environment: Mapping[str, str] | None = None) -> dict[str, str]:
     }
     for name, value in variables.items():
         if name.upper() in _VARIABLES or name.startswith(_PREFIXES):
-            facts[name] = _hash(value) if name.endswith(_SECRETS) else value
+            is_secret = name.endswith(_SECRETS)
+            facts[name] = hashlib.sha256(os.fsencode(value)).hexdigest() if is_secret else value
     return facts
 
 
@@ -66,9 +68,3 @@ def _folder_state(folder: Path) -> str:
         return f"{folder} {folder.stat().st_mtime_ns}"
     except OSError:
         return f"{folder}"
-
-
-def _hash(value: str) -> str:
-    import hashlib
-
-    return hashlib.sha256(os.fsencode(value)).hexdigest()

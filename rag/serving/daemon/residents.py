@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 # How many RAGs stay open. One more costs little beside its models.
 MOST = 8
 
-_MODEL_SECTIONS = {"embedder": "embedding", "generator": "generation"}
-
 # Where a thread reports long work: to the client that waits for it.
 listener: ContextVar[ProgressCallback | None] = ContextVar("listener", default=None)
 
@@ -46,18 +44,17 @@ class Resident(RAG):
     @once
     def embedder(self) -> Embedder:
         """The embedder in use."""
-        sharing = self._find_sharing("embedder")
+        sharing = self._find_sharing("embedder", "embedding")
         return sharing.embedder if sharing else super().embedder
 
     @once
     def generator(self) -> LanguageModel:
         """The generator in use."""
-        sharing = self._find_sharing("generator")
+        sharing = self._find_sharing("generator", "generation")
         return sharing.generator if sharing else super().generator
 
-    def _find_sharing(self, model: str) -> Resident | None:
-        """Find another resident that has loaded the same model."""
-        section = _MODEL_SECTIONS[model]
+    def _find_sharing(self, model: str, section: str) -> Resident | None:
+        """Find another resident that has loaded the same model, by the settings in `section`."""
         if model == "generator" and _is_served(self.config):
             return None
         for other in self._residents.all():

@@ -9,7 +9,7 @@ import socket
 import socketserver
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -21,13 +21,13 @@ import rag
 from rag.errors import DaemonError, RagError
 from rag.serving.daemon import messages
 from rag.serving.daemon.identity import find_differences, identity
-from rag.serving.daemon.messages import encode, receive
+from rag.serving.daemon.messages import LONGEST_REQUEST, encode, receive
 from rag.serving.daemon.residents import Resident, Residents, listener
 from rag.serving.daemon.socket_folder import SocketFolder, is_same_user
 
 if TYPE_CHECKING:
     from rag.protocols import LanguageModel
-    from rag.types import Answer, Message, Progress, Prompt
+    from rag.types import Answer, Progress, Prompt
 
 # A client sends its whole request at once, and reads the events as they come.
 _CLIENT_SECONDS = 60.0
@@ -132,9 +132,7 @@ class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     def converse(self, connection: socket.socket) -> None:
         """Read a client's greeting, and do what the client wants."""
         connection.settimeout(_CLIENT_SECONDS)
-        greeting: messages.Greeting = receive(
-            connection, messages.Greeting, messages.LONGEST_REQUEST
-        )
+        greeting: messages.Greeting = receive(connection, messages.Greeting, LONGEST_REQUEST)
         differs = find_differences(self._identity, greeting.facts)
         if greeting.wants != "answer":
             connection.sendall(encode(self._describe(differs)))
@@ -145,9 +143,7 @@ class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         elif differs or self._ending.is_set():
             connection.sendall(encode(messages.Refusal(differs)))
         else:
-            request: messages.Request = receive(
-                connection, messages.Request, messages.LONGEST_REQUEST
-            )
+            request: messages.Request = receive(connection, messages.Request, LONGEST_REQUEST)
             with self._lock:
                 self._questions += 1
             connection.sendall(encode(messages.Acceptance()))
@@ -203,7 +199,11 @@ def _answer(connection: socket.socket, request: messages.Request, residents: Res
 def _stream_answer(connection: socket.socket, found: Resident, asked: messages.Ask) -> Answer:
     """Send the pieces of an answer as they are written, and return it."""
     gone = partial(_has_hung_up, connection)
-    tools = replace(found.tools, generator=lambda: _StoppableModel(found.generator, gone))
+    # It has all that its generator has, which a checker of types does not see.
+    tools = replace(
+        found.tools,
+        generator=lambda: cast("LanguageModel", _StoppableModel(found.generator, gone)),
+    )
     stream = found.stream(asked.question, asked.k, asked.where, schema=asked.schema, tools=tools)
     for piece in stream:
         connection.sendall(encode(messages.TextPiece(piece)))
@@ -211,27 +211,14 @@ def _stream_answer(connection: socket.socket, found: Resident, asked: messages.A
 
 
 class _StoppableModel:
-    """A generator that stops, after any piece of text, once nobody waits for the next."""
+    """A generator that stops, after any piece of text, once nobody waits for the next.
+
+    All else is looked up when it is asked for: a server names its model only then.
+    """
 
     def __init__(self, generator: LanguageModel, gone: Callable[[], bool]) -> None:
         self._generator = generator
         self._gone = gone
-
-    @property
-    def name(self) -> str:
-        # Not stored: a server names its model only when it is asked.
-        return self._generator.name
-
-    @property
-    def context_tokens(self) -> int:
-        return self._generator.context_tokens
-
-    @property
-    def max_tokens(self) -> int:
-        return self._generator.max_tokens
-
-    def count_tokens(self, messages: Sequence[Message]) -> int:
-        return self._generator.count_tokens(messages)
 
     def stream(self, prompt: Prompt) -> Iterator[str]:
         pieces = self._generator.stream(prompt)
