@@ -195,7 +195,7 @@ def test_a_damaged_cache_is_noticed_and_mended(tmp_path: Path, damage: str) -> N
     with index.write() as writer:
         writer.refresh_cache()
     row = _row(tmp_path)
-    assert terms_room.is_intact(tmp_path, row, Digests())
+    assert Digests().agree(tmp_path, row)
     assert texts(Index(tmp_path), "gamma") == ["gamma"]
 
 

@@ -36,7 +36,7 @@ def remove_others(directory: Path, pattern: str, keep: Collection[str]) -> None:
 
 
 class Digests:
-    """The sha256 of files that never change under their name; each file is read once.
+    """The sha256 of caches, which never change under their name; each file is read once.
 
     A file counts as the same while its inode, size and time of change are the same.
     """
@@ -45,11 +45,14 @@ class Digests:
         self._known: dict[tuple[int, int, int, int], str] = {}
 
     def of(self, path: Path) -> str:
-        """Return the sha256 of a file in hexadecimal digits.
+        """Return the sha256 of a file, or of a folder's names and files, in hexadecimal digits.
 
         Raises:
             OSError: if it cannot be read.
         """
+        if path.is_dir():
+            sums = "".join(f"{each.name}\0{self.of(each)}\n" for each in list_files(path))
+            return hashlib.sha256(sums.encode()).hexdigest()
         known = self._known.get(_version(path.stat()))
         if known is not None:
             return known
@@ -57,6 +60,18 @@ class Digests:
             version = _version(os.fstat(file.fileno()))
             self._known[version] = hashlib.file_digest(file, "sha256").hexdigest()
             return self._known[version]
+
+    def agree(self, directory: Path, row: CacheRow) -> bool:
+        """Return whether the cache that a row names is there, and is what was written."""
+        try:
+            return self.of(directory / row.name) == row.sha256
+        except OSError:
+            return False
+
+
+def list_files(folder: Path) -> list[Path]:
+    """Return the files of a cache that is a folder, by name, without tantivy's locks."""
+    return [path for path in sorted(folder.iterdir()) if path.suffix != ".lock"]
 
 
 def _version(status: os.stat_result) -> tuple[int, int, int, int]:

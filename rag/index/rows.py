@@ -115,20 +115,12 @@ SPAN_COLUMNS = 'id, document_id, start, "end", ordinal, heading, page, line'
 
 def document(row: Sequence[Any]) -> Document:
     """Make a document of a row of DOCUMENT_COLUMNS."""
-    return Document(
-        id=row[0],
-        source=row[1],
-        title=row[2],
-        text=row[3],
-        media_type=row[4],
-        content_hash=row[5],
-        modified=row[6],
-        metadata=json.loads(row[7]),
-        pages=tuple(Page(*page) for page in json.loads(row[8])),
-        headings=tuple(Heading(*heading) for heading in json.loads(row[9])),
-        verbatim=bool(row[10]),
-        markup=row[11],
-    )
+    fields: dict[str, Any] = dict(zip(DOCUMENT_COLUMNS.split(", "), row, strict=True))
+    fields["metadata"] = json.loads(fields["metadata"])
+    fields["pages"] = tuple(Page(*page) for page in json.loads(fields["pages"]))
+    fields["headings"] = tuple(Heading(*heading) for heading in json.loads(fields["headings"]))
+    fields["verbatim"] = bool(fields["verbatim"])
+    return Document(**fields)
 
 
 def chunk(row: Sequence[Any], text: str) -> Chunk:
@@ -183,10 +175,12 @@ class State:
         return found
 
 
-def languages_of_documents(connection: apsw.Connection) -> list[str]:
-    """Return the languages (ISO 639-1) of the documents that there are now."""
+def note_languages(connection: apsw.Connection) -> None:
+    """Write the languages (ISO 639-1) of the documents that there are now, and no others."""
     found = connection.execute("SELECT metadata FROM documents")
-    return sorted({language_of(json.loads(metadata)) for (metadata,) in found})
+    present = sorted({language_of(json.loads(metadata)) for (metadata,) in found})
+    connection.execute("DELETE FROM languages")
+    connection.executemany("INSERT INTO languages VALUES (?)", [(each,) for each in present])
 
 
 def reading_settings(connection: apsw.Connection) -> str:
@@ -290,10 +284,8 @@ def file_state(connection: apsw.Connection, row: Sequence[Any]) -> FileState:
 def stored_roots(connection: apsw.Connection) -> list[StoredRoot]:
     """Return the folders and files that the index follows, by path."""
     return [
-        StoredRoot(
-            row[0], row[1], tuple(json.loads(row[2])), tuple(json.loads(row[3])), bool(row[4])
-        )
-        for row in connection.execute(
+        StoredRoot(path, source, tuple(json.loads(only)), tuple(json.loads(but)), bool(hidden))
+        for path, source, only, but, hidden in connection.execute(
             "SELECT path, source, include, exclude, hidden FROM roots ORDER BY path"
         )
     ]

@@ -7,14 +7,14 @@ import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import apsw
 
 from rag.errors import StoreError
-from rag.index import rows, terms
+from rag.index import rows, schema, terms
 from rag.index.caches import CacheRow, Digests
 from rag.index.vectors import cache
 from rag.index.vectors.kinds import CacheSettings, Shape
@@ -58,7 +58,7 @@ class OpenCaches:
         self.settings = settings
         self._directory = directory
         self._digests = digests
-        self._locks = {kind: threading.Lock() for kind in ("vectors", "recent", "terms")}
+        self._locks = {kind: threading.Lock() for kind in schema.CACHES}
         self._opened: dict[str, tuple[str, Any]] = {}
         self._tombstones: tuple[tuple[Any, ...], Tombstones] | None = None
 
@@ -66,9 +66,6 @@ class OpenCaches:
         self, connection: apsw.Connection, kind: str, row: CacheRow, after: int, dim: int
     ) -> cache.OpenCache:
         """Open the FAISS index that a row of `kind` names, which holds chunks above `after`."""
-
-        def load(directory: Path, row: CacheRow, digests: Digests) -> cache.OpenCache | None:
-            return cache.load(directory, row, digests, self.settings.mapped_bytes)
 
         def build() -> cache.OpenCache:
             if row.count > self.settings.rebuilt_rows:
@@ -81,6 +78,7 @@ class OpenCaches:
             faiss_index, _, _ = cache.build(lambda: nullcontext(connection), dim, ids, "flat", 1.0)
             return cache.prepare(faiss_index, Shape())
 
+        load = partial(cache.load, mapped_bytes=self.settings.mapped_bytes)
         return self._open(kind, row, load, build)
 
     def tombstones(self, connection: apsw.Connection) -> Tombstones:

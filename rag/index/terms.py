@@ -6,9 +6,8 @@ and the folder gets a name of its own. So it costs as much as has changed, and r
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -18,7 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from rag.errors import StoreError, first_line
-from rag.index.caches import CacheRow, Digests
+from rag.index.caches import CacheRow, Digests, list_files
 from rag.index.disk import steps
 from rag.query import LexicalQuery
 from rag.text.terms import analyse
@@ -36,7 +35,6 @@ _ID, _WORDS, _COMPOUNDS = "chunk", "words", "compounds"
 _BORDER = "¶"
 _HEAP_BYTES = 64_000_000
 _LOCK_TO_OPEN = ".tantivy-meta.lock"
-_LOCKS = frozenset({".tantivy-writer.lock", _LOCK_TO_OPEN})
 # A filter that lets more ids through is applied to the hits, most of which pass it.
 _LOOKED_UP = 20_000
 # A set of ids makes tantivy walk through all of them; a few are found faster one by one.
@@ -142,7 +140,9 @@ def write(
     steps.make_directory(folder)
     try:
         if before is not None:
-            _link(directory / before.name, folder)
+            # The files of a generation never change.
+            for path in list_files(directory / before.name):
+                steps.link(path, folder / path.name)
         index = tantivy.Index(_schema(), path=str(folder))
         writer = index.writer(heap_size=_HEAP_BYTES, num_threads=1)
         for chunk_id in removed:
@@ -156,13 +156,13 @@ def write(
         raise StoreError(f"{folder}: cannot be written: {first_line(error)}") from error
     # Tantivy makes some files for the owner alone, whatever the umask says.
     mode = folder.stat().st_mode & 0o666
-    for path in _files(folder):
+    for path in list_files(folder):
         with suppress(PermissionError):
             path.chmod(mode)
         steps.sync_path(path)
     steps.sync_directory(folder)
     steps.sync_directory(directory)
-    return CacheRow(generation, name, _sha256(folder, digests), newest, count)
+    return CacheRow(generation, name, digests.of(folder), newest, count)
 
 
 def load(directory: Path, row: CacheRow, digests: Digests) -> TermsIndex | None:
@@ -173,26 +173,18 @@ def load(directory: Path, row: CacheRow, digests: Digests) -> TermsIndex | None:
     """
     import tantivy
 
-    if not is_intact(directory, row, digests):
+    if not digests.agree(directory, row):
         return None
     folder = directory / row.name
     try:
         if os.access(folder / _LOCK_TO_OPEN, os.W_OK):
             return TermsIndex(tantivy.Index.open(str(folder)))
         with TemporaryDirectory(prefix="rag-terms-") as links:
-            for path in _files(folder):
+            for path in list_files(folder):
                 Path(links, path.name).symlink_to(path.absolute())
             return TermsIndex(tantivy.Index.open(links))
     except (ValueError, OSError):
         return None
-
-
-def is_intact(directory: Path, row: CacheRow, digests: Digests) -> bool:
-    """Return whether the cache that `row` names is there, and is what was written."""
-    try:
-        return _sha256(directory / row.name, digests) == row.sha256
-    except OSError:
-        return False
 
 
 def in_memory(entries: Iterable[Entry]) -> TermsIndex:
@@ -299,20 +291,3 @@ def _restrict(query: Any, within: Ids) -> Any:
     return Query.boolean_query(
         [(Occur.Must, query), (Occur.Must, Query.const_score_query(allowed, 0.0))]
     )
-
-
-def _link(source: Path, target: Path) -> None:
-    """Link the files of one generation into the folder of the next; they never change."""
-    for path in _files(source):
-        steps.link(path, target / path.name)
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    return (path for path in sorted(folder.iterdir()) if path.name not in _LOCKS)
-
-
-def _sha256(folder: Path, digests: Digests) -> str:
-    total = hashlib.sha256()
-    for path in _files(folder):
-        total.update(f"{path.name}\0{digests.of(path)}\n".encode())
-    return total.hexdigest()

@@ -6,13 +6,14 @@ import os
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import asdict, replace
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import apsw
 
 from rag.errors import StoreError
-from rag.index import rows, schema, terms
+from rag.index import rows, terms
 from rag.index.caches import CacheRow, Digests, remove_others
 from rag.index.disk import commits, database, steps
 from rag.index.rows import FileRecord, FileState, Manifest, StoredChunk, StoredRoot
@@ -24,10 +25,12 @@ if TYPE_CHECKING:
     from rag.index.rows import Ids
     from rag.types import Vectors
 
-
 _VECTOR_FILES = ("vectors-*.faiss*", "recent-*.faiss*")
 _TERM_FOLDERS = "terms-*"
-_CACHE_PATTERNS = (*_VECTOR_FILES, _TERM_FOLDERS)
+# The cells of a chunk that are stored as they are.
+_CELLS = attrgetter(
+    "document_id", "start", "end", "ordinal", "page", "line", "passage_hash", "vector"
+)
 
 
 class Writer:
@@ -76,11 +79,8 @@ class Writer:
         """Remove everything: manifest, files, roots, languages, and the rows of the caches."""
         self._begin()
         self._connection.execute("DELETE FROM manifest WHERE key NOT IN ('format', 'commits')")
-        self._connection.execute("DELETE FROM files")
-        self._connection.execute("DELETE FROM roots")
-        self._connection.execute("DELETE FROM languages")
-        self._connection.execute("DELETE FROM caches")
-        self._connection.execute("DELETE FROM tombstones")
+        for table in ("files", "roots", "languages", "caches", "tombstones"):
+            self._connection.execute(f"DELETE FROM {table}")
 
     def reading_settings(self) -> str:
         """Return the settings that the last run read files with; empty if there was none."""
@@ -101,15 +101,10 @@ class Writer:
     def put_root(self, root: StoredRoot) -> None:
         """Follow a folder or file from now on."""
         self._begin()
+        patterns = rows.to_json(root.include), rows.to_json(root.exclude)
         self._connection.execute(
             "INSERT OR REPLACE INTO roots VALUES (?, ?, ?, ?, ?)",
-            (
-                root.path,
-                root.source,
-                rows.to_json(root.include),
-                rows.to_json(root.exclude),
-                int(root.hidden),
-            ),
+            (root.path, root.source, *patterns, int(root.hidden)),
         )
 
     def remove_root(self, path: str) -> None:
@@ -217,14 +212,10 @@ class Writer:
         """Note that a document came again with the content that is stored."""
         self._begin()
         self._take(file_id, document)
+        metadata = rows.to_json(dict(document.metadata))
         self._connection.execute(
             "UPDATE documents SET source = ?, modified = ?, metadata = ? WHERE id = ?",
-            (
-                document.source,
-                document.modified,
-                rows.to_json(dict(document.metadata)),
-                document.id,
-            ),
+            (document.source, document.modified, metadata, document.id),
         )
 
     def end_file(self, file_id: int, record: FileRecord, problems: Sequence[Problem]) -> None:
@@ -423,8 +414,7 @@ class Writer:
 
         A reader that has just begun may be about to open that one, and could not build it itself.
         """
-        found = [rows.cache_row(self._connection, kind) for kind in ("vectors", "recent")]
-        keep = {row.name for row in found if row is not None}
+        keep = self._named_caches()
         if before is not None and before.count > self._settings.rebuilt_rows:
             keep.add(before.name)
         for pattern in _VECTOR_FILES:
@@ -438,7 +428,7 @@ class Writer:
         index keeps the log that holds this state.
         """
         self._begin()
-        self._note_languages()
+        rows.note_languages(self._connection)
         self._terms_anew = True
         self.commit()
         self.refresh_cache(anew=True)
@@ -457,22 +447,16 @@ class Writer:
         Raises:
             StoreError: naming the cache that could not be removed.
         """
-        found = [rows.cache_row(self._connection, kind) for kind in schema.CACHES]
-        named = {row.name for row in found if row is not None}
-        for pattern in _CACHE_PATTERNS:
+        named = self._named_caches()
+        for pattern in (*_VECTOR_FILES, _TERM_FOLDERS):
             for path in self._directory.glob(pattern):
                 if path.name not in named:
                     raise StoreError(
                         f"{path}: cannot be removed, and may hold what was taken out: remove it"
                     )
 
-    def _note_languages(self) -> None:
-        """Write the languages of the present documents anew."""
-        found = rows.languages_of_documents(self._connection)
-        self._connection.execute("DELETE FROM languages")
-        self._connection.executemany(
-            "INSERT INTO languages VALUES (?)", [(each,) for each in found]
-        )
+    def _named_caches(self) -> set[str]:
+        return {name for (name,) in self._connection.execute("SELECT name FROM caches")}
 
     def _refresh_terms(self) -> set[str]:
         """Bring the terms' cache to what this transaction commits; returns the folders to keep.
@@ -483,10 +467,10 @@ class Writer:
         row = None if self._terms_anew else rows.cache_row(self._connection, "terms")
         self._terms_anew = False
         if row is not None and row != self._trusted_terms:
-            intact = terms.is_intact(self._directory, row, self._digests)
+            intact = self._digests.agree(self._directory, row)
             self._trusted_terms = row = row if intact else None
         after = row.max_id if row else 0
-        newest = self._newest()
+        newest = int(self._connection.execute("SELECT coalesce(max(id), 0) FROM chunks").get)
         gone = [each for (each,) in self._connection.execute("SELECT chunk_id FROM gone")]
         self._connection.execute("DELETE FROM gone")
         if row is not None and newest == after and not gone:
@@ -506,28 +490,16 @@ class Writer:
         # A reader that has just begun may be about to open the one before.
         return {each.name for each in (row, self._trusted_terms) if each}
 
-    def _newest(self) -> int:
-        return int(self._connection.execute("SELECT coalesce(max(id), 0) FROM chunks").get)
-
     def _next_generation(self) -> int:
-        row = self._connection.execute(
-            "SELECT seq FROM sqlite_sequence WHERE name = 'caches'"
-        ).fetchone()
-        return int(row[0]) + 1 if row else 1
+        select = "SELECT seq FROM sqlite_sequence WHERE name = 'caches'"
+        return int(self._connection.execute(select).get or 0) + 1
 
     def _point(self, kind: str, row: CacheRow) -> None:
         self._connection.execute("DELETE FROM caches WHERE kind = ?", (kind,))
+        details = rows.to_json(dict(row.details))
         self._connection.execute(
             "INSERT INTO caches VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (
-                row.generation,
-                kind,
-                row.name,
-                row.sha256,
-                row.max_id,
-                row.count,
-                rows.to_json(dict(row.details)),
-            ),
+            (row.generation, kind, row.name, row.sha256, row.max_id, row.count, details),
         )
 
     def _begin(self) -> None:
@@ -547,46 +519,24 @@ class Writer:
 
     def _insert_document(self, file_id: int, document: Document) -> None:
         self._connection.execute("DELETE FROM documents WHERE id = ?", (document.id,))
+        cells = {name: getattr(document, name) for name in rows.DOCUMENT_COLUMNS.split(", ")}
+        cells["metadata"] = rows.to_json(dict(document.metadata))
+        cells["pages"] = rows.to_json([(p.start, p.end, p.number) for p in document.pages])
+        headings = [(h.start, h.end, h.level, h.title) for h in document.headings]
+        cells["headings"] = rows.to_json(headings)
         self._connection.execute(
             f"INSERT INTO documents (file_id, {rows.DOCUMENT_COLUMNS}) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                file_id,
-                document.id,
-                document.source,
-                document.title,
-                document.text,
-                document.media_type,
-                document.content_hash,
-                document.modified,
-                rows.to_json(dict(document.metadata)),
-                rows.to_json([[p.start, p.end, p.number] for p in document.pages]),
-                rows.to_json([[h.start, h.end, h.level, h.title] for h in document.headings]),
-                int(document.verbatim),
-                document.markup,
-            ),
+            f"VALUES (?, {', '.join('?' * len(cells))})",
+            (file_id, *cells.values()),
         )
         language = rows.language_of(document.metadata)
         self._connection.execute("INSERT OR IGNORE INTO languages VALUES (?)", (language,))
 
     def _insert_chunks(self, chunks: Sequence[StoredChunk]) -> None:
         self._connection.executemany(
-            'INSERT INTO chunks (document_id, start, "end", ordinal, heading, page, line, '
-            "passage_hash, vector) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            [
-                (
-                    chunk.document_id,
-                    chunk.start,
-                    chunk.end,
-                    chunk.ordinal,
-                    rows.to_json(list(chunk.heading)),
-                    chunk.page,
-                    chunk.line,
-                    chunk.passage_hash,
-                    chunk.vector,
-                )
-                for chunk in chunks
-            ],
+            'INSERT INTO chunks (document_id, start, "end", ordinal, page, line, passage_hash, '
+            "vector, heading) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [(*_CELLS(chunk), rows.to_json(chunk.heading)) for chunk in chunks],
         )
 
     def _take(self, file_id: int, document: Document) -> None:

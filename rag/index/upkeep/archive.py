@@ -13,7 +13,7 @@ import zipfile
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
-from itertools import groupby
+from itertools import chain, groupby
 from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -281,8 +281,8 @@ def write(write_piece: Callable[[bytes], object], contents: Contents, counter: R
             lines.DocumentLine.of(*each) for each in counter(contents.documents())
         ),
         "chunks.jsonl": _encode(map(lines.ChunkLine.of, counter(contents.chunks()))),
-        "vectors.npy": _with_header(
-            _header(counts["chunks"], manifest.dim), counter(contents.vectors())
+        "vectors.npy": chain(
+            [_header(counts["chunks"], manifest.dim)], counter(contents.vectors())
         ),
     }
     with zipfile.ZipFile(_Sink(write_piece), "w") as archive:  # type: ignore[call-overload]
@@ -327,17 +327,7 @@ def _header(count: int, dim: int) -> bytes:
     text = f"{{'descr': '<f2', 'fortran_order': False, 'shape': ({count}, {dim}), }}"
     # The data begins at a multiple of 64 bytes.
     length = -(-(len(text) + 11) // 64) * 64 - 10
-    return (
-        b"\x93NUMPY\x01\x00"
-        + length.to_bytes(2, "little")
-        + text.ljust(length - 1).encode()
-        + b"\n"
-    )
-
-
-def _with_header(header: bytes, pieces: Iterable[bytes]) -> Iterator[bytes]:
-    yield header
-    yield from pieces
+    return b"\x93NUMPY\x01\x00" + length.to_bytes(2, "little") + f"{text:<{length - 1}}\n".encode()
 
 
 def _check_order(name: str, items: Iterable[T], key: Callable[[T], str]) -> Iterator[T]:

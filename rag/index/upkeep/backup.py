@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import secrets
 import time
 from collections.abc import Iterator
@@ -23,11 +24,7 @@ _REPLACED = ".replaced-backup"
 
 
 def back_up(
-    index: Index,
-    folder: Path,
-    *,
-    force: bool = False,
-    progress: ProgressCallback | None = None,
+    index: Index, folder: Path, *, force: bool = False, progress: ProgressCallback | None = None
 ) -> CopyReport:
     """Copy one state of an index into a new folder, whole or not at all.
 
@@ -63,14 +60,7 @@ def back_up(
         raise
     except OSError as error:
         raise StoreError(f"{folder}: cannot be written: {error.strerror or error}") from error
-    return CopyReport(
-        str(folder),
-        counts["files"],
-        counts["documents"],
-        counts["chunks"],
-        size,
-        time.monotonic() - started,
-    )
+    return CopyReport(str(folder), **counts, bytes=size, seconds=time.monotonic() - started)
 
 
 def _check_apart(source: Path, target: Path) -> None:
@@ -115,7 +105,7 @@ def _make_unfinished(target: Path) -> Iterator[Path]:
 
 def _clear_away(target: Path) -> None:
     """Remove the folders of killed backups, whose locks ended with their processes."""
-    for folder in target.parent.glob(f".{_escape_glob(target.name)}-*{_UNFINISHED}"):
+    for folder in target.parent.glob(f".{glob.escape(target.name)}-*{_UNFINISHED}"):
         try:
             with FileLock(folder / "writer.lock").acquire(timeout=0):
                 steps.remove(folder)
@@ -149,7 +139,3 @@ def _bring_back(target: Path) -> None:
 
 def _place_of_replaced(target: Path) -> Path:
     return target.with_name(f".{target.name}{_REPLACED}")
-
-
-def _escape_glob(name: str) -> str:
-    return "".join(f"[{each}]" if each in "*?[" else each for each in name)

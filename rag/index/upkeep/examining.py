@@ -29,11 +29,14 @@ from rag.types import Finding
 if TYPE_CHECKING:
     from rag.index.rows import Ids
 
+Status = Literal["ok", "note", "problem"]
+
 _SAMPLE = 50
 # float16 leaves the length of a unit vector within a thousandth of 1.
 _NORM_TOLERANCE = 0.01
 _BLOCK_ROWS = 4096
 _MOST_NAMED = 5
+_NO_NAME = "its name cannot be read"
 _OURS = re.compile(
     r"index\.sqlite(-wal|-shm|-journal|-salvaged)?|commits|writer\.(lock|json|json\.tmp)|"
     r"optimize\.lock|optimized\.faiss.*|salvage\.tmp|"
@@ -67,13 +70,7 @@ class Findings:
     has_orphans: bool = False
     caches: set[str] = field(default_factory=set)
 
-    def add(
-        self,
-        check: str,
-        status: Literal["ok", "note", "problem"],
-        text: str,
-        file: Path | None = None,
-    ) -> None:
+    def add(self, check: str, status: Status, text: str, file: Path | None = None) -> None:
         """Add one finding."""
         self.items.append(Finding(check, status, text, str(file) if file else ""))
 
@@ -174,8 +171,7 @@ def _check_manifest(findings: Findings, connection: apsw.Connection) -> None:
     elif found is None:
         findings.add("manifest", "note", "holds nothing yet: run `rag index PATH...`", path)
     elif not found.embedder or found.dim < 1:
-        text = f"names no embedder, or dimension {found.dim}"
-        findings.add("manifest", "problem", text, path)
+        findings.add("manifest", "problem", f"names no embedder, or dimension {found.dim}", path)
     else:
         findings.usable = True
         text = f"{found.embedder}, dimension {found.dim}, format {schema.FORMAT}"
@@ -197,8 +193,7 @@ def _check_commits(findings: Findings, connection: apsw.Connection, least: int) 
     elif count and not least:
         findings.add("commits", "problem", "cannot be read: a lost log would not be noticed", path)
     elif count > least:
-        text = f"{count - least:,} were not noted by who was killed"
-        findings.add("commits", "note", text, path)
+        findings.add("commits", "note", f"{count - least:,} were not noted by who was killed", path)
     elif not commits.is_whole(findings.directory):
         findings.add("commits", "problem", "one of its two halves is damaged", path)
     else:
@@ -233,8 +228,7 @@ def _check_references(findings: Findings, connection: apsw.Connection) -> None:
         path = findings.directory / database.NAME
         findings.add("references", "problem", f"{named} belong to nothing", path)
     else:
-        text = "every chunk has its document, every document its file"
-        findings.add("references", "ok", text)
+        findings.add("references", "ok", "every chunk has its document, every document its file")
 
 
 def _check_documents(findings: Findings, connection: apsw.Connection) -> None:
@@ -341,7 +335,7 @@ def _check_caches(findings: Findings, connection: apsw.Connection) -> None:
         row = None
         try:
             row = rows.cache_row(connection, kind)
-            said = _find_fault(_Cache(directory, connection, row, live), kind) if row else ""
+            said = _find_fault(directory, connection, kind, row, live) if row else ""
         except (ValueError, TypeError, AttributeError, RuntimeError, MemoryError, OSError) as error:
             said = f"cannot be read ({first_line(error)})"
         path = directory / row.name if row else None
@@ -355,15 +349,10 @@ def _check_caches(findings: Findings, connection: apsw.Connection) -> None:
             findings.add(f"cache of {kind}", "problem", text, path)
     if len(live) and "terms" not in kinds:
         findings.caches.add("terms")
-        text = "there is none: nothing is found by its words"
-        findings.add("cache of terms", "problem", text)
+        findings.add("cache of terms", "problem", "there is none: nothing is found by its words")
     if len(live) and "vectors" not in kinds:
         findings.caches.add("vectors")
-        text = "there is none yet: searches go through all rows"
-        findings.add("cache of vectors", "note", text)
-
-
-_NO_NAME = "its name cannot be read"
+        findings.add("cache of vectors", "note", "there is none yet: searches go through all rows")
 
 
 def _points_elsewhere(directory: Path, kind: str, row: CacheRow | None) -> bool:
@@ -376,94 +365,82 @@ def _points_elsewhere(directory: Path, kind: str, row: CacheRow | None) -> bool:
     return row is not None and now != row
 
 
-@dataclass(frozen=True, slots=True)
-class _Cache:
-    """A cache that a row names, to be compared with the ids of the `live` chunks."""
+def _find_fault(
+    directory: Path, connection: apsw.Connection, kind: str, row: CacheRow, live: Ids
+) -> str:
+    """Return the first fault of the cache that a row names; empty if there is none.
 
-    directory: Path
-    connection: apsw.Connection
-    row: CacheRow
-    live: Ids
-
-    def faults_of_vectors(self) -> Iterator[str]:
-        """Yield what is wrong with a cache of vectors; the first fault is enough."""
-        import faiss
-        import numpy as np
-
-        row, live = self.row, self.live
-        if not cache.is_intact(self.directory, row, Digests()):
-            yield "is damaged: its sha256 is another"
-        # Read whole: it is not changed, and let go of at once.
-        data = np.fromfile(self.directory / row.name, dtype=np.uint8)
-        opened = faiss.deserialize_index(data)
-        held = cache.ids_of(opened)
-        if len(held) != row.count or opened.ntotal != row.count:
-            yield f"holds {len(held):,} vectors, not the {row.count:,} that were noted"
-        distinct = np.unique(held)
-        if len(distinct) != len(held):
-            yield "holds a chunk twice"
-        gone = self.connection.execute("SELECT chunk_id FROM tombstones").fetchall()
-        tombstones = np.array(gone, dtype=np.int64).reshape(-1)
-        if len(np.setdiff1d(np.setdiff1d(held, live), tombstones)):
-            yield "holds chunks that are gone"
-        if (
-            row.max_id >= 0
-            and self._is_main()
-            and len(np.setdiff1d(live[live <= row.max_id], held))
-        ):
-            yield "lacks chunks"
-        if row.details.get("kind", "flat") != "flat" or not len(held):
-            # An approximate kind does not hold what is stored.
-            return
-        inner: Any = faiss.downcast_index(opened.index)  # type: ignore[attr-defined]
-        here = np.isin(held, live).nonzero()[0]
-        select = "SELECT vector FROM chunks WHERE id = ?"
-        for at in here[:: max(1, len(here) // _SAMPLE)]:
-            blob = self.connection.execute(select, (int(held[at]),)).get
-            stored = np.frombuffer(blob, dtype="<f2").astype(np.float32)
-            if not np.array_equal(inner.reconstruct(int(at)), stored):
-                yield f"holds another vector of chunk {int(held[at])}"
-
-    def _is_main(self) -> bool:
-        """Return whether this cache must hold all chunks up to its last, not only newer ones."""
-        named = self.connection.execute("SELECT name FROM caches WHERE kind = 'vectors'").get
-        return bool(named == self.row.name)
-
-    def faults_of_terms(self) -> Iterator[str]:
-        """Yield what is wrong with the cache of terms; the first fault is enough."""
-        import numpy as np
-
-        row, live = self.row, self.live
-        if not terms.is_intact(self.directory, row, Digests()):
-            yield "is damaged: its sha256 is another"
-        opened = terms.load(self.directory, row, Digests())
-        if opened is None:
-            yield "cannot be opened"
-            return
-        if opened.count != row.count:
-            yield f"holds {opened.count:,} chunks, not the {row.count:,} that were noted"
-        if row.count != len(live) or (len(live) and row.max_id < live[-1]):
-            yield f"holds {row.count:,} chunks, not the {len(live):,} that there are"
-        for chunk_id in live[:: max(1, len(live) // _SAMPLE)]:
-            passage = next(rows.passages(self.connection, "id = ?", (int(chunk_id),)))
-            words = terms.entry(*passage).words.split()
-            word = next((word for word in words if word.isalnum()), None)
-            if word is None:
-                continue
-            asked = LexicalQuery(((word,),), (), (), (), word)
-            if not opened.search(asked, 1, within=np.array([chunk_id])):
-                yield f"does not find chunk {int(chunk_id)} by its own words"
-
-
-def _find_fault(found: _Cache, kind: str) -> str:
-    """Return the first fault of a cache; empty if there is none."""
-    if not _CACHE_NAME.fullmatch(found.row.name):
+    It is compared with the ids of the `live` chunks.
+    """
+    if not _CACHE_NAME.fullmatch(row.name):
         return _NO_NAME
-    path = found.directory / found.row.name
+    path = directory / row.name
     if not (path.is_dir() if kind == "terms" else path.is_file()):
         return "is missing"
-    faults = found.faults_of_terms() if kind == "terms" else found.faults_of_vectors()
-    return next(faults, "")
+    if not Digests().agree(directory, row):
+        return "is damaged: its sha256 is another"
+    if kind == "terms":
+        return next(_faults_of_terms(directory, connection, row, live), "")
+    return next(_faults_of_vectors(directory, connection, kind, row, live), "")
+
+
+def _faults_of_vectors(
+    directory: Path, connection: apsw.Connection, kind: str, row: CacheRow, live: Ids
+) -> Iterator[str]:
+    """Yield what is wrong with a cache of vectors; the first fault is enough."""
+    import faiss
+    import numpy as np
+
+    # Read whole: it is not changed, and let go of at once.
+    opened = faiss.deserialize_index(np.fromfile(directory / row.name, dtype=np.uint8))
+    held = cache.ids_of(opened)
+    if len(held) != row.count or opened.ntotal != row.count:
+        yield f"holds {len(held):,} vectors, not the {row.count:,} that were noted"
+    if len(np.unique(held)) != len(held):
+        yield "holds a chunk twice"
+    gone = connection.execute("SELECT chunk_id FROM tombstones").fetchall()
+    tombstones = np.array(gone, dtype=np.int64).reshape(-1)
+    if len(np.setdiff1d(np.setdiff1d(held, live), tombstones)):
+        yield "holds chunks that are gone"
+    # The main cache holds all chunks up to its last, the other one only newer ones.
+    if kind == "vectors" and len(np.setdiff1d(live[live <= row.max_id], held)):
+        yield "lacks chunks"
+    if row.details.get("kind", "flat") != "flat" or not len(held):
+        # An approximate kind does not hold what is stored.
+        return
+    inner: Any = faiss.downcast_index(opened.index)  # type: ignore[attr-defined]
+    here = np.isin(held, live).nonzero()[0]
+    select = "SELECT vector FROM chunks WHERE id = ?"
+    for at in here[:: max(1, len(here) // _SAMPLE)]:
+        blob = connection.execute(select, (int(held[at]),)).get
+        stored = np.frombuffer(blob, dtype="<f2").astype(np.float32)
+        if not np.array_equal(inner.reconstruct(int(at)), stored):
+            yield f"holds another vector of chunk {int(held[at])}"
+
+
+def _faults_of_terms(
+    directory: Path, connection: apsw.Connection, row: CacheRow, live: Ids
+) -> Iterator[str]:
+    """Yield what is wrong with the cache of terms; the first fault is enough."""
+    import numpy as np
+
+    opened = terms.load(directory, row, Digests())
+    if opened is None:
+        yield "cannot be opened"
+        return
+    if opened.count != row.count:
+        yield f"holds {opened.count:,} chunks, not the {row.count:,} that were noted"
+    if row.count != len(live) or (len(live) and row.max_id < live[-1]):
+        yield f"holds {row.count:,} chunks, not the {len(live):,} that there are"
+    for chunk_id in live[:: max(1, len(live) // _SAMPLE)]:
+        passage = next(rows.passages(connection, "id = ?", (int(chunk_id),)))
+        words = terms.entry(*passage).words.split()
+        word = next((word for word in words if word.isalnum()), None)
+        if word is None:
+            continue
+        asked = LexicalQuery(((word,),), (), (), (), word)
+        if not opened.search(asked, 1, within=np.array([chunk_id])):
+            yield f"does not find chunk {int(chunk_id)} by its own words"
 
 
 def find_leftovers(directory: Path) -> list[Path]:
@@ -502,7 +479,7 @@ def _check_disk(directory: Path) -> Iterator[Finding]:
     with suppress(OSError):
         free = shutil.disk_usage(directory).free
         # A repair and `rag compact` write all of it anew.
-        status: Literal["ok", "note"] = "ok" if free > 2 * size else "note"
+        status: Status = "ok" if free > 2 * size else "note"
         yield Finding("disk", status, f"{free / 1e6:,.0f} MB are free")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import asdict, astuple, fields
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
@@ -53,16 +54,8 @@ class FileLine(Line, frozen=True):
     @classmethod
     def of(cls, state: FileState) -> FileLine:
         """Make the line of a file."""
-        record, problems = state.record, state.problems
-        return cls(
-            record.path,
-            record.source,
-            record.size,
-            record.mtime_ns,
-            record.sha256,
-            state.complete,
-            [ProblemLine(p.source, p.reason, p.kind, p.lasting) for p in problems],
-        )
+        problems = [ProblemLine(*astuple(each)) for each in state.problems]
+        return cls(**asdict(state.record), complete=state.complete, problems=problems)
 
     def item(self) -> FileState:
         """Make the file's state of its line."""
@@ -70,7 +63,7 @@ class FileLine(Line, frozen=True):
             id=0,
             record=FileRecord(self.path, self.source, self.size, self.mtime_ns, self.sha256),
             complete=self.complete,
-            problems=tuple(Problem(p.source, p.reason, p.kind, p.lasting) for p in self.problems),
+            problems=tuple(Problem(*msgspec.structs.astuple(each)) for each in self.problems),
         )
 
 
@@ -86,11 +79,11 @@ class RootLine(Line, frozen=True):
     @classmethod
     def of(cls, root: StoredRoot) -> RootLine:
         """Make the line of a root."""
-        return cls(root.path, root.source, root.include, root.exclude, root.hidden)
+        return cls(*astuple(root))
 
     def item(self) -> StoredRoot:
         """Make the root of its line."""
-        return StoredRoot(self.path, self.source, self.include, self.exclude, self.hidden)
+        return StoredRoot(*msgspec.structs.astuple(self))
 
 
 class DocumentLine(Line, frozen=True):
@@ -113,21 +106,11 @@ class DocumentLine(Line, frozen=True):
     @classmethod
     def of(cls, file: str, document: Document) -> DocumentLine:
         """Make the line of a document."""
-        return cls(
-            document.id,
-            file,
-            document.source,
-            document.title,
-            document.media_type,
-            document.content_hash,
-            document.modified,
-            dict(document.metadata),
-            [(page.start, page.end, page.number) for page in document.pages],
-            [(h.start, h.end, h.level, h.title) for h in document.headings],
-            document.verbatim,
-            document.markup,
-            document.text,
-        )
+        cells = {each.name: getattr(document, each.name) for each in fields(document)}
+        cells["metadata"] = dict(document.metadata)
+        cells["pages"] = [(p.start, p.end, p.number) for p in document.pages]
+        cells["headings"] = [(h.start, h.end, h.level, h.title) for h in document.headings]
+        return cls(file=file, **cells)
 
     def item(self) -> tuple[str, Document]:
         """Make the path of the file and the document of their line.
@@ -140,12 +123,10 @@ class DocumentLine(Line, frozen=True):
         for name, spans in (("pages", self.pages), ("headings", self.headings)):
             if not all(0 <= start <= end <= len(self.text) for start, end, *_ in spans):
                 raise WrongError(f"`{name}` holds a span outside of the text")
-        fields = msgspec.structs.asdict(self)
-        fields |= {
-            "pages": tuple(Page(*page) for page in self.pages),
-            "headings": tuple(Heading(*heading) for heading in self.headings),
-        }
-        return fields.pop("file"), Document(**fields)
+        cells = msgspec.structs.asdict(self)
+        cells["pages"] = tuple(Page(*page) for page in self.pages)
+        cells["headings"] = tuple(Heading(*heading) for heading in self.headings)
+        return cells.pop("file"), Document(**cells)
 
 
 class ChunkLine(Line, frozen=True):
@@ -163,16 +144,9 @@ class ChunkLine(Line, frozen=True):
     @classmethod
     def of(cls, chunk: StoredChunk) -> ChunkLine:
         """Make the line of a chunk."""
-        return cls(
-            chunk.document_id,
-            chunk.ordinal,
-            chunk.start,
-            chunk.end,
-            chunk.heading,
-            chunk.page,
-            chunk.line,
-            chunk.passage_hash.hex(),
-        )
+        span = (chunk.ordinal, chunk.start, chunk.end)
+        place = (chunk.heading, chunk.page, chunk.line)
+        return cls(chunk.document_id, *span, *place, chunk.passage_hash.hex())
 
     def item(self) -> StoredChunk:
         """Make the chunk of its line.

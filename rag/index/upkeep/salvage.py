@@ -295,7 +295,7 @@ def _fill(directory: Path, target: apsw.Connection, source: _Source, remarks: li
     lost = [*_fill_documents(target, source), *_fill_chunks(target, source)]
     if not target.execute("SELECT count(*) FROM documents").get:
         raise _unsalvageable_error(directory)
-    _settle_languages(target)
+    rows.note_languages(target)
     target.execute("DELETE FROM tombstones")
     _go_on_counting(directory, target, source)
     losses = json.dumps([sorted(set(lost)), remarks], ensure_ascii=False)
@@ -404,13 +404,6 @@ def _read_again(target: apsw.Connection, file_id: int) -> list[str]:
     target.execute("UPDATE files SET complete = 0 WHERE id = ?", (file_id,))
     found = target.execute("SELECT source FROM files WHERE id = ?", (file_id,)).fetchall()
     return [str(name) for (name,) in found]
-
-
-def _settle_languages(target: apsw.Connection) -> None:
-    languages = rows.languages_of_documents(target)
-    target.executemany(
-        "INSERT OR IGNORE INTO languages VALUES (?)", [(each,) for each in languages]
-    )
 
 
 def _go_on_counting(directory: Path, target: apsw.Connection, source: _Source) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
@@ -19,11 +19,7 @@ from rag.types import CopyReport, ProgressCallback, no_progress
 
 
 def export_index(
-    index: Index,
-    path: Path,
-    *,
-    force: bool = False,
-    progress: ProgressCallback | None = None,
+    index: Index, path: Path, *, force: bool = False, progress: ProgressCallback | None = None
 ) -> CopyReport:
     """Write one state of an index into a file, whole or not at all.
 
@@ -51,22 +47,11 @@ def export_index(
             raise StoreError(f"{path}: cannot be written: {error.strerror or error}") from error
         finally:
             durable.remove(path.with_name(f"{path.name}.tmp"))
-    return CopyReport(
-        str(path),
-        counts["files"],
-        counts["documents"],
-        counts["chunks"],
-        path.stat().st_size,
-        time.monotonic() - started,
-    )
+    return _report(path, counts, path.stat().st_size, started)
 
 
 def import_index(
-    index: Index,
-    path: Path,
-    *,
-    wait: float | None = None,
-    progress: ProgressCallback | None = None,
+    index: Index, path: Path, *, wait: float | None = None, progress: ProgressCallback | None = None
 ) -> CopyReport:
     """Import an exported file into a folder that holds no index, all of it or nothing.
 
@@ -77,7 +62,8 @@ def import_index(
             damaged or no export.
     """
     started = time.monotonic()
-    _check_is_empty(index)
+    if index.exists():
+        _refuse(index)
     with _explain_errors(path), Archive(path) as carried:
         for _ in carried.contents(RowCounter("check", carried.rows, progress or no_progress)):
             pass
@@ -98,20 +84,12 @@ def import_index(
                     writer.restore_document(ids[file], document, chunks)
             writer.commit()
             writer.refresh_cache()
-    counts = carried.counts
-    return CopyReport(
-        str(index.directory),
-        counts["files"],
-        counts["documents"],
-        counts["chunks"],
-        index.size(),
-        time.monotonic() - started,
-    )
+    return _report(index.directory, carried.counts, index.size(), started)
 
 
-def _check_is_empty(index: Index) -> None:
-    if index.exists():
-        _refuse(index)
+def _report(path: Path, counts: Mapping[str, int], size: int, started: float) -> CopyReport:
+    copied = {name: counts[name] for name in ("files", "documents", "chunks")}
+    return CopyReport(str(path), **copied, bytes=size, seconds=time.monotonic() - started)
 
 
 def _refuse(index: Index) -> NoReturn:
@@ -137,15 +115,8 @@ def _explain_errors(path: Path) -> Iterator[None]:
         raise StoreError(f"{path}: cannot be imported: {error}; {cure}") from error
     except OSError as error:
         raise StoreError(f"{path}: cannot be read: {error.strerror or error}") from error
-    # The errors that zipfile raises for files that are no archives.
-    except (
-        zipfile.BadZipFile,
-        NotImplementedError,
-        RuntimeError,
-        EOFError,
-        ValueError,
-        OverflowError,
-    ) as error:
+    # What zipfile raises for files that are no archives; NotImplementedError is a RuntimeError.
+    except (zipfile.BadZipFile, RuntimeError, EOFError, ValueError, OverflowError) as error:
         raise StoreError(
             f"{path}: is damaged, or not an export of this program: {first_line(error)}; {cure}"
         ) from error

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from rag.index.rows import Ids
     from rag.types import Vectors
 
-
 Connect = Callable[[], AbstractContextManager[apsw.Connection]]
 """Opens a connection for one short look; between two looks the log can be cleared."""
 
@@ -106,20 +105,13 @@ def build(
     return faiss_index, replace(shape, milliseconds=taken), _join(held)
 
 
-def extend(
-    connect: Connect,
-    faiss_index: Any,
-    dim: int,
-    ids: Ids,
-    removed: Ids,
-    progress: BuildProgress = no_progress,
-) -> None:
+def extend(connect: Connect, faiss_index: Any, dim: int, ids: Ids, removed: Ids) -> None:
     """Add chunks to an index in memory, and remove others from it."""
     import faiss
 
     if len(removed):
         faiss_index.remove_ids(faiss.IDSelectorBatch(removed))
-    for own, vectors in _report(progress, len(ids), blocks(connect, dim, ids)):
+    for own, vectors in blocks(connect, dim, ids):
         faiss_index.add_with_ids(vectors, own)
 
 
@@ -161,7 +153,7 @@ def load(directory: Path, row: CacheRow, digests: Digests, mapped_bytes: int) ->
                 return None
             found = faiss.deserialize_index(np.frombuffer(data, dtype=np.uint8))
             return prepare(found, shape)
-        if not is_intact(directory, row, digests):
+        if not digests.agree(directory, row):
             return None
         # FAISS lays out product quantization for fast scans anew when it reads it.
         if shape.kind != "ivf-pq" and hasattr(faiss, "IO_FLAG_MMAP_IFC"):
@@ -190,20 +182,12 @@ def read_whole(directory: Path, row: CacheRow, digests: Digests) -> Any | None:
     """Read the index that `row` names into memory, to be changed; None if it is not intact."""
     import faiss
 
-    if not is_intact(directory, row, digests):
+    if not digests.agree(directory, row):
         return None
     try:
         return faiss.read_index(str(directory / row.name))
     except RuntimeError:
         return None
-
-
-def is_intact(directory: Path, row: CacheRow, digests: Digests) -> bool:
-    """Return whether the cache that `row` names is there, and is what was written."""
-    try:
-        return digests.of(directory / row.name) == row.sha256
-    except OSError:
-        return False
 
 
 def ids_of(faiss_index: Any) -> Ids:

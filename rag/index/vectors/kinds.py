@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -77,10 +77,6 @@ class Shape:
     recall_100: float = 1.0
     milliseconds: float = 0.0
     trained: int = 0
-
-    def details(self) -> dict[str, Any]:
-        """Return the shape as it is stored in the cache's row."""
-        return asdict(self)
 
 
 def shape_of(details: Mapping[str, Any]) -> Shape:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,7 +68,7 @@ def optimize(
                 raise StoreError(
                     f"{path}: cannot be written: {error.strerror or error}; the index is as it was"
                 ) from error
-            newest, details = int(ids[-1]), shape.details()
+            newest, details = int(ids[-1]), asdict(shape)
             row = CacheRow(0, cache.OPTIMIZED, digest, newest, faiss_index.ntotal, details)
             with write() as writer:
                 if writer.manifest() != manifest:

@@ -7,7 +7,7 @@ ones, until there are enough of them to extend the main one.
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import apsw
@@ -71,7 +71,7 @@ def refresh(
     main = None if anew else rows.cache_row(connection, "vectors")
     recent = rows.cache_row(connection, "recent")
     state = _State(connection, directory, digests, settings, dim, generation, main, recent)
-    if main is None or not cache.is_intact(directory, main, digests):
+    if main is None or not digests.agree(directory, main):
         return _build(state)
     newer = state.count("chunks WHERE id > ?", main.max_id)
     dead = state.count("tombstones WHERE chunk_id <= ?", main.max_id)
@@ -98,20 +98,16 @@ def write_recent(
     faiss_index, shape, _ = cache.build(lambda: nullcontext(connection), dim, ids, "flat", 1.0)
     name = f"recent-{generation}.faiss"
     digest = cache.write(directory / name, faiss_index)
-    return CacheRow(generation, name, digest, int(ids[-1]), faiss_index.ntotal, shape.details())
+    return CacheRow(generation, name, digest, int(ids[-1]), faiss_index.ntotal, asdict(shape))
 
 
 def _write_recent_if_due(state: _State, main: CacheRow) -> Change | None:
     recent = state.recent
-    if recent is not None and not cache.is_intact(state.directory, recent, state.digests):
-        recent = None
-        due = True
-    else:
-        due = False
-    after = recent.max_id if recent else main.max_id
+    is_damaged = recent is not None and not state.digests.agree(state.directory, recent)
+    after = recent.max_id if recent and not is_damaged else main.max_id
     behind = state.count("chunks WHERE id > ?", after)
     behind += state.count("tombstones WHERE chunk_id > ?", main.max_id)
-    if not due and behind <= state.settings.stale_rows:
+    if not is_damaged and behind <= state.settings.stale_rows:
         return None
     written = write_recent(
         state.connection,
@@ -132,20 +128,17 @@ def _build(state: _State) -> Change:
     newest = int(ids[-1]) if len(ids) else 0
     name = f"vectors-{state.generation}.faiss"
     digest = cache.write(state.directory / name, faiss_index)
-    row = CacheRow(state.generation, name, digest, newest, faiss_index.ntotal, shape.details())
+    row = CacheRow(state.generation, name, digest, newest, faiss_index.ntotal, asdict(shape))
     return Change(row, None, 0)
 
 
 def _extend(state: _State, main: CacheRow, live: int, dead: int) -> Change:
     """Add newer vectors to the main cache and remove those that are gone; its lists stay."""
     shape = shape_of(main.details)
+    # Nothing can be removed from a graph: dead vectors stay until it is built anew.
     keeps_dead = shape.kind == "hnsw"
-    most = _MOST_GROWTH * shape.trained
-    if (
-        shape.kind == "flat"
-        or live > most
-        or (keeps_dead and dead > main.count * _dead_share(state))
-    ):
+    has_too_many = keeps_dead and dead > main.count * 2 * state.settings.stale_share
+    if shape.kind == "flat" or live > _MOST_GROWTH * shape.trained or has_too_many:
         return _build(state)
     faiss_index = cache.read_whole(state.directory, main, state.digests)
     if faiss_index is None:
@@ -165,8 +158,3 @@ def _extend(state: _State, main: CacheRow, live: int, dead: int) -> Change:
     newest = max(main.max_id, int(newer[-1]) if len(newer) else 0)
     row = CacheRow(state.generation, name, digest, newest, faiss_index.ntotal, main.details)
     return Change(row, None, main.max_id if keeps_dead else 0)
-
-
-def _dead_share(state: _State) -> float:
-    # Nothing can be removed from a graph: dead vectors stay until it is built anew.
-    return 2 * state.settings.stale_share
