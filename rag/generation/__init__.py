@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from rag.config import GenerationConfig
 from rag.errors import GenerationError, RagError, first_line
@@ -68,18 +68,12 @@ def from_callable(
     return _CallableGenerator(name, write, context_tokens, max_tokens)
 
 
+@dataclass
 class _CallableGenerator:
-    def __init__(
-        self,
-        name: str,
-        write: Callable[[Prompt], Iterable[str]],
-        context_tokens: int,
-        max_tokens: int,
-    ) -> None:
-        self.name = name
-        self.context_tokens = context_tokens
-        self.max_tokens = max_tokens
-        self._write = write
+    name: str
+    write: Callable[[Prompt], Iterable[str]]
+    context_tokens: int
+    max_tokens: int
 
     def count_tokens(self, messages: Sequence[Message]) -> int:
         from rag.generation.estimate import estimate_tokens
@@ -88,7 +82,7 @@ class _CallableGenerator:
 
     def stream(self, prompt: Prompt) -> Iterator[str]:
         try:
-            yield from self._write(prompt)
+            yield from self.write(prompt)
         except RagError:
             raise
         # A user's function may fail in any way.

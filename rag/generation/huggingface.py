@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -136,11 +137,9 @@ class TransformersGenerator:
             return encoded
         from jinja2 import TemplateError
 
-        try:
+        # Some models know no system role, and their templates refuse it.
+        with suppress(TemplateError):
             return _apply_template(tokenizer, messages)
-        except TemplateError:
-            # Some models know no system role, and their templates refuse it.
-            pass
         try:
             return _apply_template(tokenizer, _without_system(messages))
         except TemplateError as error:

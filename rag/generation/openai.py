@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -153,10 +153,8 @@ class OpenAIGenerator:
         body = {"model": self._model(client), **chat_request(prompt, self._config)}
         if prompt.schema is not None:
             enforced = {**body, "response_format": response_format(prompt.schema)}
-            try:
+            with suppress(_RefusedError):
                 return self._first_piece(client, enforced)
-            except _RefusedError:
-                pass
         return self._first_piece(client, body)
 
     def _first_piece(
@@ -167,20 +165,19 @@ class OpenAIGenerator:
         return pieces, [] if first is None else [first]
 
     def _model(self, client: httpx.Client) -> str:
-        if not self._served_model:
-            self._served_model = self._first_model(client)
-        return self._served_model
-
-    def _first_model(self, client: httpx.Client) -> str:
+        """Return the model that the settings name, or else the first that the server lists."""
+        if self._served_model:
+            return self._served_model
         with _name_failures(self._url, began=False):
             response = client.get(f"{self._url}/models")
             _check(response, self._url)
             try:
-                return str(response.json()["data"][0]["id"])
+                self._served_model = str(response.json()["data"][0]["id"])
             except (ValueError, KeyError, IndexError, TypeError) as error:
                 raise GenerationError(
                     f"{self._url}: lists no model: set `generation.served_model`"
                 ) from error
+        return self._served_model
 
     def _pieces(self, client: httpx.Client, body: dict[str, Any]) -> Iterator[str]:
         from httpx_sse import EventSource

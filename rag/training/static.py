@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -114,13 +114,8 @@ def fit(table: TokenTable, passages: Sequence[str], vectors: Vectors) -> TokenTa
     shares = sparse.diags(1 / np.maximum(lengths, 1e-9).astype(np.float32)) @ shares
     missing = vectors - shares @ table.vectors
     change = shares.T @ _solve_ridge(shares, missing)
-    return TokenTable(
-        table.teacher,
-        np.ascontiguousarray(table.vectors + change, dtype=np.float32),
-        table.rarity,
-        table.tokenizer,
-        table.max_tokens,
-    )
+    moved = np.ascontiguousarray(table.vectors + change, dtype=np.float32)
+    return replace(table, vectors=moved)
 
 
 def write_static(table: TokenTable, directory: Path, dim: int = 0) -> StaticEmbedder:
@@ -145,10 +140,7 @@ def write_static(table: TokenTable, directory: Path, dim: int = 0) -> StaticEmbe
         _, axes = np.linalg.eigh(rows.T @ rows)
         rows = rows @ axes[:, ::-1][:, :dim]
     files: dict[str, Any] = {
-        "modules.json": [
-            _module(0, "", "StaticEmbedding"),
-            _module(1, "1_Normalize", "Normalize"),
-        ],
+        "modules.json": [_module(0, "", "StaticEmbedding"), _module(1, "1_Normalize", "Normalize")],
         "config_sentence_transformers.json": {
             "model_type": "SentenceTransformer",
             "similarity_fn_name": "cosine",

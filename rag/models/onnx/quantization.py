@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
+from onnx import numpy_helper
+from onnx.helper import make_node, make_tensor_value_info
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto
@@ -102,9 +103,7 @@ def _largest_values(
     observed = onnx.ModelProto()
     observed.CopyFrom(model)
     for name in names:
-        observed.graph.output.append(
-            helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
-        )
+        observed.graph.output.append(make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
     session = onnxruntime.InferenceSession(
         observed.SerializeToString(), providers=["CPUExecutionProvider"]
     )
@@ -139,21 +138,14 @@ def _rewrite(
 
     source = site.source
     scaled, bytes_, scale, zero = (f"{source}:{name}" for name in ("scaled", "u8", "scale", "zero"))
+    factors = constant(f"{source}:factor", factor.astype(np.float32))
     before = [
-        helper.make_node(
-            "Mul", [source, constant(f"{source}:factor", factor.astype(np.float32))], [scaled]
-        ),
-        helper.make_node("DynamicQuantizeLinear", [scaled], [bytes_, scale, zero]),
+        make_node("Mul", [source, factors], [scaled]),
+        make_node("DynamicQuantizeLinear", [scaled], [bytes_, scale, zero]),
     ]
     if count:
-        before.append(
-            helper.make_node(
-                "Gather",
-                [source, constant(f"{source}:apart", apart.astype(np.int64))],
-                [f"{source}:outliers"],
-                axis=-1,
-            )
-        )
+        places = constant(f"{source}:apart", apart.astype(np.int64))
+        before.append(make_node("Gather", [source, places], [f"{source}:outliers"], axis=-1))
     for node, matrix in zip(site.products, weights, strict=True):
         output, bias = node.output[0], _bias_after(graph, node, constants)
         scaled_weights = matrix * divisor[:, None]
@@ -166,16 +158,13 @@ def _rewrite(
         if count and bias is not None:
             # Runtimes fuse a bias that is added here into the 8-bit product.
             constant_input = bias.input[1] if bias.input[0] == output else bias.input[0]
-            biased = helper.make_node("Add", [result, constant_input], [f"{output}:biased"])
+            biased = make_node("Add", [result, constant_input], [f"{output}:biased"])
+        in_bytes = constant(f"{output}:i8", integers)
         nodes = [
-            helper.make_node(
-                "MatMulInteger",
-                [bytes_, constant(f"{output}:i8", integers), zero, zeros],
-                [f"{output}:sums"],
-            ),
-            helper.make_node("Cast", [f"{output}:sums"], [f"{output}:floats"], to=1),
-            helper.make_node("Mul", [scale, columns], [f"{output}:scale"]),
-            helper.make_node("Mul", [f"{output}:floats", f"{output}:scale"], [result]),
+            make_node("MatMulInteger", [bytes_, in_bytes, zero, zeros], [f"{output}:sums"]),
+            make_node("Cast", [f"{output}:sums"], [f"{output}:floats"], to=1),
+            make_node("Mul", [scale, columns], [f"{output}:scale"]),
+            make_node("Mul", [f"{output}:floats", f"{output}:scale"], [result]),
         ]
         if count:
             outlier_weights = constant(f"{output}:kept", matrix[apart].astype(np.float32))
@@ -184,10 +173,8 @@ def _rewrite(
                 changed[bias.output[0]] = []
                 result, output = biased.output[0], bias.output[0]
             nodes += [
-                helper.make_node(
-                    "MatMul", [f"{source}:outliers", outlier_weights], [f"{output}:float"]
-                ),
-                helper.make_node("Add", [result, f"{output}:float"], [output]),
+                make_node("MatMul", [f"{source}:outliers", outlier_weights], [f"{output}:float"]),
+                make_node("Add", [result, f"{output}:float"], [output]),
             ]
         changed[node.output[0]] = before + nodes
         before = []

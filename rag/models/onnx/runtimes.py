@@ -12,6 +12,7 @@ from __future__ import annotations
 import importlib.util
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -65,21 +66,17 @@ def machine_key() -> str:
     from importlib.metadata import version
 
     processor = platform.processor()
-    try:
+    with suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         wanted = ("model name", "flags", "Features", "CPU part")
         processor = "\n".join(sorted({line for line in lines if line.startswith(wanted)}))
-    except OSError:
-        pass
     libraries = [f"{name} {version(name)}" for name in installed_runtimes()]
     facts = (processor or platform.machine(), str(usable_cores()), *libraries)
     return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
 
 
 def choose_fastest(
-    graph: Graph,
-    choices: Sequence[tuple[str, str]],
-    texts: Callable[[], Sequence[Sequence[int]]],
+    graph: Graph, choices: Sequence[tuple[str, str]], texts: Callable[[], Sequence[Sequence[int]]]
 ) -> tuple[str, str]:
     """Return the pair of a precision and a runtime that is fastest on this machine.
 
@@ -148,10 +145,7 @@ def choose_question_cores(
 
 
 def _measure_questions(
-    graph: Graph,
-    choice: tuple[str, str],
-    questions: Sequence[Sequence[int]],
-    ways: Sequence[int],
+    graph: Graph, choice: tuple[str, str], questions: Sequence[Sequence[int]], ways: Sequence[int]
 ) -> dict[int, float]:
     """Measure questions a second by the number of cores, each question at its best."""
     import time
