@@ -9,7 +9,7 @@ import socket
 import socketserver
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -27,7 +27,7 @@ from rag.serving.daemon.socket_folder import SocketFolder, is_same_user
 
 if TYPE_CHECKING:
     from rag.protocols import LanguageModel
-    from rag.types import Answer, Progress, Prompt
+    from rag.types import Answer, Message, Progress, Prompt
 
 # A client sends its whole request at once, and reads the events as they come.
 _CLIENT_SECONDS = 60.0
@@ -199,11 +199,7 @@ def _answer(connection: socket.socket, request: messages.Request, residents: Res
 def _stream_answer(connection: socket.socket, found: Resident, asked: messages.Ask) -> Answer:
     """Send the pieces of an answer as they are written, and return it."""
     gone = partial(_has_hung_up, connection)
-    # It has all that its generator has, which a checker of types does not see.
-    tools = replace(
-        found.tools,
-        generator=lambda: cast("LanguageModel", _StoppableModel(found.generator, gone)),
-    )
+    tools = replace(found.tools, generator=lambda: _StoppableModel(found.generator, gone))
     stream = found.stream(asked.question, asked.k, asked.where, schema=asked.schema, tools=tools)
     for piece in stream:
         connection.sendall(encode(messages.TextPiece(piece)))
@@ -211,14 +207,27 @@ def _stream_answer(connection: socket.socket, found: Resident, asked: messages.A
 
 
 class _StoppableModel:
-    """A generator that stops, after any piece of text, once nobody waits for the next.
-
-    All else is looked up when it is asked for: a server names its model only then.
-    """
+    """A generator that stops, after any piece of text, once nobody waits for the next."""
 
     def __init__(self, generator: LanguageModel, gone: Callable[[], bool]) -> None:
         self._generator = generator
         self._gone = gone
+
+    @property
+    def name(self) -> str:
+        # Not stored: a server names its model only when it is asked.
+        return self._generator.name
+
+    @property
+    def context_tokens(self) -> int:
+        return self._generator.context_tokens
+
+    @property
+    def max_tokens(self) -> int:
+        return self._generator.max_tokens
+
+    def count_tokens(self, messages: Sequence[Message]) -> int:
+        return self._generator.count_tokens(messages)
 
     def stream(self, prompt: Prompt) -> Iterator[str]:
         pieces = self._generator.stream(prompt)
@@ -230,9 +239,6 @@ class _StoppableModel:
         finally:
             if isinstance(pieces, Generator):
                 pieces.close()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._generator, name)
 
 
 class _HungUpError(Exception):
