@@ -85,7 +85,7 @@ def test_every_precision_agrees_with_the_cpu(
 def test_by_itself_it_takes_the_gpu_in_half_precision(on_gpu: SentenceTransformerEmbedder) -> None:
     import torch
 
-    weights = next(on_gpu._opened.model.parameters())
+    weights = next(on_gpu._sentence_model.model.parameters())
     assert weights.device.type == "cuda"
     assert weights.dtype == torch.float16
 
@@ -177,7 +177,7 @@ def test_a_generator_writes_streams_and_weighs(
         for device in ("cpu", "auto")
     }
     gpu = models["auto"]
-    model = gpu._loaded.model  # type: ignore[attr-defined]
+    model = gpu._checkpoint.model  # type: ignore[attr-defined]
     assert (model.device.type, model.dtype) == ("cuda", torch.bfloat16)
     pieces = list(gpu.stream(PROMPT))
     assert 3 < len([piece for piece in pieces if piece.strip()]) <= 12

@@ -237,7 +237,7 @@ def test_torch_gives_what_sentence_transformers_gives(minilm: LocalModel, tokens
     direct = SentenceTransformer(minilm.location, device="cpu", local_files_only=True)
     config = replace(CONFIG, device="cpu", batch_tokens=tokens)
     embedder = SentenceTransformerEmbedder(minilm, config)
-    assert embedder._opened.why_not_tokens_alone() == ""
+    assert embedder._sentence_model.why_not_tokens_alone() == ""
     found = embedder.embed_documents(PASSAGES)
     assert np.allclose(found, direct.encode_document(PASSAGES), atol=1e-5)
     assert np.allclose(embedder.embed_query("what?"), direct.encode_query("what?"), atol=1e-5)
@@ -269,7 +269,7 @@ def test_a_decoder_is_padded_and_asked_as_it_was_taught(
     embedder = SentenceTransformerEmbedder(
         make_decoder(tmp_path, template, side), replace(CONFIG, device="cpu")
     )
-    opened = embedder._opened
+    opened = embedder._sentence_model
     assert opened.model.tokenizer.padding_side == side
     # With a template for conversations, a text is more than its tokens.
     assert embedder._plain == plain
@@ -347,7 +347,7 @@ def test_what_memory_does_not_hold_is_computed_in_halves(
     import torch
 
     embedder = SentenceTransformerEmbedder(minilm, replace(CONFIG, device="cpu"))
-    model = embedder._opened.model
+    model = embedder._sentence_model.model
     sizes, most = [], 5
     forward = model[0].forward
 

@@ -66,7 +66,7 @@ class _SequenceClassifier:
         with self._lock:
             for first in range(0, len(order), _BATCH):
                 batch = order[first : first + _BATCH]
-                found[batch] = self._probabilities([pairs[at] for at in batch], *self._loaded)
+                found[batch] = self._probabilities([pairs[at] for at in batch], *self._parts)
         return found
 
     def _probabilities(
@@ -96,7 +96,7 @@ class _SequenceClassifier:
         return probabilities
 
     @once
-    def _loaded(self) -> tuple[Any, Any, Sequence[int | None]]:
+    def _parts(self) -> tuple[Any, Any, Sequence[int | None]]:
         model, tokenizer, _ = load_checkpoint(self._model, "sequence-classification", self._device)
         check_pair_head(self._model, model.config, _KIND)
         labels = model.config.id2label

@@ -77,7 +77,9 @@ class Grounding:
 
     def flags(self, sentence: str) -> tuple[str, ...]:
         """Return the names, numbers and dates of the sentence that no passage holds, in order."""
-        return tuple(dict.fromkeys(w for w in _facts(sentence) if not _forms(w) & self._held))
+        return tuple(
+            dict.fromkeys(w for w in _facts(sentence) if not _forms(w) & self._known_forms)
+        )
 
     def measures(self, sentence: str) -> list[dict[str, float]]:
         """Return what its support is computed from, for each of the likeliest windows.
@@ -89,13 +91,13 @@ class Grounding:
         return self._measure(sentence, words, self._likely(words))
 
     @cached_property
-    def _held(self) -> frozenset[str]:
+    def _known_forms(self) -> frozenset[str]:
         """All words of the passages, their titles and headings, in all their forms."""
         hits = self._passages.hits
         return _all_forms(" ".join((h.text, h.title, *h.chunk.heading)) for h in hits)
 
     @cached_property
-    def _asked(self) -> frozenset[str]:
+    def _question_words(self) -> frozenset[str]:
         return content_words(self._question)
 
     def _verbatim(self, sentence: str) -> list[Support]:
@@ -161,7 +163,9 @@ class Grounding:
             if numbers <= window.words and words & window.words
         ]
         # Of equal ones the one nearest to the question, then the shortest.
-        shares.sort(key=lambda at: (-at[0], -len(self._asked & at[2].words), len(at[2].text)))
+        shares.sort(
+            key=lambda at: (-at[0], -len(self._question_words & at[2].words), len(at[2].text))
+        )
         return shares[:_COMPARED]
 
     def _in_context(self, sentence: str, words: frozenset[str]) -> str:

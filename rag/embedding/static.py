@@ -28,7 +28,7 @@ _TYPES = {"F16": "<f2", "F32": "<f4"}
 _TEXTS_AT_ONCE = 64
 
 
-class _Opened(NamedTuple):
+class _Weights(NamedTuple):
     table: Any
     tokenizer: Tokenizer
     max_tokens: int
@@ -55,18 +55,18 @@ class StaticEmbedder(LocalEmbedder):
     @property
     def dim(self) -> int:
         """Return the number of dimensions of a vector."""
-        return int(self._opened.table.shape[1])
+        return int(self._weights.table.shape[1])
 
     @property
     def max_tokens(self) -> int:
         """Return how many tokens a passage is to hold: what the model it was made from takes."""
-        return self._opened.max_tokens
+        return self._weights.max_tokens
 
     def embed_documents(self, texts: Sequence[str]) -> Vectors:
         """Embed passages, whatever their length: float32 `[len(texts), dim]`."""
         import numpy as np
 
-        opened = self._opened
+        opened = self._weights
         sums = np.zeros((len(texts), self.dim), dtype=np.float32)
         for at in range(0, len(texts), _TEXTS_AT_ONCE):
             part = list(texts[at : at + _TEXTS_AT_ONCE])
@@ -79,10 +79,10 @@ class StaticEmbedder(LocalEmbedder):
         return self._unit(sums)
 
     def _tokenizer(self) -> Tokenizer:
-        return self._opened.tokenizer
+        return self._weights.tokenizer
 
     @once
-    def _opened(self) -> _Opened:
+    def _weights(self) -> _Weights:
         return _open(self._model)
 
 
@@ -97,7 +97,7 @@ def _module(directory: Path) -> Path | None:
         return None
 
 
-def _open(model: LocalModel) -> _Opened:
+def _open(model: LocalModel) -> _Weights:
     from tokenizers import Tokenizer
 
     directory = Path(model.location)
@@ -117,7 +117,7 @@ def _open(model: LocalModel) -> _Opened:
             f"{directory}: cannot be loaded as a static embedder: it has "
             f"{tokenizer.get_vocab_size()} tokens and vectors for {len(table)}"
         )
-    return _Opened(table, tokenizer, _max_tokens(directory / "config.json"))
+    return _Weights(table, tokenizer, _max_tokens(directory / "config.json"))
 
 
 def _map_table(file: Path) -> Any:

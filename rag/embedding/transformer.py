@@ -38,22 +38,22 @@ class SentenceTransformerEmbedder(LocalEmbedder):
     @property
     def dim(self) -> int:
         """Return the number of dimensions of a vector."""
-        return int(self._opened.model.get_embedding_dimension())
+        return int(self._sentence_model.model.get_embedding_dimension())
 
     @property
     def max_tokens(self) -> int:
         """Return how many tokens one text may hold, special tokens included."""
-        return self._opened.max_tokens
+        return self._sentence_model.max_tokens
 
     @property
     def special_tokens(self) -> int:
         """Return how many tokens the model adds to every text."""
-        opened = self._opened
+        opened = self._sentence_model
         return opened.before + opened.after
 
     def embed_documents(self, texts: Sequence[str]) -> Vectors:
         """Embed passages, texts of like length together: float32 `[len(texts), dim]`."""
-        opened = self._opened
+        opened = self._sentence_model
         return self._rows(texts, opened.document_prompt, opened.model.encode_document)
 
     def embed_query(self, text: str) -> Vectors:
@@ -71,7 +71,7 @@ class SentenceTransformerEmbedder(LocalEmbedder):
         """
         import numpy as np
 
-        opened = self._opened
+        opened = self._sentence_model
         tokens = opened.token_ids(texts)
 
         def compute(batch: list[int]) -> list[dict[str, Any]]:
@@ -100,7 +100,7 @@ class SentenceTransformerEmbedder(LocalEmbedder):
         return vectors
 
     def _embed_queries(self, texts: Sequence[str]) -> Vectors:
-        opened = self._opened
+        opened = self._sentence_model
         return self._rows(texts, opened.query_prompt, opened.model.encode_query)
 
     def _rows(self, texts: Sequence[str], prompt: str, encode: Callable[..., Any]) -> Vectors:
@@ -109,7 +109,7 @@ class SentenceTransformerEmbedder(LocalEmbedder):
 
         if not texts:
             return np.empty((0, self.dim), dtype=np.float32)
-        opened = self._opened
+        opened = self._sentence_model
         put_before = prompt if self._plain else ""
         tokens = opened.token_ids([put_before + text for text in texts])
 
@@ -132,7 +132,7 @@ class SentenceTransformerEmbedder(LocalEmbedder):
         return vectors
 
     def _tokenizer(self) -> Tokenizer:
-        return self._opened.tokenizer
+        return self._sentence_model.tokenizer
 
     def _compute_all(
         self, compute: Callable[[list[int]], Any], tokens: Sequence[Sequence[int]]
@@ -190,7 +190,7 @@ class SentenceTransformerEmbedder(LocalEmbedder):
         return self._unit(floats)
 
     @once
-    def _opened(self) -> SentenceModel:
+    def _sentence_model(self) -> SentenceModel:
         opened = open_sentence_model(
             self._model, device=self._config.device, dtype=self._precision()
         )

@@ -39,12 +39,12 @@ class TransformersGenerator:
             ModelError: if it cannot be loaded.
             ConfigError: if there is no such device.
         """
-        _ = self._loaded
+        _ = self._checkpoint
 
     @property
     def context_tokens(self) -> int:
         """Return how many tokens the model's configuration and the settings allow in all."""
-        model, tokenizer, _ = self._loaded
+        model, tokenizer, _ = self._checkpoint
         most = getattr(model.config, "max_position_embeddings", None) or tokenizer.model_max_length
         allowed = min(self._config.context_tokens, int(most))
         # An encoder reads a whole window; the answer fills the decoder's own.
@@ -52,7 +52,7 @@ class TransformersGenerator:
 
     def count_tokens(self, messages: Sequence[Message]) -> int:
         """Count the tokens of `messages`, chat template included."""
-        tokenizer = self._loaded.tokenizer
+        tokenizer = self._checkpoint.tokenizer
         return len(self._encode(tokenizer, messages)["input_ids"][0])
 
     def stream(self, prompt: Prompt) -> Iterator[str]:
@@ -61,7 +61,7 @@ class TransformersGenerator:
         Raises:
             GenerationError: if the prompt does not fit, or the model fails (out of memory).
         """
-        model, tokenizer, _ = self._loaded
+        model, tokenizer, _ = self._checkpoint
         inputs = self._encode(tokenizer, prompt.messages).to(model.device)
         length, room = inputs["input_ids"].shape[1], self.context_tokens - self.max_tokens
         if length > room:
@@ -108,7 +108,7 @@ class TransformersGenerator:
         """
         import torch
 
-        model, tokenizer, _ = self._loaded
+        model, tokenizer, _ = self._checkpoint
         before = tokenizer(context)["input_ids"]
         after = tokenizer(text, add_special_tokens=False)["input_ids"]
         if not before or not after:
@@ -148,7 +148,7 @@ class TransformersGenerator:
             ) from error
 
     @once
-    def _loaded(self) -> Checkpoint:
+    def _checkpoint(self) -> Checkpoint:
         return load_checkpoint(self._model, "generation", self._config.device)
 
 

@@ -274,7 +274,7 @@ class CrossEncoder:
             ModelError: if the model cannot be loaded, or gives other than one score for a pair.
             ConfigError: if there is no such device.
         """
-        model = self._loaded
+        model = self._encoder
 
         def score(passages: Sequence[str]) -> list[float]:
             pairs = [(question, passage) for passage in passages]
@@ -284,7 +284,7 @@ class CrossEncoder:
         return score
 
     @once
-    def _loaded(self) -> Any:
+    def _encoder(self) -> Any:
         model = open_cross_encoder(self._model, device=self._device)
         if len(model) == 1:
             check_pair_head(self._model, model.config, _KIND)

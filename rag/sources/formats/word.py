@@ -67,7 +67,7 @@ def _root(part: Any) -> Any:
     return part.element if hasattr(part, "element") else parse_xml(part.blob)
 
 
-def _related(part: Any, kind: str) -> Any:
+def _related_part(part: Any, kind: str) -> Any:
     """Return the XML of the part that `part` names as its `kind` (styles, numbering), or None."""
     for relation in part.rels.values():
         if relation.reltype.endswith(f"/{kind}") and not relation.is_external:
@@ -95,12 +95,12 @@ class _Body:
 
     def __init__(self, builder: TextBuilder, part: Any) -> None:
         self._builder = builder
-        self._styles = _Styles(_related(part, "styles"))
-        self._lists = _Lists(_related(part, "numbering"))
+        self._styles = _Styles(_related_part(part, "styles"))
+        self._lists = _Lists(_related_part(part, "numbering"))
         self._notes = {
             (kind, note.get(f"{_W}id")): note
             for kind in _NOTES.values()
-            for note in _children(_related(part, kind))
+            for note in _children(_related_part(part, kind))
         }
         self._after: list[Any] = []
         self._in_list = False
