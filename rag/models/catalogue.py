@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -23,7 +22,8 @@ class CatalogueEntry:
     extracted to its SHA-256; `size` is the wheel's in bytes. `languages` are those that the model
     knows (ISO 639-1), or `*` for many. For a generator, `context_tokens` is how long prompt and
     answer together may be before answers get worse, which can be far less than it could read, and
-    `answers` says that it was measured to answer better than a quotation does.
+    `answers` says that it was measured to answer better than a quotation does; `measured` says
+    what was found.
     """
 
     name: str
@@ -38,6 +38,7 @@ class CatalogueEntry:
     languages: tuple[str, ...]
     context_tokens: int = 0
     answers: bool = True
+    measured: str = ""
 
 
 def _hashes(name: str) -> dict[str, str]:
@@ -47,7 +48,9 @@ def _hashes(name: str) -> dict[str, str]:
 
 
 def _read_catalogue() -> dict[str, CatalogueEntry]:
-    listed = tomllib.loads((_HERE / "catalogue.toml").read_text(encoding="utf-8"))
+    listed = msgspec.json.decode(
+        (_HERE / "catalogue.json").read_bytes(), type=dict[str, dict[str, Any]]
+    )
     return {
         name: msgspec.convert({"name": name, "files": _hashes(name), **facts}, CatalogueEntry)
         for name, facts in listed.items()
