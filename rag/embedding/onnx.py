@@ -53,8 +53,8 @@ class OnnxEmbedder(LocalEmbedder):
         self._running = 0
 
     def load(self) -> None:
-        """Load the tokenizer and the session that the first question is run in."""
-        self._tokenizer()
+        """Load the session that the first question is run in."""
+        # Whoever asks the question loads the tokenizer meanwhile: both at once take less time.
         self._session(alone=True)
 
     def embed_documents(self, texts: Sequence[str]) -> Vectors:
