@@ -67,6 +67,7 @@ def test_a_copy_is_an_index_with_its_checksums_and_caches(index: Index, tmp_path
     assert names(tmp_path) == ["deep", "index"]
 
 
+@pytest.mark.slow
 def test_a_flipped_bit_in_a_copy_is_noticed(index: Index, tmp_path: Path) -> None:
     back_up(index, tmp_path / "copy")
     path = tmp_path / "copy" / database.NAME
@@ -224,6 +225,7 @@ def test_every_copy_beside_a_writer_is_one_of_its_states(tmp_path: Path) -> None
     assert last > 8
 
 
+@pytest.mark.slow
 def test_a_killed_copy_leaves_nothing_under_the_name(index: Index, tmp_path: Path) -> None:
     target = tmp_path / "copy"
     with working("pause-at", "before", "link", "copy", index.directory, target) as process:
@@ -235,6 +237,7 @@ def test_a_killed_copy_leaves_nothing_under_the_name(index: Index, tmp_path: Pat
     assert names(tmp_path) == ["copy", "index"]
 
 
+@pytest.mark.slow
 def test_a_copy_that_is_killed_between_two_names_gives_the_old_one_back(
     index: Index, tmp_path: Path
 ) -> None:
@@ -251,6 +254,7 @@ def test_a_copy_that_is_killed_between_two_names_gives_the_old_one_back(
     assert names(tmp_path) == ["copy", "index"]
 
 
+@pytest.mark.slow
 def test_an_index_where_nothing_can_be_written_is_copied(index: Index, tmp_path: Path) -> None:
     """By another user, who may only read it."""
     if os.geteuid() != 0:
@@ -275,6 +279,7 @@ def test_an_index_where_nothing_can_be_written_is_copied(index: Index, tmp_path:
     assert found(Index(place / "copy"), query, 20) == found(index, query, 20)
 
 
+@pytest.mark.slow
 def test_the_command_says_what_it_did(index: Index, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "rag", "backup", "--index", str(index.directory)]
     copy = str(tmp_path / "copy")

@@ -175,6 +175,7 @@ PARTS = st.lists(
 ).map("".join)
 
 
+@pytest.mark.slow
 @given(text=PARTS, cuts=st.lists(st.integers(0, 200), max_size=12))
 @example(text="e.g. [1]The zoo in Basel keeps 12 flamingos", cuts=[9])
 def test_however_the_text_arrives(text: str, cuts: list[int]) -> None:

@@ -97,6 +97,7 @@ def test_what_python_cannot_parse_is_read_still(tmp_path: Path, broken: str) -> 
     assert (found.text, found.markup, found.headings) == (broken, "python", ())
 
 
+@pytest.mark.slow
 def test_a_long_chain_of_elif(tmp_path: Path) -> None:
     chain = "if x == 0:\n    pass\n" + "".join(
         f"elif x == {n}:\n    pass\n" for n in range(1, 2000)

@@ -229,6 +229,7 @@ def test_the_laws_of_windows(
                 assert hit.text == text[min(start, before.start) : max(end, before.end)].strip()
 
 
+@pytest.mark.slow
 @given(
     text=texts,
     spans=st.lists(st.tuples(st.integers(0, 2000), st.integers(1, 40)), max_size=7),

@@ -25,6 +25,7 @@ def crashes() -> Iterator[Crashes]:
     started.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.name)
 def test_no_point_loses_or_tears_anything(crashes: Crashes, scene: Scene) -> None:
     with TemporaryDirectory(dir=ROOM) as folder:

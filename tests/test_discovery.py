@@ -152,6 +152,7 @@ def test_each_file_once_where_roots_overlap(tmp_path: Path) -> None:
     assert len(list(discover(given_twice))) == 4
 
 
+@pytest.mark.slow
 def test_folders_deeper_than_the_stack_of_python(tmp_path: Path) -> None:
     folder = tmp_path
     for _ in range(1200):

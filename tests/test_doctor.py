@@ -342,6 +342,7 @@ def test_another_process_that_reads_is_not_pulled_from_under(tmp_path: Path) -> 
     assert repair(index).well
 
 
+@pytest.mark.slow
 def test_the_command_line_names_what_it_found_and_did(tmp_path: Path) -> None:
     index = index_of(tmp_path)
     overwrite_page(index, rowid_page(index, "gamma"))

@@ -259,6 +259,7 @@ def make_decoder(folder: Path, template: str | None, side: str) -> LocalModel:
     return resolve(str(place), kind="embedder")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("template", "side", "plain"),
     [(None, "left", True), (None, "right", True), (TEMPLATE, "left", False)],

@@ -106,6 +106,7 @@ def test_a_run_written_by_hand_has_the_metrics_worked_out_by_hand(judged: Path) 
         assert report.metrics[metric] == pytest.approx(sum(values) / 3)
 
 
+@pytest.mark.slow
 def test_the_metrics_are_what_ranx_says_itself(tmp_path: Path) -> None:
     rng = random.Random(0)  # noqa: S311
     documents = [f"d{n}" for n in range(150)]
@@ -190,6 +191,7 @@ def test_a_run_is_ordered_as_trec_eval_does_whatever_its_ranks_say(tmp_path: Pat
     assert read_run(file) == {"q": [("The c: d", 2.0), ("b", 0.5), ("a", 0.5)]}
 
 
+@pytest.mark.slow
 @given(
     st.dictionaries(
         st.from_regex(r"\A[a-z0-9]{1,4}\Z"),

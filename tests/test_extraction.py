@@ -94,6 +94,7 @@ def test_what_a_question_asks_for(question: str, asked: str, head: str) -> None:
     assert not head or read_it.head == head
 
 
+@pytest.mark.slow
 def test_every_process_ranks_sentences_alike_to_the_last_digit() -> None:
     program = [sys.executable, str(Path(__file__).parent / "ranking.py")]
     told = {

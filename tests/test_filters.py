@@ -458,6 +458,7 @@ filters = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(found=documents(), wanted=st.lists(filters, min_size=1, max_size=12))
 def test_sql_finds_what_matches(

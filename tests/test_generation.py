@@ -288,6 +288,7 @@ def spans_by_brute_force(
     return found
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(
     passages=st.lists(

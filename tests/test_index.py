@@ -276,6 +276,7 @@ def test_a_full_disk_leaves_the_old_caches(
     assert Index(tmp_path).counts()["chunks"] == taken
 
 
+@pytest.mark.slow
 def test_threads_read_while_one_writes(tmp_path: Path) -> None:
     index, generator = Index(tmp_path), np.random.default_rng(6)
     blocks = [unit(generator, 40) for _ in range(10)]

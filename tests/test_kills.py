@@ -10,6 +10,7 @@ from processes import working
 
 
 @pytest.mark.nightly
+@pytest.mark.slow
 def test_nothing_acknowledged_is_lost_by_kills(tmp_path: Path) -> None:
     with working("kill-writers", tmp_path, "30") as process:
         assert process.end() == 0, process.errors

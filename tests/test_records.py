@@ -211,6 +211,7 @@ def strings_in(value: Any) -> list[str]:
     return [value] if isinstance(value, str) else []
 
 
+@pytest.mark.slow
 @given(value=VALUES, as_lines=st.booleans())
 def test_no_json_makes_reading_crash_and_no_string_is_lost(value: Any, as_lines: bool) -> None:
     with tempfile.TemporaryDirectory() as folder:

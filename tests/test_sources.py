@@ -113,6 +113,7 @@ LINES = st.lists(
 )
 
 
+@pytest.mark.slow
 @given(lines=LINES)
 def test_heading_spans_hold_their_titles(lines: list[str]) -> None:
     text = "\n".join(lines)

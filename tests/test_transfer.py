@@ -417,6 +417,7 @@ def rag(*arguments: object) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_the_commands_say_what_they_did(tmp_path: Path) -> None:
     grown(tmp_path / "index")
     path, other = tmp_path / "one.zip", tmp_path / "other"
