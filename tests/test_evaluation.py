@@ -96,6 +96,7 @@ def measured(sample: RAG) -> Report:
     return evaluate(sample, load_dataset(DATA), "dense")
 
 
+@pytest.mark.slow
 def test_a_run_written_by_hand_has_the_metrics_worked_out_by_hand(judged: Path) -> None:
     report = evaluate_run(load_dataset(judged), read_run(judged / "run.trec"), "ours")
     assert [row.id for row in report.rows] == ["q1", "q2", "q3"]

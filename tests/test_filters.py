@@ -358,6 +358,7 @@ FRAGMENTS = [
 ]
 
 
+@pytest.mark.slow
 @settings(max_examples=400)
 @given(
     st.text(st.characters(exclude_categories=()))
@@ -470,6 +471,7 @@ def test_sql_finds_what_matches(
     assert by_sql(index, *wanted) == by_hand(index, *wanted)
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(filters)
 def test_a_filter_is_written_as_it_is_read(wanted: Filter) -> None:
@@ -495,6 +497,7 @@ def name_matches(pattern: str, name: str) -> bool:
     return bool(name) and pattern[0] in ("?", name[0]) and name_matches(pattern[1:], name[1:])
 
 
+@pytest.mark.slow
 @settings(max_examples=500)
 @given(
     pattern=st.lists(
@@ -572,6 +575,7 @@ def test_from_one_document_to_all(large: Index, expression: str, count: int) -> 
     assert [found] == by_hand(large, wanted)
 
 
+@pytest.mark.slow
 def test_the_largest_expressions_fit_into_sqlite(large: Index) -> None:
     long = parse_filter(" OR ".join(["page:1,7,9"] * 249) + " OR type:pdf")
     wide = parse_filter("page:" + ",".join("1" * 99) + " OR id:" + ",".join(["x"] * 99))

@@ -127,6 +127,7 @@ def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return index
 
 
+@pytest.mark.slow
 def test_each_kind_finds_what_brute_force_finds(built: Index) -> None:
     queries = clustered(50, 30)
     assert recall(built, queries, 10) >= 0.93
@@ -204,6 +205,7 @@ def test_auto_chooses_by_count_and_memory() -> None:
     assert known_settings()["index.kind"].choices == ("auto", *KINDS)
 
 
+@pytest.mark.slow
 def test_building_twice_gives_the_same_file(tmp_path: Path) -> None:
     digests = set()
     for at in range(2):
@@ -254,6 +256,7 @@ def test_search_is_right_after_any_changes(
             assert_exact_scores(index, query, found)
 
 
+@pytest.mark.slow
 def test_a_large_index_keeps_what_is_newer_in_a_small_cache(tmp_path: Path) -> None:
     index = Index(tmp_path, caches=replace(SMALL, kind="ivf-sq8", stale_share=0.1))
     put_all(index, ("a", clustered(1, 1000)))
@@ -300,6 +303,7 @@ def test_a_damaged_recent_cache_is_not_believed_and_mended(tmp_path: Path) -> No
     assert_caches_are_exact(index)
 
 
+@pytest.mark.slow
 def test_another_kind_is_taken_on_with_the_next_change(tmp_path: Path) -> None:
     put_all(Index(tmp_path, caches=SMALL), ("a", clustered(1, 50)))
     for kind in (*APPROXIMATE, "flat"):
@@ -325,6 +329,7 @@ def test_a_large_damaged_cache_is_named_a_small_one_is_built(tmp_path: Path) -> 
     assert recall(Index(tmp_path, caches=replace(kept, rebuilt_rows=299)), query[None], 10) >= 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_reader_goes_on_with_the_cache_it_mapped(tmp_path: Path, kind: str) -> None:
     kept = replace(SMALL, kind=kind, mapped_bytes=0)
@@ -345,6 +350,7 @@ def test_a_reader_goes_on_with_the_cache_it_mapped(tmp_path: Path, kind: str) ->
     assert_same(nearest(reader, query, 600), exact(other, query, 600))
 
 
+@pytest.mark.slow
 def test_optimizing_beside_writers_and_readers_loses_nothing(tmp_path: Path) -> None:
     index = Index(tmp_path, caches=replace(SMALL, kind="ivf-sq8"))
     put_all(index, ("a", clustered(1000, 3000)))
@@ -369,6 +375,7 @@ def test_optimizing_beside_writers_and_readers_loses_nothing(tmp_path: Path) -> 
     assert_same(nearest(index, query, 1 << 20), exact(index, query, 1 << 20))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["flat", "hnsw", "ivf-sq8", "ivf-pq"])
 def test_whatever_a_writer_does_meanwhile_is_there(tmp_path: Path, kind: str) -> None:
     index = Index(tmp_path, caches=replace(SMALL, kind=kind, stale_rows=30))

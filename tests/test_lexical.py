@@ -400,6 +400,7 @@ def test_an_excluded_word_is_not_found() -> None:
     assert not finds('jaguar -"fast car"', "The jaguar, a fast car.")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "question",
     ["", " ", "\0", "\ud800", "\U00011f50", "a\0b", "😀", "\u0301", "ـ", "﷽", "\x1c", "a" * 100_000]
@@ -553,6 +554,7 @@ def test_matching_words_agree_with_the_terms(text: str, question: str, language:
     assert all(word in flat for word in shown)
 
 
+@pytest.mark.slow
 def test_threads_may_share_the_stemmers() -> None:
     texts = [f"running{i} houses{i} généralement{i} cats" for i in range(3_000)]
     alone = [analyse(text, "fr") for text in texts]

@@ -659,6 +659,7 @@ def test_table_stops_at_the_limit_of_text(tmp_path: Path) -> None:
     assert document(path, max_text_mb=2).text.count("\n") == 30_000
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(
     st.lists(

@@ -173,6 +173,7 @@ VALUES = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(
     value=st.dictionaries(st.text(max_size=8), VALUES, min_size=1),
     before=st.text("Ab. ,:\n", max_size=12),
