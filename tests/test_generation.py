@@ -304,7 +304,7 @@ def test_a_reader_finds_the_best_of_all_spans(
     reader: ReaderGenerator, raw: tuple[Any, Any], passages: list[str], longest: int
 ) -> None:
     short = ReaderGenerator(reader._model, "cpu", longest)
-    short._loaded = reader._loaded
+    short._checkpoint = reader._checkpoint
     spans = spans_by_brute_force(raw, passages, min(longest, 30))
     found = short.best_span(QUESTION, passages)
     best = max(spans, default=(-1.0, 0, ""))[0]

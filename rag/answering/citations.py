@@ -51,7 +51,6 @@ class CitedText:
         first: bool = False,
     ) -> None:
         self._pieces = pieces
-        self._prompt = prompt
         self._grounding = grounding or Grounding(prompt.question, Passages(prompt.hits))
         self._strict = strict
         self._first = first

@@ -72,7 +72,7 @@ class ReaderGenerator:
     def count_tokens(self, messages: Sequence[Message]) -> int:
         """Return the length of `messages` in the model's own tokens; it reads them in windows."""
         with self._lock:
-            tokenizer = self._loaded.tokenizer
+            tokenizer = self._checkpoint.tokenizer
             contents = [message.content for message in messages]
             return sum(map(len, tokenizer(contents, verbose=False)["input_ids"]))
 
@@ -112,7 +112,7 @@ class ReaderGenerator:
 
     def _spans(self, question: str, passage: str) -> Iterator[tuple[int, int, float]]:
         """Yield the best span of each window of a passage, and its margin over no answer."""
-        tokenizer = self._loaded.tokenizer
+        tokenizer = self._checkpoint.tokenizer
         windows = self._windows(question, passage)
         offsets = windows.pop("offset_mapping")
         windows.pop("overflow_to_sample_mapping", None)
@@ -130,7 +130,7 @@ class ReaderGenerator:
                 yield *_trim(passage, offsets[at][first][0], offsets[at][last][1]), margin
 
     def _windows(self, question: str, passage: str) -> Any:
-        tokenizer = self._loaded.tokenizer
+        tokenizer = self._checkpoint.tokenizer
         length = min(tokenizer.model_max_length, _WINDOW)
         asked = len(tokenizer(question, add_special_tokens=False, verbose=False)["input_ids"])
         room = length - asked - tokenizer.num_special_tokens_to_add(pair=True)
@@ -155,7 +155,7 @@ class ReaderGenerator:
         """Yield for each window the logits of its tokens as start and as end of the answer."""
         import torch
 
-        model = self._loaded.model
+        model = self._checkpoint.model
         for at in range(0, len(windows["input_ids"]), _BATCH):
             try:
                 inputs = {
@@ -173,7 +173,7 @@ class ReaderGenerator:
             )
 
     @once
-    def _loaded(self) -> Checkpoint:
+    def _checkpoint(self) -> Checkpoint:
         opened = load_checkpoint(self._model, "question-answering", self._device)
         place = self._model.location
         if any("qa_outputs" in name for name in opened.missing):

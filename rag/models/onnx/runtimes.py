@@ -63,28 +63,16 @@ def machine_key() -> str:
     """Hash what a measured speed depends on: the processor, the cores in use, and the libraries."""
     import hashlib
     import platform
+    from importlib.metadata import version
 
     processor = platform.processor()
     with suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         wanted = ("model name", "flags", "Features", "CPU part")
         processor = "\n".join(sorted({line for line in lines if line.startswith(wanted)}))
-    libraries = [f"{name} {_version(name)}" for name in installed_runtimes()]
+    libraries = [f"{name} {version(name)}" for name in installed_runtimes()]
     facts = (processor or platform.machine(), str(usable_cores()), *libraries)
     return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
-
-
-def _version(name: str) -> str:
-    """Return the version of an installed package, from its folder's name where that tells."""
-    spec = importlib.util.find_spec(name)
-    place = Path(spec.origin).parent.parent if spec is not None and spec.origin else Path()
-    found = [each.name for each in place.glob(f"{name}-*.dist-info")]
-    if len(found) == 1:
-        return found[0].removeprefix(f"{name}-").removesuffix(".dist-info")
-    # It takes longer to import than a question to be embedded.
-    from importlib.metadata import version
-
-    return version(name)
 
 
 def choose_fastest(
