@@ -143,6 +143,7 @@ def test_the_metrics_are_what_ranx_says_itself(tmp_path: Path) -> None:
         assert values == pytest.approx(expected[names.get(metric, metric)])
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.tuples(
@@ -609,6 +610,7 @@ def test_the_command_compares_saves_and_writes_a_page(
     assert "Worst questions of a-lexical:" in result.out
 
 
+@pytest.mark.slow
 def test_the_command_prints_json(run_main: RunMain, judged: Path) -> None:
     result = run_main("eval", judged, "--from-run", judged / "run.trec", "--json")
     (report,) = json.loads(result.out)["reports"]

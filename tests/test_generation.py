@@ -62,6 +62,7 @@ def test_what_is_no_model_is_named(tmp_path: Path, content: bytes) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_directory_without_a_model_is_named(tmp_path: Path) -> None:
     generator = load_generator(GenerationConfig(model=str(tmp_path)))
     with pytest.raises(ModelError, match="transformers cannot load it") as caught:
@@ -216,6 +217,7 @@ def causal(folder: Path, template: str) -> LanguageModel:
     return load_generator(GenerationConfig(model=str(place), max_tokens=4))
 
 
+@pytest.mark.slow
 def test_without_a_system_role_the_user_says_it(tmp_path: Path) -> None:
     plain, refusing = causal(tmp_path / "plain", TEMPLATE), causal(tmp_path / "ref", NO_SYSTEM)
     later = (Message("assistant", "In 1871."), Message("user", "By whom?"))
@@ -232,6 +234,7 @@ def test_without_a_system_role_the_user_says_it(tmp_path: Path) -> None:
         assert refusing.count_tokens(messages) == plain.count_tokens(folded)
 
 
+@pytest.mark.slow
 def test_a_template_that_refuses_everything_is_named(tmp_path: Path) -> None:
     generator = causal(tmp_path / "mute", "{{ raise_exception('not today') }}")
     with pytest.raises(GenerationError, match=r"mute: its chat template refuses .*: not today"):
@@ -318,6 +321,7 @@ def test_a_reader_finds_the_best_of_all_spans(
     assert max(margins) == pytest.approx(best, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_a_reader_quotes_with_the_passage_number(reader: ReaderGenerator) -> None:
     other = "a b c . d e f"
     chunk = replace(HIT.chunk, text=other, end=len(other))
@@ -330,6 +334,7 @@ def test_a_reader_quotes_with_the_passage_number(reader: ReaderGenerator) -> Non
     assert "".join(reader.stream(prompt)) == f"{quote} [{found.number}]"
 
 
+@pytest.mark.slow
 def test_a_reader_says_when_there_is_no_answer(tmp_path: Path, reader: ReaderGenerator) -> None:
     silent = load_reader(AnsweringConfig(reader=str(make_reader(tmp_path, silent=True))))
     assert silent.best_span(QUESTION, [TEXT, f"{TEXT} " * 5]) is None
@@ -338,11 +343,13 @@ def test_a_reader_says_when_there_is_no_answer(tmp_path: Path, reader: ReaderGen
         assert reader.best_span(QUESTION, passages) is None
 
 
+@pytest.mark.slow
 def test_a_question_longer_than_a_reader_reads(reader: ReaderGenerator) -> None:
     with pytest.raises(QuestionError, match=r"the question has 200 tokens, .* reads 96"):
         reader.best_span("a " * 200, [TEXT])
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_cannot_read_is_named(tmp_path: Path) -> None:
     from transformers import BertConfig, BertModel
 

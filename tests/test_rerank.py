@@ -317,6 +317,7 @@ def by_length(config: Config) -> Reranker:
     )
 
 
+@pytest.mark.slow
 def test_token_vectors_are_those_of_the_last_layer() -> None:
     import torch
     from transformers import AutoModel, AutoTokenizer
