@@ -345,7 +345,8 @@ class Answer:
     `way` is how the text came about. `answerability` is the probability, before anything was
     written, that the passages hold an answer: below the threshold of the settings the answer
     abstains. `confidence` is that times the support of what was written. `data` is the text as
-    JSON, where a schema was given.
+    JSON, where a schema was given. `spans` are the parts of `text` that answer, `[start:end]` in
+    code points, where it quotes more than those.
     """
 
     question: str
@@ -362,6 +363,12 @@ class Answer:
     answerability: float = 1.0
     confidence: float = 1.0
     data: Any = None
+    spans: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def brief(self) -> str:
+        """The parts of `text` that answer, joined by commas; `text` itself if none are marked."""
+        return ", ".join(self.text[start:end] for start, end in self.spans) or self.text
 
     def _repr_html_(self) -> str:
         """Return the answer and its sources as HTML for a notebook; every text is escaped."""
