@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rag.answering.conversation import Conversation
     from rag.answering.prompt import Example, Templates
     from rag.answering.stream import AnswerStream
-    from rag.answering.tools import ExtractiveReader, Find, Tools
+    from rag.answering.tools import Find, Reader, Tools
     from rag.protocols import Embedder, EntailmentModel, LanguageModel, Reranker, Retriever
     from rag.types import (
         Answer,
@@ -509,7 +509,7 @@ class RAG:
         )
 
     @once
-    def reader(self) -> ExtractiveReader | None:
+    def reader(self) -> Reader | None:
         """The model for question answering in use, if there is one."""
         if not self.config.answering.reader:
             return None

@@ -28,7 +28,7 @@ from making import make_cross_encoder, make_entailment
 
 from rag import RAG
 from rag.answering.entailment import load_entailment
-from rag.answering.reader import load_reader
+from rag.answering.reader.transformer import load_transformer
 from rag.config import (
     AnsweringConfig,
     Config,
@@ -192,7 +192,9 @@ def test_a_generator_writes_streams_and_weighs(
 
 def test_a_reader_an_entailment_model_and_a_reranker_agree_with_the_cpu(tmp_path: Path) -> None:
     reader = AnsweringConfig(reader=str(make_reader(tmp_path / "reader")))
-    quotes = ["".join(load_reader(reader, device).stream(PROMPT)) for device in ("cpu", "cuda")]
+    quotes = [
+        "".join(load_transformer(reader, device).stream(PROMPT)) for device in ("cpu", "cuda")
+    ]
     assert quotes[0] == quotes[1]
     judge = str(make_entailment(tmp_path / "judge"))
     verdicts = [load_entailment(judge, device=device).entail(PAIRS) for device in ("cpu", "cuda")]

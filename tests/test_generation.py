@@ -35,7 +35,8 @@ from rag import (
     QuestionError,
 )
 from rag.answering.extractive import ExtractiveGenerator
-from rag.answering.reader import ReaderGenerator, load_reader
+from rag.answering.reader import load_reader
+from rag.answering.reader.transformer import ReaderGenerator, load_transformer
 from rag.config import AnsweringConfig, GenerationConfig
 from rag.generation import load_generator
 from rag.protocols import LikelihoodModel, Loadable
@@ -248,7 +249,7 @@ WORDS = ["a", "b", "c", "d", "e", "f", "g", "h", ".", "Ada", "Stone", "1871", "o
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory: pytest.TempPathFactory) -> ReaderGenerator:
     folder = make_reader(tmp_path_factory.mktemp("reader"))
-    return load_reader(AnsweringConfig(reader=str(folder)), "cpu")
+    return load_transformer(AnsweringConfig(reader=str(folder)), "cpu")
 
 
 @pytest.fixture(scope="module")
@@ -314,8 +315,8 @@ def test_a_reader_finds_the_best_of_all_spans(
     if found is None:
         assert best < 1e-3
         return
-    number, start, end, score = found
-    assert score == pytest.approx(1 / (1 + math.exp(-best)), abs=1e-4)
+    number, start, end = found.number, found.start, found.end
+    assert found.probability == pytest.approx(1 / (1 + math.exp(-best)), abs=1e-4)
     quote = passages[number - 1][start:end]
     margins = [m for m, n, words in spans if (n, words) == (number, quote)]
     assert max(margins) == pytest.approx(best, abs=1e-3)
@@ -328,7 +329,7 @@ def test_a_reader_quotes_with_the_passage_number(reader: ReaderGenerator) -> Non
     prompt = Prompt(QUESTION, MESSAGES, (replace(HIT, chunk=chunk), HIT), 0)
     found = reader.best_span(QUESTION, [other, TEXT])
     assert found is not None
-    assert 0.5 < found.score <= 1
+    assert 0.5 < found.probability <= 1
     quote = [other, TEXT][found.number - 1][found.start : found.end]
     assert quote == quote.strip() != ""
     assert "".join(reader.stream(prompt)) == f"{quote} [{found.number}]"
@@ -336,7 +337,7 @@ def test_a_reader_quotes_with_the_passage_number(reader: ReaderGenerator) -> Non
 
 @pytest.mark.slow
 def test_a_reader_says_when_there_is_no_answer(tmp_path: Path, reader: ReaderGenerator) -> None:
-    silent = load_reader(AnsweringConfig(reader=str(make_reader(tmp_path, silent=True))))
+    silent = load_transformer(AnsweringConfig(reader=str(make_reader(tmp_path, silent=True))))
     assert silent.best_span(QUESTION, [TEXT, f"{TEXT} " * 5]) is None
     assert "".join(silent.stream(PROMPT)) == NO_ANSWER
     for passages in ([], [""], [" \n"]):
@@ -361,7 +362,7 @@ def test_a_checkpoint_that_cannot_read_is_named(tmp_path: Path) -> None:
         (tmp_path, "transformers cannot load it"),
     ]:
         with pytest.raises(ModelError, match=reason) as caught:
-            load_reader(AnsweringConfig(reader=str(place))).best_span(QUESTION, [TEXT])
+            load_transformer(AnsweringConfig(reader=str(place))).best_span(QUESTION, [TEXT])
         assert "\n" not in str(caught.value)
     with pytest.raises(ModelError, match="no such reader"):
         load_reader(AnsweringConfig(reader="nowhere"))

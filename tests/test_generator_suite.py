@@ -21,7 +21,7 @@ from checkpoints import (
 
 from rag import GenerationError, LanguageModel, Message, Prompt
 from rag.answering.extractive import ExtractiveGenerator
-from rag.answering.reader import load_reader
+from rag.answering.reader.transformer import load_transformer
 from rag.answering.schema import parse
 from rag.config import AnsweringConfig, GenerationConfig
 from rag.generation import from_callable, load_generator
@@ -58,7 +58,7 @@ def make(
         if backend == "extractive":
             return ExtractiveGenerator(GenerationConfig(max_tokens=max_tokens))
         if backend == "reader":
-            return load_reader(AnsweringConfig(reader=places[backend]), max_tokens=max_tokens)
+            return load_transformer(AnsweringConfig(reader=places[backend]), max_tokens=max_tokens)
         return load_generator(GenerationConfig(model=places[backend], max_tokens=max_tokens))
 
     return build

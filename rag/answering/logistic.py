@@ -38,4 +38,5 @@ def regression(name: str) -> Logistic:
 
 def sigmoid(score: float) -> float:
     """Return the probability whose logit is `score`."""
-    return 1 / (1 + math.exp(-score))
+    # Below this, `exp` overflows, and the probability is 0 to the last digit of a float.
+    return 1 / (1 + math.exp(-score)) if score > -700 else 0.0

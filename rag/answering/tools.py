@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from rag.answering.prompt import Example, Templates
+    from rag.answering.reader.reading import Reading
     from rag.config import AnsweringConfig
     from rag.protocols import Embedder, EntailmentModel, LanguageModel
     from rag.types import Document, Hit
@@ -16,16 +17,14 @@ Find = Callable[[], "list[Hit]"]
 """Finds the passages of one question."""
 
 
-class ExtractiveReader(Protocol):
-    """A model that finds the span of a passage that answers."""
+class Reader(Protocol):
+    """A model that finds the spans of passages that answer."""
 
     @property
     def name(self) -> str: ...
 
-    def best_span(
-        self, question: str, passages: Sequence[str]
-    ) -> tuple[int, int, int, float] | None:
-        """Return passage (from 1), start, end and probability; None if no passage answers."""
+    def read(self, question: str, passages: Sequence[str], most: int = 10) -> Reading:
+        """Return the best spans of all passages, and how probably they hold an answer."""
         ...
 
 
@@ -44,7 +43,7 @@ class Tools:
     embedder: Callable[[], Embedder]
     generator: Callable[[], LanguageModel]
     entailment: Callable[[], EntailmentModel | None]
-    reader: Callable[[], ExtractiveReader | None]
+    reader: Callable[[], Reader | None]
     templates: Callable[[], Templates]
     examples: Callable[[str], Sequence[Example]]
     document: Callable[[str], Document]

@@ -27,7 +27,7 @@ from rag.stopwatch import Stopwatch
 from rag.types import Prompt
 
 if TYPE_CHECKING:
-    from rag.answering.tools import ExtractiveReader, Find, Tools
+    from rag.answering.tools import Find, Reader, Tools
     from rag.types import Answer, Message
 
 
@@ -146,12 +146,13 @@ class _Work:
         yield answer.text
         return answer
 
-    def _read(self, reader: ExtractiveReader) -> Extract | None:
+    def _read(self, reader: Reader) -> Extract | None:
         """Find the answer with a model for question answering."""
-        found = reader.best_span(self.question, [passage.text for passage in self.passages])
-        if found is None:
+        reading = reader.read(self.question, [passage.text for passage in self.passages], most=1)
+        if reading.log_odds <= 0:
             return None
-        number, start, end, probability = found
+        found = reading.spans[0]
+        number, start, end = found.number, found.start, found.end
         passage = self.passages[number - 1]
         around = [span for span in passage.sentences if span[0] < end and start < span[1]] or [
             (start, end)
@@ -163,7 +164,7 @@ class _Work:
             text=passage.text[start:end],
             sentence_start=min(start, around[0][0]),
             sentence_end=max(end, around[-1][1]),
-            expected=probability,
+            expected=found.probability,
         )
 
     def _relay(self, pieces: Iterable[str]) -> Generator[str, None, str]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from rag.answering.logistic import sigmoid
+from rag.answering.passages import Stretch
+from rag.answering.reader.reading import NEVER, Reading, Span, trim, weigh
 from rag.config import AnsweringConfig
 from rag.errors import GenerationError, ModelError, QuestionError, first_line
 from rag.models import LocalModel, resolve
@@ -27,16 +28,7 @@ _LONGEST = 30
 _BATCH = 8
 
 
-class Span(NamedTuple):
-    """The span `start:end` of passage `number` (from 1), and the probability that it answers."""
-
-    number: int
-    start: int
-    end: int
-    score: float
-
-
-def load_reader(
+def load_transformer(
     config: AnsweringConfig,
     device: str = "auto",
     max_tokens: int = _LONGEST,
@@ -94,21 +86,31 @@ class ReaderGenerator:
     def best_span(self, question: str, passages: Sequence[str]) -> Span | None:
         """Return the span that most probably answers; None if it is more probable that none does.
 
+        Raises:
+            QuestionError: if the question is longer than the model reads.
+            GenerationError: if the model fails, for instance for want of memory.
+        """
+        reading = self.read(question, passages, most=1)
+        return reading.spans[0] if reading.log_odds > 0 else None
+
+    def read(self, question: str, passages: Sequence[str], most: int = 10) -> Reading:
+        """Find the best span of each window, and how probably it answers.
+
         A long passage is read in windows. Spans are compared by how far their score is above the
         one of no answer in the same window, which makes windows comparable; the probability is
-        that of the span among these two.
+        that of the best span among these two.
 
         Raises:
             QuestionError: if the question is longer than the model reads.
             GenerationError: if the model fails, for instance for want of memory.
         """
-        best, best_margin = None, 0.0
         with self._lock:
-            for number, passage in enumerate(passages, start=1):
-                for start, end, margin in self._spans(question, passage):
-                    if margin > best_margin:
-                        best, best_margin = (number, start, end), margin
-        return Span(*best, sigmoid(best_margin)) if best else None
+            scores = [
+                (Stretch(number, start, end), margin)
+                for number, passage in enumerate(passages, start=1)
+                for start, end, margin in self._spans(question, passage)
+            ]
+        return weigh(scores, max((margin for _, margin in scores), default=NEVER), most)
 
     def _spans(self, question: str, passage: str) -> Iterator[tuple[int, int, float]]:
         """Yield the best span of each window of a passage, and its margin over no answer."""
@@ -127,7 +129,7 @@ class ReaderGenerator:
                 ids = windows["input_ids"][at]
                 none = ids.index(tokenizer.cls_token_id) if tokenizer.cls_token_id in ids else 0
                 margin = float(starts[first] + ends[last]) - float(starts[none] + ends[none])
-                yield *_trim(passage, offsets[at][first][0], offsets[at][last][1]), margin
+                yield *trim(passage, offsets[at][first][0], offsets[at][last][1]), margin
 
     def _windows(self, question: str, passage: str) -> Any:
         tokenizer = self._checkpoint.tokenizer
@@ -197,10 +199,3 @@ def _best(
     scores = np.where(possible, starts[:, None] + ends[None, :], -np.inf)
     first, last = divmod(int(scores.argmax()), size)
     return first, last
-
-
-def _trim(text: str, start: int, end: int) -> tuple[int, int]:
-    """Return the span without white space around it, which some tokens begin with."""
-    quote = text[start:end]
-    start += len(quote) - len(quote.lstrip())
-    return start, start + len(quote.strip())

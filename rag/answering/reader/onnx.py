@@ -1,0 +1,230 @@
+"""The reader that this package ships: a graph of 8-bit products, run by ONNX Runtime.
+
+The graph is given the word vectors of its base model, which are mapped from the base's own file,
+so that only those of the words at hand are read.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from rag.answering.passages import Stretch
+from rag.answering.reader.reading import NEVER, Reading, log_sum, trim, weigh
+from rag.errors import GenerationError, ModelError, first_line
+from rag.models import resolve
+from rag.models.devices import usable_cores
+from rag.models.onnx.words import map_word_vectors
+from rag.once import once
+from rag.types import ProgressCallback
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float32]
+
+GRAPH, FACTS = "reader.int8.onnx", "reader.json"
+# Trained on so many tokens of question and passage; a longer passage is read in parts.
+_LENGTH = 256
+_OVERLAP = 64
+_QUESTION = 64
+# The most tokens of an answer, as in training.
+_WIDTH = 40
+# So many spans of each part are compared with those of the others.
+_SPANS = 12
+
+
+class _Facts(msgspec.Struct, frozen=True):
+    """What `reader.json` says of the graph beside it."""
+
+    base: str
+    temperature: float
+    bias: float
+
+
+def load_shipped(progress: ProgressCallback | None = None) -> OnnxReader:
+    """Return the reader in this package; it is loaded at first use.
+
+    Raises:
+        ModelError: if its base model cannot be fetched.
+    """
+    with as_file(files("rag.answering.reader") / "minilm") as folder:
+        return open_reader(folder, progress)
+
+
+def open_reader(folder: Path, progress: ProgressCallback | None = None) -> OnnxReader:
+    """Return the reader in a folder that `rag.training.reader.export` wrote.
+
+    Raises:
+        ModelError: if the folder holds no such reader, or its base model cannot be fetched.
+    """
+    try:
+        facts = msgspec.json.decode((folder / FACTS).read_bytes(), type=_Facts)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise ModelError(
+            f"{folder}: holds no reader of the form that rag.training.reader.export writes "
+            f"({first_line(error)}): export it again"
+        ) from error
+    base = resolve(facts.base, kind="embedder", progress=progress)
+    return OnnxReader(folder, Path(base.location), facts)
+
+
+class OnnxReader:
+    """An extractive reader that compares the spans of several passages with one "no answer".
+
+    Clark & Gardner, ACL 2018: spans of all passages of a question are normalized together. Safe
+    to be called by several threads.
+    """
+
+    name = "minilm-reader"
+
+    def __init__(self, folder: Path, base: Path, facts: _Facts) -> None:
+        self._folder = folder
+        self._base = base
+        self._facts = facts
+        # A tokenizer that one thread sets up anew would change under the others.
+        self._lock = threading.Lock()
+
+    def read(self, question: str, passages: Sequence[str], most: int = 10) -> Reading:
+        """Find the best spans of all passages, and how probably there is an answer.
+
+        Args:
+            question: what is asked; its first 64 tokens are read.
+            passages: what is read, together; those of more than 256 tokens in overlapping parts.
+            most: how many spans are returned.
+
+        Raises:
+            ModelError: if the graph cannot be loaded.
+            GenerationError: if the graph fails, for instance for want of memory.
+        """
+        with self._lock:
+            tokenizer = self._tokenizer
+            asked = tokenizer.encode(question, add_special_tokens=False).ids[:_QUESTION]
+            encoded = tokenizer.encode_batch(list(passages), add_special_tokens=False)
+        parts = [
+            (number, first, ids)
+            for number, encoding in enumerate(encoded, start=1)
+            for first, ids in _cut(encoding.ids, _LENGTH - len(asked) - 3)
+        ]
+        best: dict[Stretch, float] = {}
+        odds: dict[int, float] = {}
+        # Small products gain little from a second core: passages side by side do.
+        scored = self._pool.map(lambda part: self._score(asked, part[2]), parts)
+        for (number, first, _), scores in zip(parts, scored, strict=True):
+            # Parts of a passage overlap: the surest of them speaks for it.
+            odds[number] = max(odds.get(number, NEVER), log_sum(scores.ravel()))
+            text, offsets = passages[number - 1], encoded[number - 1].offsets
+            for low, high, score in _best(scores):
+                start, end = trim(text, offsets[first + low][0], offsets[first + high][1])
+                if start < end:
+                    span = Stretch(number, start, end)
+                    best[span] = max(best.get(span, NEVER), score)
+        facts = self._facts
+        total = log_sum(list(odds.values()))
+        return weigh(best.items(), total, most, temperature=facts.temperature, bias=facts.bias)
+
+    def load(self) -> None:
+        """Load tokenizer, word vectors and graph now.
+
+        Raises:
+            ModelError: if one of them is missing or damaged.
+        """
+        _ = self._tokenizer, self._vectors, self._session
+
+    def _score(self, asked: Sequence[int], part: Sequence[int]) -> Floats:
+        """Return the log-odds of each span of a part of a passage, `[start, length - 1]`."""
+        import numpy as np
+
+        cls, sep = self._marks
+        rows = np.asarray([cls, *asked, sep, *part, sep])
+        begin = len(asked) + 2
+        types = np.zeros((1, len(rows)), dtype=np.int64)
+        types[0, begin:] = 1
+        words = np.ascontiguousarray(self._vectors[rows])[None]
+        try:
+            starts, ends, silence = self._session.run(None, {"words": words, "types": types})
+        # ONNX Runtime raises its own classes, which share no parent but Exception.
+        except Exception as error:
+            raise GenerationError(f"{self.name} failed: {first_line(error)}") from error
+        inside = slice(begin, begin + len(part))
+        found: Floats = _spans(starts[0][inside], ends[0][inside]) - silence[0]
+        return found
+
+    @once
+    def _pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(usable_cores(), thread_name_prefix="read")
+
+    @once
+    def _tokenizer(self) -> Any:
+        from tokenizers import Tokenizer
+
+        tokenizer = Tokenizer.from_file(str(self._base / "tokenizer.json"))
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        return tokenizer
+
+    @once
+    def _marks(self) -> tuple[int, int]:
+        return self._tokenizer.token_to_id("[CLS]"), self._tokenizer.token_to_id("[SEP]")
+
+    @once
+    def _vectors(self) -> Floats:
+        return map_word_vectors(self._base / "model.safetensors")
+
+    @once
+    def _session(self) -> Any:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.log_severity_level = 3
+        try:
+            return onnxruntime.InferenceSession(
+                str(self._folder / GRAPH), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:
+            raise ModelError(
+                f"{self._folder / GRAPH}: ONNX Runtime cannot load it ({first_line(error)}): "
+                "install the package again"
+            ) from error
+
+
+def _cut(ids: Sequence[int], room: int) -> list[tuple[int, Sequence[int]]]:
+    """Cut a passage into parts that overlap, each with the number of its first token."""
+    if len(ids) <= room:
+        return [(0, ids)] if ids else []
+    step = room - _OVERLAP
+    firsts = [*range(0, len(ids) - room, step), len(ids) - room]
+    return [(first, ids[first : first + room]) for first in firsts]
+
+
+def _spans(starts: Floats, ends: Floats) -> Floats:
+    """Return the score of each span, `[start, length - 1]`."""
+    import numpy as np
+
+    padded = np.concatenate([ends, np.full(_WIDTH - 1, NEVER, dtype=np.float32)])
+    windows = np.lib.stride_tricks.sliding_window_view(padded, _WIDTH)
+    found: Floats = starts[:, None] + windows
+    return found
+
+
+def _best(scores: Floats) -> list[tuple[int, int, float]]:
+    """Return the best spans of one part: first token, last token, score."""
+    import numpy as np
+
+    flat = scores.ravel()
+    count = min(_SPANS, flat.size)
+    chosen = np.argpartition(flat, flat.size - count)[flat.size - count :]
+    spans = []
+    for at in chosen[np.argsort(-flat[chosen])]:
+        start, width = divmod(int(at), _WIDTH)
+        if start + width < len(scores):
+            spans.append((start, start + width, float(flat[at])))
+    return spans

@@ -1,0 +1,89 @@
+"""The model card of a trained reader, from its facts."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+from pathlib import Path
+
+_CARD = """# Reader
+
+Marks the answer to a question in passages, word for word, or says that they hold none.
+
+- **Made by** `python -m rag.training.reader rag/training/reader/reader.toml --data DIRECTORY
+  --output DIRECTORY`, then `python -m rag.training.reader.export`.
+- **Base**: {base} (MiniLM, 6 layers, 384 wide; Apache-2.0). Its word embeddings are unchanged and
+  not here: they come from the base's own package, as the tokenizer does.
+- **Files**: `reader.safetensors`, the {weights:,} trained weights in half precision, from which
+  training can go on; `reader.int8.onnx`, the graph that multiplies in 8 bits, whose inputs are
+  word vectors; `reader.json`, the calibration and the agreement of the graph with the weights.
+- **Trained on**: QAMR (MIT; Michael et al., NAACL 2018), PolicyQA (MIT; Ahmad et al., Findings of
+  EMNLP 2020), Natural Questions as in lost-in-the-middle (CC BY-SA 3.0; Kwiatkowski et al., TACL
+  2019), articles of SQuAD 2.0 (CC BY-SA 4.0; Rajpurkar, Jia & Liang, ACL 2018), questions
+  made by template over Debian's manual pages of systemd, OpenSSH, rsync, curl, tar, tmux,
+  unbound, e2fsprogs, logrotate, apt, wget, findutils, coreutils and GnuPG (the pages' own free
+  licences; no text of them is here), and passages written by `synthetic`.
+- **Never trained on**: XQuAD, the documentation of PostgreSQL, Git and Borg, Climate-FEVER.
+- **Calibration**: probability = logistic((log-odds - {bias}) / {temperature}); answers are given
+  from a probability of {threshold}.
+
+{measured}
+
+## Limits
+
+English only. Answers are at most 40 tokens of one passage: lists, steps and answers that need two
+places are found in part or not at all. Questions are cut after 64 tokens. Passages are read in
+parts of 256 tokens, each without knowledge of the others. Nothing is known of the document that a
+passage is from but its text.
+
+## Files
+
+{files}
+"""
+
+
+def write_card(folder: Path, measured: str) -> None:
+    """Write `README.md` into the folder of an exported reader."""
+    from safetensors import safe_open
+
+    facts = json.loads((folder / "reader.json").read_text(encoding="utf-8"))
+    with safe_open(str(folder / "reader.safetensors"), framework="numpy") as opened:
+        sizes = [opened.get_slice(name).get_shape() for name in opened.keys()]  # noqa: SIM118
+    weights = 0
+    for shape in sizes:
+        count = 1
+        for each in shape:
+            count *= each
+        weights += count
+    files = "\n".join(
+        f"- `{name}` {(folder / name).stat().st_size:,} bytes, sha256 "
+        f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}"
+        for name in ("reader.safetensors", "reader.int8.onnx")
+    )
+    text = _CARD.format(
+        base=facts["base"],
+        weights=weights,
+        bias=facts["bias"],
+        temperature=facts["temperature"],
+        threshold=facts["threshold"],
+        measured=measured.strip(),
+        files=files,
+    )
+    (folder / "README.md").write_text(text, encoding="utf-8")
+
+
+def main() -> None:
+    """Write the card of the folder that the command line names."""
+    parser = argparse.ArgumentParser(
+        prog="python -m rag.training.reader.card", description="Write a reader's model card."
+    )
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--measured", type=Path, help="Markdown with what was measured")
+    arguments = parser.parse_args()
+    measured = arguments.measured.read_text(encoding="utf-8") if arguments.measured else ""
+    write_card(arguments.folder, measured)
+
+
+if __name__ == "__main__":
+    main()
