@@ -96,10 +96,10 @@ def ask_weights(rows: Sequence[Row], weights: Path) -> None:
     import torch
     from torch.nn import functional
 
+    from rag.training.loop import load_weights
     from rag.training.reader.encoding import collate, encode, open_tokenizer
     from rag.training.reader.examples import Example
     from rag.training.reader.model import WIDTH, build, span_odds
-    from rag.training.reader.train import load_weights
 
     location = resolve(BASE, kind="embedder").location
     model, embeddings = build(location)

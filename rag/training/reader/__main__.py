@@ -7,7 +7,8 @@ from pathlib import Path
 
 import torch
 
-from rag.training.reader.train import read_config, say, train
+from rag.training.loop import read_config, say
+from rag.training.reader.train import train
 
 
 def main() -> None:

@@ -25,11 +25,11 @@ from torch import Tensor, nn
 from rag.models import resolve
 from rag.models.onnx.graph import calibration
 from rag.models.onnx.quantization import quantize
+from rag.training.loop import say, write_facts
 from rag.training.reader import synthetic
 from rag.training.reader.encoding import encode, open_tokenizer
 from rag.training.reader.examples import Example
 from rag.training.reader.model import Reader, build, span_odds
-from rag.training.reader.train import say, write_facts
 
 WEIGHTS, GRAPH, FACTS = "reader.safetensors", "reader.int8.onnx", "reader.json"
 _OPSET = 17

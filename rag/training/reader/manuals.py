@@ -22,7 +22,7 @@ from random import Random
 from typing import Any, NamedTuple
 
 from rag.text.sentences import split_sentences
-from rag.training.reader.train import say
+from rag.training.loop import say
 
 _HEAD = re.compile(
     r"--?[A-Za-z@][\w-]*|[A-Z][A-Za-z]+=|[A-Z][a-z]+[A-Z]\w+|[a-z]+(?:[-_][a-z0-9]+)+"
