@@ -185,9 +185,10 @@ class Widened:
 class Hit:
     """A retrieved passage. Higher scores are better; `trace` explains the order.
 
-    `terms` are the words that it was found by, as the passage writes them, if the search was to be
-    explained. `widened` is the text that is read in place of the chunk's, which lies in it.
-    `duplicates` are the locations of passages that say the same and were left out for this one.
+    `matches` are the spans of `text` that the question matches, and `terms` the words of the chunk
+    that it was found by, as the passage writes them, if the search was to be explained. `widened`
+    is the text that is read in place of the chunk's, which lies in it. `duplicates` are the
+    locations of passages that say the same and were left out for this one.
     """
 
     chunk: Chunk
@@ -199,6 +200,7 @@ class Hit:
     terms: tuple[str, ...] = ()
     widened: Widened | None = None
     duplicates: tuple[str, ...] = ()
+    matches: tuple[tuple[int, int], ...] = ()
 
     @property
     def text(self) -> str:

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import Ran, RunMain
@@ -69,3 +70,55 @@ def test_a_section_is_shown_whole(search: Search) -> None:
     assert any(hit["window"] for hit in wide)
     for hit in filter(lambda hit: hit["window"], wide):
         assert hit["chunk"]["text"] in hit["window"]["text"]
+
+
+def test_the_part_that_matches_is_shown_and_marked(search: Search, monkeypatch: Any) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    shown = search("paging fragmentation", *WORDS, "-k", "1").out.splitlines()
+    assert "serving.txt" in shown[0]
+    assert any("paging" in line for line in shown[1:])
+    assert all(len(line) <= 60 and line.startswith("    ") for line in shown[1:])
+    (hit,) = json.loads(search("paging fragmentation", *WORDS, "-k", "1", "--json").out)
+    text = hit["chunk"]["text"]
+    assert len(text) > 400
+    marked = [text[start:end] for start, end in hit["matches"]]
+    named = {"pages", "paging", "pagedattention", "fragmentation"}
+    assert {"paging", "fragmentation"} <= {word.casefold() for word in marked} <= named
+    words = text.split()
+    for line in shown[1:]:
+        assert set(line.replace("…", "").split()) <= set(words)
+
+
+def test_a_widened_hit_marks_its_words_where_they_stand(sample: RAG) -> None:
+    settings = {"retrieval.context": "section", "generation.model": "extractive"}
+    found = RAG(sample.path, embedder=sample.embedder, settings=settings).explain("paging", 3)
+    marked = [hit.text[a:b] for hit in found.hits if hit.widened for a, b in hit.matches]
+    assert "paging" in marked
+
+
+def test_a_question_needs_no_quotation_marks_and_may_be_piped(
+    sample: RAG, run_main: RunMain
+) -> None:
+    one = run_main("search", "key-value cache", "--index", sample.path, *WORDS, "--json")
+    for typed in ("key-value cache\n", "key-value\ncache"):
+        piped = run_main("search", "--index", sample.path, *WORDS, "--json", typed=typed)
+        assert json.loads(piped.out) == json.loads(one.out)
+    words = run_main("search", "key-value", "cache", "--index", sample.path, *WORDS, "--json")
+    assert json.loads(words.out) == json.loads(one.out)
+    index = ("--index", sample.path, "--generator", "extractive")
+    asked = run_main("ask", "What", "is", "reward", "hacking?", *index)
+    assert asked.out == run_main("ask", *index, typed="What is reward hacking?\n").out
+    assert "reward hacking" in asked.out
+
+
+def test_no_question_at_all_is_wrong_usage(run_main: RunMain) -> None:
+    for typed in ("", " \n"):
+        result = run_main("ask", typed=typed)
+        assert result.code == 2
+        assert "QUESTION" in result.err
+
+
+def test_bytes_that_are_no_text_are_an_odd_question(sample: RAG, run_main: RunMain) -> None:
+    result = run_main("search", "--index", sample.path, *WORDS, typed=b"\xff\xfe paging")
+    assert result.code == 0
+    assert "serving.txt" in result.out

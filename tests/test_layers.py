@@ -42,15 +42,15 @@ ALLOWED: dict[str, set[str]] = {
     "training": {"config", "models", "text", "chunking", "embedding", "index", "engine"}
     | {"evaluation"},
     "serving": {"config", "models", "plugins", "answering", "engine"},
-    "cli": {"config", "models", "embedding", "answering", "engine", "evaluation", "training"}
-    | {"serving"},
+    "cli": {"config", "text", "models", "embedding", "answering", "engine", "evaluation"}
+    | {"training", "serving"},
     "__main__": {"cli"},
     "__init__": {"config", "query", "generation", "answering", "engine", "evaluation", "training"},
 }
 # The modules by which a room is entered, besides its `__init__`.
 DOORS: dict[str, set[str]] = {
     "text": {"normalization", "sentences", "stopwords", "terms", "tokens", "wording"}
-    | {"languages.english", "words"},
+    | {"languages.english", "words", "excerpts"},
     "query": {"filters"},
     "models": {"checkpoints", "devices", "fingerprint", "sentence_models", "tokenization"}
     | {"onnx.graph", "onnx.quantization", "onnx.runtimes", "onnx.words"},

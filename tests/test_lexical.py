@@ -11,7 +11,7 @@ from conftest import XQUAD
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rag.query import LexicalQuery, Phrase, matching_words, parse_question
+from rag.query import LexicalQuery, Phrase, matching_spans, parse_question, words_at
 from rag.text.normalization import searchable
 from rag.text.terms import analyse
 
@@ -418,7 +418,22 @@ def test_any_text_is_a_question(question: str) -> None:
     matching_words(question[:2_000], query)
 
 
-# -- matching_words -------------------------------------------------------------------------------
+# -- what matches ---------------------------------------------------------------------------------
+
+
+def matching_words(text: str, query: LexicalQuery, language: str = "en") -> tuple[str, ...]:
+    return words_at(text, matching_spans(text, query, language))
+
+
+def test_spans_point_into_the_text_as_it_was_given() -> None:
+    text = "Two\u00ad fold: the ﬁne\u00adtuning of ﬁles, re\u0301sume\u0301s… tuning"
+    query = parse_question("finetuning files résumés")
+    spans = matching_spans(text, query)
+    assert [text[start:end] for start, end in spans] == [
+        "ﬁne\u00adtuning",
+        "ﬁles",
+        "re\u0301sume\u0301s",
+    ]
 
 
 def test_matching_words_are_shown_as_they_are_written() -> None:

@@ -22,7 +22,7 @@ _STYLES = {"supported": "green", "not enough information": "yellow", "refuted": 
 
 
 @click.command("check")
-@click.argument("claim", required=False)
+@click.argument("claim", nargs=-1, metavar="[CLAIM]...")
 @click.option(
     "--file",
     "claims_file",
@@ -50,18 +50,19 @@ _STYLES = {"supported": "green", "not enough information": "yellow", "refuted": 
 @options.config_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; of a file, JSON lines.")
 def check_command(
-    claim: str | None, claims_file: Path | None, k: int, where: str, as_json: bool
+    claim: tuple[str, ...], claims_file: Path | None, k: int, where: str, as_json: bool
 ) -> None:
     """Check whether the documents support a claim.
 
-    Shows the evidence for and against it. The exit code is 0 for a supported claim, 3 where the
-    documents do not tell, and 4 for a refuted one; for a file it is 0.
+    CLAIM needs no quotation marks around it. Shows the evidence for and against it. The exit code
+    is 0 for a supported claim, 3 where the documents do not tell, and 4 for a refuted one; for a
+    file it is 0.
     """
-    if (claim is None) == (claims_file is None):
+    if bool(claim) == (claims_file is not None):
         raise click.UsageError("give either a CLAIM or --file FILE")
     if {"answering.entailment", "generation.model"} <= options.chosen_settings().keys():
         raise click.UsageError("give either --entailment or --generator: one of them judges")
-    claims = _read_claims(claims_file) if claims_file is not None else [("", claim or "")]
+    claims = _read_claims(claims_file) if claims_file is not None else [("", " ".join(claim))]
     verdicts = _check_claims(claims, k, where)
     if claims_file is None:
         (verdict,) = verdicts

@@ -206,7 +206,7 @@ def show(document: str, as_json: bool) -> None:
 
 
 @cli.command()
-@click.argument("question")
+@options.text_argument("question")
 @_finding_options
 @options.setting(
     "--diversity",
@@ -223,8 +223,10 @@ def show(document: str, as_json: bool) -> None:
 def search(question: str, k: int | None, where: str, explain: bool, as_json: bool) -> None:
     """Find the passages that fit a question best.
 
-    Passages are found by meaning and by words. A passage must hold what stands in "double quotes"
-    word for word, and must not hold a word after a minus (`-draft`). The generator is only loaded
+    QUESTION needs no quotation marks around it, and may come from a pipe. Passages are found by
+    meaning and by words. A passage must hold what stands in "double quotes" word for word, and must
+    not hold a word after a minus (`-draft`); put single quotes around a question with either, which
+    the shell would take for its own. The generator is only loaded
     for `--rerank likelihood` and for the expansions that write (see the settings). Exit code 3
     means that nothing was found.
     """
@@ -243,7 +245,7 @@ def search(question: str, k: int | None, where: str, explain: bool, as_json: boo
 
 
 @cli.command()
-@click.argument("question")
+@options.text_argument("question")
 @click.option("--docs", multiple=True, metavar="PATH", help="Index PATH first; repeat it for more.")
 @_finding_options
 @options.generator_option
@@ -265,7 +267,9 @@ def ask(
 ) -> None:
     """Answer a question from the documents, and name the sources.
 
-    Exit code 3 means that the documents hold no answer.
+    QUESTION needs no quotation marks around it, and may come from a pipe: `rag ask What is LoRA`,
+    `echo What is LoRA | rag ask`. Put single quotes around one with an apostrophe or another sign
+    that the shell would take for its own. Exit code 3 means that the documents hold no answer.
     """
     with progress.display() as show:
         rag = open_to_ask(show)

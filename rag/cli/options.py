@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import io
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -133,6 +135,29 @@ def join(*decorators: Decorator[Any]) -> Decorator[Any]:
         return command
 
     return decorate
+
+
+def text_argument(name: str) -> Decorator[Any]:
+    """Make an argument of one or more words, joined by spaces, or else read from a pipe."""
+
+    def join_words(context: click.Context, argument: click.Parameter, words: Sequence[str]) -> str:
+        if words:
+            return " ".join(words)
+        piped = "" if sys.stdin is None or sys.stdin.isatty() else _read_piped()
+        if not piped.strip():
+            raise click.MissingParameter(ctx=context, param=argument)
+        return piped
+
+    shown = f"{name.upper()}..."
+    made: Decorator[Any] = click.argument(name, nargs=-1, callback=join_words, metavar=shown)
+    return made
+
+
+def _read_piped() -> str:
+    # Bytes that are no text make an odd question, and no traceback.
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(encoding="utf-8", errors="replace")
+    return sys.stdin.read()
 
 
 def count_option(name: str, text: str, *, default: int, least: int = 1) -> Decorator[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -13,12 +14,19 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from rag.text.excerpts import excerpt, wrap
+
 if TYPE_CHECKING:
     from rag import types
 
 T = TypeVar("T")
 
-_QUOTE_CHARACTERS = 240
+_QUOTE_COLUMNS = 240
+# What is shown of a passage, which is indented. So many columns are lost at the end of a line.
+_LINES = 3
+_LOST = 6
+_INDENT = "    "
+_FEWEST_COLUMNS = 30
 _CONTEXT_CHARACTERS = 1200
 # How many problems of each kind are named; `rag status` names all.
 _NAMED = 10
@@ -153,10 +161,33 @@ def _print_hit(hit: types.Hit) -> None:
     cosines = [f", cosine {stage.score:.2f}" for stage in hit.trace if stage.name == "dense"]
     near = "".join(cosines) if len(hit.trace) > 1 else ""
     write(f"{hit.location}  ({hit.score:.3f}{near})", "cyan")
-    shown = shorten(hit.text) if hit.widened is None else for_terminal(hit.text.strip())
-    write(shown, "dim")
+    if hit.widened is None:
+        columns = _LINES * (_columns() - len(_INDENT) - _LOST)
+        found = excerpt(hit.text, hit.matches, columns=columns)
+        _write_marked(one_line(found.text), found.marks)
+    else:
+        _write_marked(hit.text, hit.matches)
     if hit.duplicates:
         write(f"    the same in {name_three(hit.duplicates)}", "dim")
+
+
+def _columns() -> int:
+    """Return how wide the terminal is; 80 where there is none and `COLUMNS` is not set."""
+    return max(_FEWEST_COLUMNS, shutil.get_terminal_size().columns)
+
+
+def _write_marked(text: str, marks: Sequence[tuple[int, int]]) -> None:
+    """Print a text wrapped to the terminal and indented, with the marks in bold."""
+    for start, end in wrap(text, _columns() - len(_INDENT)):
+        write(_INDENT, end="")
+        at = start
+        # A mark of several words may go on in the next line.
+        for first, last in ((max(mark[0], start), min(mark[1], end)) for mark in marks):
+            if first < last:
+                write(text[at:first], end="")
+                write(text[first:last], "bold", end="")
+                at = last
+        write(text[at:end])
 
 
 def print_facts(facts: types.IndexInfo) -> None:
@@ -239,9 +270,8 @@ def name_three(names: Sequence[str]) -> str:
 
 
 def shorten(text: str) -> str:
-    """Put a quote on one line, and cut it where it is long."""
-    joined = one_line(" ".join(text.split()))
-    return joined if len(joined) <= _QUOTE_CHARACTERS else joined[: _QUOTE_CHARACTERS - 1] + "…"
+    """Put a quote on one line, and cut it between words where it is long."""
+    return one_line(excerpt(text, columns=_QUOTE_COLUMNS).text)
 
 
 def write(text: str = "", style: str = "", *, end: str = "\n") -> None:

@@ -1,22 +1,39 @@
-"""Find the words of a passage that a question matches."""
+"""Find what a question matches in a passage: the spans, and the words."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+
+import regex
 
 from rag.query.question import LexicalQuery
 from rag.text.normalization import searchable
 from rag.text.terms import stems, unplaced_stems
 from rag.text.tokens import Token, tokens
 
+Span = tuple[int, int]
 
-def matching_words(text: str, query: LexicalQuery, language: str = "en") -> tuple[str, ...]:
-    """Return the words of `text` that match a word, compound or phrase of `query`.
+# A grapheme cluster: a character with the marks that belong to it.
+_CHARACTER = regex.compile(r"\X", regex.DOTALL)
 
-    Each is there once, whatever its case, as `text` writes it and in order of first appearance.
+
+def words_at(text: str, spans: Sequence[Span]) -> tuple[str, ...]:
+    """Return the words of `text` at `spans`, each once whatever its case, as `text` writes it."""
+    words = (" ".join(searchable(text[start:end]).split()) for start, end in spans)
+    distinct: dict[str, str] = {}
+    for word in words:
+        distinct.setdefault(word.casefold(), word)
+    return tuple(distinct.values())
+
+
+def matching_spans(text: str, query: LexicalQuery, language: str = "en") -> tuple[Span, ...]:
+    """Return the spans of `text` that match a word, compound or phrase of `query`, in order.
+
     Identifiers and phrases are whole, and overlapping pairs of Chinese or Japanese characters are
     the run that they make.
     """
-    text = searchable(text)
-    found = list(tokens(text))
+    plain, starts, ends = _align(text)
+    found = list(tokens(plain))
     spans = _phrases(found, query, language)
     wanted = {stem for word in query.words for stem in word}
     wholes = set(query.compounds)
@@ -27,14 +44,26 @@ def matching_words(text: str, query: LexicalQuery, language: str = "en") -> tupl
         or not wanted.isdisjoint(stem for word in token.words for stem in stems(word, language))
         or not wanted.isdisjoint(unplaced_stems(token, language))
     ]
-    words = (" ".join(text[start:end].split()) for start, end in _merge(spans))
-    distinct: dict[str, str] = {}
-    for word in words:
-        distinct.setdefault(word.casefold(), word)
-    return tuple(distinct.values())
+    return tuple((starts[start], ends[end - 1]) for start, end in _merge(spans))
 
 
-def _phrases(found: list[Token], query: LexicalQuery, language: str) -> list[tuple[int, int]]:
+def _align(text: str) -> tuple[str, Sequence[int], Sequence[int]]:
+    """Return the searchable form of `text`, and where in `text` its characters start and end."""
+    plain = searchable(text)
+    if plain == text:
+        return text, range(len(text)), range(1, len(text) + 1)
+    pieces: list[str] = []
+    starts: list[int] = []
+    ends: list[int] = []
+    # A character that becomes several is whole, and so are those that become one.
+    for match in _CHARACTER.finditer(text):
+        pieces.append(searchable(match[0]))
+        starts += [match.start()] * len(pieces[-1])
+        ends += [match.end()] * len(pieces[-1])
+    return "".join(pieces), starts, ends
+
+
+def _phrases(found: list[Token], query: LexicalQuery, language: str) -> list[Span]:
     places = [(stems(word, language)[0], token) for token in found for word in token.words]
     return [
         (places[at][1].start, places[at + len(phrase) - 1][1].end)
@@ -44,8 +73,8 @@ def _phrases(found: list[Token], query: LexicalQuery, language: str) -> list[tup
     ]
 
 
-def _merge(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    merged: list[tuple[int, int]] = []
+def _merge(spans: list[Span]) -> list[Span]:
+    merged: list[Span] = []
     for start, end in sorted(spans):
         if merged and start < merged[-1][1]:
             merged[-1] = (merged[-1][0], max(end, merged[-1][1]))

@@ -61,7 +61,7 @@ class PassageRetriever:
             search, hits = self._run_stages(snapshot, question, k, wanted)
             return Explanation(
                 question=question,
-                hits=tuple(search.with_terms(hits)),
+                hits=tuple(search.with_matches(hits)),
                 words=tuple(stems[0] for stems in search.asked.words),
                 related=search.related,
                 wordings=search.wordings,

@@ -11,7 +11,7 @@ from rag.config import RetrievalConfig
 from rag.errors import QuestionError
 from rag.index import Passage, Snapshot
 from rag.protocols import Embedder, LanguageModel
-from rag.query import LexicalQuery, matching_words, parse_question
+from rag.query import LexicalQuery, matching_spans, parse_question, words_at
 from rag.retrieval.diversity import collapse, diversify
 from rag.retrieval.feedback import rm3, rocchio
 from rag.retrieval.fusion import convex, rrf
@@ -205,12 +205,17 @@ class Search:
             documents = self._snapshot.documents({hit.chunk.document_id for hit in hits})
             return merge(widen(hits, documents, settings.context), documents)
 
-    def with_terms(self, hits: list[Hit]) -> list[Hit]:
-        """Return the hits with the words by which they were found."""
-        return [
-            replace(hit, terms=matching_words(hit.chunk.text, self.asked, found.language))
-            for hit, found in ((hit, self._passages[hit.chunk.id]) for hit in hits)
-        ]
+    def with_matches(self, hits: list[Hit]) -> list[Hit]:
+        """Return the hits with what the question matches in them: the spans, and the words."""
+        return [self._with_matches(hit) for hit in hits]
+
+    def _with_matches(self, hit: Hit) -> Hit:
+        language = self._passages[hit.chunk.id].language
+        matches = matching_spans(hit.text, self.asked, language)
+        own = (
+            matches if hit.widened is None else matching_spans(hit.chunk.text, self.asked, language)
+        )
+        return replace(hit, matches=matches, terms=words_at(hit.chunk.text, own))
 
     def _embed(self, text: str) -> Vectors:
         text = searchable(text)
