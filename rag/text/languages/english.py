@@ -150,3 +150,147 @@ REFUSAL = (
     r"\b(?:do(?:es)?\s+not|don't|doesn't|no)\b.{0,40}?"
     r"\b(?:say|says|mention|state|contain|hold|provide|include|specify|answer|information)"
 )
+
+# What a question wants to read, beyond its question word.
+POLITE_START = (
+    r"^\W*(?:(?:please|hi|hello|hey)\b[\s,]*|(?:can|could|would|will) you (?:please )?"
+    r"(?=tell|explain|list|name|show|say|give|describe)|(?:tell|show) me\s+|do you know\s+"
+    r"|i(?: would|'d)? (?:want|like|need) to know\s+)+"
+)
+ASKS_STEPS = (
+    r"\bhow (?:do|can|could|should|would|must|may|might|to)\b(?: (?:i|we|you|one|people|someone|"
+    r"users?|admins?|customers?|employees?|staff|tenants?|visitors?)\b| (?=[a-z]))"
+    r"|\bhow (?:is|are|can|could|should|must) (?:[\w'-]+ ){1,6}?\w+(?:ed|en|un|ut|uilt|ade) ?\??$"
+    r"|\bwhat (?:are the|is the)? ?(?:steps|procedure|command)\b|\bsteps (?:to|for)\b"
+    r"|\bwhich command\b|\bwhat (?:do|should|must) (?:i|we|you|one) do (?:to|for|if|when)\b"
+)
+EXPLAINS_HOW = r"\bhow (?:do|can|could|would|might|may|should|must) (?!(?:i|we|you|one)\b)"
+ASKS_COMPARISON = (
+    r"\bdifferences? (?:is there )?between\b|\bdiffer(?:s|ent)? from\b|\bdiffer\b|\bcompare[ds]?\b"
+    r"|\b(?:versus|vs\.?)\b|\bin contrast to\b|\bhow (?:is|are|does|do) .+ (?:different|differ)\b"
+)
+COMPARED_SIDES = (
+    r"\bbetween (?:the )?(.+?) (?:and|or|vs\.?|versus) (?:the )?(.+?) ?[?.!]*$",
+    r"\bcompare (?:the )?(.+?) (?:and|or|to|with|vs\.?|versus) (?:the )?(.+?) ?[?.!]*$",
+    r"\bhow (?:is|are|do|does) (?:the )?(.+?) (?:differ(?:ent)?|compare) (?:from|to|with) "
+    r"(?:the )?(.+?) ?[?.!]*$",
+    r"^(?:.*\bis )?(?:the )?(.+?) (?:versus|vs\.?) (?:the )?(.+?) ?[?.!]*$",
+    r"\b(?:larger|better|faster|cheaper|older|bigger|smaller|higher|longer|more|less|first)[^,:]*"
+    r"[,:] (?:the )?(.+?) or (?:the )?(.+?) ?[?.!]*$",
+)
+ASKS_REASON = (
+    r"\bwhy\b|\bhow come\b|\bwhat (?:is|was|are|were) the (?:reasons?|causes?|purpose)\b"
+    r"|\bwhat (?:causes?|caused|makes|made)\b|\bfor what reason\b"
+)
+ASKS_TWO_FACTS = (
+    r"\b(?:what|when|where|who|whom|which|how|why)\b.*\band\b,? (?:at |in |by |on |for )?"
+    r"(?:what|when|where|who|whom|which|how|why)\b"
+)
+ASKS_LIST = (
+    r"^\W*(?:list|name|enumerate)\b|\bwhat kinds?\b.*\bare\b|\bwho (?:are|were) (?:the|our|all)\b"
+    r"|\bwhat (?:are|were) (?:the|our|its|his|her|their|these|those|all|some|two|three|four|five|"
+    r"six|seven|eight|nine|ten|\d+)\b|\b(?:what|which) (?:all|ones) (?:are|were)\b"
+)
+IRREGULAR_PLURALS = _words(
+    "people children men women criteria media data feet teeth mice phenomena"
+)
+SINGULAR_ENDINGS = ("ss", "us", "is", "ics", "'s", "’s", "ous")
+SINGULAR_WITH_S = _words("was does has this its means news series species lens always")
+LONG_DEFINITION_QUESTIONS = (
+    r"what (?:does|do|did) (?:the (?:word|term|abbreviation|acronym|name) )?(.+?) "
+    r"(?:stand for|mean|refer to|denote)",
+    r"what is meant by (.+)",
+    r"(?:please )?(?:define|explain what) (?:the (?:word|term) )?(.+?)(?: (?:is|are|means))?",
+    r"what is (?:the )?(?:meaning|definition) of (?:the (?:word|term) )?(.+)",
+    r"what(?: is|'s| are| was| were) (?:an? )?(.+?) and what .+",
+    r"what(?: is|'s| are| was| were) (?:an? )?(.+?),? or what .+",
+)
+# The words that make a sentence one that says what its subject is.
+DEFINING_VERBS = (
+    r"(?:is|are|was|were|means?|meant|denotes?|refers? to|stands? for|describes?|represents?|"
+    r"(?:is|are|was) (?:called|named|defined as|known as|understood as|short for|a name for))"
+)
+SEQUENCE_WORDS = _words(
+    "first firstly second secondly third thirdly then next afterwards finally last"
+)
+# A sentence that limits the one before it, and means nothing without it.
+CONDITION_START = (
+    r"(?:unless|except|however|but|provided|only if|only when|otherwise|if|where|exceptions?|"
+    r"note that|this (?:does not|doesn't|applies|holds|is only|limit|default|period|value)|"
+    r"(?:it|they) (?:does|do|is|are) not|in (?:that|this) case|not)\b"
+)
+# A sentence that begins so speaks of what the one before it names.
+LEANS_BACK = (
+    r"(?:(?:it|its|they|their|them|he|his|she|her|this|these|those|that|such|both|the (?:former|"
+    r"latter|same))\b(?! (?:is|was) (?:\w+ )?(?:that|to)\b)"
+    r"|(?:therefore|thus|hence|consequently|so|also|moreover|furthermore|instead|by contrast|"
+    r"in contrast|for this reason|as a result|because of (?:this|that))\b)"
+)
+LEANING_REASON = (
+    r"(?:therefore|thus|hence|consequently|so|for (?:this|that) reason|as a (?:result|consequence)|"
+    r"because of (?:this|that)|that(?: i|'|’)s why|this is why)\b"
+)
+GIVES_REASON = (
+    r"\b(?:because|since|due to|owing to|reason|so that|in order to|caused? by|thanks to)\b"
+)
+ONLY = r"\b(?:only|exclusively|solely|just for|nobody but|no one but|limited to|restricted to)\b"
+EXCEPTING = r"\b(?:except(?: for)?|excepting|with the exception of|apart from|other than|unless)\b"
+FORBIDDING = _words("""
+    forbidden forbids forbid prohibited prohibits prohibit banned ban disallowed disallows refused
+    refuse refuses denied excluded excludes exclude rejected impossible unavailable unsupported
+    prevented prevents prevent blocked blocks avoid""")
+# Pairs of which a question may hold one side and its answer the other.
+ANTONYMS = (
+    (_words("open opens opened"), _words("closed closes shut")),
+    (_words("enabled on active activated"), _words("disabled off inactive deactivated")),
+    (_words("included includes include covered covers"), _words("excluded excludes exclude")),
+    (_words("required mandatory compulsory obligatory"), _words("optional voluntary")),
+    (_words("free"), _words("paid charged charges")),
+    (_words("public"), _words("private confidential")),
+    (_words("same identical equal"), _words("different differs differ")),
+    (_words("safe"), _words("unsafe dangerous")),
+    (_words("supported"), _words("unsupported")),
+    (_words("full whole entire complete"), _words("half partial part incomplete")),
+    (_words("freeze freezes froze frozen solid"), _words("liquid melt melts melted")),
+    (_words("before"), _words("after")),
+    (_words("inside indoors"), _words("outside outdoors")),
+    (_words("maximum most"), _words("minimum least")),
+    (_words("alive"), _words("dead")),
+    (_words("true correct"), _words("false incorrect wrong")),
+    (_words("buyer"), _words("seller")),
+    (_words("tenant"), _words("landlord")),
+)
+WEEK = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+WEEKEND = r"\bweek-?ends?\b"
+WORKDAYS = r"\b(?:week-?days?|working days?|work-?days?|business days?)\b"
+AT_LEAST = (
+    r"(?:above|over|more than|greater than|at least|from|exceeding|minimum(?: of)?|heavier than|"
+    r"older than|longer than)"
+)
+AT_MOST = (
+    r"(?:below|under|less than|fewer than|at most|up to|no more than|not more than|"
+    r"maximum(?: of)?|within|lighter than|younger than)"
+)
+# What a question calls a column of a table that has another name.
+COLUMN_NAMES: tuple[tuple[str, frozenset[str]], ...] = (
+    (
+        r"\bcosts?\b|\bprices?\b|\bhow much\b|\bcharged?\b|\bfares?\b|\bfees?\b",
+        _words("price cost costs fee fare rate amount eur euro usd gbp charge total"),
+    ),
+    (r"\bwhen\b|\bdate\b", _words("date day year time when bought released due start end since")),
+    (r"\bwho(?:m|se)?\b", _words("name person owner contact author manager employee who")),
+    (
+        r"\bwhere\b",
+        _words("place location city town room hall building region site address country where"),
+    ),
+    (r"\bhow many\b|\bin stock\b", _words("stock quantity qty count number amount units pieces")),
+    (r"\bhow long\b", _words("duration length period time term days weeks")),
+    (r"\bhow (?:heavy|tall|big|large|wide|high)\b", _words("weight height size width kg cm mm m")),
+    (r"\b(?:maximum|max|limit|at most)\b", _words("limit maximum max")),
+)
+# Words that end an item of a list in a sentence, and those after which one begins.
+LIST_STARTERS = (
+    r"(?:\b(?:are|were|is|include[sd]?|including|provides?|supports?|offers?|has|have|contains?|"
+    r"such as|namely|like|between|either|both|of|by|with|for|from|the following|to|e\.g\.|i\.e\.|"
+    r"via|using|uses?|called|knows?|accepts?|allows?|only|the|my|our)\b|[:(–—])"
+)
