@@ -209,14 +209,16 @@ class AnsweringConfig:
 
     `way` is `generate`, `extract` (word for word out of the passages) or `auto` (generated, and
     extracted where the passages do not support what was generated). `reader` is a question
-    answering model that extracts, `entailment` a natural language inference model that verifies;
-    each is a hub name or a directory (empty: none). `strict` leaves out sentences that no passage
+    answering model that decides whether the passages answer, and extracts: `minilm-reader`, which
+    comes with this package, a hub name or a directory (empty: words and meanings are compared).
+    `entailment` is a natural language inference model that verifies: a hub name or a directory
+    (empty: none). `strict` leaves out sentences that no passage
     supports. Below the probability `threshold` that the documents hold the answer, the reply is
     that they do not say.
     """
 
     way: Literal["auto", "generate", "extract"] = "auto"
-    reader: str = ""
+    reader: str = "minilm-reader"
     entailment: str = ""
     strict: bool = False
     threshold: Share = 0.5

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import bisect
 import html
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -374,7 +374,7 @@ class Answer:
 
     def _repr_html_(self) -> str:
         """Return the answer and its sources as HTML for a notebook; every text is escaped."""
-        body = html.escape(self.text).replace("\n", "<br>")
+        body = _mark(self.text, self.spans).replace("\n", "<br>")
         if self.interrupted:
             body += f"<p><b>interrupted:</b> {html.escape(self.interrupted)}</p>"
         rows = "".join(
@@ -384,6 +384,15 @@ class Answer:
         )
         sources = f"<ol>{rows}</ol>" if rows else ""
         return f"<div><p><b>{html.escape(self.question)}</b></p><p>{body}</p>{sources}</div>"
+
+
+def _mark(text: str, spans: Iterable[tuple[int, int]]) -> str:
+    """Return text as HTML with `<mark>` around each span."""
+    parts, at = [], 0
+    for start, end in sorted(spans):
+        parts += [html.escape(text[at:start]), f"<mark>{html.escape(text[start:end])}</mark>"]
+        at = end
+    return "".join([*parts, html.escape(text[at:])])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

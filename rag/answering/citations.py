@@ -13,7 +13,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from rag.answering.grounding import Grounding, Support
-from rag.answering.passages import Passages
+from rag.answering.passages import Passages, Stretch
 from rag.errors import GenerationError
 from rag.text.languages.english import REFUSAL
 from rag.text.sentences import split_sentences
@@ -176,6 +176,7 @@ class Draft:
     model: str = ""
     interrupted: str | None = None
     data: Any = None
+    spans: tuple[tuple[int, int], ...] = ()
 
     def finish(
         self,
@@ -209,6 +210,7 @@ class Draft:
             answerability=answerability,
             confidence=answerability if self.way == "none" else answerability * support,
             data=self.data,
+            spans=self.spans,
         )
 
 
@@ -228,6 +230,73 @@ def quote(extract: Extract, model: str) -> Draft:
         way="extract",
         model=model,
     )
+
+
+def quote_stretches(
+    passages: Passages,
+    stretches: Sequence[Stretch],
+    marks: Sequence[Stretch],
+    model: str,
+    opening: str = "",
+) -> Draft:
+    """Draft an answer of stretches of passages, word for word, in which `marks` are the answer.
+
+    Args:
+        passages: what is quoted from.
+        stretches: what is printed, in this order; each is a sentence of the answer.
+        marks: each lies within one of `stretches`.
+        model: the name of what chose them.
+        opening: goes before the quotes, such as "No.".
+    """
+    text, sentences, spans = opening, [], []
+    for stretch in stretches:
+        inside = [
+            (mark.start - stretch.start, mark.end - stretch.start)
+            for mark in marks
+            if mark.number == stretch.number
+            and stretch.start <= mark.start
+            and mark.end <= stretch.end
+        ]
+        raw = passages[stretch.number - 1].text[stretch.start : stretch.end]
+        quote, moved = _flow(raw, inside)
+        if text:
+            text += "\n" if "\n" in quote or "\n" in text else " "
+        begin = len(text)
+        text += f"{quote} [{stretch.number}]"
+        end = begin + len(quote)
+        sentences.append(Sentence(quote, begin, end, 1.0, (stretch.number,)))
+        spans += [(begin + first, begin + last) for first, last in moved]
+    return Draft(
+        text=text,
+        sentences=tuple(sentences),
+        supports=tuple(Support(each.number, each.start, each.end, 1.0) for each in stretches),
+        abstains=False,
+        way="extract",
+        model=model,
+        spans=tuple(spans),
+    )
+
+
+# A line that begins an item or a row, and one that follows an empty line, stays a line.
+_LINE_BREAK = re.compile(r"[^\S\n]*\n(?:\s*\n)?(?=\s*(?:[-*•|+]|\d+[.)]\s|\(?[a-z][.)]\s))|\n\s*\n")
+
+
+def _flow(raw: str, spans: Sequence[tuple[int, int]]) -> tuple[str, list[tuple[int, int]]]:
+    """Join the lines of running text, keep those of lists and tables; return the moved spans."""
+    breaks = {match.end() for match in _LINE_BREAK.finditer(raw)}
+    text, places = "", []
+    at = 0
+    for match in re.finditer(r"\s+|\S+", raw):
+        if match[0].isspace():
+            keeps = any(match.start() < each <= match.end() for each in breaks)
+            piece = "\n" if keeps else " "
+        else:
+            piece = match[0]
+        places += [len(text) + min(each, len(piece)) for each in range(len(match[0]))]
+        text += piece
+        at = match.end()
+    places.append(len(text))
+    return text, [(places[start], places[end]) for start, end in spans if end <= at]
 
 
 def cite_json(text: str, data: Any, grounding: Grounding, model: str) -> Draft:

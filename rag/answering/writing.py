@@ -4,20 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rag.answering.citations import CitedText, Draft, cite_json, quote, refuse
-from rag.answering.extraction import (
-    Candidate,
-    Extract,
-    Question,
-    answerability,
-    candidates_of,
-    extract,
-)
+from rag.answering.citations import CitedText, Draft, cite_json, refuse
+from rag.answering.evidence import Evidence, find_evidence
 from rag.answering.grounding import Grounding
 from rag.answering.passages import Passages
 from rag.answering.prompt import build_prompt
@@ -27,7 +20,7 @@ from rag.stopwatch import Stopwatch
 from rag.types import Prompt
 
 if TYPE_CHECKING:
-    from rag.answering.tools import Find, Reader, Tools
+    from rag.answering.tools import Find, Tools
     from rag.types import Answer, Message
 
 
@@ -41,21 +34,21 @@ def write(
 ) -> Generator[str, None, Answer]:
     """Yield the text of an answer as it is written, and return the Answer.
 
-    Whether the documents hold an answer is decided before anything is written, by how near the
-    passages and their sentences are to the question, and afterwards by what of the text passages
-    support.
+    Whether the documents hold an answer is decided before anything is written, by what a reader
+    finds in the passages, and afterwards by what of the text passages support.
     """
-    if tools.writes or schema is not None:
-        _load_ahead(tools)
+    if tools.exists():
+        _load_ahead(tools.reader)
+        if tools.writes or schema is not None:
+            _load_ahead(tools.generator)
     clock = Stopwatch()
     with clock("retrieval"):
         hits = find()
     with clock("reading"):
         passages = Passages(hits, tools.embedder())
-        parsed, sentences = candidates_of(question, passages)
-        probability = answerability(parsed, hits, sentences)
-    work = _Work(question, passages, tools, clock, history, schema, probability)
-    if not hits or probability < tools.settings.threshold:
+        evidence = find_evidence(question, passages, tools.reader())
+    work = _Work(question, passages, tools, clock, history, schema, evidence)
+    if not hits or evidence.probability < tools.settings.threshold:
         return (yield from work.refuse())
     if schema is not None:
         return (yield from work.fill(schema))
@@ -63,23 +56,21 @@ def write(
         answer = yield from work.generate()
         if answer is not None:
             return answer
-    return (yield from work.quote(parsed, sentences))
+    return (yield from work.quote())
 
 
-def _load_ahead(tools: Tools) -> None:
-    """Load the generator beside the search, if there is an index to search."""
-    if not tools.exists():
-        return
+def _load_ahead(model: Callable[[], object]) -> None:
+    """Load a model beside the search."""
+    # Whatever is wrong with it is raised again when it is used, a moment later.
     with suppress(RagError):
-        generator = tools.generator()
-        if isinstance(generator, Loadable):
-            threading.Thread(target=_load, args=(generator,), name="load-generator").start()
+        loadable = model()
+        if isinstance(loadable, Loadable):
+            threading.Thread(target=_load, args=(loadable,), name="load-model").start()
 
 
-def _load(generator: Loadable) -> None:
-    # Whatever is wrong with it is raised again when it is to write, a moment later.
+def _load(model: Loadable) -> None:
     with suppress(Exception):
-        generator.load()
+        model.load()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +83,7 @@ class _Work:
     clock: Stopwatch
     history: Sequence[Message]
     schema: Mapping[str, Any] | None
-    answerability: float
+    evidence: Evidence
 
     def refuse(self) -> Generator[str, None, Answer]:
         """Say that the documents hold no answer."""
@@ -132,40 +123,15 @@ class _Work:
         draft = cite_json(text, parse(text, schema), self._grounding(prompt), generator.name)
         return self._finish(draft, prompt)
 
-    def quote(
-        self, question: Question, sentences: Sequence[Candidate]
-    ) -> Generator[str, None, Answer]:
+    def quote(self) -> Generator[str, None, Answer]:
         """Quote the passages, or refuse if nothing in them answers."""
-        reader = self.tools.reader()
         with self.clock("extraction"):
-            found = extract(question, sentences) if reader is None else self._read(reader)
-        if found is None:
+            draft = self.evidence.quote()
+        if draft is None:
             return (yield from self.refuse())
-        draft = quote(found, reader.name if reader else "extractive")
         answer = self._finish(draft, self._bare_prompt())
         yield answer.text
         return answer
-
-    def _read(self, reader: Reader) -> Extract | None:
-        """Find the answer with a model for question answering."""
-        reading = reader.read(self.question, [passage.text for passage in self.passages], most=1)
-        if reading.log_odds <= 0:
-            return None
-        found = reading.spans[0]
-        number, start, end = found.number, found.start, found.end
-        passage = self.passages[number - 1]
-        around = [span for span in passage.sentences if span[0] < end and start < span[1]] or [
-            (start, end)
-        ]
-        return Extract(
-            number=number,
-            start=start,
-            end=end,
-            text=passage.text[start:end],
-            sentence_start=min(start, around[0][0]),
-            sentence_end=max(end, around[-1][1]),
-            expected=found.probability,
-        )
 
     def _relay(self, pieces: Iterable[str]) -> Generator[str, None, str]:
         """Yield the pieces that hold text, and return them joined."""
@@ -199,4 +165,6 @@ class _Work:
         return Grounding(self.question, passages, self.tools.entailment())
 
     def _finish(self, draft: Draft, prompt: Prompt) -> Answer:
-        return draft.finish(prompt, self.tools.document, self.clock.times, self.answerability)
+        return draft.finish(
+            prompt, self.tools.document, self.clock.times, self.evidence.probability
+        )

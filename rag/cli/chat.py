@@ -159,16 +159,13 @@ def _ask(chat: _Chat, question: str) -> bool:
     with contextlib.closing(stream):
         if not chat.as_json:
             _print_standalone(stream.question, stream.standalone)
-        for piece in stream:
-            if not chat.as_json:
-                click.echo(output.for_terminal(piece), nl=False)
+            output.print_stream(stream, iter(stream))
     answer = stream.answer
     chat.asked_with = (chat.k, chat.where)
     if chat.as_json:
         asked = {"question": stream.question, "standalone": stream.standalone}
         output.print_line({**output.as_json(answer), **asked})
     else:
-        click.echo()
         output.print_sources(answer)
         click.echo()
     _save_session(chat)

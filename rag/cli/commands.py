@@ -10,7 +10,7 @@ import itertools
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -254,6 +254,7 @@ def search(question: str, k: int | None, where: str, explain: bool, as_json: boo
     "--strict", "answering.strict", "Leave out what no passage supports.", is_flag=True
 )
 @options.file_option("--schema", "Answer with JSON that follows the JSON schema in FILE.")
+@click.option("--brief", is_flag=True, help="Print the part that answers, and nothing else.")
 @options.embedder_option
 @options.config_option
 @options.json_option
@@ -263,6 +264,7 @@ def ask(
     k: int | None,
     where: str,
     schema: Path | None,
+    brief: bool,
     as_json: bool,
 ) -> None:
     """Answer a question from the documents, and name the sources.
@@ -280,18 +282,17 @@ def ask(
             for problem in report.failed:
                 click.echo(f"not indexed: {problem.source}: {problem.reason}", err=True)
         stream = rag.stream(question, k, where, schema=_load_schema(schema))
-        pieces = iter(stream)
+        pieces: Iterator[str] = iter(stream)
         # Searching and reading the prompt take their time before the first piece.
-        first = next(pieces, "")
-    for piece in itertools.chain([first], pieces):
-        if not as_json:
-            click.echo(output.for_terminal(piece), nl=False)
-    answer = stream.answer
+        pieces = itertools.chain([next(pieces, "")], pieces)
     if as_json:
-        output.print_json(answer)
+        output.print_json(stream.answer)
+    elif brief:
+        click.echo(output.for_terminal(stream.answer.brief))
     else:
-        click.echo()
-        output.print_sources(answer)
+        output.print_stream(stream, pieces)
+        output.print_sources(stream.answer)
+    answer = stream.answer
     if answer.interrupted:
         _fail(f"the answer is not complete: {answer.interrupted}")
     if answer.abstained:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,6 +19,7 @@ from rag.text.excerpts import excerpt, wrap
 
 if TYPE_CHECKING:
     from rag import types
+    from rag.answering.stream import AnswerStream
 
 T = TypeVar("T")
 
@@ -227,6 +229,34 @@ def print_document(document: types.Document, span: tuple[int, int] | None) -> No
     click.secho(for_terminal(document.text[first:start]), dim=True, nl=False)
     click.secho(f"▶{for_terminal(document.text[start:end])}◀", bold=True, nl=False)
     click.secho(for_terminal(document.text[end:last]), dim=True)
+
+
+def print_stream(stream: AnswerStream, pieces: Iterator[str]) -> None:
+    """Print an answer as it is written; one that is quoted, with the parts that answer bold.
+
+    `pieces` are those of `stream` that are left to print.
+    """
+    first, second = next(pieces, ""), next(pieces, None)
+    # A quotation comes in one piece, and its answer tells which parts of it answer.
+    if second is None and stream.answer.spans:
+        _print_marked(stream.answer)
+        return
+    for piece in itertools.chain([first, second or ""], pieces):
+        click.echo(for_terminal(piece), nl=False)
+    click.echo()
+
+
+def _print_marked(answer: types.Answer) -> None:
+    if not sys.stdout.isatty():
+        click.echo(answer.text)
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    text = Text(for_terminal(answer.text))
+    for start, end in answer.spans:
+        text.stylize("bold", start, end)
+    Console(highlight=False).print(text)
 
 
 def print_sources(answer: types.Answer) -> None:
