@@ -18,18 +18,26 @@ prints what the reader finds for questions over an index, to be read by eye.
 from __future__ import annotations
 
 import argparse
+import gzip
 import itertools
 import json
 import random
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from calibration import write_regressions
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
 
 from rag import RAG
+from rag.answering.evidence import measures
+from rag.answering.logistic import Logistic
+from rag.answering.passages import Passages
 from rag.answering.reader.onnx import open_reader
 from rag.evaluation import index_corpus, load_dataset
 from rag.evaluation.answer_metrics import exact_match, token_f1
@@ -40,6 +48,8 @@ Row = dict[str, Any]
 Read = Callable[[str, Sequence[str]], tuple[tuple[int, int, int], float, float]]
 
 K = 5
+# Of the questions about other subjects, every so manieth is asked.
+STRAYS = 10
 BASE = "all-minilm-l6-v2"
 MOST_LOST = 0.10
 
@@ -303,6 +313,115 @@ def print_questions(file: Path, index: Path, model: Path) -> None:
             print(f"    {span.probability:.2f} {quote!r} in {source}: …{around}…")
 
 
+@dataclass(frozen=True)
+class Case:
+    """A question, what was measured of the reader's best span, and whether that is right."""
+
+    question: str
+    title: str
+    answerable: bool
+    answers: list[str]
+    text: str
+    values: dict[str, float]
+
+    @property
+    def f1(self) -> float:
+        """Token F1 of the best span with the nearest gold answer; 0 where there is none."""
+        return token_f1(self.text, self.answers) if self.answerable else 0.0
+
+
+def read_all(rag: RAG, questions: Iterable[tuple[dict[str, Any], str]], model: Path) -> list[Case]:
+    """Search and read for each question (with the title of its article), and measure."""
+    reader = open_reader(model)
+    cases = []
+    for row, title in questions:
+        passages = Passages(rag.search(row["text"], K))
+        reading = reader.read(row["text"], [each.readable for each in passages])
+        if not reading.spans:
+            continue
+        best = reading.spans[0]
+        text = passages[best.number - 1].text[best.start : best.end]
+        values = measures(row["text"], passages, reading)
+        cases.append(
+            Case(row["text"], title, row["answerable"], row.get("answers", []), text, values)
+        )
+    return cases
+
+
+def fit(folder: Path, model: Path, titles: Sequence[str], strays: Path | None) -> None:
+    """Fit the regression `reading` on articles that the reader was not trained on, and print.
+
+    Each article is judged by a regression that was fitted on the others; the one that is written
+    is fitted on all of them. `strays` are questions of other subjects, of which the documents hold
+    no answer: half of them go to each fit.
+    """
+    import tempfile
+
+    corpus = {row["_id"]: row for row in _lines(folder / "corpus.jsonl")}
+    gold = dict(
+        line.split("\t")[:2]
+        for line in (folder / "qrels.tsv").read_text(encoding="utf-8").splitlines()[1:]
+    )
+    questions = []
+    for row in _lines(folder / "queries.jsonl"):
+        near = row.get("near") or gold.get(row["_id"])
+        title = corpus[near]["title"] if near else ""
+        if title in titles or not title:
+            questions.append((row, title))
+    if strays is not None:
+        with gzip.open(strays, "rt", encoding="utf-8") as opened:
+            found = [json.loads(line) for line in opened][::STRAYS]
+        questions += [({"text": row["question"], "answerable": False}, "") for row in found]
+    with tempfile.TemporaryDirectory() as index:
+        rag = RAG(index)
+        index_corpus(rag, load_dataset(folder))
+        cases = read_all(rag, questions, model)
+    judged = []
+    for title in titles:
+        others = [case for number, case in enumerate(cases) if case.title != title]
+        fitted = _fit(others)
+        judged += [(case, fitted.probability(case.values)) for case in cases if case.title == title]
+    print_decisions(judged)
+    chosen = _fit(cases)
+    print(chosen)
+    write_regressions({"reading": chosen})
+
+
+def _fit(cases: Sequence[Case]) -> Logistic:
+    model = LogisticRegression(C=1.0, max_iter=2000)
+    names = list(cases[0].values)
+    table = np.array([[case.values[name] for name in names] for case in cases])
+    spread = table.std(0) + 1e-9
+    model.fit(table / spread, [case.f1 >= 0.5 for case in cases])
+    weights = dict(zip(names, np.round(model.coef_[0] / spread, 4).tolist(), strict=True))
+    return Logistic(round(float(model.intercept_[0]), 4), weights)
+
+
+def print_decisions(judged: Sequence[tuple[Case, float]]) -> None:
+    """Print what a threshold lets through and what it withholds, and how far it can be believed."""
+    yes = [(case.f1, p) for case, p in judged if case.answerable]
+    no = [p for case, p in judged if not case.answerable]
+    truth = [1] * len(yes) + [0] * len(no)
+    score = [p for _, p in yes] + no
+    print(f"{len(yes)} answerable, {len(no)} not")
+    print(f"F1 {np.mean([f1 for f1, _ in yes]):.3f}, AUROC {roc_auc_score(truth, score):.3f}")
+    for name in judged[0][0].values:
+        alone = roc_auc_score(
+            [case.answerable for case, _ in judged], [case.values[name] for case, _ in judged]
+        )
+        print(f"    {name} alone: AUROC {alone:.3f}")
+    for limit in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7):
+        kept = [f1 if p >= limit else 0.0 for f1, p in yes]
+        lost = np.mean([p < limit for _, p in yes])
+        refused = np.mean([p < limit for p in no])
+        answered = [(case, p) for case, p in judged if p >= limit]
+        wrong = np.mean([case.f1 < 0.5 for case, _ in answered]) if answered else 0.0
+        print(
+            f"  from {limit}: F1 {np.mean(kept):.3f}, lost {lost:.2f}, refused {refused:.2f}, "
+            f"wrong of those answered {wrong:.2f}"
+        )
+
+
 def _lines(file: Path) -> Iterable[dict[str, Any]]:
     with file.open(encoding="utf-8") as lines:
         for line in lines:
@@ -330,6 +449,11 @@ def parse() -> argparse.Namespace:
     part.add_argument("read", type=Path, nargs="+")
     part.add_argument("--wrong", type=int, default=0, help="how many wrong rows are shown")
     part.add_argument("--calibration", type=Path, help="where temperature and bias are written")
+    part = parts.add_parser("fit")
+    part.add_argument("dataset", type=Path)
+    part.add_argument("--model", type=Path, required=True)
+    part.add_argument("--titles", nargs="+", required=True, help="not trained on by the model")
+    part.add_argument("--strays", type=Path, help="questions of other subjects (jsonl.gz)")
     part = parts.add_parser("questions")
     part.add_argument("file", type=Path)
     part.add_argument("index", type=Path)
@@ -378,6 +502,8 @@ def main() -> None:
         ask(arguments)
     elif arguments.command == "report":
         tell(arguments)
+    elif arguments.command == "fit":
+        fit(arguments.dataset, arguments.model, arguments.titles, arguments.strays)
     else:
         print_questions(arguments.file, arguments.index, arguments.model)
 

@@ -13,11 +13,19 @@ from rag.answering.extraction import (
     candidates_of,
     extract,
 )
-from rag.answering.passages import Passages, Stretch
+from rag.answering.extraction.question import parse_question
+from rag.answering.logistic import regression
+from rag.answering.passages import Passage, Passages, Stretch
+from rag.answering.reader import SHIPPED
 
 if TYPE_CHECKING:
     from rag.answering.reader.reading import Reading
     from rag.answering.tools import Reader
+
+# Stands for the distance of a span to the next where there is no other.
+_FAR_AHEAD = 10.0
+# Stands for the cosine of a passage that was found by its words alone.
+_NO_COSINE = 0.4
 
 
 class Evidence(Protocol):
@@ -44,8 +52,51 @@ def find_evidence(question: str, passages: Passages, reader: Reader | None) -> E
         parsed, sentences = candidates_of(question, passages)
         probability = answerability(parsed, passages.hits, sentences)
         return _ByWords(parsed, sentences, probability)
-    reading = reader.read(question, [passage.text for passage in passages])
-    return _ByReader(question, passages, reading, reader.name, reading.probability)
+    reading = reader.read(question, [passage.readable for passage in passages])
+    # The regression was fitted to the reader of this package; others have their own scale.
+    probability = (
+        regression("reading").probability(measures(question, passages, reading))
+        if reader.name == SHIPPED and reading.spans
+        else reading.probability
+    )
+    return _ByReader(question, passages, reading, reader.name, probability)
+
+
+def measures(question: str, passages: Passages, reading: Reading) -> dict[str, float]:
+    """Return what distinguishes passages that answer from passages that are merely near.
+
+    `reader` are the log-odds that the passages answer, `span` those of the best span in its own
+    passage, `ahead` by how much they are above those of the best span of another place; `passage`
+    is the largest cosine of a passage to the question, `home` that of the passage with the best
+    span and `place` one over its rank; `names` is the share of the question's names and numbers
+    that this passage holds, and `words` that of its words.
+    """
+    best = reading.spans[0]
+    parsed = parse_question(question)
+    home = passages[best.number - 1]
+    context = home.context_words
+    cosines = [_cosine(passage) for passage in passages]
+    others = [span.log_odds for span in reading.spans[1:]]
+    return {
+        "reader": reading.log_odds,
+        "span": best.log_odds,
+        "ahead": best.log_odds - others[0] if others else _FAR_AHEAD,
+        "passage": max(cosines),
+        "home": cosines[best.number - 1],
+        "place": 1 / best.number,
+        "names": _share(parsed.names, context),
+        "words": _share(parsed.words, context),
+    }
+
+
+def _cosine(passage: Passage) -> float:
+    """Return the cosine of a passage to the question; a search by words alone takes none."""
+    found = (stage.score for stage in passage.hit.trace if stage.name == "dense")
+    return next(found, _NO_COSINE)
+
+
+def _share(words: frozenset[str], among: frozenset[str]) -> float:
+    return len(words & among) / len(words) if words else 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,14 @@ class Passage:
         return find_instructions(self.text, self.sentences)
 
     @cached_property
+    def readable(self) -> str:
+        """Its text with spaces in place of instructions: what is left stands where it stood."""
+        text = self.text
+        for start, end in self.instructions:
+            text = text[:start] + " " * (end - start) + text[end:]
+        return text
+
+    @cached_property
     def statements(self) -> list[Statement]:
         """Its sentences without headings and without what overlaps instructions."""
         return [
