@@ -254,7 +254,7 @@ def test_the_sample_s_answers_are_measured(sample: RAG, measured: AnswerReport) 
     )
     assert measured.metrics["gold cited"] == 1
     assert measured.fingerprint == sample.embedder.fingerprint
-    assert measured.index["documents"] == 16
+    assert measured.index["documents"] == 20
     assert 0 < measured.timings["total"]["median"] <= measured.timings["total"]["p95"]
     for row in measured.rows:
         assert row.answerable == bool(row.gold) == (dataset.answers[row.id] != ())
@@ -490,7 +490,7 @@ def test_the_command_measures_answers(
     )
     assert result.code == 0, result.err
     lines = result.out.splitlines()
-    assert "16 documents" in lines[0]
+    assert "20 documents" in lines[0]
     assert "11 questions, 2 without an answer, one in 8 asked" in lines[1]
     report = AnswerReport.load("a-extract.json")
     (shown,) = [line.split() for line in lines if line.startswith("extract ")]

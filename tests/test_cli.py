@@ -76,9 +76,9 @@ def test_search_and_info(here: Path) -> None:
     plain = run("search", "key-value cache", "-k", "2", cwd=here)
     assert "serving.txt" in plain.stdout
     info = run("info", cwd=here)
-    assert re.search(r"documents +16\n", info.stdout)
+    assert re.search(r"documents +20\n", info.stdout)
     assert re.search(r"weights +[0-9a-f]{16}\n", info.stdout)
-    assert json.loads(run("info", "--json", cwd=here).stdout)["documents"] == 16
+    assert json.loads(run("info", "--json", cwd=here).stdout)["documents"] == 20
 
 
 def test_docs_builds_the_index_first(tmp_path: Path) -> None:

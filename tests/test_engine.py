@@ -140,7 +140,7 @@ def test_a_notebook_shows_an_answer_with_its_text_escaped(sample: RAG, embedder:
 
 def test_info_says_what_is_held(sample: RAG) -> None:
     info = sample.info()
-    assert info.documents == info.files == 16
+    assert info.documents == info.files == 20
     assert info.chunks > 60
     assert (info.embedder, info.dim) == ("all-minilm-l6-v2", 384)
     assert info.bytes > 100_000

@@ -315,7 +315,7 @@ def test_the_sample_is_measured(sample: RAG, measured: Report) -> None:
     assert len(measured.unanswerable) == 16
     assert not measured.missing
     assert measured.embedder == sample.embedder.name
-    assert measured.index["documents"] == 16
+    assert measured.index["documents"] == 20
     assert measured.qrels == dataset.relevant
     for row in measured.rows:
         names = [each.name for each in row.ranking]
@@ -593,8 +593,8 @@ def test_the_command_compares_saves_and_writes_a_page(
     )
     assert result.code == 0, result.err
     lines = result.out.splitlines()
-    assert "16 documents" in lines[0]
-    assert "69 questions; 16 without a relevant document left out" in lines[1]
+    assert "20 documents" in lines[0]
+    assert "85 questions; 20 without a relevant document left out" in lines[1]
     lexical = Report.load("a-lexical.json")
     (shown,) = [line.split() for line in lines if line.startswith("lexical ")]
     assert shown[1] == f"{lexical.metrics['nDCG@10']:.3f}"
