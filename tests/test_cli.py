@@ -27,7 +27,7 @@ def here(tmp_path_factory: pytest.TempPathFactory, sample: RAG) -> Path:
     folder = tmp_path_factory.mktemp("here")
     result = run("index", str(CORPUS), cwd=folder)
     assert result.returncode == 0, result.stderr
-    assert "16 added" in result.stdout
+    assert "20 added" in result.stdout
     return folder
 
 

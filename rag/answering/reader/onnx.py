@@ -90,7 +90,7 @@ class OnnxReader:
         self._base = base
         self._facts = facts
         # A tokenizer that one thread sets up anew would change under the others.
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def read(self, question: str, passages: Sequence[str], most: int = 10) -> Reading:
         """Find the best spans of all passages, and how probably there is an answer.
