@@ -218,7 +218,7 @@ class AnsweringConfig:
     """
 
     way: Literal["auto", "generate", "extract"] = "auto"
-    reader: str = "minilm-reader"
+    reader: str = ""
     entailment: str = ""
     strict: bool = False
     threshold: Share = 0.5
