@@ -184,6 +184,29 @@ FACTS = {
         ["Close the intake"],
         ["Close the intake"],
     ),
+    "the default, where it was asked for": Case(
+        "What is the default of work_mem?",
+        "work_mem\n: Sets the base amount of memory. It is taken as kilobytes. The default is four "
+        "megabytes. Sorts use it.",
+        "base amount",
+        ["work_mem", "The default is four megabytes."],
+        ["four megabytes"],
+    ),
+    "an answer, not the question above it": Case(
+        "Who may enter?",
+        "Who may enter the hall? Members alone may.",
+        "Who may enter",
+        ["Members alone may."],
+        ["Members alone may"],
+    ),
+    "the sentence that tells what was asked": Case(
+        "Which mode stores the key in the home directory?",
+        "For more security, use keyfile. The key will be stored in your home directory. It is "
+        "small.",
+        "keyfile",
+        ["For more security, use keyfile. The key will be stored in your home directory."],
+        ["keyfile"],
+    ),
     "a line of code": Case(
         "What is MAX_CONNECTIONS?",
         '"""Settings of the gateway."""\n\nMAX_CONNECTIONS = 250  # per node\n',
@@ -235,6 +258,29 @@ LISTS = {
         "the following tools",
         ["For the repair the following tools are needed:\n\n1. a hammer;\n2. a saw."],
         ["a hammer", "a saw"],
+    ),
+    "a list within a definition": Case(
+        "What are the two modes?",
+        "reset [<mode>]\n: This form resets. The <mode> must be one of:\n\n  --soft\n  : Does "
+        "nothing.\n\n  --mixed\n  : Resets.\n\nThe end.",
+        "--mixed",
+        ["The <mode> must be one of:\n\n  --soft\n  : Does nothing.\n\n  --mixed\n  : Resets."],
+        ["--soft", "--mixed"],
+    ),
+    "a list below the sentence of the span": Case(
+        "What are the modes?",
+        "reset [<mode>]\n: This form resets. It defaults to --mixed. The <mode> must be one of:\n\n"
+        "  --soft\n  : Does nothing.\n\n  --mixed\n  : Resets.\n\nThe end.",
+        "--mixed",
+        ["The <mode> must be one of:\n\n  --soft\n  : Does nothing.\n\n  --mixed\n  : Resets."],
+        ["--soft", "--mixed"],
+    ),
+    "a sentence that counts up after an adverb": Case(
+        "Which types support columns?",
+        "Currently, only the B-tree, GiST, and GIN types support columns.",
+        "B-tree, GiST, and GIN",
+        ["Currently, only the B-tree, GiST, and GIN types support columns."],
+        ["B-tree", "GiST", "GIN"],
     ),
     "terms of a glossary": Case(
         "Which compression algorithms does it support?",
@@ -290,17 +336,17 @@ def test_a_list_is_read_whole(case: Case) -> None:
 
 def test_a_list_goes_on_in_the_next_passage() -> None:
     texts = [
-        "Valid specifiers are:\n\nnone\n: Nothing.\n\nlz4\n: Fast.",
-        "zlib\n: Slow.\n\nThe end.",
+        "Valid specifiers are:\n\n  none\n  : Nothing.\n\n  lz4\n  : Fast.",
+        "zlib\n  : Slow.\n\n  lzma\n  : Slower.\n\nThe end.",
     ]
     hits = [
         make_hit(texts[0], 1, "d"),
-        make_hit(texts[1], 2, "d", len(texts[0]) + 2),
+        make_hit(texts[1], 2, "d", len(texts[0]) + 4),
     ]
     quotation = quote_answer(
         "Which specifiers are valid?", Passages(hits), make_spans(texts, ["lz4"])
     )
-    assert show(texts, quotation)[1] == ["none", "lz4", "zlib"]
+    assert show(texts, quotation)[1] == ["none", "lz4", "zlib", "lzma"]
 
 
 CONTRACT = (
@@ -425,6 +471,14 @@ VERDICTS = {
         "weekdays",
         ["Visits take place only on weekdays."],
         ["weekdays"],
+        "no",
+    ),
+    "what excludes another thing at once": Case(
+        "Can it run while the table is read?",
+        "It requires an exclusive lock on the table.",
+        "exclusive lock",
+        ["It requires an exclusive lock on the table."],
+        ["exclusive lock"],
         "no",
     ),
     "what an exclusive rule admits": Case(

@@ -263,7 +263,16 @@ class _Scanner:
             at = stop + 1
         if self._code is not None:
             self._add("code", self._code, len(text), self._code)
+        self._restore_indent()
         return self._blocks
+
+    def _restore_indent(self) -> None:
+        """Indent terms that a passage begins with as their definition: a passage is stripped."""
+        terms = list(takewhile(lambda block: block.kind == "term", self._blocks))
+        if terms and len(terms) < len(self._blocks):
+            below = self._blocks[len(terms)]
+            if below.kind == "definition":
+                self._blocks[: len(terms)] = [replace(t, indent=below.indent) for t in terms]
 
     def _skip_front_matter(self) -> int:
         text = self._text

@@ -19,8 +19,8 @@ _STARTER = re.compile(english.LIST_STARTERS, re.IGNORECASE)
 _ITEM_NAME = re.compile(r"(?:\*\*[^*\n]{1,60}\*\*|[^\s.:–—][^.:–—\n]{0,59}?)(?=:\s|\s[–—-]\s)")
 _LONGEST_ITEM = 8
 _LONGEST_LINE = 80
-# How much longer a list that continues in another passage may be than what lies between them.
-_SEAM = 3
+# So much white space, which passages are cut at, may part a list from where it goes on.
+_SEAM = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,19 +95,24 @@ def _choose_list(
     """
     at = layout.index_at(*span)
     lists = list(find_lists(layout))
-    inside = [each for each in lists if at is not None and each.first <= at < each.last]
+    if at is None:
+        return None
+    inside = [each for each in lists if each.first <= at < each.last and len(each.items) > 1]
+    led = [each for each in lists if each.first == at + 1]
+    led += [each for each in lists if any(_within(span, *lead) for lead in each.lead)]
     own = min(inside, key=lambda each: each.last - each.first, default=None) or next(
-        (each for each in lists if any(_within(span, *lead) for lead in each.lead)), None
+        iter(led), None
     )
     if own is None:
         return None
     asked = stems(request.text) & (request.words | {request.head})
     negative = not english.NEGATIONS.isdisjoint(WORD.findall(request.text.lower()))
 
-    def score(pair: tuple[Layout, _List]) -> tuple[bool, bool, int, bool]:
+    def score(pair: tuple[Layout, _List]) -> tuple[bool, bool, bool, bool, int]:
         each = pair[1]
         counted = request.count is not None and len(each.items) == request.count
-        return each.negative == negative, counted, len(each.about & asked), each is own
+        about = len(each.about & asked)
+        return each.negative == negative, counted, about > 0, each is own, about
 
     document = layout.passage.hit.chunk.document_id
     others = [
@@ -115,7 +120,7 @@ def _choose_list(
         for number in range(1, len(layouts) + 1)
         if (other := layouts[number]).passage.hit.chunk.document_id == document
         for each in (lists if other is layout else find_lists(other))
-        if each is own or each.about & asked >= own.about & asked
+        if each is own or (len(each.items) > 1 and each.about & asked >= own.about & asked)
     ]
     return max(others, key=score)
 
@@ -250,12 +255,10 @@ def items_in_sentence(layout: Layout, request: Request, span: Place) -> list[Pla
     if not touched:
         return []
     first, last = touched[0], touched[-1]
-    while first > 0 and (
-        _is_item(text, parts[first - 1]) or _begins_within(text, parts[first - 1])
-    ):
-        first -= 1
-        if not _is_item(text, parts[first]):
+    while first > 0 and _cut_head(text, parts[first]) == parts[first]:
+        if not (_is_item(text, parts[first - 1]) or _begins_within(text, parts[first - 1])):
             break
+        first -= 1
     while last + 1 < len(parts) and _is_item(text, _cut_tail(text, parts[last + 1], request)):
         last += 1
         if _cut_tail(text, parts[last], request) != _clean(text, parts[last]):

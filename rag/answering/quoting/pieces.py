@@ -13,7 +13,7 @@ from rag.answering.quoting.layout import Block, Layout
 from rag.answering.quoting.marks import repair
 from rag.answering.reader import Span
 from rag.text.languages import english
-from rag.text.words import WORD, stem
+from rag.text.words import WORD, content_words, stem
 
 Place = tuple[int, int]
 
@@ -106,10 +106,14 @@ def evidence_stems(layout: Layout, place: Stretch) -> frozenset[str]:
 
 
 def stems(text: str) -> frozenset[str]:
-    """Return the stems of all words of a text, and of the parts of those with hyphens."""
+    """Return the stems of all words of a text, and of the parts of those with hyphens.
+
+    "mode" has two, since "modes" loses its "es".
+    """
     found = WORD.findall(text.lower())
     parts = (part for word in found for part in re.split(r"[-/_]", word) if part)
-    return frozenset(stem(word) for word in (*found, *parts))
+    bare = {stem(word) for word in (*found, *parts)}
+    return frozenset(bare | {word[:-1] for word in bare if len(word) > 3 and word.endswith("e")})
 
 
 def print_fact(request: Request, layout: Layout, span: Place, draft: Draft | None = None) -> Draft:
@@ -125,11 +129,13 @@ def print_fact(request: Request, layout: Layout, span: Place, draft: Draft | Non
         draft.add(layout, [span], [span])
         return draft
     block = layout.blocks[at]
+    if qualified := _qualified(request, layout, block, sentence):
+        sentence, span = qualified
     mark = repair(layout.text, span, sentence, request)
     core = shorten(layout.text, sentence, mark)
     room = MOST - (core[1] - core[0])
     pieces = [core]
-    for extra in _extras(layout, at, block, sentence):
+    for extra in _extras(request, layout, at, sentence):
         length = extra[1] - extra[0]
         if length <= room and not layout.passage.instructs(*extra):
             pieces.append(extra)
@@ -138,8 +144,33 @@ def print_fact(request: Request, layout: Layout, span: Place, draft: Draft | Non
     return draft
 
 
-def _extras(layout: Layout, at: int, block: Block, sentence: Place) -> list[Place]:
+def _qualified(
+    request: Request, layout: Layout, block: Block, sentence: Place
+) -> tuple[Place, Place] | None:
+    """Return the one sentence of a block that speaks of the default, the maximum or the like.
+
+    It is asked for where the reader's sentence speaks of another value. Its number is the answer,
+    or what follows its verb.
+    """
+    asked = english.QUALIFIERS & frozenset(WORD.findall(request.text.lower()))
+
+    def holds(place: Place) -> bool:
+        return asked <= frozenset(WORD.findall(layout.text[slice(*place)].lower()))
+
+    if not asked or request.manner != "fact" or holds(sentence):
+        return None
+    found = [place for place in layout.sentences(block) if holds(place)]
+    if len(found) != 1:
+        return None
+    text = layout.text
+    value = re.compile(r"(?<![\w.])\d[\w.,]*|\b(?:is|are|to)\s+(?:\w+ly\s+)?\S+")
+    match = value.search(text, *found[0])
+    return (found[0], (text.rindex(" ", 0, match.end()) + 1, match.end())) if match else None
+
+
+def _extras(request: Request, layout: Layout, at: int, sentence: Place) -> list[Place]:
     """Return what else a sentence needs, the most important first."""
+    block = layout.blocks[at]
     text, sentences = layout.text, layout.sentences(block)
     place = sentences.index(sentence) if sentence in sentences else 0
     note = layout.note_of(*sentence)
@@ -163,7 +194,20 @@ def _extras(layout: Layout, at: int, block: Block, sentence: Place) -> list[Plac
             found.append(layout.sentences(below)[0])
     elif block.kind == "item" and len(sentences) == 1:
         found += lead_in(layout, at)
-    return found
+    return found + _telling_neighbours(request, layout, sentence, sentences)
+
+
+def _telling_neighbours(
+    request: Request, layout: Layout, sentence: Place, sentences: Sequence[Place]
+) -> list[Place]:
+    """Return the sentence beside one that holds two or more words of the question that it lacks."""
+    place = sentences.index(sentence) if sentence in sentences else -1
+    if place < 0 or request.manner in ("whether", "comparison", "facts"):
+        return []
+    missing = request.words - content_words(layout.text[slice(*sentence)])
+    beside = [sentences[i] for i in (place + 1, place - 1) if 0 <= i < len(sentences)]
+    told = {each: len(missing & content_words(layout.text[slice(*each)])) for each in beside}
+    return sorted((each for each in beside if told[each] > 1), key=lambda each: -told[each])[:1]
 
 
 def leans_back(sentence: str) -> bool:
@@ -234,7 +278,24 @@ def _settle(layout: Layout, span: Span) -> Span | None:
     start, end = max(span.start, block.start), min(span.end, block.end)
     if not layout.text[start:end].strip():
         start, end = layout.sentences(block)[0]
+    sentence = layout.sentence_at(start, end)
+    if sentence and layout.text[sentence[1] - 1] == "?":
+        start, end = _after_question(layout, sentence) or (start, end)
     return replace(span, start=start, end=end)
+
+
+def _after_question(layout: Layout, sentence: Place) -> Place | None:
+    """Return the sentence after a question in the text, which answers it: the question does not."""
+    at = layout.index_at(*sentence)
+    blocks = layout.blocks[at:] if at is not None else ()
+    following = (
+        place
+        for block in blocks
+        if block.kind in ("prose", "item", "definition")
+        for place in layout.sentences(block)
+        if place[0] >= sentence[1] and layout.text[place[1] - 1] != "?"
+    )
+    return next(following, None)
 
 
 def _is_outside(layout: Layout, span: Stretch) -> bool:

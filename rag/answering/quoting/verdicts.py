@@ -18,6 +18,8 @@ _ONLY = re.compile(english.ONLY, re.IGNORECASE)
 _EXCEPTING = re.compile(english.EXCEPTING, re.IGNORECASE)
 # "little", "lack" and the like say that there is less of something, not that it is not so.
 _STRONG = frozenset(["not", "no", "never", "none", "nor", "neither", "cannot", "nobody", "nothing"])
+_AT_ONCE = re.compile(english.AT_ONCE, re.IGNORECASE)
+_ONE_AT_A_TIME = re.compile(english.ONE_AT_A_TIME, re.IGNORECASE)
 _SAYING_NOTHING = re.compile(r"\bnot only\b|\bor not\b|\bno (?:later|more|less) than\b")
 _QUANTITY = re.compile(r"(?<![\w.,-])([-−]?\d[\d,]*(?:\.\d+)?)\s*([a-zA-Z°%€$£]*)")
 _LIMIT = re.compile(
@@ -158,7 +160,8 @@ def _are_opposite(question: str, sentence: str) -> bool:
         asked = bool(first & one) - bool(first & other)
         said = bool(second & one) - bool(second & other)
         turns += asked * said < 0
-    return turns % 2 == 1
+    excludes = _ONE_AT_A_TIME.search(sentence) and not _negations(sentence)
+    return (turns + bool(_AT_ONCE.search(question) and excludes)) % 2 == 1
 
 
 def _is_ruled_out(question: str, asked: frozenset[str], sentence: str) -> bool:

@@ -215,10 +215,12 @@ SEQUENCE_WORDS = _words(
 )
 # A sentence that limits the one before it, and means nothing without it.
 CONDITION_START = (
-    r"(?:unless|except|however|but|provided|only if|only when|otherwise|if|where|exceptions?|"
-    r"note that|this (?:does not|doesn't|applies|holds|is only|limit|default|period|value)|"
-    r"(?:it|they) (?:does|do|is|are) not|in (?:that|this) case|not)\b"
+    r"(?:unless|except|however|but|provided|only if|only when|otherwise|exceptions?|"
+    r"this (?:does not|doesn't|applies|holds|is only)|(?:it|they) (?:does|do|is|are) not|"
+    r"in (?:that|this) case|not)\b"
 )
+# What kind of value a question asks for: the sentence that says so is the one that answers.
+QUALIFIERS = _words("default maximum minimum average total usual recommended initial")
 # A sentence that begins so speaks of what the one before it names.
 LEANS_BACK = (
     r"(?:(?:it|its|they|their|them|he|his|she|her|this|these|those|that|such|both|the (?:former|"
@@ -259,6 +261,12 @@ ANTONYMS = (
     (_words("true correct"), _words("false incorrect wrong")),
     (_words("buyer"), _words("seller")),
     (_words("tenant"), _words("landlord")),
+)
+# Two things at once, and what lets only one of them happen.
+AT_ONCE = r"\b(?:while|at the same time|simultaneously|concurrently|in parallel|at once)\b"
+ONE_AT_A_TIME = (
+    r"\b(?:exclusive(?: \w+)? locks?|exclusively|is locked|one at a time|one after (?:the )?other|"
+    r"blocks (?:all )?(?:other|reads|writes))\b"
 )
 WEEK = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 WEEKEND = r"\bweek-?ends?\b"
