@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rag.config import Config, load_config
-from rag.errors import ConfigError, QuestionError, StoreError
+from rag.errors import ConfigError, QuestionError, StoreError, check_text
 from rag.index import CacheSettings, Index
 from rag.once import once
 from rag.stopwatch import Stopwatch
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rag.answering.conversation import Conversation
     from rag.answering.prompt import Example, Templates
     from rag.answering.stream import AnswerStream
-    from rag.answering.tools import Find, Reader, Tools
+    from rag.answering.tools import Query, Reader, Tools
     from rag.protocols import Embedder, EntailmentModel, LanguageModel, Reranker, Retriever
     from rag.types import (
         Answer,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         Document,
         Examination,
         Explanation,
-        Hit,
+        Hits,
         IndexStatus,
         IngestionReport,
         Message,
@@ -91,19 +91,22 @@ class RAG:
         *,
         rebuild: bool = False,
         retry: bool = False,
+        allow_empty: bool = False,
         progress: ProgressCallback | None = None,
     ) -> IngestionReport:
         """Bring the index to the state of files and folders; unchanged ones cost nothing.
 
         Without paths, all files and folders that were indexed before are meant. `retry` reads again
-        what could not be read; `rebuild` forgets everything first.
+        what could not be read; `rebuild` forgets everything first; `allow_empty` follows folders
+        in which there is nothing yet.
 
         Raises:
-            SourceError: if a path does not exist, or the index is empty and no file can be read.
+            SourceError: if a path does not exist, there is no file at any of them (unless
+                `allow_empty`), or the index is empty and no file can be read.
             StoreError: if the index was built with another embedder or chunking (unless
                 `rebuild`), is being written by another process, or cannot be written.
         """
-        return self._ingest(paths, progress, rebuild=rebuild, retry=retry)
+        return self._ingest(paths, progress, rebuild=rebuild, retry=retry, allow_empty=allow_empty)
 
     def add(
         self,
@@ -270,7 +273,7 @@ class RAG:
 
     def search(
         self, question: str, k: int | None = None, where: str | Mapping[str, Any] = ""
-    ) -> list[Hit]:
+    ) -> Hits:
         """Find the `k` best passages for a question, best first (default: `retrieval.top_k`).
 
         `where` selects the documents to search: `type:pdf after:2024`, or the same as a mapping,
@@ -280,19 +283,34 @@ class RAG:
             QuestionError: if the question is empty or too long, or `where` cannot be understood.
             StoreError: if there is no index, or it was built with another embedder.
         """
-        _, find = self.finding(question, k, where)
-        return find()
+        from rag.types import Hits
 
-    def finding(
+        return Hits(self.query(question, k, where).find())
+
+    def query(
         self, question: str, k: int | None = None, where: str | Mapping[str, Any] = ""
-    ) -> tuple[str, Find]:
-        """Check a question; return it without white space around, and what finds its passages.
+    ) -> Query:
+        """Check a question; return how it is read, and what finds its passages.
 
         Raises:
-            QuestionError: if the question is empty, or `k` is less than 1.
+            QuestionError: if the question is empty or no text, or `k` is less than 1.
         """
+        from rag.answering.tools import Query
+
         asked, wanted = self._check_question(question, k)
-        return asked, lambda: self.retriever.search(asked, wanted, where)
+        return Query(
+            asked,
+            asked,
+            find=lambda: self.retriever.search(asked, wanted, where),
+            passes=lambda: self._passes(where),
+        )
+
+    def _passes(self, where: str | Mapping[str, Any]) -> bool:
+        """Return whether a document passes a filter; a retriever that cannot tell is believed."""
+        passes: Callable[[str | Mapping[str, Any]], bool] | None = getattr(
+            self.retriever, "passes", None
+        )
+        return not where or passes is None or passes(where)
 
     def explain(
         self, question: str, k: int | None = None, where: str | Mapping[str, Any] = ""
@@ -310,12 +328,11 @@ class RAG:
 
     def _check_question(self, question: str, k: int | None) -> tuple[str, int]:
         """Return the question without white space around, and how many passages to find."""
-        if not question.strip():
-            raise QuestionError("the question is empty")
+        question = check_text(question, "question")
         wanted = self.config.retrieval.top_k if k is None else k
         if wanted < 1:
             raise QuestionError(f"k must be at least 1, not {wanted}")
-        return question.strip(), wanted
+        return question, wanted
 
     def ask(
         self,
@@ -363,9 +380,17 @@ class RAG:
                 raise ConfigError(
                     "a JSON schema takes a generator that writes: set `generation.model` to one"
                 )
-        asked, find = self.finding(question, k, where)
-        pieces = write(asked, find, tools or self.tools, history=history, schema=schema)
-        return AnswerStream(pieces, asked)
+        query = self.query(question, k, where)
+        pieces = write(
+            query.question,
+            query.find,
+            tools or self.tools,
+            history=history,
+            schema=schema,
+            asked=query.asked,
+            passes=query.passes,
+        )
+        return AnswerStream(pieces, query.asked)
 
     def chat(self) -> Conversation:
         """Begin a conversation, which understands follow-up questions from those before."""
@@ -392,18 +417,21 @@ class RAG:
         """
         from rag.answering.claims import check, search_text
 
-        clock = Stopwatch()
+        claim, clock = check_text(claim, "claim"), Stopwatch()
         with clock("retrieval"):
-            hits = self.search(search_text(claim), _EVIDENCE if k is None else k, where)
+            wanted = _EVIDENCE if k is None else k
+            hits = self.query(search_text(claim), wanted, where).find()
+            filter_matched = bool(hits) or self._passes(where)
         verdict = check(
-            claim.strip(),
+            claim,
             hits,
             self.document,
             entailment=None if by_generator else self.entailment,
             generator=self.generator if by_generator else None,
             embedder=self.embedder,
         )
-        return replace(verdict, timings={**clock.times, **verdict.timings})
+        timings = {**clock.times, **verdict.timings}
+        return replace(verdict, timings=timings, filter_matched=filter_matched)
 
     def document(self, document_id: str) -> Document:
         """Return a stored document, whose text citations point into.

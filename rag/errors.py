@@ -91,3 +91,16 @@ class DaemonError(RagError):
 
 class GenerationError(RagError):
     """The generator cannot be reached, or stopped in the middle of an answer."""
+
+
+def check_text(text: object, name: str) -> str:
+    """Return a question or a claim without white space around it.
+
+    Raises:
+        QuestionError: if it is empty, or no text.
+    """
+    if not isinstance(text, str):
+        raise QuestionError(f"the {name} must be text, not {type(text).__name__}")
+    if not text.strip():
+        raise QuestionError(f"the {name} is empty")
+    return text.strip()

@@ -36,6 +36,7 @@ __all__ = [
     "Finding",
     "Heading",
     "Hit",
+    "Hits",
     "IndexInfo",
     "IndexStatus",
     "IngestionReport",
@@ -222,6 +223,23 @@ class Hit:
         """`path:page or line › heading`, as the command line shows it."""
         return location(self.source, self.chunk.page, self.chunk.line, self.chunk.heading)
 
+    def _repr_html_(self) -> str:
+        """Return the passage as HTML for a notebook, with the words that match marked."""
+        return (
+            f"<div><code>{html.escape(self.location)}</code> ({self.score:.3f})"
+            f"<blockquote>{_html_marked(self.text, self.matches)}</blockquote></div>"
+        )
+
+
+class Hits(list[Hit]):
+    """Hits, best first: a list that shows itself in a notebook."""
+
+    __slots__ = ()
+
+    def _repr_html_(self) -> str:
+        """Return the passages as HTML for a notebook."""
+        return _html_list("", self)
+
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
@@ -230,7 +248,9 @@ class Explanation:
     `words` are the stems that were looked for, `related` further ones from the best passages with
     their weights (a word of the question weighs 1), and `wordings` the question in other words.
     `loosened` says that no passage holds the quoted phrases, so that they counted as words.
-    `timings` are in milliseconds by stage; the `trace` of a hit has its place in each stage.
+    `read_as` is the question without its typing errors, as it was searched for; empty where there
+    are none. `filter_matched` is False where no document passes the filter. `timings` are in
+    milliseconds by stage; the `trace` of a hit has its place in each stage.
     """
 
     question: str
@@ -240,6 +260,12 @@ class Explanation:
     wordings: tuple[str, ...] = ()
     loosened: bool = False
     timings: Mapping[str, float] = field(default_factory=dict)
+    read_as: str = ""
+    filter_matched: bool = True
+
+    def _repr_html_(self) -> str:
+        """Return the passages as HTML for a notebook, with the words that match marked."""
+        return _html_list(self.question, self.hits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,6 +375,10 @@ class Answer:
     abstains. `confidence` is that times the support of what was written. `data` is the text as
     JSON, where a schema was given. `spans` are the parts of `text` that answer, `[start:end]` in
     code points, where it quotes more than those.
+
+    `read_as` is the question without its typing errors, as it was searched for and answered; empty
+    where there are none. `filter_matched` is False where no document passes the filter: then
+    nothing was read, and `text` says so.
     """
 
     question: str
@@ -366,6 +396,13 @@ class Answer:
     confidence: float = 1.0
     data: Any = None
     spans: tuple[tuple[int, int], ...] = ()
+    read_as: str = ""
+    filter_matched: bool = True
+
+    def __str__(self) -> str:
+        """Return the text, and below it the sources that its marks name, a line each."""
+        sources = [f"[{c.number}] {c.location}" for c in self.citations]
+        return "\n".join([self.text, *([""] if sources else []), *sources])
 
     @property
     def brief(self) -> str:
@@ -409,7 +446,8 @@ class Verdict:
 
     `score` is the probability of `label`, `probabilities` those of all three. `evidence`, for and
     against, begins with the strongest. `judge` names the model or method that decided.
-    `timings` are in milliseconds.
+    `timings` are in milliseconds. `filter_matched` is False where no document passes the filter, so
+    that none was read.
     """
 
     claim: str
@@ -419,6 +457,19 @@ class Verdict:
     evidence: tuple[Evidence, ...]
     judge: str
     timings: Mapping[str, float] = field(default_factory=dict)
+    filter_matched: bool = True
+
+    def _repr_html_(self) -> str:
+        """Return the verdict and its evidence as HTML for a notebook; every text is escaped."""
+        rows = "".join(
+            f"<li>{each.relation} ({each.score:.2f}) <code>{html.escape(each.location)}</code>"
+            f"<blockquote>{html.escape(each.quote)}</blockquote></li>"
+            for each in self.evidence
+        )
+        return (
+            f"<div><p><b>{html.escape(self.claim)}</b></p><p>{self.label} ({self.score:.2f}, by "
+            f"{html.escape(self.judge)})</p>{f'<ul>{rows}</ul>' if rows else ''}</div>"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -593,7 +644,8 @@ class IndexStatus:
     """How an index differs from its folders, by source.
 
     `roots` are the folders and files that were indexed; `failed` and `skipped` are remembered from
-    then.
+    then. Files `left_out` are indexed and still there, but patterns or ignore files leave them out
+    today. The next run of indexing removes them, and those that are `gone`.
     """
 
     roots: tuple[str, ...]
@@ -603,17 +655,38 @@ class IndexStatus:
     unchanged: int
     failed: tuple[Problem, ...]
     skipped: tuple[Problem, ...]
+    left_out: tuple[str, ...] = ()
 
 
 # Every part says this, word for word, when the passages hold no answer: prompts ask for it, and
 # refusals are recognised by it.
 NO_ANSWER = "The documents do not say."
+# What an answer says where no document passes the filter, so that none was read.
+NO_MATCH = "No document matches the filter."
 
 ProgressCallback = Callable[[Progress], None]
 
 
 def no_progress(_: Progress) -> None:
     """Ignore a progress event."""
+
+
+def _html_list(title: str, hits: Sequence[Hit]) -> str:
+    """Return hits as an HTML list; every text is escaped."""
+    rows = "".join(f"<li value='{hit.rank}'>{hit._repr_html_()}</li>" for hit in hits)
+    head = f"<p><b>{html.escape(title)}</b></p>" if title else ""
+    return f"<div>{head}{f'<ol>{rows}</ol>' if rows else '<p>nothing was found</p>'}</div>"
+
+
+def _html_marked(text: str, spans: Sequence[tuple[int, int]]) -> str:
+    """Return a text as HTML with `<mark>` around spans of it, which do not overlap."""
+    pieces: list[str] = []
+    at = 0
+    for start, end in spans:
+        marked = f"<mark>{html.escape(text[start:end])}</mark>"
+        pieces += [html.escape(text[at:start]), marked]
+        at = end
+    return "".join([*pieces, html.escape(text[at:])]).replace("\n", "<br>")
 
 
 def location(source: str, page: int | None, line: int | None, heading: Sequence[str]) -> str:

@@ -73,8 +73,8 @@ def test_status_show_add_and_remove(here: Path) -> None:
     (here / "docs" / "rotor.txt").write_text("A rotor turns.\n")
     status = run("status", cwd=here)
     assert status.returncode == 0
-    assert "new:     docs/rotor.txt" in status.stdout
-    assert "gone:    docs/valve.txt" in status.stdout
+    assert "new:      docs/rotor.txt" in status.stdout
+    assert "gone:     docs/valve.txt" in status.stdout
     assert "1 new, 0 changed, 1 gone, 1 unchanged, 0 skipped, 0 failed" in status.stdout
 
     added = run("add", "docs", cwd=here)

@@ -110,9 +110,9 @@ def test_the_generator_is_told_what_was_said_without_marks_or_abstentions(
 ) -> None:
     histories: list[list[Message]] = []
 
-    def listen(*arguments: Any, history: Sequence[Message]) -> Any:
+    def listen(*arguments: Any, history: Sequence[Message], **rest: Any) -> Any:
         histories.append(list(history))
-        return write(*arguments, history=history)
+        return write(*arguments, history=history, **rest)
 
     monkeypatch.setattr("rag.answering.conversation.write", listen)
     conversation = Conversation(sample)

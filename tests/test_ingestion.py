@@ -424,7 +424,7 @@ def test_watching_follows_a_folder_from_nothing_on(
     folder = tmp_path / "watched"
     folder.mkdir()
     monkeypatch.chdir(folder)
-    rag.index(".")
+    rag.index(".", allow_empty=True)
     reports = rag.watch()
     assert next(reports).documents == 0
     # The first file of all is a bad one: that ends nothing.

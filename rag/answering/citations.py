@@ -18,7 +18,7 @@ from rag.errors import GenerationError
 from rag.text.languages.english import REFUSAL
 from rag.text.sentences import split_sentences
 from rag.text.words import content_words
-from rag.types import NO_ANSWER, Answer, Citation, Document, Prompt, Sentence
+from rag.types import NO_ANSWER, NO_MATCH, Answer, Citation, Document, Prompt, Sentence
 
 if TYPE_CHECKING:
     from rag.answering.extraction import Extract
@@ -160,8 +160,12 @@ class CitedText:
 
 
 def is_refusal(text: str) -> bool:
-    """Return whether a sentence says that the documents hold no answer."""
-    return NO_ANSWER.rstrip(".").lower() in text.lower() or bool(_REFUSAL.search(text))
+    """Return whether a sentence says that the documents hold no answer, or that none were read."""
+    return (
+        text == NO_MATCH
+        or NO_ANSWER.rstrip(".").lower() in text.lower()
+        or bool(_REFUSAL.search(text))
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,9 +218,10 @@ class Draft:
         )
 
 
-def refuse() -> Draft:
-    """Draft the answer that there is none."""
-    return Draft(NO_ANSWER, (_REFUSING,), (), abstains=True, way="none")
+def refuse(reason: str = NO_ANSWER) -> Draft:
+    """Draft the answer that there is none, and why."""
+    sentence = Sentence(reason, 0, len(reason), 0.0)
+    return Draft(reason, (sentence,), (), abstains=True, way="none")
 
 
 def quote(extract: Extract, model: str) -> Draft:

@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from rag.answering.followups import complete_question
 from rag.answering.stream import AnswerStream
 from rag.answering.writing import write
-from rag.errors import QuestionError, SourceError, StoreError
+from rag.errors import SourceError, StoreError, check_text
 from rag.types import Citation, Message
 
 if TYPE_CHECKING:
-    from rag.answering.tools import Find, Tools
+    from rag.answering.tools import Query, Tools
     from rag.protocols import LanguageModel
     from rag.types import Answer, Document
 
@@ -75,9 +75,7 @@ class Wired(Protocol):
         """What answers are made with."""
         ...
 
-    def finding(
-        self, question: str, k: int | None, where: str | Mapping[str, Any]
-    ) -> tuple[str, Find]:
+    def query(self, question: str, k: int | None, where: str | Mapping[str, Any]) -> Query:
         """The question, checked, and what finds its passages."""
         ...
 
@@ -94,7 +92,7 @@ class Conversation:
 
     def __init__(self, rag: Wired, turns: Sequence[Turn] = ()) -> None:
         self._tools = rag.tools
-        self._finding = rag.finding
+        self._query = rag.query
         self._turns = list(turns)
         self._answer: Answer | None = None
 
@@ -130,11 +128,17 @@ class Conversation:
             QuestionError: if the question is empty.
             GenerationError: if the generator is to complete a follow-up and cannot be reached.
         """
-        question = question.strip()
-        if not question:
-            raise QuestionError("the question is empty")
-        standalone, find = self._finding(self._complete(question), k, where)
-        pieces = write(standalone, find, self._tools, history=self._history())
+        question = check_text(question, "question")
+        query = self._query(self._complete(question), k, where)
+        pieces = write(
+            query.question,
+            query.find,
+            self._tools,
+            history=self._history(),
+            asked=query.asked,
+            passes=query.passes,
+        )
+        standalone = query.question
         return AnswerStream(self._keep(question, standalone, pieces), question, standalone)
 
     def clear(self) -> None:

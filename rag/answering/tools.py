@@ -17,6 +17,20 @@ Find = Callable[[], "list[Hit]"]
 """Finds the passages of one question."""
 
 
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One question: as it was `asked`, how it is read, and what finds its passages.
+
+    `question` is searched for and answered: what was asked, without typing errors. `passes` tells
+    whether any document passes the filter of the search.
+    """
+
+    asked: str
+    question: str
+    find: Find
+    passes: Callable[[], bool]
+
+
 class Reader(Protocol):
     """A model that finds the spans of passages that answer."""
 

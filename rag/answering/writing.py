@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from rag.answering.citations import CitedText, Draft, cite_json, refuse
@@ -17,7 +17,7 @@ from rag.answering.prompt import build_prompt
 from rag.errors import RagError
 from rag.protocols import LanguageModel, Loadable
 from rag.stopwatch import Stopwatch
-from rag.types import Prompt
+from rag.types import NO_ANSWER, NO_MATCH, Prompt
 
 if TYPE_CHECKING:
     from rag.answering.tools import Find, Tools
@@ -31,8 +31,13 @@ def write(
     *,
     history: Sequence[Message] = (),
     schema: Mapping[str, Any] | None = None,
+    asked: str = "",
+    passes: Callable[[], bool] = lambda: True,
 ) -> Generator[str, None, Answer]:
     """Yield the text of an answer as it is written, and return the Answer.
+
+    `asked` is the question as it was typed, where it had typing errors; `passes` tells whether any
+    document passes the filter, and is called where nothing was found.
 
     Whether the documents hold an answer is decided before anything is written, by what a reader
     finds in the passages, and afterwards by what of the text passages support.
@@ -47,7 +52,9 @@ def write(
     with clock("reading"):
         passages = Passages(hits, tools.embedder())
         evidence = find_evidence(question, passages, tools.reader())
-    work = _Work(question, passages, tools, clock, history, schema, evidence)
+    work = _Work(question, passages, tools, clock, history, schema, evidence, asked or question)
+    if not hits and not passes():
+        return (yield from work.refuse(NO_MATCH))
     if not hits or evidence.probability < tools.settings.threshold:
         return (yield from work.refuse())
     if schema is not None:
@@ -84,10 +91,12 @@ class _Work:
     history: Sequence[Message]
     schema: Mapping[str, Any] | None
     evidence: Evidence
+    asked: str
 
-    def refuse(self) -> Generator[str, None, Answer]:
-        """Say that the documents hold no answer."""
-        answer = self._finish(refuse(), self._bare_prompt())
+    def refuse(self, reason: str = NO_ANSWER) -> Generator[str, None, Answer]:
+        """Say that the documents hold no answer, or why none was looked for."""
+        prompt, matched = self._bare_prompt(), reason != NO_MATCH
+        answer = replace(self._finish(refuse(reason), prompt), filter_matched=matched)
         yield answer.text
         return answer
 
@@ -165,6 +174,7 @@ class _Work:
         return Grounding(self.question, passages, self.tools.entailment())
 
     def _finish(self, draft: Draft, prompt: Prompt) -> Answer:
-        return draft.finish(
-            prompt, self.tools.document, self.clock.times, self.evidence.probability
-        )
+        probability = self.evidence.probability
+        answer = draft.finish(prompt, self.tools.document, self.clock.times, probability)
+        read_as = self.question if self.question != self.asked else ""
+        return replace(answer, question=self.asked, read_as=read_as)

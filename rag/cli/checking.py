@@ -122,6 +122,9 @@ def _check_claims(claims: Sequence[tuple[str, str]], k: int, where: str) -> Iter
 
 def _print_verdict(verdict: Verdict) -> None:
     """Print a verdict with its probability, then the evidence for and against it."""
+    if not verdict.filter_matched:
+        output.write("no document matches the filter: nothing was read", "yellow")
+        return
     output.write(verdict.label, _STYLES[verdict.label], end="")
     output.write(f" ({verdict.score:.2f}, by {output.one_line(verdict.judge)})")
     for relation in ("for", "against"):

@@ -109,7 +109,9 @@ def index(
         return
     with progress.display(as_events=as_json) as show:
         rag = open_rag(show)
-        report = rag.index(list(paths), rebuild=rebuild, retry=retry, progress=show)
+        report = rag.index(
+            list(paths), rebuild=rebuild, retry=retry, allow_empty=watch, progress=show
+        )
     _print_report(report, as_json)
     if optimize:
         _optimize(rag, as_json)
@@ -240,6 +242,10 @@ def search(question: str, k: int | None, where: str, explain: bool, as_json: boo
         output.print_hits(found.hits)
     if found.loosened:
         click.echo("no passage holds the quoted phrase: its words were looked for", err=True)
+    if not found.filter_matched:
+        click.echo(f"no document matches the filter: {where}", err=True)
+    elif not found.hits:
+        click.echo("no passage was found", err=True)
     if not found.hits:
         sys.exit(EXIT_NO_ANSWER)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from rag.cli import evaluation_tables, options, output, progress
-from rag.cli.opening import open_rag, read_config
+from rag.cli.opening import open_rag, read_config, warn_in_a_line
 
 if TYPE_CHECKING:
     from rag.config import Config
@@ -112,7 +112,7 @@ def evaluation_command(
 def _make(config: Config, file: Path, count: int, seed: int) -> None:
     from rag.evaluation import make_questions, write_questions
 
-    with progress.display() as show:
+    with progress.display() as show, warn_in_a_line():
         rag = open_rag(show, config)
         made = make_questions(rag, count, seed=seed, progress=show)
     write_questions(file, made)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -26,12 +28,22 @@ def read_config() -> Config:
     """
     from rag.config import load_config
 
-    with warnings.catch_warnings(record=True) as unknown:
-        warnings.simplefilter("always")
-        config = load_config(config_file(), arguments=chosen_settings())
-    for warning in unknown:
-        click.echo(f"rag: warning: {warning.message}", err=True)
-    return config
+    with warn_in_a_line():
+        return load_config(config_file(), arguments=chosen_settings())
+
+
+@contextmanager
+def warn_in_a_line() -> Iterator[None]:
+    """Print each warning of the block that is meant for users as a line on standard error."""
+
+    def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+        if category is UserWarning:
+            click.echo(f"rag: warning: {message}", err=True)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = show
+        yield
 
 
 def open_rag(progress: ProgressCallback | None = None, config: Config | None = None) -> RAG:

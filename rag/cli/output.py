@@ -120,14 +120,16 @@ def print_examination(found: types.Examination) -> None:
 def print_status(status: types.IndexStatus) -> None:
     """Print what is new, changed or gone, and everything that could not be indexed."""
     click.echo(f"indexed: {', '.join(status.roots)}")
-    for name in ("new", "changed", "gone"):
+    for name in ("new", "changed", "gone", "left_out"):
         for source in getattr(status, name):
-            click.echo(f"{name + ':':<9}{one_line(source)}")
+            label = name.replace("_", " ") + ":"
+            click.echo(f"{label:<9} {one_line(source)}")
     for problem in (*status.skipped, *status.failed):
-        click.echo(f"{problem.kind + ':':<9}{one_line(problem.source)}: {problem.reason}")
+        click.echo(f"{problem.kind + ':':<9} {one_line(problem.source)}: {problem.reason}")
+    left_out = f"{len(status.left_out):,} left out, " if status.left_out else ""
     click.echo(
         f"{len(status.new):,} new, {len(status.changed):,} changed, {len(status.gone):,} gone, "
-        f"{status.unchanged:,} unchanged, {len(status.skipped):,} skipped, "
+        f"{left_out}{status.unchanged:,} unchanged, {len(status.skipped):,} skipped, "
         f"{len(status.failed):,} failed"
     )
 

@@ -24,6 +24,30 @@ Bars = TypeVar("Bars", bound="RichProgress")
 _SECONDS_BETWEEN_LINES = 5.0
 _SECONDS_BETWEEN_EVENTS = 1.0
 _WORTH_NAMING = 1.0  # seconds
+_SHARE_TO_JUDGE_BY = 0.02
+
+
+class TimeLeft:
+    """An estimate of the time left of a run, which never goes up.
+
+    It counts down between two files, however long one of them takes, and a later end than the one
+    estimated before is not believed. Once that has passed there is no estimate.
+    """
+
+    def __init__(self) -> None:
+        self._bytes = 0
+        self._end = float("inf")
+
+    def estimate(self, work: Work) -> float | None:
+        """Return the seconds left; None while, or once, nothing is known."""
+        if work.bytes_total and work.bytes > self._bytes:
+            self._bytes = work.bytes
+            expected = work.seconds * work.bytes_total / work.bytes
+            # The first files tell little: their readers have to be started.
+            if work.bytes >= _SHARE_TO_JUDGE_BY * work.bytes_total:
+                self._end = min(self._end, expected)
+        left = self._end - work.seconds
+        return left if 0 < left < float("inf") else None
 
 
 @contextmanager
@@ -97,6 +121,7 @@ def _bars() -> Iterator[ProgressCallback]:
         make(Working, MofNCompleteColumn()) as working,
     ):
         tasks: dict[str, Any] = {}
+        time_left = TimeLeft()
 
         def show(progress: Progress) -> None:
             bars = fetching if progress.unit == "bytes" else working
@@ -106,13 +131,14 @@ def _bars() -> Iterator[ProgressCallback]:
             bars.update(tasks[label], completed=progress.done, total=progress.total)
             if progress.work is not None:
                 now = _shorten(progress.item) + _describe_slowest(progress.work)
-                bars.update(tasks[label], rates=_describe_rates(progress.work), now=now)
+                bars.update(tasks[label], rates=_describe_rates(progress.work, time_left), now=now)
 
         yield show
 
 
 def _lines() -> ProgressCallback:
     shown_at: dict[str, float] = {}
+    time_left = TimeLeft()
 
     def show(progress: Progress) -> None:
         now = time.monotonic()
@@ -124,7 +150,9 @@ def _lines() -> ProgressCallback:
         total = f" of {progress.total:,}" if progress.total is not None else ""
         line = f"{_describe(progress)}: {progress.done:,}{total} {progress.unit}"
         if progress.work is not None:
-            line += f", {_describe_rates(progress.work)}{_describe_slowest(progress.work)}"
+            line += (
+                f", {_describe_rates(progress.work, time_left)}{_describe_slowest(progress.work)}"
+            )
         click.echo(line, err=True)
 
     return show
@@ -139,15 +167,15 @@ def _describe(progress: Progress) -> str:
     return f"fetching {progress.item}" + (f" ({entry.licence})" if entry else "")
 
 
-def _describe_rates(work: Work) -> str:
+def _describe_rates(work: Work, time_left: TimeLeft) -> str:
     seconds = max(work.seconds, 0.001)
     parts = [
         f"{work.passages:,} passages",
         f"{work.embedded / seconds:,.0f} embedded/s",
         f"{work.tokens / seconds:,.0f} tokens/s",
     ]
-    if work.bytes_total and work.bytes:
-        left = seconds * max(0, work.bytes_total - work.bytes) / work.bytes
+    left = time_left.estimate(work)
+    if left is not None:
         parts.append(f"about {int(left // 60)}:{int(left % 60):02} left")
     return ", ".join(parts)
 

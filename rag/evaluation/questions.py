@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import astuple, dataclass, fields
@@ -71,6 +72,8 @@ def make_questions(
     retrieval finds already (as round-trip filters do; Dai et al., Promptagator, ICLR 2023,
     section 3.2), and measure every other configuration against it.
 
+    A warning is issued for a generator that `auto` would not let answer.
+
     Raises:
         ConfigError: if the generator cannot write.
         StoreError: if the index holds no passage that is long enough.
@@ -80,6 +83,13 @@ def make_questions(
         raise ConfigError(
             "`extractive` quotes and cannot write questions: name another with --generator, such "
             "as smollm2-135m-instruct or the URL of a server"
+        )
+    if rag.config.answering.way == "auto" and not rag.writes:
+        warnings.warn(
+            f"{rag.generator.name} was not measured to answer better than a quotation, and its "
+            "questions may be wrong, too: read them before you measure by them, or name a larger "
+            "model with --generator",
+            stacklevel=2,
         )
     made: dict[str, MadeQuestion] = {}
     dropped: Counter[str] = Counter()

@@ -7,7 +7,7 @@ import stat
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from pathlib import Path
 
 from rag import sources
@@ -35,6 +35,7 @@ def ingest(
     prune: bool = True,
     rebuild: bool = False,
     retry: bool = False,
+    allow_empty: bool = False,
     progress: ProgressCallback | None = None,
 ) -> IngestionReport:
     """Bring the index up to date with `paths`, or else with all folders and files it follows.
@@ -50,10 +51,11 @@ def ingest(
         rebuild: forget everything first, to change the embedder or the chunking; readers see the
             old index until the new one is whole.
         retry: read again what could not be read, although it has not changed.
+        allow_empty: follow folders in which there is nothing yet.
 
     Raises:
-        SourceError: if a path does not exist, or the index is empty and none of the files can be
-            read.
+        SourceError: if a path does not exist, there is no file at any of them (unless
+            `allow_empty`), or the index is empty and none of the files can be read.
         StoreError: if the index was built with other settings, or cannot be written.
     """
     given = [sources.resolve_root(path, config.sources) for path in paths]
@@ -73,7 +75,7 @@ def ingest(
             for problem in missing:
                 tally.note(problem)
             for root in roots:
-                writer.put_root(StoredRoot(*astuple(root)))
+                writer.put_root(_to_follow(root, stored, prune=prune))
             if progress is not None:
                 tally.census = Census(roots)
             pipeline.take_in(sources.discover(roots))
@@ -81,6 +83,12 @@ def ingest(
                 _remove_missing(plan, roots, [root.path for root in writer.roots()])
             if given and writer.manifest() is None:
                 tally.raise_first_problem()
+            if given and not tally.seen and not allow_empty:
+                raise SourceError(
+                    ", ".join(root.source for root in given),
+                    "holds no file to index; hidden ones, and those that --include, --exclude, "
+                    ".gitignore or .ragignore leave out, do not count",
+                )
             pipeline.finish()
     return tally.report(index.counts())
 
@@ -141,15 +149,17 @@ def status(index: Index, config: Config, paths: Paths = ()) -> IndexStatus:
             problems += state.problems
         else:
             changed.append(item.source)
+    missed = {
+        path: state.record.source
+        for path, state in known.items()
+        if not any(is_below(path, folder) for folder in closed)
+    }
     return IndexStatus(
         roots=tuple(root.source for root in roots),
         new=tuple(new),
         changed=tuple(changed),
-        gone=tuple(
-            state.record.source
-            for path, state in known.items()
-            if not any(is_below(path, folder) for folder in closed)
-        ),
+        gone=tuple(source for path, source in missed.items() if not Path(path).exists()),
+        left_out=tuple(source for path, source in missed.items() if Path(path).exists()),
         unchanged=unchanged,
         failed=tuple(problem for problem in problems if problem.kind == "failed"),
         skipped=tuple(problem for problem in problems if problem.kind == "skipped"),
@@ -226,6 +236,26 @@ def _remove_missing(plan: Plan, roots: Sequence[Root], stored: Sequence[str]) ->
 
     for root in roots:
         plan.remove_missing(root.path, belongs_elsewhere)
+
+
+def _to_follow(root: Root, stored: Sequence[StoredRoot], *, prune: bool) -> StoredRoot:
+    """Return how the index follows a root from now on.
+
+    What is added to a root leaves in it what is there: the files of both remain included, and what
+    either leaves out stays out.
+    """
+    now = StoredRoot(*astuple(root))
+    before = next((each for each in stored if each.path == root.path), None)
+    if prune or before is None:
+        return now
+    both = dict.fromkeys((*before.include, *now.include))
+    return replace(
+        now,
+        # No pattern at all includes everything.
+        include=tuple(both) if before.include and now.include else (),
+        exclude=tuple(dict.fromkeys((*before.exclude, *now.exclude))),
+        hidden=before.hidden or now.hidden,
+    )
 
 
 def _check_roots(roots: Sequence[Root]) -> tuple[list[Root], list[Problem]]:

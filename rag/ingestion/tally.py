@@ -60,6 +60,11 @@ class Tally:
         self._last_event = 0.0
         self._started = time.perf_counter()
 
+    @property
+    def seen(self) -> bool:
+        """Whether the run met any file, problem, or file that is gone."""
+        return bool(self._files or self._failed or self._skipped or self._removed)
+
     def list_problem(self, problem: Problem) -> None:
         """Put a problem into the report."""
         (self._failed if problem.kind == "failed" else self._skipped).append(problem)

@@ -67,7 +67,18 @@ class PassageRetriever:
                 wordings=search.wordings,
                 loosened=search.loosened,
                 timings=search.clock.times,
+                filter_matched=bool(hits) or wanted is None or len(snapshot.passing(wanted)) > 0,
             )
+
+    def passes(self, where: str | Mapping[str, Any]) -> bool:
+        """Return whether the filter `where` lets any passage of the index pass.
+
+        Raises:
+            QuestionError, StoreError: as `search`.
+        """
+        wanted = _filter(where)
+        with self._index.snapshot(self._begin) as snapshot:
+            return wanted is None or len(snapshot.passing(wanted)) > 0
 
     def _begin(self, snapshot: Snapshot) -> None:
         """Check the embedder, and load it while the caches are opened."""
