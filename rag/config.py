@@ -147,9 +147,11 @@ class RetrievalConfig:
     reads the `rerank_depth` best passages, or as many of them as fit into `rerank_budget_ms` (0:
     all). `rerank_model` is the embedder that the first two of these use (empty: the index's own).
 
-    Of passages that are at least as similar as `collapse`, only the best is shown (0: all are).
-    `diversity` trades nearness for variety, 0 to 1. `context` is what is read of a hit: the
-    `passage`, a `window` (a few sentences more on either side) or its `section`.
+    `correct` reads a question without its typing errors: words that occur nowhere in the index
+    become the nearest that do. Of passages that are at least as similar as `collapse`, only the
+    best is shown (0: all are). `diversity` trades nearness for variety, 0 to 1. `context` is what
+    is read of a hit: the `passage`, a `window` (a few sentences more on either side) or its
+    `section`.
     """
 
     top_k: Positive = 5
@@ -162,6 +164,7 @@ class RetrievalConfig:
     rerank_model: str = ""
     rerank_depth: Positive = 30
     rerank_budget_ms: Count = 0
+    correct: bool = True
     collapse: Share = 0.95
     diversity: Share = 0.0
     context: Literal["passage", "window", "section"] = "passage"

@@ -298,12 +298,18 @@ class RAG:
         from rag.answering.tools import Query
 
         asked, wanted = self._check_question(question, k)
+        read_as = self._correct(asked)
         return Query(
             asked,
-            asked,
-            find=lambda: self.retriever.search(asked, wanted, where),
+            read_as,
+            find=lambda: self.retriever.search(read_as, wanted, where),
             passes=lambda: self._passes(where),
         )
+
+    def _correct(self, question: str) -> str:
+        """Return a question without typing errors, where the retriever can tell."""
+        correct: Callable[[str], str] | None = getattr(self.retriever, "correct", None)
+        return question if correct is None else correct(question)
 
     def _passes(self, where: str | Mapping[str, Any]) -> bool:
         """Return whether a document passes a filter; a retriever that cannot tell is believed."""
@@ -323,8 +329,12 @@ class RAG:
         explain = getattr(self.retriever, "explain", None)
         if explain is None:
             raise ConfigError(f"{type(self.retriever).__name__}: has no `explain`")
-        explanation: Explanation = explain(*self._check_question(question, k), where)
-        return explanation
+        asked, wanted = self._check_question(question, k)
+        question = self._correct(asked)
+        explanation: Explanation = explain(question, wanted, where)
+        if question == asked:
+            return explanation
+        return replace(explanation, question=asked, read_as=question)
 
     def _check_question(self, question: str, k: int | None) -> tuple[str, int]:
         """Return the question without white space around, and how many passages to find."""
@@ -390,7 +400,7 @@ class RAG:
             asked=query.asked,
             passes=query.passes,
         )
-        return AnswerStream(pieces, query.asked)
+        return AnswerStream(pieces, query.asked, query.question)
 
     def chat(self) -> Conversation:
         """Begin a conversation, which understands follow-up questions from those before."""
@@ -420,7 +430,8 @@ class RAG:
         claim, clock = check_text(claim, "claim"), Stopwatch()
         with clock("retrieval"):
             wanted = _EVIDENCE if k is None else k
-            hits = self.query(search_text(claim), wanted, where).find()
+            text = check_text(search_text(claim), "claim")
+            hits = self.retriever.search(*self._check_question(text, wanted), where)
             filter_matched = bool(hits) or self._passes(where)
         verdict = check(
             claim,

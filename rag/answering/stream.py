@@ -17,7 +17,8 @@ class AnswerStream:
     Args:
         pieces: yields the text and returns the Answer.
         question: what was asked.
-        standalone: what is searched for, where a follow-up was completed; else the question.
+        standalone: what is searched for, if a follow-up was completed or a typing error corrected;
+            else the question.
     """
 
     def __init__(

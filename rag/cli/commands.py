@@ -240,6 +240,7 @@ def search(question: str, k: int | None, where: str, explain: bool, as_json: boo
         output.print_explanation(found)
     else:
         output.print_hits(found.hits)
+    _tell_reading(found.read_as)
     if found.loosened:
         click.echo("no passage holds the quoted phrase: its words were looked for", err=True)
     if not found.filter_matched:
@@ -297,6 +298,7 @@ def ask(
         click.echo(output.for_terminal(stream.answer.brief))
     else:
         output.print_stream(stream, pieces)
+        _tell_reading(stream.answer.read_as)
         output.print_sources(stream.answer)
     answer = stream.answer
     if answer.interrupted:
@@ -352,6 +354,12 @@ def main() -> NoReturn:
 def _fail(reason: str) -> NoReturn:
     click.echo("rag: " + " ".join(reason.split()), err=True)
     sys.exit(EXIT_ERROR)
+
+
+def _tell_reading(read_as: str) -> None:
+    """Say how a question with typing errors was read."""
+    if read_as:
+        click.echo(f"Read as: {output.one_line(read_as)}", err=True)
 
 
 def _load_schema(file: Path | None) -> Mapping[str, Any] | None:

@@ -226,6 +226,14 @@ class Snapshot(rows.State):
             return []
         return self._terms.search(query, k, within=within, related=related)
 
+    def terms_with_prefix(self, prefix: str) -> list[tuple[str, int]]:
+        """Return the stems of the index that begin so, and how many chunks hold each."""
+        return [] if self._terms is None else self._terms.with_prefix(prefix)
+
+    def frequency(self, stem: str) -> int:
+        """Return how many chunks hold a stem; some may be removed since."""
+        return 0 if self._terms is None else self._terms.frequency(stem)
+
     def holding(self, query: LexicalQuery, within: Ids | None = None) -> Ids:
         """Return the ids of the chunks that hold a query's phrases and nothing it excludes."""
         import numpy as np

@@ -111,6 +111,15 @@ class TermsIndex:
         found = self._best(_phrase(phrase), max(1, self.count))
         return np.array([each for each, _ in found], dtype=np.int64)
 
+    def with_prefix(self, prefix: str) -> list[tuple[str, int]]:
+        """Return the words that begin so, as they are indexed, and how many chunks hold each."""
+        found: list[tuple[str, int]] = self._searcher.terms_with_prefix(_WORDS, prefix)
+        return found
+
+    def frequency(self, term: str) -> int:
+        """Return how many chunks hold a word; some may be removed since."""
+        return int(self._searcher.doc_freq(_WORDS, term))
+
     def _best(self, query: Any, k: int) -> list[tuple[int, float]]:
         found = self._searcher.search(query, limit=k, count=False).hits
         ids = self._searcher.fast_field_values(_ID, [address for _, address in found])

@@ -12,6 +12,7 @@ from rag.index import Index, Snapshot, check_embedder
 from rag.protocols import Embedder, LanguageModel, Loadable, Reranker
 from rag.query import parse_question
 from rag.retrieval.search import Search
+from rag.retrieval.spelling import correct
 from rag.types import Explanation, Hit
 
 if TYPE_CHECKING:
@@ -69,6 +70,21 @@ class PassageRetriever:
                 timings=search.clock.times,
                 filter_matched=bool(hits) or wanted is None or len(snapshot.passing(wanted)) > 0,
             )
+
+    def correct(self, question: str) -> str:
+        """Return the question without its typing errors; itself, if the settings say so.
+
+        Raises:
+            StoreError: as `search`.
+        """
+        if not self._config.correct:
+            return question
+        with self._index.snapshot(self._begin) as snapshot:
+            return correct(question, snapshot, self._is_known)
+
+    def _is_known(self, word: str) -> bool:
+        """Return whether a word is so common that the embedder has a token for it."""
+        return len(self._embedder.token_offsets(word)) == 1
 
     def passes(self, where: str | Mapping[str, Any]) -> bool:
         """Return whether the filter `where` lets any passage of the index pass.
