@@ -210,17 +210,19 @@ class PromptConfig:
 class AnsweringConfig:
     """How an answer is made, and when there is none.
 
-    `way` is `generate`, `extract` (word for word out of the passages) or `auto` (generated, and
-    extracted where the passages do not support what was generated). `reader` is a question
-    answering model that decides whether the passages answer, and extracts: `minilm-reader`, which
-    comes with this package, a hub name or a directory (empty: words and meanings are compared).
-    `entailment` is a natural language inference model that verifies: a hub name or a directory
-    (empty: none). `strict` leaves out sentences that no passage
-    supports. Below the probability `threshold` that the documents hold the answer, the reply is
-    that they do not say.
+    `way` is `generate`, `extract` (word for word out of the passages) or `auto` (generated where
+    the generator was measured to answer better than an extract, and extracted where it was not, or
+    the passages do not support what was generated). `writers` names generators that you measured
+    yourself and that `auto` lets write, too. `reader` is a question answering model that decides
+    whether the passages answer, and extracts: `minilm-reader`, which comes with this package, a
+    hub name or a directory (empty: words and meanings are compared). `entailment` is a natural
+    language inference model that verifies: a hub name or a directory (empty: none). `strict` leaves
+    out sentences that no passage supports. Below the probability `threshold` that the documents
+    hold the answer, the reply is that they do not say.
     """
 
     way: Literal["auto", "generate", "extract"] = "auto"
+    writers: tuple[str, ...] = ()
     reader: str = ""
     entailment: str = ""
     strict: bool = False

@@ -523,15 +523,18 @@ class RAG:
     def writes(self) -> bool:
         """Whether answers are written by the generator, rather than quoted.
 
-        With `auto`, catalogue models that were measured to answer worse than a quotation quote.
+        With `auto`, a generator writes that was measured to answer better than a quotation, that
+        `answering.writers` names, or that was handed in as an object.
         """
         way, model = self.config.answering.way, self.config.generation.model
         if self._own_generator is not None:
             return way != "extract"
         if way == "auto":
-            from rag.models import CATALOGUE
+            from rag.models import answers_better
 
-            return model != "extractive" and (model not in CATALOGUE or CATALOGUE[model].answers)
+            trusted = self.config.answering.writers
+            model = self.config.generation.served_model or model
+            return model != "extractive" and answers_better(model, trusted)
         return way == "generate" and model != "extractive"
 
     @once

@@ -11,27 +11,74 @@ from rag.cli import options, output, progress
 from rag.cli.opening import read_config
 
 if TYPE_CHECKING:
+    from rag.models import ListedModel, Listing, Speed
     from rag.training.distillation import Distillation
 
 
 @click.group("models", invoke_without_command=True)
+@options.json_option
 @click.pass_context
-def models_command(context: click.Context) -> None:
+def models_command(context: click.Context, as_json: bool) -> None:
     """List, fetch, measure or make models.
 
-    Without COMMAND, list the catalogued models, which can be fetched without a hub.
+    Without COMMAND, list the catalogued models, which can be fetched without a hub, with what they
+    take of this machine, and say which generator is recommended on it.
     """
     if context.invoked_subcommand is not None:
         return
-    from rag.models import CATALOGUE, cache_dir, is_pulled
+    from rag.models import list_models
 
-    for entry in CATALOGUE.values():
-        state = "here" if is_pulled(entry.name) else "not fetched"
+    output.print_result(list_models(), _print_listing, as_json=as_json)
+
+
+def _print_listing(listing: Listing) -> None:
+    click.echo(
+        f"  {'name':<28}{'kind':<10}{'fetch':>9}{'disk':>9}{'memory':>8}{'reads':>7}{'writes':>8}"
+        f"  {'':<12}{'licence':<11}{'':<4}"
+    )
+    for model in listing.models:
+        state = "here" if model.fetched else "not fetched"
+        mark = "" if model.durable else " (1)"
         click.echo(
-            f"{entry.name:<24}{entry.kind:<11}{entry.size / 1e6:>5.0f} MB  {entry.licence:<12}"
-            f"{','.join(entry.languages):<4}{state:<13}{entry.description}"
+            f"{'*' if model.recommended else ' '} {model.name:<28}{model.kind:<10}"
+            f"{model.fetch / 1e6:>6,.0f} MB{model.disk / 1e6:>6,.0f} MB"
+            f"{f'{model.memory / 1e9:.1f} GB' if model.memory else '':>8}"
+            f"{_rate(model.prompt_speed, model):>7}{_rate(model.writing_speed, model):>8}"
+            f"  {state:<12}{model.licence:<11}{','.join(model.languages):<4}"
+            f"{model.description}{mark}"
         )
-    click.echo(f"cache: {cache_dir()}", err=True)
+    click.echo(_describe_recommendation(listing))
+    if any(model.prompt_speed is not None and not model.measured for model in listing.models):
+        click.echo(
+            "reads and writes are in tokens a second; ~ is an estimate for this machine: "
+            "`rag models bench --generator NAME` measures it"
+        )
+    if not all(model.durable for model in listing.models):
+        click.echo(
+            "(1) nobody knows who put these packages there. The pinned hash is the one that the "
+            "model's maker published, so the file is safe; the packages may vanish. The same file "
+            "may come from elsewhere: give its path, or its name on the hub"
+        )
+    click.echo(f"cache: {listing.cache}", err=True)
+
+
+def _rate(speed: float | None, model: ListedModel) -> str:
+    return "" if speed is None else f"{'' if model.measured else '~'}{speed:.0f}"
+
+
+def _describe_recommendation(listing: Listing) -> str:
+    found = f"{listing.available / 1e9:.1f} GB of memory are free"
+    for model in listing.models:
+        if model.recommended and model.seconds is not None:
+            about = "measured" if model.measured else "estimated"
+            return (
+                f"* recommended on this machine: {model.name} (about {model.seconds:.0f} s an "
+                f"answer, {about}; {found})"
+            )
+    reasons = "; ".join(
+        f"{model.name} {model.reason}" for model in listing.models if model.writes and model.reason
+    )
+    return f"recommended on this machine: `extractive`, quotations ({reasons or found})"
 
 
 @models_command.command()
@@ -39,25 +86,53 @@ def models_command(context: click.Context) -> None:
 def pull(name: str) -> None:
     """Fetch a catalogued model into the cache.
 
-    Its files are checked against their pinned hashes.
+    Its files are checked against their pinned hashes. What was fetched before an interruption is
+    kept. The speed of a generator is then measured once and kept, for `rag models`.
     """
+    from rag.models import CATALOGUE
     from rag.models import pull as fetch
 
     with progress.display() as show:
         path = fetch(name, show)
     click.echo(str(path))
+    if CATALOGUE[name].kind == "generator":
+        from rag.models.speeds import measured_speed
+
+        if measured_speed(CATALOGUE[name]) is None:
+            _measure(name)
+
+
+def _measure(name: str) -> Speed:
+    from rag.generation.measuring import measure_generator
+
+    with progress.display() as show:
+        speed = measure_generator(name, progress=show)
+    click.echo(
+        f"{name}: reads {speed.prompt:.0f} and writes {speed.written:.0f} tokens a second", err=True
+    )
+    return speed
 
 
 @models_command.command()
 @options.embedder_option
+@click.option(
+    "--generator",
+    metavar="NAME",
+    help="Measure this catalogued generator instead, and keep its speed for `rag models`.",
+)
 @options.config_option
 @options.json_option
-def bench(as_json: bool) -> None:
-    """Measure how fast the embedder is on this machine.
+def bench(generator: str | None, as_json: bool) -> None:
+    """Measure how fast the embedder, or a generator, is on this machine.
 
-    Measures every precision and every runtime. A star marks what `embedding.precision = "auto"`
-    chooses.
+    Measures every precision and every runtime of the embedder. A star marks what
+    `embedding.precision = "auto"` chooses.
     """
+    if generator is not None:
+        measured = _measure(generator)
+        if as_json:
+            output.print_json(measured)
+        return
     from rag.embedding.measuring import measure_speeds
 
     config = read_config().embedding

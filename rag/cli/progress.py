@@ -164,7 +164,7 @@ def _describe(progress: Progress) -> str:
     from rag.models import CATALOGUE
 
     entry = CATALOGUE.get(progress.item)
-    return f"fetching {progress.item}" + (f" ({entry.licence})" if entry else "")
+    return f"fetching {progress.item}" + (f" ({entry.licence}; {entry.needs})" if entry else "")
 
 
 def _describe_rates(work: Work, time_left: TimeLeft) -> str:

