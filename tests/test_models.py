@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import errno
 import hashlib
 import http.server
@@ -14,11 +13,11 @@ import subprocess
 import sys
 import threading
 import time
-import zipfile
 from collections import namedtuple
 from collections.abc import Iterator
 from pathlib import Path
 
+import packages
 import pytest
 from working import wait_for
 
@@ -35,6 +34,7 @@ ENTRY = CatalogueEntry(
     path="tiny_weights/tiny.gguf",
     files={"tiny_weights/tiny.gguf": hashlib.sha256(WEIGHTS).hexdigest()},
     size=40_000,
+    disk=len(WEIGHTS),
     licence="Apache-2.0",
     description="a test",
     languages=("en",),
@@ -42,24 +42,7 @@ ENTRY = CatalogueEntry(
 
 
 def make_wheel(folder: Path, weights: bytes = WEIGHTS) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    info = "tiny_weights-1.0.dist-info"
-    files = {
-        "tiny_weights/tiny.gguf": weights,
-        "tiny_weights/__init__.py": b"raise RuntimeError('must never be imported')",
-        f"{info}/METADATA": b"Metadata-Version: 2.1\nName: tiny-weights\nVersion: 1.0\n",
-        f"{info}/WHEEL": b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-    }
-    lines = []
-    for name, data in files.items():
-        digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
-        lines.append(f"{name},sha256={digest},{len(data)}")
-    files[f"{info}/RECORD"] = "\n".join([*lines, f"{info}/RECORD,,"]).encode()
-    wheel = folder / "tiny_weights-1.0-py3-none-any.whl"
-    with zipfile.ZipFile(wheel, "w") as archive:
-        for name, data in files.items():
-            archive.writestr(name, data)
-    return wheel
+    return packages.make_wheel(folder, "tiny-weights", {"tiny_weights/tiny.gguf": weights})
 
 
 @pytest.fixture(autouse=True)
@@ -272,5 +255,9 @@ def test_unknown_names_say_what_is_known(spec: str, message: str) -> None:
 def test_every_file_of_the_catalogue_is_pinned() -> None:
     for entry in CATALOGUE.values():
         assert entry.licence
+        assert entry.disk
+        assert sum(part.bytes for part in entry.parts) in (0, entry.disk)
+        assert all(re.fullmatch("[0-9a-f]{64}", part.sha256) for part in entry.parts)
+        assert len({part.sha256 for part in entry.parts}) == len(entry.parts)
         assert all(re.fullmatch("[0-9a-f]{64}", pin) for pin in entry.files.values())
         assert all(file.startswith(entry.path) for file in entry.files)

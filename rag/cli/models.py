@@ -89,17 +89,14 @@ def pull(name: str) -> None:
     Its files are checked against their pinned hashes. What was fetched before an interruption is
     kept. The speed of a generator is then measured once and kept, for `rag models`.
     """
-    from rag.models import CATALOGUE
+    from rag.models import CATALOGUE, measured_speed
     from rag.models import pull as fetch
 
     with progress.display() as show:
         path = fetch(name, show)
     click.echo(str(path))
-    if CATALOGUE[name].kind == "generator":
-        from rag.models.speeds import measured_speed
-
-        if measured_speed(CATALOGUE[name]) is None:
-            _measure(name)
+    if CATALOGUE[name].kind == "generator" and measured_speed(CATALOGUE[name]) is None:
+        _measure(name)
 
 
 def _measure(name: str) -> Speed:

@@ -12,7 +12,7 @@ from rag.models.fetching import (
 )
 from rag.models.listing import ListedModel, Listing, list_models
 from rag.models.naming import model_name
-from rag.models.speeds import keep_speed
+from rag.models.speeds import keep_speed, measured_speed
 from rag.models.vectors import check_finite, unit
 from rag.models.writers import answers_better
 
@@ -31,6 +31,7 @@ __all__ = [
     "is_pulled",
     "keep_speed",
     "list_models",
+    "measured_speed",
     "model_name",
     "pull",
     "resolve",
