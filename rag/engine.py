@@ -525,17 +525,28 @@ class RAG:
 
         With `auto`, a generator writes that was measured to answer better than a quotation, that
         `answering.writers` names, or that was handed in as an object.
+
+        Raises:
+            ModelError: if there is no such generator.
         """
         way, model = self.config.answering.way, self.config.generation.model
         if self._own_generator is not None:
             return way != "extract"
         if way == "auto":
-            from rag.models import answers_better
-
-            trusted = self.config.answering.writers
-            model = self.config.generation.served_model or model
-            return model != "extractive" and answers_better(model, trusted)
+            return model != "extractive" and self._auto_writes()
         return way == "generate" and model != "extractive"
+
+    def _auto_writes(self) -> bool:
+        from rag.models import answers_better
+
+        generation, trusted = self.config.generation, self.config.answering.writers
+        if answers_better(generation.served_model or generation.model, trusted):
+            return True
+        from rag.generation import check_generator
+
+        # A generator that is never loaded would hide that its name is wrong.
+        check_generator(generation.model)
+        return False
 
     @once
     def entailment(self) -> EntailmentModel | None:

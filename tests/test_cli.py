@@ -207,14 +207,14 @@ def test_a_server_answers_dies_in_the_middle_and_is_absent(
     here: Path, generator_path: Path
 ) -> None:
     process, url = start_server(generator_path)
-    command = ("ask", "How does the reward model learn?", "--generator", url)
+    written = ("--way", "generate", "--generator", url)
+    command = ("ask", "How does the reward model learn?", *written)
     whole = run(*command, cwd=here)
     assert whole.returncode in (0, 3)
     assert whole.stdout.strip()
 
     longer = {"RAG_GENERATION_MAX_TOKENS": "1500", "RAG_ANSWERING_THRESHOLD": "0"}
-    story = ("ask", "Tell a very long story in many sentences.", "--generator", url)
-    story += ("--way", "generate")
+    story = ("ask", "Tell a very long story in many sentences.", *written)
     asking = subprocess.Popen(
         [sys.executable, "-m", "rag", *story],
         cwd=here,

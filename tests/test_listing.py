@@ -117,6 +117,28 @@ def test_auto_lets_those_write_that_were_measured_to(
     assert rag.writes is writes
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--generator", "http://127.0.0.1:9"), True),
+        (("--generator", "http://127.0.0.1:9", "--way", "extract"), False),
+        (("--generator", "extractive"), False),
+        (("--generator", LARGE), False),
+        ((), False),
+    ],
+)
+def test_who_chose_a_generator_is_told_that_it_will_not_write(
+    arguments: tuple[str, ...],
+    told: bool,
+    run_main: RunMain,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ran = run_main("ask", "Why?", *arguments)
+    assert ("was not measured to answer better" in ran.err) is told
+
+
 def test_a_served_model_is_known_by_its_name() -> None:
     generation = GenerationConfig(
         model="http://localhost:8000", served_model="Qwen/Qwen2.5-Coder-1.5B-Instruct"

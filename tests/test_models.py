@@ -252,6 +252,61 @@ def test_unknown_names_say_what_is_known(spec: str, message: str) -> None:
     assert_one_line(caught, message)
 
 
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A hub with one file, and the folder in which its library keeps what it fetched."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.do_GET()
+
+        def do_GET(self) -> None:
+            known = self.path == "/owner/name/resolve/main/m.gguf"
+            self.send_response(200 if known else 404)
+            if known:
+                self.send_header("ETag", '"0123456789"')
+                self.send_header("X-Repo-Commit", "a" * 40)
+            else:
+                self.send_header("X-Error-Code", "EntryNotFound")
+            self.send_header("Content-Length", str(len(WEIGHTS) if known else 0))
+            self.end_headers()
+            if known and self.command == "GET":
+                self.wfile.write(WEIGHTS)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    yield "owner/name"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.slow
+def test_a_file_on_the_hub_is_fetched(hub: str) -> None:
+    # The hub's library reads its variables when it is imported.
+    script = (
+        "import sys\nfrom rag import ModelError\nfrom rag.models import resolve\n"
+        "try: print(resolve(sys.argv[1], kind='generator').location)\n"
+        "except ModelError as error: print(error)"
+    )
+
+    def resolved(name: str) -> str:
+        command = [sys.executable, "-c", script, name]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    place = Path(resolved(f"{hub}/m.gguf"))
+    assert (place.name, place.read_bytes()) == ("m.gguf", WEIGHTS)
+    missing = resolved(f"{hub}/other.gguf")
+    assert missing.startswith(f"{hub}/other.gguf: no such file here, and it cannot be had from the")
+    assert "\n" not in missing
+
+
 def test_every_file_of_the_catalogue_is_pinned() -> None:
     for entry in CATALOGUE.values():
         assert entry.licence

@@ -281,7 +281,7 @@ def ask(
     that the shell would take for its own. Exit code 3 means that the documents hold no answer.
     """
     with progress.display() as show:
-        rag = open_to_ask(show)
+        rag = open_to_ask(show, for_answer=True)
         if docs:
             if not question.strip():
                 _fail("the question is empty")

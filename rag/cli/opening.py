@@ -57,13 +57,17 @@ def open_rag(progress: ProgressCallback | None = None, config: Config | None = N
     return RAG(config=config or read_config(), progress=progress)
 
 
-def open_to_ask(progress: ProgressCallback) -> RAG | DaemonRAG:
+def open_to_ask(progress: ProgressCallback, *, for_answer: bool = False) -> RAG | DaemonRAG:
     """Open the daemon's RAG where a daemon runs, or else one in this process: to ask, not to write.
+
+    With `for_answer`, say on standard error if a generator that the user chose will not write.
 
     Raises:
         ConfigError: if a setting cannot be used.
     """
     config = read_config()
+    if for_answer:
+        note_quoting(config)
     if config.daemon.use:
         from rag.serving.daemon import find_daemon
 
@@ -73,3 +77,26 @@ def open_to_ask(progress: ProgressCallback) -> RAG | DaemonRAG:
 
             return DaemonRAG(config, folder, lambda: open_rag(progress, config), progress)
     return open_rag(progress, config)
+
+
+def note_quoting(config: Config) -> None:
+    """Say on standard error if the user chose a generator that `auto` does not let write.
+
+    Raises:
+        ModelError: if there is no such generator.
+    """
+    generation, answering = config.generation, config.answering
+    chosen = generation.served_model or generation.model
+    if answering.way != "auto" or generation.model in ("extractive", type(generation)().model):
+        return
+    from rag.models import answers_better
+
+    if not answers_better(chosen, answering.writers):
+        from rag.generation import check_generator
+
+        check_generator(generation.model)
+        click.echo(
+            f"rag: {chosen} was not measured to answer better than a quotation, so passages are "
+            "quoted: `--way generate` lets it write, and `answering.writers` lets `auto`",
+            err=True,
+        )

@@ -220,8 +220,8 @@ precision_option = setting(
 generator_option = setting(
     "--generator",
     "generation.model",
-    "The model that writes: `extractive` (it only quotes), a catalogued name, a GGUF file, a "
-    "directory, a hub name, or the URL of an OpenAI-compatible server.",
+    "The model that writes: `extractive` (it only quotes), a catalogued name, a GGUF file "
+    "(here or on the hub), a directory, a hub name, or the URL of an OpenAI-compatible server.",
 )
 mode_option = setting(
     "--mode",
@@ -243,6 +243,7 @@ context_option = setting(
 way_option = setting(
     "--way",
     "answering.way",
-    "Write answers with the generator, quote them from the passages, or (auto) quote only where "
-    "the passages do not support what the generator wrote.",
+    "Write answers with the generator, quote them from the passages, or (auto) write where the "
+    "generator was measured to answer better, and quote where it was not or the passages do not "
+    "support what it wrote.",
 )

@@ -11,7 +11,7 @@ from rag.plugins import plugin
 from rag.protocols import LanguageModel
 from rag.types import Message, ProgressCallback, Prompt
 
-__all__ = ["from_callable", "load_generator"]
+__all__ = ["check_generator", "from_callable", "load_generator"]
 
 _CONTEXT_TOKENS = 4096
 
@@ -50,10 +50,19 @@ def load_generator(
     return TransformersGenerator(model, config)
 
 
-def _suitable_context(model: str) -> int:
-    from rag.models import CATALOGUE
+def check_generator(model: str) -> None:
+    """Raise ModelError unless `model` names a generator; fetch and load nothing."""
+    if model.startswith(("http://", "https://")) or plugin("rag.generators", model) is not None:
+        return
+    from rag.models import locate
 
-    entry = CATALOGUE.get(model)
+    locate(model, kind="generator")
+
+
+def _suitable_context(model: str) -> int:
+    from rag.models import CATALOGUE, model_name
+
+    entry = CATALOGUE.get(model_name(model))
     return entry.context_tokens if entry and entry.context_tokens else _CONTEXT_TOKENS
 
 

@@ -17,7 +17,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -67,7 +67,22 @@ def resolve(spec: str, *, kind: Kind, progress: ProgressCallback | None = None) 
     or `owner/name/file.gguf`, a file on the hub, which is fetched here.
 
     Raises:
-        ModelError: if there is no such model, or a catalogued one cannot be fetched.
+        ModelError: if there is no such model, or one cannot be fetched.
+    """
+    model = locate(spec, kind=kind)
+    if model.origin == "catalogue":
+        return replace(model, location=str(pull(spec, progress)))
+    if found := _HUB_FILE.fullmatch(model.location) if model.origin == "hub" else None:
+        file = _fetch_from_hub(found["repository"], found["file"], model.revision)
+        return LocalModel(file.stem, str(file), model.revision, "file")
+    return model
+
+
+def locate(spec: str, *, kind: Kind) -> LocalModel:
+    """Say what `spec` names, as `resolve` takes it, and fetch nothing.
+
+    Raises:
+        ModelError: if there is no such model.
     """
     known = _names(kind)
     entry = CATALOGUE.get(spec)
@@ -75,7 +90,7 @@ def resolve(spec: str, *, kind: Kind, progress: ProgressCallback | None = None) 
         if entry.kind != kind:
             raise ModelError(f"{spec}: is {_with_article(entry.kind)}, not {_with_article(kind)}: "
                              f"catalogued for that: {', '.join(known) or 'none'}")  # fmt: skip
-        return LocalModel(spec, str(pull(spec, progress)), None, "catalogue")
+        return LocalModel(spec, str(_home(entry) / entry.path), None, "catalogue")
     path = Path(spec).expanduser()
     if path.is_dir():
         return LocalModel(path.resolve().name, str(path.resolve()), None, "directory")
@@ -86,9 +101,8 @@ def resolve(spec: str, *, kind: Kind, progress: ProgressCallback | None = None) 
     name, _, revision = spec.partition("@")
     if spec.startswith((".", "/", "~")):
         raise ModelError(f"{spec}: no such model file or directory")
-    if found := _HUB_FILE.fullmatch(name):
-        file = _fetch_from_hub(found["repository"], found["file"], revision or None)
-        return LocalModel(file.stem, str(file), revision or None, "file")
+    if _HUB_FILE.fullmatch(name):
+        return LocalModel(name, name, revision or None, "hub")
     if name.lower().endswith(".gguf"):
         raise ModelError(f"{spec}: no such model file or directory")
     if _HUB_NAME.fullmatch(name):
@@ -96,9 +110,9 @@ def resolve(spec: str, *, kind: Kind, progress: ProgressCallback | None = None) 
     close = difflib.get_close_matches(spec, known, n=1, cutoff=0.4)
     meant = f"; did you mean `{close[0]}`? Give" if close else ": give"
     catalogued = f"a catalogued name ({', '.join(known)}), " if known else ""
-    gguf = "a GGUF file, " if kind == "generator" else ""
+    file = "a GGUF file, " if kind == "generator" else ""
     raise ModelError(
-        f"{spec}: no such {kind}{meant} {catalogued}a directory, {gguf}or a hub name `owner/name`"
+        f"{spec}: no such {kind}{meant} {catalogued}a directory, {file}or a hub name `owner/name`"
     )
 
 
