@@ -60,9 +60,9 @@ def check_generator(model: str) -> None:
 
 
 def _suitable_context(model: str) -> int:
-    from rag.models import CATALOGUE, model_name
+    from rag.models import CATALOGUE
 
-    entry = CATALOGUE.get(model_name(model))
+    entry = CATALOGUE.get(model)
     return entry.context_tokens if entry and entry.context_tokens else _CONTEXT_TOKENS
 
 
