@@ -302,3 +302,83 @@ LIST_STARTERS = (
     r"such as|namely|like|between|either|both|of|by|with|for|from|the following|to|e\.g\.|i\.e\.|"
     r"via|using|uses?|called|knows?|accepts?|allows?|only|the|my|our)\b|[:(–—])"
 )
+
+# What kind of thing a question asks for: the first that fits. Each has a name in the plural.
+ThingAsked = Literal[
+    "phone numbers", "ports", "e-mail addresses", "web addresses", "percentages", "prices",
+    "durations", "dates", "people", "places", "numbers",
+]  # fmt: skip
+THINGS_ASKED: tuple[tuple[ThingAsked, str], ...] = (
+    (
+        "phone numbers",
+        r"\b(?:(?:tele)?phone|fax|mobile|hotline)(?: number)?\b.*\?|\bcall (?:whom|who)\b",
+    ),
+    ("e-mail addresses", r"\be-?mail address"),
+    ("web addresses", r"\b(?:what|which|the) (?:is the )?(?:url|web ?site|web address|homepage)\b"),
+    ("ports", r"\b(?:what|which)\b.*\bports?\b(?! (?:city|town|authority))"),
+    ("percentages", r"\bper ?cent(?:age)?\b|%|\bwhat (?:share|fraction|proportion)\b"),
+    (
+        "prices",
+        r"\bhow (?:much|expensive)\b.*"
+        r"\b(?:costs?|pay|paid|price|charged?|worth|earn|euro|dollars?)\b|\b(?:what|which)\b.*\b(?:price|costs?|fee|fare|rent|salary|wage)\b",
+    ),
+    (
+        "durations",
+        r"\bhow long (?!is the (?:river|road|wall|bridge))|\bhow many (?:days|weeks|months|"
+        r"years|hours|minutes|seconds)\b|\bwhat (?:period|duration)\b",
+    ),
+    (
+        "dates",
+        r"^when\b|\bwhen (?:did|was|were|is|are|does|do|will|has|had)\b|\b(?:what|which) "
+        r"(?:year|date|day|month|decade|century)\b",
+    ),
+    ("people", r"\b(?:who|whom|whose)\b"),
+    (
+        "places",
+        r"\bwhere\b|\b(?:what|which) (?:city|country|state|place|location|town|region|area|"
+        r"continent|county|river|street|nation)\b",
+    ),
+    (
+        "numbers",
+        r"\bhow (?:many|much|old|far|tall|large|big|high|deep|fast|often|wide|heavy|hot|cold)\b"
+        r"|\bwhat (?:number|amount|age|size|population)\b",
+    ),
+)
+MONEY = (
+    r"[£$€¥]|\b(?:euros?|eur|dollars?|usd|pounds?|gbp|francs?|chf|kroner|kronor|yen|cents?|free)\b"
+)
+TIME_UNITS = _words("""
+    second seconds minute minutes hour hours day days week weeks month months year years decade
+    decades century centuries min sec h ms s""")
+FRACTIONS = _words("half third quarter thirds quarters fifth tenth majority most all none")
+SUPERLATIVES = r"\b(?:most|least|only|first|last|best|worst|latest|\w{3,}(?<!for)(?<!inter)est)\b"
+NO_SUPERLATIVES = _words(
+    "west forest interest request test guest rest harvest protest suggest east "
+    "invest contest priest arrest modest honest latest"
+)
+# Roles and directions: "when does it end" is not when it begins.
+ROLES = (
+    (_words("begin begins began begun beginning start starts started"),
+     _words("end ends ended ending expire expires expired finish finishes finished stop stopped")),
+    (_words("before prior until"), _words("after since following")),
+    (_words("maximum max most highest largest upper"), _words("minimum min least lowest smallest")),
+    (_words("import imports imported"), _words("export exports exported")),
+    (_words("buyer buy buys bought purchase purchased"), _words("seller sell sells sold")),
+    (_words("tenant tenants lessee"), _words("landlord lessor owner")),
+    (_words("employer employers"), _words("employee employees worker workers")),
+    (_words("teacher teachers"), _words("student students pupil pupils")),
+    (_words("win wins won victory"), _words("lose loses lost defeat defeated")),
+    (_words("increase increased rise rose grew"), _words("decrease decreased fall fell declined")),
+    (_words("north northern"), _words("south southern")),
+    (_words("east eastern"), _words("west western")),
+    (_words("male men man"), _words("female women woman")),
+    (_words("born birth"), _words("died die death")),
+    (_words("open opened opens"), _words("closed close closes")),
+    (_words("allowed permitted may"), _words("forbidden prohibited banned")),
+    (_words("first earliest"), _words("last final latest")),
+    (_words("arrive arrived arrival"), _words("leave left departure departed")),
+)  # fmt: skip
+TURNING_PREFIXES = ("un", "im", "il", "ir", "dis", "non", "non-")
+TURNED_BY_IN = _words("""
+    active complete correct dependent direct visible sufficient adequate accurate formal equality
+    capable finite valid secure""")
