@@ -207,6 +207,20 @@ FACTS = {
         ["For more security, use keyfile. The key will be stored in your home directory."],
         ["keyfile"],
     ),
+    "a name over a full stop": Case(
+        "What is the name of the third church?",
+        "The third is Trinity-St. Paul's Church, which holds a bell.",
+        "Trinity-St. Paul's Church",
+        ["The third is Trinity-St. Paul's Church, which holds a bell."],
+        ["Trinity-St. Paul's Church"],
+    ),
+    "a number that both sentences name": Case(
+        "How many of the 352 votes are needed?",
+        "A majority takes at least 260 votes. In total there are 352 votes.",
+        "260",
+        ["A majority takes at least 260 votes."],
+        ["260 votes"],
+    ),
     "a line of code": Case(
         "What is MAX_CONNECTIONS?",
         '"""Settings of the gateway."""\n\nMAX_CONNECTIONS = 250  # per node\n',
@@ -304,6 +318,27 @@ LISTS = {
         ["PostgreSQL provides several index types: B-tree, Hash, GIN, and the extension bloom."],
         ["B-tree", "Hash", "GIN", "the extension bloom"],
     ),
+    "items before a clause": Case(
+        "From which countries did they come?",
+        "They came from Denmark, Iceland and Norway who, under Rollo, agreed to stay.",
+        "Denmark, Iceland and Norway",
+        ["They came from Denmark, Iceland and Norway who, under Rollo, agreed to stay."],
+        ["Denmark", "Iceland", "Norway"],
+    ),
+    "the items of a name and an article": Case(
+        "Which bodies make up the legislature?",
+        "It is made up of the European Parliament and the Council of the Union, which make laws.",
+        "European Parliament",
+        ["It is made up of the European Parliament and the Council of the Union, which make laws."],
+        ["European Parliament", "the Council of the Union"],
+    ),
+    "an answer that is no list": Case(
+        "Which engines drive the mills?",
+        "Steam engines can be seen in factories, mills and mines, and in ships.",
+        "Steam engines",
+        ["Steam engines can be seen in factories, mills and mines, and in ships."],
+        ["Steam engines"],
+    ),
     "a column of a table": Case(
         "Which zones are there?",
         "| Zone | Single |\n| --- | --- |\n| A | 3.10 |\n| B | 4.40 |",
@@ -367,6 +402,13 @@ DEFINITIONS = {
         "one hour",
         ["Backups keep the RPO (recovery point objective) at one hour."],
         ["recovery point objective"],
+    ),
+    "an abbreviation with other letters": Case(
+        "What does vBNS stand for?",
+        "The Very high-speed Backbone Network Service (vBNS) came on line in 1995.",
+        "1995",
+        ["The Very high-speed Backbone Network Service (vBNS) came on line in 1995."],
+        ["The Very high-speed Backbone Network Service"],
     ),
     "the sentence, not its heading": Case(
         "What is a tablespace?",

@@ -145,6 +145,8 @@ def _find_plural(text: str) -> str:
                 word = found[place]
                 if word.is_mark or word.is_function:
                     break
+                if word.is_name and place > at + 1:
+                    break
                 if _is_plural(word.low) and _ends_a_noun(found, at, place):
                     return stem(word.low)
     return ""
@@ -171,9 +173,7 @@ def _ends_a_noun(found: list[Token], at: int, place: int) -> bool:
         return False
     after = found[place + 1]
     verb_follows = after.low in english.DETERMINERS or after.is_number or after.is_name
-    return not verb_follows and (
-        after.low == "of" or after.low not in english.PREPOSITIONS | english.PRONOUNS
-    )
+    return not verb_follows and after.low not in english.PREPOSITIONS | english.PRONOUNS
 
 
 def _number_of(ordinal: str) -> int:

@@ -12,6 +12,8 @@ from rag.answering.quoting.pieces import MOST, Draft, Layouts, Place, print_fact
 from rag.answering.reader import Span
 from rag.text.languages.english import DEFINING_VERBS
 
+# A name of several words right before a bracket: "National Science Foundation Network (".
+_NAME_AT_END = re.compile(r"(?:(?:[A-Z][\w-]*|\w+-\w+)\s+){1,7}[A-Z][\w-]*(?=\s*$)")
 _BRACKETED = r"\(\s*(?:[\"'“‘*_`]*)({})(?:[\"'”’*_`]*)\s*\)"
 
 
@@ -109,6 +111,8 @@ def _in_sentence(layout: Layout, sentence: Place, pattern: str, term: str) -> It
     bracketed = re.search(_BRACKETED.format(pattern), text, re.IGNORECASE)
     if bracketed and (start := _expansion_before(text, bracketed.start(), term)) is not None:
         yield from make(start, bracketed.start(), 4)
+    elif bracketed and (named := _NAME_AT_END.search(text[: bracketed.start()])):
+        yield from make(*named.span(), 3.5)
     after = re.search(rf"\b{pattern}\s*\(([^()]{{3,80}})\)", text, re.IGNORECASE)
     if after and _spells(after[1], term):
         yield from make(*after.span(1), 4)
@@ -124,7 +128,8 @@ def _in_sentence(layout: Layout, sentence: Place, pattern: str, term: str) -> It
     if verb:
         noun = re.match(r"(?:an?|the|one of|any|when|that)\b", text[verb.end() :])
         first = 1.0 if not text[: verb.start()].strip(" \"'“*`") else 0.0
-        yield from make(verb.end(), len(text), 2 + first + (0.5 if noun else 0))
+        also = text.startswith("also ", verb.end())
+        yield from make(verb.end(), len(text), 2 + first + (0.5 if noun else 0) - also)
     dash = re.match(
         rf"[\"'“*_`]*{pattern}[\"'”*_`]*(?:\s*\([^()]*\))?(?::|\s+[–—-]+)\s+", text, re.I
     )

@@ -11,6 +11,7 @@ from rag.answering.quoting.layout import Layout
 from rag.answering.quoting.lists import find_lists
 from rag.answering.quoting.pieces import Draft, Layouts, Place, print_fact, stems
 from rag.answering.reader import Span
+from rag.text.words import content_words
 
 _NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d+)*(?![\w.]*\d)")
 
@@ -60,7 +61,8 @@ def _asked_version(request: Request, layout: Layout, span: Place) -> Place | Non
     if not asked or sentence is None or at is None:
         return None
     text = layout.text
-    own = _named_numbers(text, sentence)
+    named_so = _named_numbers(request.text, (0, len(request.text)))
+    own = {w: n for w, n in _named_numbers(text, sentence).items() if w in named_so}
     if not own or asked & set(own.values()):
         return None
     for place in layout.sentences(layout.blocks[at]):
@@ -81,4 +83,4 @@ def _asked_version(request: Request, layout: Layout, span: Place) -> Place | Non
 def _named_numbers(text: str, place: Place) -> dict[str, str]:
     """Return the numbers of a sentence that follow a name or noun, by it: {"version": "15"}."""
     found = re.finditer(r"\b([A-Za-z][\w-]*)\s+v?(\d+(?:\.\d+)*)\b(?!\s*%)", text[slice(*place)])
-    return {word: m[2] for m in found for word in stems(m[1])}
+    return {word: m[2] for m in found if content_words(m[1]) for word in stems(m[1])}

@@ -47,6 +47,7 @@ _FOOTER = re.compile(
     r"|\[\d{1,3}\]|next|previous|prev|up|home|contents|table of contents|back to top)",
     re.IGNORECASE,
 )
+_SHORT_SPAN = 60
 _SPLIT_CELLS = re.compile(r"(?<!\\)\|")
 _NOTE_MARK = re.compile(r"\[\^([\w-]+)\]\s*")
 
@@ -121,11 +122,19 @@ class Layout:
                     yield start, end
 
     def sentence_at(self, start: int, end: int) -> tuple[int, int] | None:
-        """Return the sentence that shares most with a span."""
+        """Return the sentence that shares most with a span.
+
+        A short span over an end of a sentence tells that it is none ("Trinity-St. Paul's"): the two
+        are one.
+        """
         at = self.index_at(start, end)
         if at is None:
             return None
         found = self.sentences(self.blocks[at])
+        touched = [s for s in found if s[0] < end and start < s[1]]
+        prose = self.blocks[at].kind not in ("code", "term")
+        if prose and len(touched) == 2 and end - start <= _SHORT_SPAN:
+            return touched[0][0], touched[1][1]
         return max(found, key=lambda s: min(end, s[1]) - max(start, s[0]), default=None)
 
     def note_of(self, start: int, end: int) -> Block | None:

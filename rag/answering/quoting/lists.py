@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from rag.answering.quoting.asking import Request
 from rag.answering.quoting.cells import TABLES, quote_column
 from rag.answering.quoting.layout import Block, Layout, lines_of
+from rag.answering.quoting.marks import repair
 from rag.answering.quoting.pieces import MOST_OF_A_LIST, Draft, Layouts, Place, print_fact, stems
 from rag.answering.reader import Span
 from rag.text.languages import english
@@ -17,6 +18,10 @@ from rag.text.words import WORD
 _SEPARATOR = re.compile(r"\s*[,;]\s*(?:and/or|and|or|as well as)?\s+|\s+(?:and/or|and|or|\|)\s+")
 _STARTER = re.compile(english.LIST_STARTERS, re.IGNORECASE)
 _ITEM_NAME = re.compile(r"(?:\*\*[^*\n]{1,60}\*\*|[^\s.:–—][^.:–—\n]{0,59}?)(?=:\s|\s[–—-]\s)")
+# Words that no item begins with: they begin a clause.
+_NO_ITEM = (
+    english.CONJUNCTIONS | english.PREPOSITIONS - {"like"} | frozenset(["hence", "thus", "then"])
+)
 _LONGEST_ITEM = 8
 _LONGEST_LINE = 80
 # So much white space, which passages are cut at, may part a list from where it goes on.
@@ -235,51 +240,75 @@ def _mark_of(layout: Layout, item: Block, *, named: bool) -> Place:
 
 
 def items_in_sentence(layout: Layout, request: Request, span: Place) -> list[Place]:
-    """Return the items that a sentence counts up around a span: "A, B, C and D".
+    """Return the items that a sentence counts up in and around a span: "A, B, C and D".
 
-    A span that holds them all is cut at its commas. One that holds a few is extended to both sides
-    as long as short items follow; the first begins after a colon or a word like "are", the last
-    ends before a word that the question holds too or that begins another phrase.
+    A span that holds them all is cut at its commas. It is extended to a side where a comma, "and"
+    or "or" stands right beside it, item by item as long as they are short and begin like the
+    others; the first begins after a colon or a word like "are", the last ends before a word that
+    begins another phrase or that the question holds too.
     """
     text = layout.text
     sentence = layout.sentence_at(*span)
     if sentence is None:
         return []
-    start, end = max(span[0], sentence[0]), min(span[1], sentence[1])
-    separators = [m.span() for m in _SEPARATOR.finditer(text, *sentence)]
-    if not separators:
+    start, end = repair(text, span, sentence, request)
+    marks = _cut(text, start, end)
+    if not all(_is_item(text, mark) for mark in marks):
         return []
-    cuts = [sentence[0], *(at for pair in separators for at in pair), sentence[1]]
+    capital = text[marks[0][0]].isupper()
+    while after := _SEPARATOR.match(text, marks[-1][1], sentence[1]):
+        following = _SEPARATOR.search(text, after.end(), sentence[1])
+        whole = _clean(text, (after.end(), following.start() if following else sentence[1]))
+        item = _cut_tail(text, whole, request)
+        if not (_is_item(text, item) and _begins_like(text, item, capital=capital)):
+            break
+        marks.append(item)
+        if item != whole:
+            break
+    while before := _separator_before(text, sentence[0], marks[0][0]):
+        above = [m.end() for m in _SEPARATOR.finditer(text, sentence[0], before[0])]
+        whole = (above[-1] if above else sentence[0], before[0])
+        item = _cut_head(text, whole)
+        if not (_is_item(text, item) and _begins_like(text, item, capital=capital)):
+            break
+        if item == whole and not above:
+            # Nothing tells the first item from the beginning of the sentence.
+            break
+        marks.insert(0, item)
+        if item != whole:
+            break
+    return [mark for mark in marks if mark[0] < mark[1]] if len(marks) > 1 else []
+
+
+def _cut(text: str, start: int, end: int) -> list[Place]:
+    cuts = [start, *(at for m in _SEPARATOR.finditer(text, start, end) for at in m.span()), end]
     parts = [(cuts[i], cuts[i + 1]) for i in range(0, len(cuts), 2)]
-    touched = [i for i, part in enumerate(parts) if part[0] < end and start < part[1]]
-    if not touched:
-        return []
-    first, last = touched[0], touched[-1]
-    while first > 0 and _cut_head(text, parts[first]) == parts[first]:
-        if not (_is_item(text, parts[first - 1]) or _begins_within(text, parts[first - 1])):
-            break
-        first -= 1
-    while last + 1 < len(parts) and _is_item(text, _cut_tail(text, parts[last + 1], request)):
-        last += 1
-        if _cut_tail(text, parts[last], request) != _clean(text, parts[last]):
-            break
-    marks = [_clean(text, part) for part in parts[first : last + 1]]
-    if len(marks) < 2:
-        return []
-    marks[0] = _cut_head(text, marks[0])
-    marks[-1] = _cut_tail(text, marks[-1], request)
-    return [mark for mark in marks if mark[0] < mark[1]]
+    return [part for part in (_clean(text, part) for part in parts) if part[0] < part[1]]
+
+
+def _separator_before(text: str, start: int, end: int) -> Place | None:
+    found = [m.span() for m in _SEPARATOR.finditer(text, start, end)]
+    return found[-1] if found and found[-1][1] == end else None
 
 
 def _is_item(text: str, part: Place) -> bool:
     words = WORD.findall(text[slice(*part)].lower())
-    return 0 < len(words) <= _LONGEST_ITEM and english.AUXILIARIES.isdisjoint(words)
+    return (
+        0 < len(words) <= _LONGEST_ITEM
+        and words[0] not in _NO_ITEM
+        and english.AUXILIARIES.isdisjoint(words)
+        and english.PRONOUNS.isdisjoint(words)
+    )
 
 
-def _begins_within(text: str, part: Place) -> bool:
-    """Whether an item begins after a colon or verb within a part of a sentence."""
-    head = _cut_head(text, part)
-    return head[0] > part[0] and _is_item(text, head)
+def _begins_like(text: str, item: Place, *, capital: bool) -> bool:
+    """Whether an item begins with a capital, or with an article, where the others have capitals."""
+    first = WORD.match(text, item[0])
+    return (
+        not capital
+        or text[item[0]].isupper()
+        or (first is not None and first[0].lower() in english.DETERMINERS)
+    )
 
 
 def _cut_head(text: str, part: Place) -> Place:
@@ -295,12 +324,13 @@ def _cut_head(text: str, part: Place) -> Place:
 def _cut_tail(text: str, part: Place, request: Request) -> Place:
     """End the last item before a word that goes on with the sentence."""
     start, end = _clean(text, part)
+    ending = english.AUXILIARIES | english.CONJUNCTIONS | english.PRONOUNS
+    ending |= english.PREPOSITIONS - {"of"}
     for number, word in enumerate(WORD.finditer(text, start, end)):
         low = word[0].lower()
-        ends = low in english.AUXILIARIES | (english.PREPOSITIONS - {"of"}) | english.PRONOUNS
         known = stems(low) & (request.words | {request.head}) and low == word[0]
-        if number and (ends or known):
-            return start, start + len(text[start : word.start()].rstrip())
+        if number and (low in ending or known):
+            return start, start + len(text[start : word.start()].rstrip(" ("))
     return start, end
 
 

@@ -39,8 +39,6 @@ def repair(
     words = [core for m in _CHUNK.finditer(text, *within) if (core := _core(text, *m.span()))]
     if not words or end <= start:
         return within
-    if _UNSPACED.search(text, start, end):
-        return start, end
     first, last = _touched(words, start, end)
     found = tokens(text[words[first][0] : words[last][1]])
     if _is_numeric(found):
@@ -53,7 +51,11 @@ def repair(
     # "John Myhill's": the span names him, and the ending speaks of what he has.
     if end == stop - 2 and text[end:stop] in ("'s", "’s"):
         stop = end
-    return _balance(text, words[first][0], stop, within)
+    begin = words[first][0]
+    # Where no space parts words, the reader knows better where one ends.
+    begin = start if _UNSPACED.match(text, start) else begin
+    stop = end if _UNSPACED.match(text, end - 1) else stop
+    return _balance(text, begin, stop, within)
 
 
 def _core(text: str, start: int, end: int) -> tuple[int, int] | None:

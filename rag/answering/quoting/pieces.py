@@ -172,14 +172,14 @@ def _extras(request: Request, layout: Layout, at: int, sentence: Place) -> list[
     """Return what else a sentence needs, the most important first."""
     block = layout.blocks[at]
     text, sentences = layout.text, layout.sentences(block)
-    place = sentences.index(sentence) if sentence in sentences else 0
+    place, last = _places(sentences, sentence)
     note = layout.note_of(*sentence)
     found = [(note.start, note.end)] if note else []
     terms = layout.terms_of(at)
     if terms and block.kind != "term":
         found += [(term.start, term.end) for term in terms]
-    if place + 1 < len(sentences) and _CONDITION.match(text, sentences[place + 1][0]):
-        found.append(sentences[place + 1])
+    if last + 1 < len(sentences) and _CONDITION.match(text, sentences[last + 1][0]):
+        found.append(sentences[last + 1])
     if block.kind == "code":
         found += explaining(layout, at)
     elif place > 0 and leans_back(text[slice(*sentence)]):
@@ -201,13 +201,19 @@ def _telling_neighbours(
     request: Request, layout: Layout, sentence: Place, sentences: Sequence[Place]
 ) -> list[Place]:
     """Return the sentence beside one that holds two or more words of the question that it lacks."""
-    place = sentences.index(sentence) if sentence in sentences else -1
-    if place < 0 or request.manner in ("whether", "comparison", "facts"):
+    if request.manner in ("whether", "comparison", "facts"):
         return []
+    place, last = _places(sentences, sentence)
     missing = request.words - content_words(layout.text[slice(*sentence)])
-    beside = [sentences[i] for i in (place + 1, place - 1) if 0 <= i < len(sentences)]
+    beside = [sentences[i] for i in (last + 1, place - 1) if 0 <= i < len(sentences)]
     told = {each: len(missing & content_words(layout.text[slice(*each)])) for each in beside}
     return sorted((each for each in beside if told[each] > 1), key=lambda each: -told[each])[:1]
+
+
+def _places(sentences: Sequence[Place], sentence: Place) -> tuple[int, int]:
+    """Return the places of the first and the last sentence that a stretch of them holds."""
+    held = [i for i, s in enumerate(sentences) if s[0] < sentence[1] and sentence[0] < s[1]]
+    return (held[0], held[-1]) if held else (0, 0)
 
 
 def leans_back(sentence: str) -> bool:
