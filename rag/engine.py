@@ -374,10 +374,12 @@ class RAG:
         history: Sequence[Message] = (),
         schema: Mapping[str, Any] | None = None,
         tools: Tools | None = None,
+        find: Find | None = None,
     ) -> AnswerStream:
         """Answer like `ask`, piece by piece: iterate for the text, then read `.answer`.
 
-        `tools` are others than `RAG.tools` to make this answer with.
+        `tools` are others than `RAG.tools` to make this answer with; `find` finds the passages to
+        answer from, in place of `search`.
         """
         from rag.answering.stream import AnswerStream
         from rag.answering.writing import write
@@ -393,7 +395,7 @@ class RAG:
         query = self.query(question, k, where)
         pieces = write(
             query.question,
-            query.find,
+            find or query.find,
             tools or self.tools,
             history=history,
             schema=schema,

@@ -509,16 +509,19 @@ def test_the_page_is_one_file_and_escapes_what_it_shows(measured: Report, tmp_pa
     assert measured.rows[5].question.replace("'", "&#39;") in page
 
 
-def writing(question: str) -> object:
+def writing(question: str, answer: str = "") -> object:
+    """A generator that asks about the longest word of its text, and answers so, or `answer`."""
+
     def write(prompt: Prompt) -> Iterator[str]:
-        text = prompt.messages[-1].content
-        yield question.format(word=max(re.findall(r"[a-z]{5,}", text.lower()), key=len))
+        text, _, asked = prompt.messages[-1].content.partition("\n\n")
+        word = max(re.findall(r"[a-z]{5,}", text.lower()), key=len)
+        yield (answer or word) if asked.startswith("Question: ") else question.format(word=word)
 
     return from_callable("fake", write)
 
 
-def asking(sample: RAG, question: str) -> RAG:
-    return RAG(sample.path, embedder=sample.embedder, generator=writing(question))
+def asking(sample: RAG, question: str, answer: str = "") -> RAG:
+    return RAG(sample.path, embedder=sample.embedder, generator=writing(question, answer))
 
 
 def test_questions_are_made_of_passages_of_different_documents(sample: RAG, tmp_path: Path) -> None:
@@ -526,17 +529,79 @@ def test_questions_are_made_of_passages_of_different_documents(sample: RAG, tmp_
     made = make_questions(rag, 10, seed=3)
     assert made == make_questions(rag, 10, seed=3)
     assert made.questions != make_questions(rag, 10, seed=4).questions
-    assert len(made.questions) == 10
-    assert len({each.source for each in made.questions}) >= 10 - sum(made.dropped.values())
-    for each in made.questions:
+    asked = [each for each in made.questions if each.answerable]
+    assert len(asked) == 10
+    assert len({each.source for each in asked}) >= 10 - sum(made.dropped.values())
+    for each in asked:
         assert re.fullmatch(r"What does \w+ mean in practice\?", each.question)
-        assert len(rag.find(each.source).text[each.start : each.end].split()) >= 25
+        passage = rag.find(each.source).text[each.start : each.end]
+        assert len(passage.split()) >= 25
+        assert each.answer in passage.lower()
+        assert each.answer in each.question
     write_questions(tmp_path / "made.csv", made)
     rows = list(csv.DictReader((tmp_path / "made.csv").open()))
-    assert list(rows[0]) == ["question", "source", "start", "end"]
+    assert list(rows[0]) == [
+        *("question", "source", "start", "end", "answer", "answerable", "hidden")
+    ]
     dataset = load_dataset(tmp_path / "made.csv")
     assert list(dataset.questions.values()) == [each.question for each in made.questions]
+    assert list(dataset.answers.values()) == [
+        (each.answer,) if each.answerable else () for each in made.questions
+    ]
+    # No document is relevant to a question whose answer is hidden.
+    assert len(dataset.relevant) == 10
     assert not evaluate(sample, dataset, "dense").missing
+
+
+def test_near_misses_hide_the_sentence_or_the_document(sample: RAG) -> None:
+    rag = asking(sample, "What does {word} mean in practice?")
+    made = make_questions(rag, 12, seed=1)
+    assert len(made.near_misses) >= 6
+    lengths = []
+    for question, miss in itertools.pairwise(made.questions):
+        if miss.answerable:
+            continue
+        assert question.answerable
+        assert (question.question, question.source) == (miss.question, miss.source)
+        source, _, span = miss.hidden.rpartition(":")
+        start, end = map(int, span.split("-"))
+        assert source == miss.source
+        text = rag.find(source).text
+        # What is asked about is hidden.
+        assert question.answer in text[start:end].lower()
+        lengths.append("document" if (start, end) == (0, len(text)) else "sentence")
+        assert lengths[-1] == "document" or len(text[start:end].split()) <= 60
+        assert miss.answer == ""
+    assert set(lengths) == {"document", "sentence"}
+    assert not make_questions(rag, 12, seed=1, near_misses=False).near_misses
+
+
+def test_what_is_said_twice_is_not_hidden(embedder: Embedder, tmp_path: Path) -> None:
+    fact = "The pump of the northern station delivers 400 litres of water in a minute."
+    more = (
+        "It was built by hand, painted, tested and shipped to the station by train in the spring."
+    )
+    (tmp_path / "docs").mkdir()
+    for name in ("a.md", "b.md"):
+        (tmp_path / "docs" / name).write_text(f"{fact} {more} Nobody knows who had ordered it.")
+    generator = writing("What does {word} mean in practice?")
+    rag = RAG(tmp_path / "index", embedder=embedder, generator=generator)
+    rag.index(tmp_path / "docs")
+    # Whichever is asked about, the other is its copy, which a search would fold into it.
+    for seed in range(4):
+        made = make_questions(rag, 1, seed=seed)
+        assert len(made.questions) == 1
+        assert made.dropped == {"near misses, as their answer is said elsewhere": 1}
+    rag.remove(tmp_path / "docs" / "b.md")
+    (miss,) = make_questions(rag, 1).near_misses
+    assert miss.hidden.endswith(f"a.md:0-{len(fact)}")
+
+
+def test_an_answer_that_its_sentence_lacks_is_none(sample: RAG) -> None:
+    for answer in ("a word that is nowhere", "one; two", "\n"):
+        rag = asking(sample, "What does {word} mean in practice?", answer)
+        made = make_questions(rag, 3, near_misses=False)
+        assert [each.answer for each in made.questions] == [""] * 3
 
 
 @pytest.mark.parametrize(
@@ -545,7 +610,7 @@ def test_questions_are_made_of_passages_of_different_documents(sample: RAG, tmp_
         ("This is about {word}.", "no question"),
         ("{word}?", "too short or too long"),
         ("What is the main point of the passage on {word}?", "points at its text"),
-        ("Where do polar bears hibernate nowadays?", "shares no word with its passage"),
+        ("Where do polar bears hibernate nowadays?", "shares no word with its sentence"),
     ],
 )
 def test_questions_of_no_use_are_dropped(sample: RAG, question: str, fault: str) -> None:
@@ -554,17 +619,19 @@ def test_questions_of_no_use_are_dropped(sample: RAG, question: str, fault: str)
     assert made.dropped == {fault: 10}
 
 
-def test_a_copied_passage_and_the_same_again_are_dropped(sample: RAG) -> None:
+def test_a_copied_sentence_and_the_same_again_are_dropped(sample: RAG) -> None:
     def copy(prompt: Prompt) -> Iterator[str]:
-        text = prompt.messages[-1].content.removeprefix("Text: ")
+        text = prompt.messages[-1].content.removeprefix("Text: ").partition("\n\n")[0]
         yield " ".join(re.findall(r"\w+", text)[:12]) + "?"
 
     rag = RAG(sample.path, embedder=sample.embedder, generator=from_callable("fake", copy))
     made = make_questions(rag, 2)
     assert not made.questions
-    assert made.dropped["copies its passage"] >= 8
-    made = make_questions(asking(sample, "What is a language model good for, then?"), 3)
-    assert len(made.questions) == 1
+    assert made.dropped["copies its sentence"] >= 8
+    made = make_questions(
+        asking(sample, "What is a language model good for, then?"), 3, near_misses=False
+    )
+    assert len(made.questions) <= 1
     assert made.dropped["the same again"] >= 1
 
 

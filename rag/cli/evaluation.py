@@ -72,6 +72,11 @@ class _Options:
 @options.count_option(
     "--seed", "With --make: choose the passages that it asks about.", default=0, least=0
 )
+@click.option(
+    "--no-near-misses",
+    is_flag=True,
+    help="With --make: do not add each question again, with its answer hidden from the index.",
+)
 @options.setting(
     "--generator",
     "generation.model",
@@ -82,19 +87,25 @@ class _Options:
 @options.config_option
 @options.json_option
 def evaluation_command(
-    dataset: Path | None, make: Path | None, questions: int, seed: int, **measuring: Any
+    dataset: Path | None,
+    make: Path | None,
+    questions: int,
+    seed: int,
+    no_near_misses: bool,
+    **measuring: Any,
 ) -> None:
     """Measure retrieval or answers by questions with known documents.
 
     DATASET is a folder with queries.jsonl, qrels.tsv and a corpus (BEIR's layout), or a CSV file
-    with the columns question and source. `--make FILE` writes such a CSV about an index.
+    with the columns question and source. `--make FILE` writes such a CSV about an index: questions
+    that it answers, and near misses.
     `--answers` asks the questions for which the dataset has answers.
     """
     from rag.evaluation import load_dataset
 
     config, wanted = read_config(), _Options(**measuring)
     if make is not None and dataset is None:
-        _make(config, make, questions, seed)
+        _make(config, make, questions, seed, near_misses=not no_near_misses)
         return
     if make is not None or dataset is None:
         raise click.UsageError("give either a DATASET or --make FILE")
@@ -109,19 +120,22 @@ def evaluation_command(
         _measure_answers(config, loaded, wanted)
 
 
-def _make(config: Config, file: Path, count: int, seed: int) -> None:
+def _make(config: Config, file: Path, count: int, seed: int, *, near_misses: bool) -> None:
     from rag.evaluation import make_questions, write_questions
 
     with progress.display() as show, warn_in_a_line():
         rag = open_rag(show, config)
-        made = make_questions(rag, count, seed=seed, progress=show)
+        made = make_questions(rag, count, near_misses=near_misses, seed=seed, progress=show)
     write_questions(file, made)
     dropped = ", ".join(f"{number} {reason}" for reason, number in made.dropped.items())
-    click.echo(f"{file}: {len(made.questions)} questions by {rag.generator.name}")
+    asked = len(made.questions) - len(made.near_misses)
+    answered = sum(bool(each.answer) for each in made.questions)
+    hiding = f" and {len(made.near_misses)} near misses" if near_misses else ""
+    click.echo(f"{file}: {asked} questions ({answered} answered){hiding} by {rag.generator.name}")
     if dropped:
         click.echo(f"dropped: {dropped}", err=True)
-    if len(made.questions) < count:
-        click.echo(f"no more than {len(made.questions)} of {count} could be made", err=True)
+    if asked < count:
+        click.echo(f"no more than {asked} of {count} could be made", err=True)
 
 
 def _measure_retrieval(config: Config, dataset: Dataset, wanted: _Options) -> None:

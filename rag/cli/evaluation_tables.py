@@ -19,16 +19,19 @@ _PIPED_WIDTH = 160
 # The heading of each column with its metric.
 _COLUMNS = {metric: metric for metric in ("nDCG@10", "recall@5", "recall@10", "MRR@10", "MAP")}
 _ANSWER_COLUMNS = {
-    "EM": "EM",
-    "F1": "F1",
-    "contains": "contains",
-    "cited": "citation recall",
-    "precise": "citation precision",
-    "gold cited": "gold cited",
-    "abstention": "abstention F1",
-    "AUROC": "AUROC",
+    metric: metric
+    for metric in (
+        *("F1", "EM", "contains", "gold cited"),
+        *("wrong", "lost", "refused", "AUROC", "AURC"),
+    )
+}
+# The columns of what a generator wrote.
+_CITATION_COLUMNS = {
+    "cited": "citation recall (shared words)",
+    "precise": "citation precision (shared words)",
 }
 _DOCUMENTS = 3
+_COVERAGES = (0.1, 0.25, 0.5, 0.75)
 
 
 def print_retrieval(comparison: Comparison[Report], *, against: bool) -> None:
@@ -56,16 +59,33 @@ def print_answers(comparison: Comparison[AnswerReport], *, against: bool) -> Non
     if report.left_out:
         facts.append(f"{len(report.left_out):,} whose answers are not known left out")
     _note(console, f"{report.dataset}: {', '.join(facts)}")
+    if len(report.unanswerable) == len(report.rows):
+        text = "no question has an answer: whoever refuses everything gets all of these right"
+        console.print(text, style="yellow")
     timings = {
         heading: [each.timings.get(name, {}) for each in comparison.reports]
         for heading, name in (("first token ms", "first_token"), ("total ms", "total"))
     }
-    _print_comparison(console, comparison, _ANSWER_COLUMNS, timings, against=against)
+    written = {
+        heading: metric
+        for heading, metric in _CITATION_COLUMNS.items()
+        if any(metric in each.metrics for each in comparison.reports)
+    }
+    columns = {**_ANSWER_COLUMNS, **written}
+    _print_comparison(console, comparison, columns, timings, against=against)
     _note(
         console,
-        "cited, precise: citation recall and precision; abstention: its F1; both times: median, "
-        "95th percentile",
+        "with an answer: contains + wrong + lost = 1 (lost: refused); without one: refused; AURC: "
+        "risk over coverage, of what was answered; wrong, lost, AURC: the lower the better",
     )
+    if written:
+        _note(
+            console,
+            "cited, precise: of what a generator wrote, the sentences that share the words of "
+            "their quotes, and the quotes that are needed",
+        )
+    for each in comparison.reports:
+        _print_risk(console, each)
     for each in comparison.reports:
         if each.false_quotes:
             console.print(
@@ -73,6 +93,22 @@ def print_answers(comparison: Comparison[AnswerReport], *, against: bool) -> Non
                 "their documents",
                 style="bold red",
             )
+
+
+def _print_risk(console: Console, report: AnswerReport) -> None:
+    """Print the risk of the surest tenths of the questions, and of all that were answered."""
+    points = report.risk_coverage
+    if not points:
+        return
+    shown = [
+        # The first point that covers so many; equal confidences are answered together.
+        next((point for point in points if point.coverage >= share), points[-1])
+        for share in _COVERAGES
+    ]
+    curve = ", ".join(
+        f"{point.risk:.2f} at {point.coverage:.0%}" for point in dict.fromkeys((*shown, points[-1]))
+    )
+    _note(console, f"{output.one_line(report.configuration)}: risk by coverage {curve}")
 
 
 def print_failures(report: Report, count: int) -> None:
@@ -96,7 +132,11 @@ def print_answer_failures(report: AnswerReport, count: int) -> None:
     console, rows = _console(), report.failures(count)
     _print_failures_heading(console, report, rows)
     for row in rows:
-        _print_question(console, row, f"F1 {row.score:.3f}" if row.gold else "has no answer")
+        sure = f"confidence {row.confidence:.2f}"
+        verdict = f"F1 {row.score:.3f}" if row.gold else "has no answer"
+        _print_question(console, row, f"{verdict}, {sure}")
+        if row.hidden:
+            console.print(f"    asked without {output.shorten(', '.join(row.hidden))}")
         if row.gold:
             console.print(f"    expected {output.shorten(' / '.join(row.gold))}")
         console.print(f"    {row.way}: {output.shorten(row.text)}")
@@ -122,6 +162,8 @@ def _print_comparison(
 ) -> None:
     from rich.table import Table
 
+    from rag.evaluation import best_value
+
     reports = comparison.reports
     alone = len(reports) == 1
     table = Table("configuration", box=None, pad_edge=False, header_style="dim")
@@ -130,10 +172,7 @@ def _print_comparison(
     for heading in timings:
         table.add_column(f"{heading} median", justify="right", no_wrap=True)
         table.add_column("p95", justify="right", no_wrap=True)
-    best = {
-        metric: max(report.metrics.get(metric, 0.0) for report in reports)
-        for metric in shown.values()
-    }
+    best = {metric: best_value(reports, metric) for metric in shown.values()}
     for at, report in enumerate(reports):
         values = []
         for metric in shown.values():

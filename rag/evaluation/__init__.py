@@ -12,10 +12,11 @@ print(evaluate_answers(rag, questions).metrics)
 
 from __future__ import annotations
 
+from rag.evaluation.answer_metrics import RiskPoint
 from rag.evaluation.answer_report import AnswerReport, AnswerRow
 from rag.evaluation.answers import evaluate_answers
 from rag.evaluation.configurations import apply_configuration
-from rag.evaluation.dataset import Dataset, load_dataset
+from rag.evaluation.dataset import Dataset, HiddenPart, load_dataset
 from rag.evaluation.indexing import cache_folder, index_corpus
 from rag.evaluation.matching import match_qrels
 from rag.evaluation.metrics import METRICS
@@ -24,7 +25,7 @@ from rag.evaluation.questions import MadeQuestion, QuestionSet, make_questions, 
 from rag.evaluation.report import RankedDocument, Report, Row
 from rag.evaluation.retrieval import evaluate, evaluate_run
 from rag.evaluation.runs import read_run, write_run
-from rag.evaluation.significance import Comparison, Difference, compare
+from rag.evaluation.significance import Comparison, Difference, best_value, compare
 
 __all__ = [
     "METRICS",
@@ -33,12 +34,15 @@ __all__ = [
     "Comparison",
     "Dataset",
     "Difference",
+    "HiddenPart",
     "MadeQuestion",
     "QuestionSet",
     "RankedDocument",
     "Report",
+    "RiskPoint",
     "Row",
     "apply_configuration",
+    "best_value",
     "cache_folder",
     "compare",
     "evaluate",

@@ -1,4 +1,4 @@
-"""How good an answer is: against gold answers, against what it cites, and when it abstains."""
+"""How good answers are: against gold answers, by what is refused, and by how sure they are."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 import string
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 
 from rag.text.languages.english import FRAMING_WORDS
 from rag.text.words import content_words
@@ -13,15 +14,22 @@ from rag.text.words import content_words
 # (premise, sentence) -> whether the premise supports the sentence.
 Verifier = Callable[[str, str], bool]
 
-EXACT_MATCH, F1, CONTAINS = "EM", "F1", "contains"
-RECALL, PRECISION, GOLD_CITED = "citation recall", "citation precision", "gold cited"
-# The suffix of a metric that a model for natural language inference judges.
-NLI = " (NLI)"
+EXACT_MATCH, F1, CONTAINS, GOLD_CITED = "EM", "F1", "contains", "gold cited"
+# Of the questions with an answer, `contains`, `wrong` and `lost` are the shares of those that were
+# answered right, answered otherwise, and refused.
+WRONG, LOST = "wrong", "lost"
+# Of those without an answer, the share that was refused.
+REFUSED = "refused"
+AUROC, AURC = "AUROC", "AURC"
+# Generated sentences against their own quotes. What judges them is named with the metric.
+BY_WORDS, BY_NLI = " (shared words)", " (NLI)"
+RECALL, PRECISION = "citation recall", "citation precision"
 # The metrics of single questions, in the order in which they are shown.
 ROW_METRICS = (
-    *(EXACT_MATCH, F1, CONTAINS),
-    *(RECALL, PRECISION, RECALL + NLI, PRECISION + NLI, GOLD_CITED),
+    *(F1, EXACT_MATCH, CONTAINS, GOLD_CITED, WRONG, LOST, REFUSED),
+    *(RECALL + BY_WORDS, PRECISION + BY_WORDS, RECALL + BY_NLI, PRECISION + BY_NLI),
 )
+LOWER_IS_BETTER = frozenset((WRONG, LOST, AURC))
 
 _FRAMING = content_words(FRAMING_WORDS)
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
@@ -101,21 +109,41 @@ def judge_citations(
     )
 
 
-def abstention(abstained: Sequence[bool], unanswerable: Sequence[bool]) -> dict[str, float]:
-    """Return precision, recall and F1 of abstaining, which is right where there is no answer.
+@dataclass(frozen=True, slots=True)
+class RiskPoint:
+    """The risk of giving only the answers whose confidence is `confidence` or more.
 
-    Undefined values are left out: precision if no answer abstained, and all three if every question
-    has an answer.
+    `coverage` is their share of all questions, `risk` their mean loss, both from 0 to 1.
     """
-    if not any(unanswerable):
-        return {}
-    right = sum(a and u for a, u in zip(abstained, unanswerable, strict=True))
-    precision = {"abstention precision": right / sum(abstained)} if any(abstained) else {}
-    return {
-        **precision,
-        "abstention recall": right / sum(unanswerable),
-        "abstention F1": 2 * right / (sum(abstained) + sum(unanswerable)),
-    }
+
+    confidence: float
+    coverage: float
+    risk: float
+
+
+def risk_coverage(
+    confidences: Sequence[float], losses: Sequence[float | None]
+) -> tuple[tuple[RiskPoint, ...], float | None]:
+    """Return the risk by coverage, the surest answers first, and the area under it (AURC).
+
+    El-Yaniv & Wiener, JMLR 11, 2010; the area as the mean risk over all answers, Geifman, Uziel &
+    El-Yaniv, ICLR 2019, section 3. A loss of None says that the question was refused: the curve
+    ends at the share of questions that were answered. Answers of equal confidence are given
+    together; for the area, each of them counts with the mean loss of all of them, so that the order
+    of the questions does not matter. The area is None without an answer.
+    """
+    groups: dict[float, list[float]] = {}
+    for confidence, loss in zip(confidences, losses, strict=True):
+        if loss is not None:
+            groups.setdefault(confidence, []).append(loss)
+    points, area, answered, lost = [], 0.0, 0, 0.0
+    for confidence in sorted(groups, reverse=True):
+        mean = sum(groups[confidence]) / len(groups[confidence])
+        for _ in groups[confidence]:
+            answered, lost = answered + 1, lost + mean
+            area += lost / answered
+        points.append(RiskPoint(confidence, answered / len(losses), lost / answered))
+    return tuple(points), area / answered if answered else None
 
 
 def auroc(scores: Sequence[float], positive: Sequence[bool]) -> float | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from statistics import fmean
@@ -16,14 +16,15 @@ from rag.evaluation.answer_metrics import Verifier, remove_marks
 from rag.evaluation.answer_report import AnswerReport, AnswerRow, JudgedCitation, JudgedSentence
 from rag.evaluation.configurations import CURRENT, apply_configuration
 from rag.evaluation.dataset import Dataset
+from rag.evaluation.hiding import Spans, find_hidden, search_without
 from rag.evaluation.retrieval import flatten, index_facts, median_and_p95, share_models
 from rag.protocols import EntailmentModel
-from rag.types import Answer, Citation, Message, Progress, ProgressCallback, no_progress
+from rag.types import Answer, Citation, Hit, Message, Progress, ProgressCallback, no_progress
 
 Ask = Callable[[str], Answer]
 
-# The name of our own verifier, `shares_words`, in reports.
-_OURS = "bears_out"
+# The name of our own verifier in reports.
+_OURS = answer_metrics.shares_words.__name__
 
 
 def evaluate_answers(
@@ -38,8 +39,9 @@ def evaluate_answers(
     """Ask the questions whose answers are known, and measure the replies.
 
     `configuration` is a name for `apply_configuration`. With `ask`, another system is asked in
-    place of `rag.ask`: then `configuration` is the name of that system, and its citations point
-    into the index of `rag`. Only every `every`th question is asked.
+    place of `rag.ask`: then `configuration` is the name of that system, its citations point into
+    the index of `rag`, and questions that hide parts of documents are left out. Others answer those
+    from the passages that `search_without` leaves. Only every `every`th question is asked.
 
     Raises:
         ConfigError: if the configuration cannot be used.
@@ -50,23 +52,39 @@ def evaluate_answers(
     """
     config = rag.config if ask else apply_configuration(rag.config, configuration)
     asked = rag if ask else share_models(rag, config, generator=True)
-    questions = _questions_with_answers(dataset)[::every]
+    hidden = find_hidden(dataset, rag.documents())
+    known = _questions_with_answers(dataset)
+    questions = [each for each in known if ask is None or each not in hidden][::every]
+    if not questions:
+        raise SourceError(str(dataset.path), "every question hides parts of documents from RAG.ask")
     # The same model judges every configuration, whatever model answers.
     entailment: EntailmentModel | None = getattr(rag, "entailment", None)
     verifiers: dict[str, Verifier] = {_OURS: answer_metrics.shares_words}
     if entailment is not None:
         verifiers[entailment.name] = _entailment_verifier(entailment)
     rows = []
-    for question, answer, total in _ask_each(ask or asked.ask, dataset, questions):
-        rows.append(_row(asked, dataset, question, answer, verifiers.values(), total))
+    asking = [(question, _asking(asked, hidden.get(question), ask)) for question in questions]
+    for question, answer, total in _ask_each(asking, dataset):
+        rows.append(_row(asked, dataset, question, answer, verifiers, total))
         progress(Progress(f"answering {configuration}", len(rows), len(questions), "questions"))
+    points, area = answer_metrics.risk_coverage(
+        [row.confidence for row in rows], [row.loss for row in rows]
+    )
+    metrics = _mean_metrics(rows)
+    if area is not None:
+        metrics[answer_metrics.AURC] = area
     return AnswerReport(
         configuration=configuration,
         dataset=str(dataset.path),
-        metrics=_mean_metrics(rows),
+        metrics=metrics,
+        risk_coverage=points,
         rows=tuple(rows),
         false_quotes=sum(not quote.verbatim for row in rows for quote in row.citations),
-        left_out=tuple(each for each in dataset.questions if each not in dataset.answers),
+        left_out=tuple(
+            each
+            for each in dataset.questions
+            if each not in dataset.answers or (ask is not None and each in hidden)
+        ),
         every=every,
         tokens={name: fmean(row.tokens[name] for row in rows) for name in ("prompt", "written")},
         timings=_summarise_timings(rows),
@@ -90,11 +108,28 @@ def _questions_with_answers(dataset: Dataset) -> list[str]:
     return [question for question in dataset.questions if question in dataset.answers]
 
 
+def _asking(rag: RAG, hidden: Mapping[str, Spans] | None, ask: Ask | None) -> Ask:
+    """Return what answers a question, over an index that lacks what is `hidden`."""
+    if hidden is None:
+        return ask or rag.ask
+    k = rag.config.retrieval.top_k
+
+    def ask_without(question: str) -> Answer:
+        def search(wanted: int) -> list[Hit]:
+            return rag.search(question, wanted)
+
+        return rag.stream(
+            question, find=lambda: search_without(search, k, hidden, rag.document)
+        ).answer
+
+    return ask_without
+
+
 def _ask_each(
-    ask: Ask, dataset: Dataset, questions: Sequence[str]
+    asking: Sequence[tuple[str, Ask]], dataset: Dataset
 ) -> Iterator[tuple[str, Answer, float]]:
     """Yield for each question the answer, and the milliseconds that it took."""
-    for number, question in enumerate(questions):
+    for number, (question, ask) in enumerate(asking):
         try:
             if number == 0:
                 # The first answer also loads models: ask twice, and time the second answer.
@@ -111,20 +146,20 @@ def _row(
     dataset: Dataset,
     question: str,
     answer: Answer,
-    verifiers: Iterable[Verifier],
+    verifiers: Mapping[str, Verifier],
     milliseconds: float,
 ) -> AnswerRow:
     quotes = tuple(_compare_with_document(rag, citation) for citation in answer.citations)
     gold = dataset.answers[question]
-    judged = [_judge_sentences(answer, quotes, verify) for verify in verifiers]
-    metrics = _answer_metrics(answer, gold)
-    if not answer.abstained:
-        for suffix, sentences in zip(("", answer_metrics.NLI), judged, strict=False):
-            metrics |= _citation_metrics(sentences, suffix)
-        if gold:
-            metrics[answer_metrics.GOLD_CITED] = max(
-                (answer_metrics.contains(each.quote, gold) for each in quotes), default=0.0
-            )
+    metrics = _answer_metrics(answer, gold, quotes)
+    sentences: tuple[JudgedSentence, ...] = ()
+    # Whoever quotes is borne out by the quote: only what a generator wrote is judged.
+    if answer.way == "generate" and not answer.abstained:
+        suffixes = (answer_metrics.BY_WORDS, answer_metrics.BY_NLI)
+        judged = [_judge_sentences(answer, quotes, verify) for verify in verifiers.values()]
+        sentences = judged[0]
+        for suffix, each in zip(suffixes, judged, strict=False):
+            metrics |= _citation_metrics(each, suffix)
     return AnswerRow(
         id=question,
         question=dataset.questions[question],
@@ -134,27 +169,44 @@ def _row(
         confidence=answer.confidence,
         way=answer.way,
         model=answer.model,
-        sentences=judged[0],
+        sentences=sentences,
         citations=quotes,
         metrics=metrics,
         tokens={"prompt": answer.prompt.tokens, "written": _count_written(rag, answer)},
         timings={**answer.timings, "total": milliseconds},
         interrupted=answer.interrupted,
+        answer="" if answer.abstained else _without_marks(answer.brief, answer),
+        hidden=tuple(map(str, dataset.hidden.get(question, ()))),
     )
 
 
-def _answer_metrics(answer: Answer, gold: Sequence[str]) -> dict[str, float]:
+def _answer_metrics(
+    answer: Answer, gold: Sequence[str], quotes: Sequence[JudgedCitation]
+) -> dict[str, float]:
+    """Compare the answering parts with the gold answers; what is `wrong` holds none anywhere."""
     if not gold:
-        return {}
+        return {answer_metrics.REFUSED: float(answer.abstained)}
+    names = (answer_metrics.F1, answer_metrics.EXACT_MATCH, answer_metrics.CONTAINS)
     if answer.abstained:
-        return dict.fromkeys(
-            (answer_metrics.EXACT_MATCH, answer_metrics.F1, answer_metrics.CONTAINS), 0.0
-        )
-    text = _text_without_marks(answer)
+        return {
+            **dict.fromkeys(names, 0.0),
+            answer_metrics.WRONG: 0.0,
+            answer_metrics.LOST: 1.0,
+        }
+    brief = _without_marks(answer.brief, answer)
+    contains = answer_metrics.contains(_without_marks(answer.text, answer), gold)
+    values = (
+        answer_metrics.token_f1(brief, gold),
+        answer_metrics.exact_match(brief, gold),
+        contains,
+    )
     return {
-        answer_metrics.EXACT_MATCH: answer_metrics.exact_match(text, gold),
-        answer_metrics.F1: answer_metrics.token_f1(text, gold),
-        answer_metrics.CONTAINS: answer_metrics.contains(text, gold),
+        **dict(zip(names, values, strict=True)),
+        answer_metrics.GOLD_CITED: max(
+            (answer_metrics.contains(each.quote, gold) for each in quotes), default=0.0
+        ),
+        answer_metrics.WRONG: 1 - contains,
+        answer_metrics.LOST: 0.0,
     }
 
 
@@ -190,10 +242,8 @@ def _mean_metrics(rows: Sequence[AnswerRow]) -> dict[str, float]:
         for name in answer_metrics.ROW_METRICS
     }
     metrics = {name: fmean(each) for name, each in values.items() if each}
-    unanswerable = [not row.answerable for row in rows]
-    metrics |= answer_metrics.abstention([row.abstained for row in rows], unanswerable)
-    area = answer_metrics.auroc([-row.confidence for row in rows], unanswerable)
-    return metrics if area is None else {**metrics, "AUROC": area}
+    area = answer_metrics.auroc([row.confidence for row in rows], [row.answerable for row in rows])
+    return metrics if area is None else {**metrics, answer_metrics.AUROC: area}
 
 
 def _summarise_timings(rows: Sequence[AnswerRow]) -> dict[str, dict[str, float]]:
@@ -225,13 +275,13 @@ def _count_written(rag: RAG, answer: Answer) -> int:
     """Count the tokens that a generator wrote, without those of the template around them."""
     if answer.way != "generate":
         return 0
-    texts = ("", _text_without_marks(answer))
+    texts = ("", _without_marks(answer.text, answer))
     empty, full = (rag.generator.count_tokens([Message("user", each)]) for each in texts)
     return full - empty
 
 
-def _text_without_marks(answer: Answer) -> str:
-    return remove_marks(answer.text, {citation.number for citation in answer.citations})
+def _without_marks(text: str, answer: Answer) -> str:
+    return remove_marks(text, {citation.number for citation in answer.citations})
 
 
 def _entailment_verifier(model: EntailmentModel) -> Verifier:

@@ -4,15 +4,41 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from rag.errors import SourceError
 
 _QRELS = ("qrels.tsv", "qrels/test.tsv")
 _CORPORA = ("corpus.jsonl", "corpus")
+_PLACE = re.compile(r"(?P<source>.+):(?P<start>\d+)-(?P<end>\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class HiddenPart:
+    """The part `text[start:end]` of a document, in code points; `source` is a name as in qrels."""
+
+    source: str
+    start: int
+    end: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `SOURCE:START-END`, as `rag show` takes it.
+
+        Raises:
+            ValueError: if it is something else, or ends where it starts or before.
+        """
+        place = _PLACE.fullmatch(text.strip())
+        if place is None or int(place["start"]) >= int(place["end"]):
+            raise ValueError(f"{text!r} is not SOURCE:START-END")
+        return cls(place["source"], int(place["start"]), int(place["end"]))
+
+    def __str__(self) -> str:
+        return f"{self.source}:{self.start}-{self.end}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +49,8 @@ class Dataset:
     `corpus` folder, the path below it. `corpus` is None if the set brings no documents.
 
     `answers` are the gold answers by question; an empty tuple says that the documents hold none.
-    Questions without either are left out of it.
+    Questions without either are left out of it. `hidden` are, by question, the parts of documents
+    that it is asked without.
     """
 
     path: Path
@@ -31,6 +58,7 @@ class Dataset:
     qrels: Mapping[str, Mapping[str, int]]
     corpus: Path | None = None
     answers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    hidden: Mapping[str, tuple[HiddenPart, ...]] = field(default_factory=dict)
 
     @property
     def unanswerable(self) -> tuple[str, ...]:
@@ -58,7 +86,10 @@ def load_dataset(path: str | Path) -> Dataset:
     other columns are ignored.
 
     Gold answers are optional: `answers` (a list) and `answerable` (true or false) in
-    `queries.jsonl`, columns `answer` (several separated by `;`) and `answerable` in a CSV.
+    `queries.jsonl`, columns `answer` (several separated by `;`) and `answerable` in a CSV. So is
+    `hidden`, the parts of documents that a question is asked without, as `SOURCE:START-END`: a
+    list, or a column (several separated by `;`). No document is relevant to a row of a CSV that
+    hides one.
 
     Raises:
         SourceError: if a file is missing, or a line cannot be used; it names them.
@@ -75,6 +106,7 @@ def load_dataset(path: str | Path) -> Dataset:
 def _load_beir(folder: Path) -> Dataset:
     questions: dict[str, str] = {}
     answers: dict[str, tuple[str, ...]] = {}
+    hidden: dict[str, tuple[HiddenPart, ...]] = {}
     queries = folder / "queries.jsonl"
     for line, record in _read_records(queries):
         identity, text = str(record.get("_id", "")), str(record.get("text", "")).strip()
@@ -84,9 +116,12 @@ def _load_beir(folder: Path) -> Dataset:
             raise SourceError(str(queries), f"line {line}: {identity!r} again")
         questions[identity] = text
         gold, answerable = record.get("answers", []), record.get("answerable", True)
-        if not isinstance(gold, list) or not all(isinstance(each, str) for each in gold):
-            raise SourceError(str(queries), f"line {line}: `answers` is not a list of texts")
+        places = record.get("hidden", [])
+        for name, texts in (("answers", gold), ("hidden", places)):
+            if not isinstance(texts, list) or not all(isinstance(each, str) for each in texts):
+                raise SourceError(str(queries), f"line {line}: `{name}` is not a list of texts")
         answers |= _answers(identity, gold, answerable, queries, f"line {line}")
+        hidden |= _hidden(identity, places, queries, f"line {line}")
     file = next((folder / name for name in _QRELS if (folder / name).is_file()), None)
     if file is None:
         raise SourceError(str(folder), f"holds neither {' nor '.join(_QRELS)}")
@@ -95,7 +130,7 @@ def _load_beir(folder: Path) -> Dataset:
     if unknown is not None:
         raise SourceError(str(file), f"judges {unknown!r}, which queries.jsonl does not hold")
     corpus = next((folder / name for name in _CORPORA if (folder / name).exists()), None)
-    return Dataset(folder, questions, qrels, corpus, answers)
+    return Dataset(folder, questions, qrels, corpus, answers, hidden)
 
 
 def _read_records(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -136,6 +171,7 @@ def _load_table(file: Path) -> Dataset:
     questions: dict[str, str] = {}
     qrels: dict[str, dict[str, int]] = {}
     answers: dict[str, tuple[str, ...]] = {}
+    hidden: dict[str, tuple[HiddenPart, ...]] = {}
     for number, row in enumerate(rows, start=1):
         text = (row["question"] or "").strip()
         if not text:
@@ -144,12 +180,15 @@ def _load_table(file: Path) -> Dataset:
         if identity in questions:
             raise SourceError(str(file), f"row {number}: the id {identity!r} again")
         questions[identity] = text
-        sources = [source.strip() for source in (row["source"] or "").split(";")]
-        qrels[identity] = {source: 1 for source in sources if source}
+        places = (row.get("hidden") or "").split(";")
+        hidden |= _hidden(identity, places, file, f"row {number}")
+        # What made a document relevant is what is hidden of it.
+        sources = [] if identity in hidden else (row["source"] or "").split(";")
+        qrels[identity] = {source.strip(): 1 for source in sources if source.strip()}
         gold = (row.get("answer") or "").split(";")
         answerable = (row.get("answerable") or "").strip() or "true"
         answers |= _answers(identity, gold, answerable, file, f"row {number}")
-    return Dataset(file, questions, qrels, None, answers)
+    return Dataset(file, questions, qrels, None, answers, hidden)
 
 
 def _answers(
@@ -163,6 +202,17 @@ def _answers(
         return {question: ()}
     texts = tuple(answer.strip() for answer in gold if answer.strip())
     return {question: texts} if texts else {}
+
+
+def _hidden(
+    question: str, places: Sequence[str], file: Path, place: str
+) -> dict[str, tuple[HiddenPart, ...]]:
+    """Return what a question hides, if anything."""
+    try:
+        parts = tuple(HiddenPart.parse(each) for each in places if each.strip())
+    except ValueError as error:
+        raise SourceError(str(file), f"{place}: `hidden`: {error}") from None
+    return {question: parts} if parts else {}
 
 
 def _read_text(file: Path) -> str:

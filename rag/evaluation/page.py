@@ -9,9 +9,9 @@ from rag.errors import ConfigError
 from rag.evaluation.answer_metrics import F1
 from rag.evaluation.answer_report import AnswerReport
 from rag.evaluation.metrics import METRICS
-from rag.evaluation.plots import confidence_plot, gains_plot, recall_plot
+from rag.evaluation.plots import confidence_plot, gains_plot, recall_plot, risk_plot
 from rag.evaluation.report import Report, write_text
-from rag.evaluation.significance import Comparison, R
+from rag.evaluation.significance import Comparison, R, best_value
 
 _SHOWN_DOCUMENTS = 5
 
@@ -51,6 +51,7 @@ def write_answer_page(file: str | Path, comparison: Comparison[AnswerReport]) ->
         metrics=tuple(dict.fromkeys(metric for report in reports for metric in report.metrics)),
         main=F1,
         scored="F1 (without an answer: 1 if the reply says so)",
+        risk=risk_plot(reports),
         confidence=[(report, confidence_plot(report)) for report in reports],
     )
     write_text(Path(file), text)
@@ -78,10 +79,7 @@ def _render(
         reference=reference,
         comparison=comparison,
         metrics=metrics,
-        best={
-            metric: max(each.metrics.get(metric, 0.0) for each in comparison.reports)
-            for metric in metrics
-        },
+        best={metric: best_value(comparison.reports, metric) for metric in metrics},
         main=main,
         gains=[(other, gains_plot(reference, other, main)) for other in others]
         if main in comparison.metrics

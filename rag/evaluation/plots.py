@@ -90,6 +90,29 @@ def confidence_plot(report: AnswerReport) -> str:
         return _svg(figure)
 
 
+def risk_plot(reports: Sequence[AnswerReport]) -> str:
+    """Plot the risk of the surest answers over their share of all questions, a line for each."""
+    with _figure("risk", 3.8) as (figure, axes):
+        for at, report in enumerate(reports):
+            points = report.risk_coverage
+            axes.plot(
+                [point.coverage for point in points],
+                [point.risk for point in points],
+                _LINES[at % len(_LINES)],
+                color=_COLOURS[at % len(_COLOURS)],
+                # Matplotlib reads text between two dollar signs as mathematics.
+                label=report.configuration.replace("$", r"\$"),
+                linewidth=2,
+                # A single answer is no line.
+                marker="o" if len(points) == 1 else "",
+                clip_on=False,
+            )
+        axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="coverage", ylabel="risk")
+        axes.grid(alpha=0.25)
+        axes.legend(frameon=False)
+        return _svg(figure)
+
+
 def _recall(report: Report) -> Any:
     import numpy as np
 

@@ -8,6 +8,7 @@ from itertools import accumulate
 from typing import Any, Generic, TypeVar
 
 from rag.errors import SourceError
+from rag.evaluation.answer_metrics import LOWER_IS_BETTER
 from rag.evaluation.answer_report import AnswerReport
 from rag.evaluation.report import Report
 
@@ -25,7 +26,8 @@ class Difference:
     `mean` is the mean of its value minus the reference's, over the questions with a value in both;
     `low` and `high` are the bounds of its 95 % interval (bootstrap). `p` is the two-sided p-value,
     `corrected` the same after Holm's correction for all configurations in the comparison.
-    `better`, `worse` and `equal` count questions.
+    `better`, `worse` and `equal` count questions; of a metric that should be low, a lower value is
+    better.
     """
 
     configuration: str
@@ -95,9 +97,18 @@ def pair_values(reference: R, other: R, metric: str) -> list[tuple[float, float]
     ]
 
 
+def best_value(reports: Sequence[R], metric: str) -> float | None:
+    """Return the best value of a metric: the lowest of those that should be low; None of none."""
+    values = [report.metrics[metric] for report in reports if metric in report.metrics]
+    if not values:
+        return None
+    return min(values) if metric in LOWER_IS_BETTER else max(values)
+
+
 def _differences(reference: R, others: Sequence[R], metric: str) -> list[Difference]:
     gains = [_gains(reference, other, metric) for other in others]
     p_values = [_p_value(each) for each in gains]
+    falls = metric in LOWER_IS_BETTER
     return [
         Difference(
             configuration=other.configuration,
@@ -107,8 +118,8 @@ def _differences(reference: R, others: Sequence[R], metric: str) -> list[Differe
             high=bounds[1],
             p=p,
             corrected=corrected,
-            better=int((gain > 0).sum()),
-            worse=int((gain < 0).sum()),
+            better=int((gain < 0).sum() if falls else (gain > 0).sum()),
+            worse=int((gain > 0).sum() if falls else (gain < 0).sum()),
             equal=int((gain == 0).sum()),
         )
         for other, gain, bounds, p, corrected in zip(
