@@ -311,8 +311,8 @@ def test_names_mean_an_id_then_a_path_below_the_corpus_then_the_end_of_a_source(
 
 def test_the_sample_is_measured(sample: RAG, measured: Report) -> None:
     dataset = load_dataset(DATA)
-    assert len(measured.rows) == 69
-    assert len(measured.unanswerable) == 16
+    assert len(measured.rows) == 85
+    assert len(measured.unanswerable) == 20
     assert not measured.missing
     assert measured.embedder == sample.embedder.name
     assert measured.index["documents"] == 20
@@ -320,12 +320,12 @@ def test_the_sample_is_measured(sample: RAG, measured: Report) -> None:
     for row in measured.rows:
         names = [each.name for each in row.ranking]
         # The qrels' own names for all: every document of the corpus is judged somewhere.
-        assert len(names) == len(set(names)) <= 16
+        assert len(names) == len(set(names)) <= 20
         assert set(row.relevant) <= set(names)
         assert all(each.gain == row.relevant.get(each.name, 0) for each in row.ranking)
         best = sample.find(row.ranking[0].name)
         assert row.ranking[0].location.startswith(best.source)
-    assert measured.metrics["nDCG@10"] == pytest.approx(0.9565, abs=0.005)
+    assert measured.metrics["nDCG@10"] == pytest.approx(0.9418, abs=0.005)
     assert 0 < measured.timings["median"] <= measured.timings["p95"]
 
 
