@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rag.answering.conversation import Conversation
     from rag.answering.prompt import Example, Templates
     from rag.answering.stream import AnswerStream
-    from rag.answering.tools import Query, Reader, Tools
+    from rag.answering.tools import Find, Query, Reader, Tools
     from rag.protocols import Embedder, EntailmentModel, LanguageModel, Reranker, Retriever
     from rag.types import (
         Answer,
