@@ -354,6 +354,14 @@ LISTS = {
         ["Article: Alder | Colour: red", "Article: Dogwood | Colour: red"],
         ["Alder", "Dogwood"],
     ),
+    "a list within an entry": Case(
+        "Which modes conflict with ROW SHARE?",
+        "ACCESS\n: Conflicts with one mode.\n\nROW SHARE\n: Conflicts with the SHARE and EXCLUSIVE "
+        "modes of others. It is taken by reads.",
+        "SHARE and EXCLUSIVE",
+        ["ROW SHARE\n: Conflicts with the SHARE and EXCLUSIVE modes of others."],
+        ["SHARE", "EXCLUSIVE"],
+    ),
     "an item a line": Case(
         "Which rooms have a screen?",
         "Rooms with a screen:\nOslo\nBergen\nTromso",
@@ -596,6 +604,14 @@ VERDICTS = {
         ["Vans"],
         "yes",
     ),
+    "a sentence that decides nothing": Case(
+        "Are backups encrypted by default on weekends?",
+        "The client sends fewer bytes over the network.",
+        "fewer bytes",
+        ["The client sends fewer bytes over the network."],
+        ["fewer bytes"],
+        None,
+    ),
     "a question that leaves a choice": Case(
         "Is the pump red or blue?",
         "The pump is blue.",
@@ -658,6 +674,16 @@ STEPS = {
         ["First close the valve.", "Then take the filter out.", "Finally open the valve."],
     ),
 }
+
+
+def test_long_steps_are_read_by_their_first_sentences() -> None:
+    steps = [f"{n}. Do step {n}. It takes care{' and time' * 30}.\n" for n in range(1, 8)]
+    text = "Here is the procedure:\n\n" + "\n".join(steps)
+    quotation = quote_answer(
+        "How do I do it?", Passages([make_hit(text)]), make_spans([text], ["Do step 3"])
+    )
+    marks = show([text], quotation)[1]
+    assert marks == [f"Do step {n}." for n in range(1, 8)]
 
 
 @pytest.mark.parametrize("case", STEPS.values(), ids=STEPS)

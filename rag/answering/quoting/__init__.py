@@ -50,7 +50,8 @@ class Quotation:
             their best passage, and each from its beginning to its end. Empty where every span lies
             in instructions to a model, or in passages that hold nothing but rules and fences.
         marks: the parts of them that answer; each lies within one of `stretches`.
-        verdict: what a question for yes or no is answered with; None for any other.
+        verdict: what a question for yes or no is answered with; None for any other, and where what
+            is printed holds too little of the question to decide it.
     """
 
     stretches: tuple[Stretch, ...]

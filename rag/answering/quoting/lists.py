@@ -57,7 +57,7 @@ def quote_list(request: Request, layouts: Layouts, spans: Sequence[Span]) -> Dra
         if draft:
             return draft
     found = _choose_list(request, layouts, layout, place)
-    if found:
+    if found and not _counts_up_itself(request, layout, place):
         return _print_list(layouts, *found)
     if at is not None:
         marks = items_in_sentence(layout, request, place) or _items_by_line(layout, at)
@@ -70,6 +70,17 @@ def quote_list(request: Request, layouts: Layouts, spans: Sequence[Span]) -> Dra
             draft.add(layout, [], marks)
             return draft
     return _several_facts(request, layouts, spans)
+
+
+def _counts_up_itself(request: Request, layout: Layout, span: Place) -> bool:
+    """Whether a span is a list within a longer sentence of an item: "with SHARE and EXCLUSIVE"."""
+    sentence = layout.sentence_at(*span)
+    if sentence is None:
+        return False
+    start, end = repair(layout.text, span, sentence, request)
+    items = _cut(layout.text, start, end)
+    whole = (end - start) * 5 >= (sentence[1] - sentence[0]) * 4
+    return not whole and len(items) > 1 and all(_is_item(layout.text, item) for item in items)
 
 
 def _several_facts(request: Request, layouts: Layouts, spans: Sequence[Span]) -> Draft:

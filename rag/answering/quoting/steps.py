@@ -28,8 +28,9 @@ _NUMBERED = re.compile(r"\(?\d")
 def quote_steps(request: Request, layouts: Layouts, spans: Sequence[Span]) -> Draft:
     """Return the steps around a span with what leads to them, or the command and what explains it.
 
-    A span in a sentence that leads to steps or to a command brings them along. Steps that a
-    paragraph tells one after another ("First …, then …") are read together.
+    A span in a sentence that leads to steps or to a command brings them along. Of steps that are
+    too long together each is read by its first sentence. Steps that a paragraph tells one after
+    another ("First …, then …") are read together.
     """
     span = spans[0]
     layout = layouts[span.number]
@@ -63,11 +64,18 @@ def _items(layout: Layout, at: int, span: Place) -> Draft | None:
         return None
     draft = Draft()
     draft.add(layout, chosen.lead)
-    for block in layout.blocks[chosen.first : chosen.last]:
-        if draft.length + block.end - block.outer > MOST_OF_A_LIST:
+    blocks = layout.blocks[chosen.first : chosen.last]
+    if sum(block.end - block.outer for block in blocks) <= MOST_OF_A_LIST:
+        for block in blocks:
+            marks = [(block.start, block.end)] if block in chosen.items else []
+            draft.add(layout, [(block.outer, block.end)], marks)
+        return draft
+    # Of long steps the first sentence says what to do.
+    for item in chosen.items:
+        start, end = layout.sentences(item)[0]
+        if draft.length + end - item.outer > MOST_OF_A_LIST:
             break
-        marks = [(block.start, block.end)] if block in chosen.items else []
-        draft.add(layout, [(block.outer, block.end)], marks)
+        draft.add(layout, [(item.outer, end)], [(start, end)])
     return draft if draft.marks else None
 
 

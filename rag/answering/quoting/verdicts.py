@@ -18,6 +18,8 @@ _ONLY = re.compile(english.ONLY, re.IGNORECASE)
 _EXCEPTING = re.compile(english.EXCEPTING, re.IGNORECASE)
 # "little", "lack" and the like say that there is less of something, not that it is not so.
 _STRONG = frozenset(["not", "no", "never", "none", "nor", "neither", "cannot", "nobody", "nothing"])
+# A sentence that holds less of the question's words decides nothing.
+_LEAST_SAID = 1 / 3
 _AT_ONCE = re.compile(english.AT_ONCE, re.IGNORECASE)
 _ONE_AT_A_TIME = re.compile(english.ONE_AT_A_TIME, re.IGNORECASE)
 _SAYING_NOTHING = re.compile(r"\bnot only\b|\bor not\b|\bno (?:later|more|less) than\b")
@@ -40,7 +42,8 @@ def quote_verdict(request: Request, layouts: Layouts, spans: Sequence[Span]) -> 
     words ("On Sundays it is closed"). The verdict is "no" where one of the two is negative and the
     other is not: by a negation, a word that forbids, or an opposite; where a rule says "only" and
     what is asked is not in it; where a limit or a number rules out the one that is asked. An item
-    of a list takes the side of what leads to the list.
+    of a list takes the side of what leads to the list. There is no verdict where the sentence holds
+    less than a third of what the question names.
     """
     span = spans[0]
     layout = layouts[span.number]
@@ -64,7 +67,10 @@ def quote_verdict(request: Request, layouts: Layouts, spans: Sequence[Span]) -> 
         inside = draft.pieces[0]
         draft.add(layout, [], [(inside.start, inside.end)])
     lead = layout.text[above.start : above.end] if above else ""
-    draft.verdict = judge(request.text, layout.text[slice(*sentence)], lead)
+    hit = layout.passage.hit
+    printed = (layout.text[piece.start : piece.end] for piece in draft.pieces)
+    if _says_enough(request.text, " ".join((*printed, lead, hit.title, *hit.chunk.heading))):
+        draft.verdict = judge(request.text, layout.text[slice(*sentence)], lead)
     return draft
 
 
@@ -96,6 +102,20 @@ def _what_leads(layout: Layout, at: int) -> Block | None:
         at -= 1
     above = layout.blocks[at]
     return above if above.kind in ("heading", "prose") else None
+
+
+def _says_enough(question: str, text: str) -> bool:
+    """Whether what is printed holds so much of a question that it can decide it."""
+    asked, said = _specific(question), _expanded(text)
+    words = frozenset(WORD.findall(text.lower()))
+    opposite = {
+        stem(word)
+        for pair in english.ANTONYMS
+        for one, other in (pair, pair[::-1])
+        if words & other
+        for word in one
+    }
+    return len(asked & (said | opposite)) >= _LEAST_SAID * len(asked)
 
 
 def judge(question: str, sentence: str, lead: str = "") -> Literal["yes", "no"]:
