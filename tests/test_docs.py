@@ -5,8 +5,11 @@ from __future__ import annotations
 import importlib.util
 import re
 import shlex
+import shutil
+import subprocess
 import tomllib
 from pathlib import Path
+from types import ModuleType
 
 import click
 import pytest
@@ -26,13 +29,33 @@ def blocks(path: Path, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
-def test_the_command_line_page_is_what_help_says() -> None:
+@pytest.fixture(scope="module")
+def generate_cli() -> ModuleType:
     path = ROOT / "docs" / "generate_cli.py"
     spec = importlib.util.spec_from_file_location("generate_cli", path)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    shown = module.page()
+    return module
+
+
+def test_the_manual_page_is_what_help_says(generate_cli: ModuleType) -> None:
+    page = ROOT / "docs" / "rag.1"
+    shown = page.read_text(encoding="utf-8")
+    assert shown == generate_cli.man_page()
+    for name, command in cli.commands.items():
+        if not isinstance(command, click.Group):
+            assert f'.SS "rag {name}' in shown
+    groff = shutil.which("groff")
+    if groff is not None:
+        command_line = [groff, "-man", "-Tutf8", "-ww", str(page)]
+        made = subprocess.run(command_line, capture_output=True, text=True, check=True)
+        assert made.stderr == ""
+        assert "--where FILTER" in re.sub(r"\x1b\[\d*m|.\x08", "", made.stdout)
+
+
+def test_the_command_line_page_is_what_help_says(generate_cli: ModuleType) -> None:
+    shown = generate_cli.page()
     assert (ROOT / "docs" / "cli.md").read_text(encoding="utf-8") == shown
     for name, command in cli.commands.items():
         assert f"## rag {name}" in shown

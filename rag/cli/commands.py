@@ -19,6 +19,7 @@ import click
 from rag.cli import options, output, progress, upkeep
 from rag.cli.chat import chat_command
 from rag.cli.checking import check_command
+from rag.cli.completion import completion_command
 from rag.cli.daemon import daemon_command
 from rag.cli.evaluation import evaluation_command
 from rag.cli.models import models_command
@@ -81,7 +82,7 @@ def cli() -> None:
 
 
 @cli.command()
-@click.argument("paths", nargs=-1, metavar="[PATH]...")
+@click.argument("paths", nargs=-1, type=click.Path(), metavar="[PATH]...")
 @options.index_option
 @_reading_options
 @click.option("--rebuild", is_flag=True, help="Empty the index first, and use today's settings.")
@@ -140,7 +141,7 @@ def _optimize(rag: RAG, as_json: bool) -> None:
 
 
 @cli.command()
-@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.argument("paths", nargs=-1, type=click.Path(), required=True, metavar="PATH...")
 @options.index_option
 @_reading_options
 @_choosing_options
@@ -154,7 +155,7 @@ def add(paths: tuple[str, ...], retry: bool, as_json: bool) -> None:
 
 
 @cli.command()
-@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.argument("paths", nargs=-1, type=click.Path(), required=True, metavar="PATH...")
 @options.index_options
 @options.wait_option
 @options.json_option
@@ -172,7 +173,7 @@ def remove(paths: tuple[str, ...], as_json: bool) -> None:
 
 
 @cli.command()
-@click.argument("paths", nargs=-1, metavar="[PATH]...")
+@click.argument("paths", nargs=-1, type=click.Path(), metavar="[PATH]...")
 @options.index_options
 @options.json_option
 def status(paths: tuple[str, ...], as_json: bool) -> None:
@@ -253,7 +254,13 @@ def search(question: str, k: int | None, where: str, explain: bool, as_json: boo
 
 @cli.command()
 @options.text_argument("question")
-@click.option("--docs", multiple=True, metavar="PATH", help="Index PATH first; repeat it for more.")
+@click.option(
+    "--docs",
+    multiple=True,
+    type=click.Path(),
+    metavar="PATH",
+    help="Index PATH first; repeat it for more.",
+)
 @_finding_options
 @options.generator_option
 @options.way_option
@@ -317,7 +324,8 @@ def info(as_json: bool) -> None:
 
 
 for _command in (
-    *(chat_command, check_command, daemon_command, evaluation_command, models_command),
+    *(chat_command, check_command, completion_command, daemon_command, evaluation_command),
+    models_command,
     *(prompts_command, upkeep.backup_command, upkeep.compact_command, upkeep.doctor_command),
     *(upkeep.export_command, upkeep.import_command),
 ):

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from rag.config import Setting
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -56,6 +58,17 @@ class _SettingType(click.ParamType[Any]):
             return _find_setting(self._key).read(value)
         except ValueError as error:
             self.fail(f"{error}{self._hint}", param, ctx)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Complete a choice, or else the name of a file or folder."""
+        from click.shell_completion import CompletionItem
+
+        choices = _find_setting(self._key).choices
+        if choices:
+            return [CompletionItem(each) for each in choices if each.startswith(incomplete)]
+        return [CompletionItem(incomplete, type="dir" if param.metavar == "DIR" else "file")]
 
 
 class _SettingOption(click.Option):
