@@ -23,6 +23,7 @@ from tempfile import TemporaryDirectory
 
 from rag import RAG
 from rag.text.stopwords import stop_words
+from rag.text.terms import stems
 
 KEYBOARD = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
 MOST_ERRORS = 2
@@ -79,7 +80,8 @@ def report(path: Path, dataset: Path, questions: Sequence[Question], count: int,
     correcting = RAG(path, settings=settings, embedder=rag.embedder)
     print(f"{len(questions)} questions; {count} with errors, {count} as they are; seed {seed}\n")
     print("| errors in | recall@5 as asked | with errors | corrected | words restored |", end="")
-    print(" made another word | left |\n| --- | --- | --- | --- | --- | --- | --- |")
+    print(" in another form | made another word | left |")
+    print("| --- " * 8 + "|")
     for kind, pattern in (("small words", r"[a-z]{4,}"), ("any words", r"[A-Za-z]{4,}")):
         print(measure_errors(rag, correcting, questions[:count], kind, pattern, seed))
     changed = [
@@ -97,24 +99,31 @@ def measure_errors(
 ) -> str:
     """Return a row of the table."""
     draw = random.Random(seed)  # noqa: S311
-    restored = wrong = left = 0
+    outcomes = dict.fromkeys(("restored", "another form", "another word", "left"), 0)
     found = [0, 0, 0]
     for question in questions:
         typed, errors = mistype(question.text, pattern, draw)
         corrected = read_as(correcting, typed)
         words = dict(zip(typed.split(), corrected.split(), strict=True))
         for error, meant in errors.items():
-            outcome = words[error]
-            restored += outcome.casefold() == meant.casefold()
-            left += outcome == error
-            wrong += outcome.casefold() != meant.casefold() and outcome != error
+            outcomes[judge(words[error], error, meant)] += 1
         for at, text in enumerate((question.text, typed, corrected)):
             hits = rag.search(text, K)
             found[at] += any(hit.chunk.document_id in question.relevant for hit in hits)
-    total = restored + wrong + left
+    total = sum(outcomes.values())
     shares = " | ".join(f"{each / len(questions):.3f}" for each in found)
-    parts = " | ".join(f"{each} ({each / total:.0%})" for each in (restored, wrong, left))
+    parts = " | ".join(f"{each} ({each / total:.0%})" for each in outcomes.values())
     return f"| {kind} | {shares} | {parts} |"
+
+
+def judge(outcome: str, error: str, meant: str) -> str:
+    """Return what became of a word with an error."""
+    if outcome == error:
+        return "left"
+    one, other = (word.rstrip(".,?").casefold() for word in (outcome, meant))
+    if one == other:
+        return "restored"
+    return "another form" if stems(one, "en") == stems(other, "en") else "another word"
 
 
 def read_as(rag: RAG, question: str) -> str:

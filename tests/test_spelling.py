@@ -70,7 +70,8 @@ def test_a_typing_error_is_read_as_the_word_that_is_meant(rag: RAG, typed: str, 
         # What is asked for word for word.
         'When is the "sallary" paid?',
         "When is the contract paid -sallary",
-        # Common words that the documents do not hold.
+        # Words that the documents do not hold: common ones, and what is derived from them.
+        "How many tabler and defaulter and salaryless?",
         "What about the celery and the report?",
     ],
 )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import regex
 
 from rag.query import LexicalQuery, parse_question
+from rag.text.languages.english import DERIVING_BEGINNINGS, DERIVING_ENDINGS
 from rag.text.stopwords import stop_words
 from rag.text.terms import stems
 from rag.text.tokens import fold
@@ -27,7 +28,7 @@ _LONG = 8
 # An ending may differ between a word and the stem that the index has of it.
 _ENDING = 1
 _CANDIDATES = 12
-_PASSAGES = 3
+_PASSAGES = 10
 
 # Letters alone, with nothing but punctuation around: no part of a path, a number, an identifier.
 _WORD = regex.compile(
@@ -107,9 +108,29 @@ def _correct_word(
             for word in _words_with(term, snapshot)
             if (distance := edit_distance(word, typed, most)) <= most
         ]
-    if not found or is_known(typed):
+    if not found or any(map(is_known, _bases(typed))):
         return ""
-    return min(found, key=lambda each: (each.distance, -each.passages, each.word)).word
+
+    def order(each: _Candidate) -> tuple[int, bool, int, bool, int, str]:
+        # Letters that changed places say more of what is meant than how frequent it is; of the
+        # forms of one word it is the one that ends alike.
+        others = sorted(each.word) != sorted(typed)
+        ends_apart = each.word[-1] != typed[-1]
+        longer = abs(len(each.word) - len(typed))
+        return each.distance, others, -each.passages, ends_apart, longer, each.word
+
+    return min(found, key=order).word
+
+
+def _bases(word: str) -> Iterator[str]:
+    """Yield a word, and what it may be derived from."""
+    yield word
+    for beginning in DERIVING_BEGINNINGS:
+        if word.startswith(beginning) and len(word) - len(beginning) >= _SHORTEST:
+            yield word[len(beginning) :]
+    for ending in DERIVING_ENDINGS:
+        if word.endswith(ending) and len(word) - len(ending) >= _SHORTEST:
+            yield word[: -len(ending)]
 
 
 def _words_with(stem: str, snapshot: Snapshot) -> set[str]:

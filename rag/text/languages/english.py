@@ -12,6 +12,10 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
+def _tuple(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
 # Words that do not count when sentences are compared.
 PROSE_STOP_WORDS = _words("""
     a about after all also an and any are as at be because been but by can could did do does for
@@ -22,6 +26,11 @@ PROSE_STOP_WORDS = _words("""
 # Words with which an answer speaks of itself: no passage supports them.
 FRAMING_WORDS = "answer answers question questions passage passages document documents"
 ENDINGS = ("'s", "’s", "ing", "ed", "es", "s")
+# What makes another word of one: lend, lends; stated, restated.
+DERIVING_BEGINNINGS = _tuple("anti dis in mis non over pre re sub un")
+DERIVING_ENDINGS = _tuple("""
+    s es d ed ing ly er ers r rs or ors ize ized ise ised ist ists ism ity ness less able ful ish
+    ally""")
 
 DETERMINERS = _words("""
     the a an this that these those its his her their our my your some any each no""")
