@@ -221,6 +221,13 @@ FACTS = {
         ["A majority takes at least 260 votes."],
         ["260 votes"],
     ),
+    "a telephone number": Case(
+        "What is the phone number?",
+        "You may object by mail\nor by phone: +47 22 33 44 55.",
+        "22 33",
+        ["You may object by mail\nor by phone: +47 22 33 44 55."],
+        ["+47 22 33 44 55"],
+    ),
     "a line of code": Case(
         "What is MAX_CONNECTIONS?",
         '"""Settings of the gateway."""\n\nMAX_CONNECTIONS = 250  # per node\n',
@@ -361,6 +368,20 @@ LISTS = {
         "SHARE and EXCLUSIVE",
         ["ROW SHARE\n: Conflicts with the SHARE and EXCLUSIVE modes of others."],
         ["SHARE", "EXCLUSIVE"],
+    ),
+    "lettered items of a sentence": Case(
+        "Which parties get my data?",
+        "We share it with (a) couriers, (b) payment providers and (c) our parent company.",
+        "payment providers",
+        ["We share it with (a) couriers, (b) payment providers and (c) our parent company."],
+        ["couriers", "payment providers", "our parent company"],
+    ),
+    "options of a manual": Case(
+        "What options are there?",
+        "Options\n\n- -a, --all\n  Copy all files.\n\n- -q, --quiet\n  Never print headers.",
+        "--quiet",
+        ["- -a, --all\n  Copy all files.\n\n- -q, --quiet\n  Never print headers."],
+        ["-a, --all", "-q, --quiet"],
     ),
     "an item a line": Case(
         "Which rooms have a screen?",
@@ -664,6 +685,13 @@ STEPS = {
         "Keeps",
         ["--soft\n: Keeps the changes staged."],
         ["Keeps"],
+    ),
+    "an option, not all of them": Case(
+        "How do I copy hidden files?",
+        "Options\n\n- -a, --all\n  Copy hidden files.\n\n- -q, --quiet\n  Never print headers.",
+        "hidden",
+        ["-a, --all\n  Copy hidden files."],
+        ["hidden"],
     ),
     "steps told one after another": Case(
         "How do I change the filter?",

@@ -15,15 +15,21 @@ from rag.answering.reader import Span
 from rag.text.languages import english
 from rag.text.words import WORD
 
-_SEPARATOR = re.compile(r"\s*[,;]\s*(?:and/or|and|or|as well as)?\s+|\s+(?:and/or|and|or|\|)\s+")
+_SEPARATOR = re.compile(
+    r"(?:\s*[,;]\s*(?:and/or|and|or|as well as)?\s+|\s+(?:and/or|and|or|\|)\s+)(?:\(\w{1,2}\)\s+)?"
+)
 _STARTER = re.compile(english.LIST_STARTERS, re.IGNORECASE)
-_ITEM_NAME = re.compile(r"(?:\*\*[^*\n]{1,60}\*\*|[^\s.:–—][^.:–—\n]{0,59}?)(?=:\s|\s[–—-]\s)")
+_ITEM_NAME = re.compile(
+    r"(?:\*\*[^*\n]{1,60}\*\*|[^\s.:–—][^.:–—\n]{0,59}?)(?=:\s|\s[–—-]\s)"
+    r"|--?\w[^\n]{0,59}(?=\n)"
+)
 # Words that no item begins with: they begin a clause.
 _NO_ITEM = (
     english.CONJUNCTIONS | english.PREPOSITIONS - {"like"} | frozenset(["hence", "thus", "then"])
 )
 _LONGEST_ITEM = 8
 _LONGEST_LINE = 80
+_LONGEST_LEAD = 200
 # So much white space, which passages are cut at, may part a list from where it goes on.
 _SEAM = 16
 
@@ -173,12 +179,16 @@ def _make_list(layout: Layout, items: tuple[Block, ...], first: int, last: int) 
     above = blocks[first - 1] if first > 0 else None
     if above and above.kind in ("prose", "definition", "item", "note"):
         sentence = layout.sentences(above)[-1:]
-        if sentence and (text[sentence[0][1] - 1] == ":" or above.end - above.start < 200):
+        # A line without a mark at its end is rather a title.
+        short = above.end - above.start < _LONGEST_LEAD and text[above.end - 1] == "."
+        if sentence and (text[sentence[0][1] - 1] == ":" or short):
             lead = sentence
     heading = layout.heading_above(first)
     titles = [text[heading.start : heading.end]] if heading else []
     if not titles:
         titles = list(layout.passage.hit.chunk.heading[-1:])
+    if above and above.kind == "prose" and not lead and "\n" not in text[above.start : above.end]:
+        titles.append(text[above.start : above.end])
     about = " ".join([*titles, *(text[a:b] for a, b in lead)])
     negative = not english.NEGATIONS.isdisjoint(WORD.findall(about.lower()))
     return _List(items, first, last, tuple(lead), stems(about), negative)
@@ -327,7 +337,8 @@ def _cut_head(text: str, part: Place) -> Place:
     while found:
         start = found.pop().end()
         rest = text[start : part[1]]
-        if rest.strip() and (not rest[0].isalnum() or text[start - 1] in ":(–—"):
+        parted = not rest[:1].isalnum() or text[start - 1] in ":(–— "
+        if rest.strip() and parted:
             return start + len(rest) - len(rest.lstrip(" ")), part[1]
     return part
 

@@ -23,6 +23,8 @@ _SYMBOL = re.compile(
     r"tonnes?|tons?|hours?|minutes?|seconds?|milliseconds?|days?|weeks?|months?|years?|watts?|"
     r"kilowatts?|volts?|amperes?|percent|per cent|racks?|seats?|pages?)"
 )
+# A telephone number: groups of digits, from its country's on.
+_PHONE = re.compile(r"(?<![\w.])(?:\+|\(?0)\d[\d()/ -]{5,}\d(?![\w.]\w)")
 _LONGEST_BRACKET = 80
 _LONGEST_NAME = 6
 
@@ -52,6 +54,9 @@ def repair(
     if end == stop - 2 and text[end:stop] in ("'s", "’s"):
         stop = end
     begin = words[first][0]
+    for number in _PHONE.finditer(text, *within):
+        if number.start() < stop and begin < number.end():
+            begin, stop = min(begin, number.start()), max(stop, number.end())
     # Where no space parts words, the reader knows better where one ends.
     begin = start if _UNSPACED.match(text, start) else begin
     stop = end if _UNSPACED.match(text, end - 1) else stop

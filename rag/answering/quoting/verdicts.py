@@ -101,7 +101,8 @@ def _what_leads(layout: Layout, at: int) -> Block | None:
     while at > 0 and layout.blocks[at].kind in ("item", "code"):
         at -= 1
     above = layout.blocks[at]
-    return above if above.kind in ("heading", "prose") else None
+    leads = above.kind == "heading" or layout.text[above.end - 1] in ":."
+    return above if above.kind in ("heading", "prose") and leads else None
 
 
 def _says_enough(question: str, text: str) -> bool:

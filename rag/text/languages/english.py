@@ -309,7 +309,7 @@ COLUMN_NAMES: tuple[tuple[str, frozenset[str]], ...] = (
 LIST_STARTERS = (
     r"(?:\b(?:are|were|is|include[sd]?|including|provides?|supports?|offers?|has|have|contains?|"
     r"such as|namely|like|between|either|both|of|by|with|for|from|the following|to|e\.g\.|i\.e\.|"
-    r"via|using|uses?|called|knows?|accepts?|allows?|only|the|my|our)\b|[:(–—])"
+    r"via|using|uses?|called|knows?|accepts?|allows?|only|the|my|our)\b|\(\w{1,2}\)\s|[:(–—])"
 )
 
 # What kind of thing a question asks for: the first that fits. Each has a name in the plural.
