@@ -146,7 +146,8 @@ def test_a_conversation_at_a_terminal(sample: RAG, tmp_path: Path) -> None:
         at.type("When?\n")
         shown = at.until(r"\n> ")
         # Dim, and then as before.
-        assert re.search(r"\x1b\[2masked as: When\?[^\n]*optimization\x1b\[0m\n", shown)
+        whole = r"When was direct preference optimization proposed\?"
+        assert re.search(rf"\x1b\[2masked as: {whole}\x1b\[0m\n", shown)
         assert re.search(r"\[1\] [^\n]*rlhf\.md:\d+ › Direct preference optimization", shown)
         assert "asked as" not in shown.split("asked as", 1)[1]
 
@@ -255,7 +256,7 @@ def test_a_pipe_gets_answers_alone(sample: RAG) -> None:
     first, second = result.stdout.split("asked as: ")
     assert "[1]" in first.splitlines()[0]
     assert re.search(r"^\[1\] .*rlhf\.md:\d+ › Direct preference", first, re.MULTILINE)
-    assert second.startswith("When?")
+    assert second.startswith("When was direct preference optimization proposed?")
     assert re.search(r"2023\.? \[1\]", second.splitlines()[1])
     assert "> " not in result.stdout
     assert "\x1b" not in result.stdout
@@ -308,7 +309,7 @@ def test_the_commands(sample: RAG, talk: Talk, tmp_path: Path) -> None:
     # Of the text files alone the documents say nothing; then of all of them they do.
     assert "is called reward hacking" in out
     history = out[out.index(f"1. {FIRST}") :]
-    assert re.search(r"^2\. When\?\nasked as: When\? ", history, re.MULTILINE)
+    assert re.search(r"^2\. When\?\nasked as: When was ", history, re.MULTILINE)
     assert re.search(r"^4\. What is reward hacking\?$", history, re.MULTILINE)
     assert re.search(r"^/sources .*\n/why ", out, re.MULTILINE)
     kept = Conversation.load(sample, tmp_path / "kept" / "session.json").turns
@@ -325,7 +326,7 @@ def test_a_session_is_taken_up_and_kept(sample: RAG, talk: Talk, tmp_path: Path)
     sources, _, rest = again.out.partition("looked for: ")
     assert "“Direct preference optimization, DPO, was proposed" in sources
     assert "ask again" in again.err
-    assert "asked as: When? proposed direct preference optimization" in rest
+    assert "asked as: When was direct preference optimization proposed?" in rest
     kept = Conversation.load(sample, tmp_path / "session.json").turns
     assert [turn.question for turn in kept] == [FIRST, "When?"]
     talk("/clear", *arguments)
@@ -339,7 +340,7 @@ def test_json_is_one_line_a_turn(talk: Talk) -> None:
     first, when, sources, history, why, error, odd = lines
     assert first["question"] == first["standalone"] == FIRST
     assert (when["question"], when["abstained"]) == ("When?", False)
-    assert when["standalone"].startswith("When? ")
+    assert when["standalone"] == "When was direct preference optimization proposed?"
     assert when["citations"] == sources
     assert [turn["question"] for turn in history] == [FIRST, "When?"]
     assert why["search"]["question"] == when["standalone"]

@@ -244,24 +244,52 @@ OSLO = talk(QUESTION, "About 580,000 people lived in Oslo in 2010.")
     ("history", "question", "expected"),
     [
         ([], "And in 2020?", "And in 2020?"),
-        (OSLO, "And in 2020?", "And in 2020? people lived Oslo"),
-        (OSLO, "And in Bergen?", "And in Bergen? people lived Oslo 2010"),
+        (OSLO, "And in 2020?", "How many people lived in Oslo in 2020?"),
+        (OSLO, "And in Bergen?", "How many people lived in Bergen in 2010?"),
         (
             [*OSLO, *talk("And in 2020?", "About 690,000.")],
             "And in Bergen?",
-            "And in Bergen? 2020 people lived Oslo",
+            "How many people lived in Bergen in 2020?",
         ),
         (talk("What is LoRA?", "An adapter."), "Why?", "Why? LoRA"),
         (
             talk("What is LoRA?", "An adapter."),
             "How much memory does it save?",
-            "How much memory does it save? LoRA",
+            "How much memory does LoRA save?",
         ),
         (
             talk("What is LoRA?", "An adapter.", "Who built the lighthouse?", "Ada Stone."),
             "When was she born?",
             "When was she born? built lighthouse",
         ),
+        (talk("Who proposed LoRA?"), "When?", "When was LoRA proposed?"),
+        (talk("Who proposed adapters?"), "And why?", "Why were adapters proposed?"),
+        (talk("Who proposed LoRA?"), "When was it proposed?", "When was LoRA proposed?"),
+        (talk("What are adapters?"), "What is their size?", "What is adapters' size?"),
+        (
+            talk("What does the dental insurance cost?"),
+            "And the pet insurance?",
+            "What does the pet insurance cost?",
+        ),
+        (talk("How tall is Mount Everest?"), "And K2?", "How tall is K2?"),
+        (talk("Who wrote Hamlet?"), "And Faust?", "Who wrote Faust?"),
+        (
+            talk("Which team won the world cup of 1954?"),
+            "And in 1958?",
+            "Which team won the world cup of 1958?",
+        ),
+        (
+            talk("What is the default of work_mem?"),
+            "What about shared_buffers?",
+            "What is the default of shared_buffers?",
+        ),
+        (
+            talk("How long is the notice period?"),
+            "And for managers?",
+            "How long is the notice period for managers?",
+        ),
+        # Where it is not clear what the phrase stands for, the words are added.
+        (talk("How long are backups kept?"), "And the logs?", "And the logs? long backups kept"),
         # What can stand alone does, whatever was said before.
         (OSLO, "What is LoRA?", "What is LoRA?"),
         (OSLO, "Which index needs the least memory?", "Which index needs the least memory?"),
@@ -286,8 +314,8 @@ def test_a_pasted_page_does_not_swell_the_question() -> None:
 @pytest.mark.parametrize(
     ("question", "written", "kept"),
     [
-        ("And in 2020?", "How many people lived in Oslo in 2020?", True),
-        ("And in 2020?", '1. "How many people lived in Oslo in 2020?"\nIt was', True),
+        ("And in 2020?", "So how many people lived in Oslo in 2020?", True),
+        ("And in 2020?", '1. "So how many people lived in Oslo in 2020?"\nIt was', True),
         # The user's year is lost, or only the old question is repeated.
         ("And in 2020?", "How many people lived in Oslo?", False),
         ("And in 2020?", QUESTION, False),

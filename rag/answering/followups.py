@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rag.protocols import LanguageModel, generate_text
-from rag.text.languages.english import ASKS_WHAT_IS, POINTS_BACK
+from rag.text.languages.english import (
+    ASKS_WHAT_IS,
+    DETERMINERS,
+    FUNCTION_WORDS,
+    POINTS_BACK,
+    PREPOSITIONS,
+)
 from rag.text.wording import PUNCTUATION, has_digit, join_lines, shape, strip_marks
 from rag.text.words import content_words
 from rag.types import Message
@@ -31,6 +37,19 @@ _TURN_CHARACTERS = 300
 _MOST_ADDED_WORDS = 12
 _POINTS_BACK = re.compile(POINTS_BACK, re.IGNORECASE)
 _ASKS_WHAT_IS = re.compile(ASKS_WHAT_IS, re.IGNORECASE)
+# "And in 2020?", "What about the pet insurance?": a phrase, and nothing that is asked about it.
+_SIGNED = r"[\w+#.'’-]+"
+_JUST_A_PHRASE = re.compile(
+    rf"(?i:and|or|but|what about|how about)\s+(?P<phrase>{_SIGNED}(?: {_SIGNED}){{0,3}})\?"
+)
+# "What is LoRA?", "Who published LoRA?": what the next question may call "it".
+_ASKS_ABOUT = re.compile(
+    r"(?i:what|who) (?i:is|are|was|were|\w+ed) "
+    r"(?P<topic>(?:(?i:an?|the) )?\w[\w-]*(?: \w[\w-]*){0,3})\?"
+)
+_ASKS_WHO_DID = re.compile(r"(?i:who) (?P<done>\w+ed) (?P<topic>[\w-]+(?: [\w-]+){0,5})\?")
+_JUST_A_QUESTION_WORD = re.compile(r"(?i:and )?(?P<asked>(?i:when|where|why))\?")
+_PRONOUN = re.compile(r"\b(?:(?P<whose>its|their)|it|they|them)\b", re.IGNORECASE)
 _NEGATIONS = frozenset({"no", "not"})
 
 
@@ -42,8 +61,10 @@ def complete_question(
     A question that leans on nothing before stays as it is. The generator rewrites one that does (a
     pronoun, "and in 2020?", a single word), as long as the outcome keeps every word of the
     question that carries meaning and adds no word from outside the conversation. Otherwise, and
-    without a generator, the words of the user's question before it are added; a number among them
-    gives way to one of the same shape, as a year to a year.
+    without a generator, a phrase takes the place of its like in the user's question before it ("And
+    in 2020?"), what that asks about takes that of a pronoun, and a lone "When?" asks the same of
+    it. Where nothing fits, the words of that question are added; a number among them gives way to
+    one of the same shape, as a year to a year.
 
     Only English pronouns are recognised.
 
@@ -59,8 +80,92 @@ def complete_question(
             return rewritten
     whole = ""
     for turn in [*earlier, question]:
-        whole = _with_words_of(turn, whole) if _leans(turn) else turn
+        whole = _complete(turn, whole) if _leans(turn) else turn
     return whole
+
+
+def _complete(question: str, earlier: str) -> str:
+    """Complete a follow-up by the question before it: as one question, or else by its words."""
+    said = [Message("user", earlier)]
+    # What was completed by words alone is no sentence to put another word into.
+    if earlier.count("?") == 1 and earlier.rstrip().endswith("?"):
+        for put in (_replace_phrase, _replace_pronoun, _ask_of_the_same):
+            whole = put(question, earlier)
+            if whole and _is_faithful(whole, question, said):
+                return whole
+    return _with_words_of(question, earlier)
+
+
+def _replace_phrase(question: str, earlier: str) -> str:
+    """Put the phrase of "And the pet insurance?" in the place of its like in the earlier question.
+
+    That is a number of the same shape, a phrase with the same preposition, one that ends in the
+    same word, a name for a name, or what the earlier question asks about at its end; "" if there is
+    none, or more than one.
+    """
+    match = _JUST_A_PHRASE.fullmatch(question.strip())
+    if match is None or not FUNCTION_WORDS.isdisjoint(match["phrase"].casefold().split()[1:]):
+        return ""
+    phrase = match["phrase"]
+    preposition, _, inner = phrase.partition(" ")
+    if preposition.casefold() not in PREPOSITIONS:
+        preposition, inner = "", phrase
+    for pattern in _places(preposition, inner):
+        found = list(re.finditer(pattern, earlier))
+        if len(found) == 1:
+            start, end = found[0].span("old")
+            return earlier[:start] + inner + earlier[end:]
+    if preposition and preposition not in earlier.casefold().split():
+        return f"{earlier.rstrip()[:-1]} {phrase}?"
+    return ""
+
+
+def _places(preposition: str, inner: str) -> Iterator[str]:
+    """Yield patterns, the surest first, whose group `old` is what a phrase may stand for."""
+    words = inner.split()
+    before = rf"\b{re.escape(preposition)} " if preposition else r"\b"
+    if inner[0].isdigit():
+        same_shape = re.sub(r"\d", r"\\d", re.escape(inner))
+        yield rf"{before}(?P<old>{same_shape})\b"
+        yield rf"\b(?P<old>{same_shape})\b"
+        return
+    if "_" in inner:
+        yield r"\b(?P<old>\w+_\w+)\b"
+        return
+    determiner = r"(?:the|an?|my|our|your) "
+    if preposition:
+        yield rf"(?i:{before})(?P<old>(?:{determiner})?[^\W\d]\w*(?: [A-Z]\w*)*)(?=\?|[ ,])"
+        return
+    if len(words) > 1:
+        own = determiner if words[0].casefold() in DETERMINERS else ""
+        yield rf"\b(?P<old>(?i:{own})(?:\w+ )?{re.escape(words[-1])})\b"
+    if inner[0].isupper():
+        yield r"(?<=\w )(?P<old>[A-Z][\w-]*(?: [A-Z0-9][\w-]*)*)"
+    # "backups kept" would be more than what the phrase stands for.
+    topic = r"(?i:the|an?) \w+(?: \w+)?|\w+|[A-Z]\w*(?: [A-Z]\w*)+"
+    yield rf"\b(?i:is|are|was|were) (?P<old>{topic})\?$"
+
+
+def _replace_pronoun(question: str, earlier: str) -> str:
+    """Put what the earlier question asks about in the place of the one pronoun of a follow-up."""
+    about = _ASKS_ABOUT.fullmatch(earlier.strip())
+    pronouns = list(_PRONOUN.finditer(question))
+    if about is None or len(pronouns) != 1:
+        return ""
+    topic, (start, end) = about["topic"], pronouns[0].span()
+    whose = "" if not pronouns[0]["whose"] else "'" if topic.endswith("s") else "'s"
+    return question[:start] + topic + whose + question[end:]
+
+
+def _ask_of_the_same(question: str, earlier: str) -> str:
+    """Return "When was LoRA published?" for "When?" after "Who published LoRA?"."""
+    word = _JUST_A_QUESTION_WORD.fullmatch(question.strip())
+    about = _ASKS_WHO_DID.fullmatch(earlier.strip())
+    if word is None or about is None:
+        return ""
+    topic = about["topic"]
+    many = topic.endswith("s") and topic.islower() and not topic.startswith(("a ", "an "))
+    return f"{word['asked'].capitalize()} {'were' if many else 'was'} {topic} {about['done']}?"
 
 
 def _rewrite(question: str, history: Sequence[Message], generator: LanguageModel) -> str:

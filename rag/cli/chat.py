@@ -160,7 +160,7 @@ def _ask(chat: _Chat, question: str) -> bool:
         if not chat.as_json:
             _print_standalone(stream.question, stream.standalone)
             output.print_stream(stream, iter(stream))
-    answer = stream.answer
+        answer = stream.answer
     chat.asked_with = (chat.k, chat.where)
     if chat.as_json:
         asked = {"question": stream.question, "standalone": stream.standalone}

@@ -238,12 +238,16 @@ def print_stream(stream: AnswerStream, pieces: Iterator[str]) -> None:
 
     `pieces` are those of `stream` that are left to print.
     """
-    first, second = next(pieces, ""), next(pieces, None)
-    # A quotation comes in one piece, and its answer tells which parts of it answer.
-    if second is None and stream.answer.spans:
-        _print_marked(stream.answer)
-        return
-    for piece in itertools.chain([first, second or ""], pieces):
+    first = next(pieces, "")
+    # A quotation comes in one piece, which ends in its mark, and its answer tells which parts of it
+    # answer. Anything else is shown at once, whenever more of it may come.
+    if first.endswith("]"):
+        second = next(pieces, None)
+        if second is None and stream.answer.spans:
+            _print_marked(stream.answer)
+            return
+        pieces = itertools.chain([second or ""], pieces)
+    for piece in itertools.chain([first], pieces):
         click.echo(for_terminal(piece), nl=False)
     click.echo()
 
