@@ -46,11 +46,11 @@ client server|input output|required optional|days weeks|months years|hours minut
 employer employee|landlord tenant|seller buyer|teacher student|doctor patient|author reader|
 north-east south-west
 """
-_PAIRS: dict[str, str] = {}
+OPPOSITE_WORDS: dict[str, str] = {}
 for _pair in _OPPOSITES.replace("\n", "").split("|"):
     _one, _other = _pair.split()
-    _PAIRS.setdefault(_one, _other)
-    _PAIRS.setdefault(_other, _one)
+    OPPOSITE_WORDS.setdefault(_one, _other)
+    OPPOSITE_WORDS.setdefault(_other, _one)
 
 _COMMON = frozenset(
     """The A An In On At It He She They This That These Those When Where What Who Which Why How
@@ -219,11 +219,11 @@ def _negate(row: Row, rng: Random) -> Row | None:
 
 
 def _swap_opposite(row: Row, rng: Random) -> Row | None:
-    words = [match for match in re.finditer(r"[\w-]+", row.question) if match[0].lower() in _PAIRS]
+    words = [match for match in re.finditer(r"[\w-]+", row.question) if match[0].lower() in OPPOSITE_WORDS]
     if not words:
         return None
     match = rng.choice(words)
-    other = _PAIRS[match[0].lower()]
+    other = OPPOSITE_WORDS[match[0].lower()]
     return _silent(row, row.question[: match.start()] + other + row.question[match.end() :])
 
 
