@@ -1,15 +1,20 @@
 """How good `rag check` is, by judge.
 
     python benchmarks/checking.py DATASET [-k 10] [--every 8] [--entailment NAME] [--fit]
+                                          [--written CLAIMS]
 
 DATASET is a folder in BEIR's layout whose queries.jsonl has claims with a `label`: SUPPORTS,
 REFUTES or NOT_ENOUGH_INFO, as Climate-FEVER's (Diggelmann et al., 2020). Passages come from its
 whole corpus. One half of the claims, by a hash of the id, is for fitting and the other for testing:
 all that is printed is of the test half. The generator is asked about every Nth claim only.
 
-Printed is a Markdown table of macro-F1, one of the confusions of the baseline, and one of made
+Printed is a Markdown table of macro-F1, one of the confusions of the default judge, and one of made
 claims: sentences of the corpus as they are, negated, with another number, or turned around, and
-sentences about other things. `--fit` first writes the coefficients of the baseline anew.
+sentences about other things. `--fit` first writes the coefficients of the baseline and of the
+default judge anew.
+
+Then the default judge is asked about the claims of `--written` (by default those that were written
+for this, over data/corpus), and about every sentence of data/corpus and data/xquad word for word.
 """
 
 from __future__ import annotations
@@ -18,6 +23,7 @@ import argparse
 import hashlib
 import json
 import re
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -29,17 +35,20 @@ from typing import Any
 import numpy as np
 from calibration import write_regressions
 
-from rag import RAG, Embedder, Hit
-from rag.answering.claims import LABELS, check, lexicon, search_text
+from rag import RAG, Embedder, Hit, Verdict
+from rag.answering.claims import LABELS, check, entailed, lexicon, search_text
 from rag.answering.claims.baseline import features
 from rag.answering.claims.statements import find_statements
-from rag.answering.logistic import Logistic
+from rag.answering.entailment import SHIPPED, load_entailment
+from rag.answering.logistic import Logistic, regression
 from rag.answering.passages import Passages
 from rag.evaluation import index_corpus, load_dataset
+from rag.protocols import EntailmentModel
 from rag.text.sentences import split_sentences
 from rag.text.words import content_words
 
 ROOT = Path(__file__).parent.parent
+WRITTEN = ROOT / "benchmarks" / "questions" / "claims.jsonl"
 NAMES = {"SUPPORTS": LABELS[0], "REFUTES": LABELS[1], "NOT_ENOUGH_INFO": LABELS[2]}
 
 # Chosen by cross-validation on the fitting half.
@@ -74,7 +83,8 @@ def main() -> None:
     parser.add_argument("dataset", type=Path, metavar="DATASET")
     parser.add_argument("-k", type=int, default=10, help="passages for a claim")
     parser.add_argument("--every", type=int, default=8, help="the generator's claims; 0 for none")
-    parser.add_argument("--entailment", default="", help="a model to measure too")
+    parser.add_argument("--entailment", default="", help="another model to measure")
+    parser.add_argument("--written", type=Path, default=WRITTEN, help="claims over data/corpus")
     parser.add_argument("--fit", action="store_true", help="write the coefficients anew")
     parser.add_argument("--indexes", type=Path, default=Path("indexes"), help="kept between runs")
     arguments = parser.parse_args()
@@ -86,14 +96,20 @@ def main() -> None:
     claims = list(read_claims(rag, arguments.dataset, fitting=arguments.fit))
     made = list(make_claims(rag, fitting=arguments.fit))
     if arguments.fit:
+        shipped = load_entailment(SHIPPED)
         for embedder, kind in ((rag.embedder, "by meaning"), (None, "by words")):
-            write_regressions(fit_baseline(claims, made, embedder, kind))
+            write_regressions(fit(claims, made, embedder, f"claim {{}} {kind}"))
+        for embedder, kind in ((rag.embedder, "by entailment"),
+                               (None, "by entailment and words")):  # fmt: skip
+            write_regressions(fit(claims, made, embedder, f"claim {{}} {kind}", shipped))
+        regression.cache_clear()
         fitting, claims = claims, list(read_claims(rag, arguments.dataset, fitting=False))
         made = list(make_claims(rag, fitting=False))
     else:
         fitting = list(read_claims(rag, arguments.dataset, fitting=True))
     print_judges(rag, fitting, claims, arguments.every, arguments.entailment)
     print_made(rag, made)
+    print_written(arguments.written)
 
 
 def is_fitting(name: str) -> bool:
@@ -161,10 +177,17 @@ def turn_around(sentence: str) -> str | None:
     return None
 
 
-def fit_baseline(
-    claims: Sequence[Claim], made: Sequence[Claim], embedder: Embedder | None, kind: str
+def fit(
+    claims: Sequence[Claim],
+    made: Sequence[Claim],
+    embedder: Embedder | None,
+    name: str,
+    entailment: EntailmentModel | None = None,
 ) -> dict[str, Logistic]:
-    """Fit the baseline on standardised features; return weights for features as they are."""
+    """Fit a judge on standardised features; return weights for features as they are.
+
+    `name` is that of a regression, with {} in place of the verdict.
+    """
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler
 
@@ -173,7 +196,14 @@ def fit_baseline(
         counts = Counter(claim.label for claim in group)
         for claim in group:
             statements = find_statements(claim.text, Passages(claim.hits, embedder))
-            rows.append(features(claim.text, statements))
+            # A claim that is said word for word is asked nothing about.
+            if entailment is None:
+                rows.append(features(claim.text, statements))
+            elif entailed.find_word_for_word(claim.text, statements) is None:
+                each = entailed.ask(claim.text, statements, entailment)
+                rows.append(entailed.features(claim.text, statements, each))
+            else:
+                continue
             labels.append(LABELS.index(claim.label))
             # Each verdict has the same weight; all made claims have that share of the real ones.
             weights.append(weight * len(claims) / 3 / counts[claim.label])
@@ -185,7 +215,7 @@ def fit_baseline(
     slopes = model.coef_ / scaler.scale_
     constants = model.intercept_ - slopes @ scaler.mean_
     return {
-        f"claim {label} {kind}": Logistic(
+        name.format(label): Logistic(
             round(float(constants[at]), 3),
             dict(zip(names, np.round(slopes[at], 3).tolist(), strict=True)),
         )
@@ -196,7 +226,7 @@ def fit_baseline(
 def print_judges(
     rag: RAG, fitting: Sequence[Claim], claims: Sequence[Claim], every: int, entailment: str
 ) -> None:
-    """Print macro-F1 by judge, and the confusions of the baseline."""
+    """Print macro-F1 by judge, and the confusions of the default one."""
 
     def verdict(claim: Claim, **judges: Any) -> str:
         return check(claim.text, claim.hits, rag.document, **judges).label
@@ -211,10 +241,12 @@ def print_judges(
     print_row("majority", claims, lambda _: most)
     print_row("word overlap and negation", claims, lambda claim: by_overlap(claim, threshold))
     print_row("baseline, by words", claims, verdict)
-    verdicts = print_row("baseline", claims, by_baseline)
+    print_row("baseline", claims, by_baseline)
+    shipped = load_entailment(SHIPPED)
+    print_row(f"{SHIPPED}, by words", claims, lambda each: verdict(each, entailment=shipped))
+    verdicts = print_row(SHIPPED, claims, lambda each: verdict(each, entailment=shipped,
+                                                               embedder=rag.embedder))  # fmt: skip
     if entailment:
-        from rag.answering.entailment import load_entailment
-
         model = load_entailment(entailment)
         print_row(model.name, claims, lambda each: verdict(each, entailment=model,
                                                            embedder=rag.embedder))  # fmt: skip
@@ -279,12 +311,59 @@ def print_made(rag: RAG, made: Sequence[Claim]) -> None:
     for kind in dict.fromkeys(claim.kind for claim in made):
         group = [claim for claim in made if claim.kind == kind]
         verdicts: Counter[str] = Counter(
-            check(claim.text, claim.hits, rag.document, embedder=rag.embedder).label
+            check(
+                claim.text, claim.hits, rag.document,
+                entailment=rag.entailment, embedder=rag.embedder,
+            ).label
             for claim in group
-        )
+        )  # fmt: skip
         label = group[0].label
         others = ", ".join(f"{each} {count}" for each, count in verdicts.items() if each != label)
         print(f"| {kind} | {len(group)} | {label} | {verdicts[label]} | {others} |")
+
+
+def print_written(file: Path) -> None:
+    """Print how written claims over data/corpus are judged, and its sentences word for word."""
+    with tempfile.TemporaryDirectory() as place:
+        rag = RAG(Path(place) / "index")
+        rag.index([ROOT / "data" / "corpus"])
+        rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        verdicts = [rag.check(row["text"]) for row in rows]
+        print("\n| written claims | claims | right | judged supported | refuted | neither |")
+        print("| --- " * 6 + "|")
+        for kind in (*dict.fromkeys(row["kind"] for row in rows), "all"):
+            group = [
+                (row, verdict)
+                for row, verdict in zip(rows, verdicts, strict=True)
+                if kind in {row["kind"], "all"}
+            ]
+            right = sum(row["label"] == verdict.label for row, verdict in group)
+            counts = Counter(verdict.label for _, verdict in group)
+            shown = " | ".join(str(counts[label]) for label in LABELS)
+            print(f"| {kind} | {len(group)} | {right} | {shown} |")
+        print("\nWrong:\n")
+        for row, verdict in zip(rows, verdicts, strict=True):
+            if row["label"] != verdict.label:
+                print(f"- {row['label']}, judged {verdict.label}: {row['text']}")
+        print_word_for_word(rag, "data/corpus", [each.text for each in rag.documents()])
+    with tempfile.TemporaryDirectory() as place:
+        rag = RAG(Path(place) / "index")
+        index_corpus(rag, load_dataset(ROOT / "data" / "xquad"))
+        print_word_for_word(rag, "data/xquad", [each.text for each in rag.documents()])
+
+
+def print_word_for_word(rag: RAG, name: str, texts: Sequence[str]) -> None:
+    """Print how many sentences of texts are judged supported."""
+    said = sorted({text[start:end] for text in texts for start, end in split_sentences(text)})
+    telling = [each for each in said if content_words(each) and each[0] != "#"]
+    wrong: list[Verdict] = []
+    for sentence in telling:
+        verdict = rag.check(sentence)
+        if verdict.label != LABELS[0]:
+            wrong.append(verdict)
+    print(f"\n{name}: {len(telling) - len(wrong)} of {len(telling)} sentences supported")
+    for verdict in wrong:
+        print(f"- {verdict.label}: {verdict.claim!r}")
 
 
 if __name__ == "__main__":

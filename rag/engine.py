@@ -553,9 +553,10 @@ class RAG:
     @once
     def entailment(self) -> EntailmentModel | None:
         """The model for natural language inference in use, if there is one."""
-        if not self.config.answering.entailment:
+        from rag.answering.entailment import NONE, load_entailment
+
+        if self.config.answering.entailment in {"", NONE}:
             return None
-        from rag.answering.entailment import load_entailment
 
         return load_entailment(
             self.config.answering.entailment,

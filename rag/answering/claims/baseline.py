@@ -62,7 +62,7 @@ def features(claim: str, statements: Sequence[NearStatement]) -> dict[str, float
     """
     own = lexicon.words(claim)
     others = [lexicon.words(statement.text) for statement in statements]
-    shares = _weigh(statements)
+    shares = weigh(statements)
     best = max(range(len(statements)), key=lambda at: statements[at].overlap)
     exact = statements[best].overlap ** 2
     own_numbers = lexicon.numbers(claim)
@@ -104,7 +104,7 @@ def features(claim: str, statements: Sequence[NearStatement]) -> dict[str, float
     }  # fmt: skip
 
 
-def _weigh(statements: Sequence[NearStatement]) -> list[float]:
+def weigh(statements: Sequence[NearStatement]) -> list[float]:
     """Weigh statements by similarity, so that the weights sum to 1."""
     most = max(statement.similarity for statement in statements)
     weights = [math.exp(_SHARPNESS * (statement.similarity - most)) for statement in statements]

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from rag.answering.claims import baseline
+from rag.answering.claims import baseline, entailed
 from rag.answering.claims.baseline import LABELS, Probabilities
 from rag.answering.claims.generator import ask
 from rag.answering.claims.statements import NearStatement, find_statements
+from rag.answering.entailment import SHIPPED
 from rag.answering.passages import Passages
 from rag.errors import QuestionError
 from rag.protocols import Embedder, EntailmentModel, LanguageModel
@@ -21,6 +22,7 @@ BASELINE = "baseline"
 
 _MOST_EVIDENCE = 5
 _NOTHING_FOUND: Probabilities = (0.0, 0.0, 1.0)
+_CERTAIN: Probabilities = (1.0, 0.0, 0.0)
 
 _Finding = tuple[float, bool, NearStatement]
 """The strength of a statement, whether it speaks for the claim, and the statement."""
@@ -75,7 +77,8 @@ def check(
         claim: one or more statements.
         hits: the passages that were found for it.
         document: gives the document of an id, to check quotes against.
-        entailment: judges every statement of one or two sentences.
+        entailment: judges every statement of one or two sentences, unless one is the claim word
+            for word.
         generator: is asked for a verdict on the passages nearest to the claim.
         embedder: tells how near statements are to the claim; without one their words do.
 
@@ -132,10 +135,9 @@ def _judge_sentence(
     statements = find_statements(sentence, passages)
     if not statements:
         return _Judgement(_NOTHING_FOUND)
-    if entailment is not None:
-        each = _judge_by_entailment(sentence, statements, entailment)
-        return _Judgement(_combine(each), statements, each, entailment.name)
     by_meaning = passages.embedder is not None
+    if entailment is not None:
+        return _judge_by_entailment(sentence, statements, entailment, by_meaning=by_meaning)
     probabilities = baseline.judge(sentence, statements, by_meaning=by_meaning)
     each = [
         baseline.judge(sentence, [statement], by_meaning=by_meaning) for statement in statements
@@ -147,30 +149,23 @@ def _judge_sentence(
 
 
 def _judge_by_entailment(
-    sentence: str, statements: Sequence[NearStatement], entailment: EntailmentModel
-) -> list[Probabilities]:
-    """Judge each statement by entailment; the less similar it is, the less it counts."""
-    rows = entailment.entail([(statement.text, sentence) for statement in statements])
-    nearest = max(statement.similarity for statement in statements)
-    found = []
-    for statement, (entails, _, contradicts) in zip(statements, rows.tolist(), strict=True):
-        weight = max(0.0, statement.similarity) / nearest if nearest > 0 else 1.0
-        supported, refuted = weight * entails, weight * contradicts
-        found.append((supported, refuted, 1 - supported - refuted))
-    return found
-
-
-def _combine(each: Sequence[Probabilities]) -> Probabilities:
-    """Combine statements: the strongest entailment against the strongest contradiction.
-
-    With S and R for the two: S (1 - R) supported, R (1 - S) refuted. Passages that contradict each
-    other decide nothing. Systems for FEVER take the maximum over sentences, too (Thorne et al.,
-    NAACL 2018, and later ones).
-    """
-    supported = max(found[0] for found in each)
-    refuted = max(found[1] for found in each)
-    sides = supported * (1 - refuted), refuted * (1 - supported)
-    return (*sides, 1 - sum(sides))
+    sentence: str,
+    statements: Sequence[NearStatement],
+    entailment: EntailmentModel,
+    *,
+    by_meaning: bool,
+) -> _Judgement:
+    same = entailed.find_word_for_word(sentence, statements)
+    if same is not None:
+        # What is said word for word needs no judge.
+        return _Judgement(_CERTAIN, [same], [_CERTAIN], entailment.name)
+    each = entailed.ask(sentence, statements, entailment)
+    if entailment.name != SHIPPED:
+        each = entailed.weigh_by_similarity(each, statements)
+        return _Judgement(entailed.combine(each), statements, each, entailment.name)
+    probabilities = entailed.judge(sentence, statements, each, by_meaning=by_meaning)
+    each = entailed.weigh_by_words(each, statements)
+    return _Judgement(probabilities, statements, each, entailment.name)
 
 
 def _choose_decisive(judgements: Sequence[_Judgement]) -> _Judgement:

@@ -6,21 +6,20 @@ so that only those of the words at hand are read.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from rag.answering.passages import Stretch
 from rag.answering.reader.reading import NEVER, Reading, log_sum, trim, weigh
-from rag.errors import GenerationError, ModelError, first_line
+from rag.errors import ModelError, first_line
 from rag.models import resolve
 from rag.models.devices import usable_cores
-from rag.models.onnx.words import map_word_vectors
+from rag.models.onnx.pairs import PairGraph, cut
 from rag.once import once
 from rag.types import ProgressCallback
 
@@ -86,11 +85,8 @@ class OnnxReader:
     name = "minilm-reader"
 
     def __init__(self, folder: Path, base: Path, facts: _Facts) -> None:
-        self._folder = folder
-        self._base = base
+        self._graph = PairGraph(self.name, folder / GRAPH, base)
         self._facts = facts
-        # A tokenizer that one thread sets up anew would change under the others.
-        self._lock = threading.RLock()
 
     def read(self, question: str, passages: Sequence[str], most: int = 10) -> Reading:
         """Find the best spans of all passages, and how probably there is an answer.
@@ -104,14 +100,12 @@ class OnnxReader:
             ModelError: if the graph cannot be loaded.
             GenerationError: if the graph fails, for instance for want of memory.
         """
-        with self._lock:
-            tokenizer = self._tokenizer
-            asked = tokenizer.encode(question, add_special_tokens=False).ids[:_QUESTION]
-            encoded = tokenizer.encode_batch(list(passages), add_special_tokens=False)
+        first_text, *encoded = self._graph.tokenize([question, *passages])
+        asked = first_text.ids[:_QUESTION]
         parts = [
             (number, first, ids)
             for number, encoding in enumerate(encoded, start=1)
-            for first, ids in _cut(encoding.ids, _LENGTH - len(asked) - 3)
+            for first, ids in cut(encoding.ids, _LENGTH - len(asked) - 3, _OVERLAP)
         ]
         best: dict[Stretch, float] = {}
         odds: dict[int, float] = {}
@@ -136,23 +130,12 @@ class OnnxReader:
         Raises:
             ModelError: if one of them is missing or damaged.
         """
-        _ = self._tokenizer, self._vectors, self._session
+        self._graph.load()
 
     def _score(self, asked: Sequence[int], part: Sequence[int]) -> Floats:
         """Return the log-odds of each span of a part of a passage, `[start, length - 1]`."""
-        import numpy as np
-
-        cls, sep = self._marks
-        rows = np.asarray([cls, *asked, sep, *part, sep])
+        starts, ends, silence = self._graph.run(asked, part)
         begin = len(asked) + 2
-        types = np.zeros((1, len(rows)), dtype=np.int64)
-        types[0, begin:] = 1
-        words = np.ascontiguousarray(self._vectors[rows])[None]
-        try:
-            starts, ends, silence = self._session.run(None, {"words": words, "types": types})
-        # ONNX Runtime raises its own classes, which share no parent but Exception.
-        except Exception as error:
-            raise GenerationError(f"{self.name} failed: {first_line(error)}") from error
         inside = slice(begin, begin + len(part))
         found: Floats = _spans(starts[0][inside], ends[0][inside]) - silence[0]
         return found
@@ -160,49 +143,6 @@ class OnnxReader:
     @once
     def _pool(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(usable_cores(), thread_name_prefix="read")
-
-    @once
-    def _tokenizer(self) -> Any:
-        from tokenizers import Tokenizer
-
-        tokenizer = Tokenizer.from_file(str(self._base / "tokenizer.json"))
-        tokenizer.no_truncation()
-        tokenizer.no_padding()
-        return tokenizer
-
-    @once
-    def _marks(self) -> tuple[int, int]:
-        return self._tokenizer.token_to_id("[CLS]"), self._tokenizer.token_to_id("[SEP]")
-
-    @once
-    def _vectors(self) -> Floats:
-        return map_word_vectors(self._base / "model.safetensors")
-
-    @once
-    def _session(self) -> Any:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.log_severity_level = 3
-        try:
-            return onnxruntime.InferenceSession(
-                str(self._folder / GRAPH), options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:
-            raise ModelError(
-                f"{self._folder / GRAPH}: ONNX Runtime cannot load it ({first_line(error)}): "
-                "install the package again"
-            ) from error
-
-
-def _cut(ids: Sequence[int], room: int) -> list[tuple[int, Sequence[int]]]:
-    """Cut a passage into parts that overlap, each with the number of its first token."""
-    if len(ids) <= room:
-        return [(0, ids)] if ids else []
-    step = room - _OVERLAP
-    firsts = [*range(0, len(ids) - room, step), len(ids) - room]
-    return [(first, ids[first : first + room]) for first in firsts]
 
 
 def _spans(starts: Floats, ends: Floats) -> Floats:

@@ -191,7 +191,7 @@ def negate(text: str, rng: Random) -> str | None:
         return text[: match.end()] + put + after
     for verb in re.finditer(r"(?<=\w )[a-z]+", text):
         base = verbs().get(verb[0])
-        before = text[: verb.start()].split()[-1].casefold()
+        before = text[: verb.start()].rsplit(maxsplit=1)[-1].casefold()
         if base and before not in {"the", "a", "an", "of", "in", "by", "to", "and", "its", "his"}:
             does = "did" if past_of(base) == verb[0] else "does"
             put = rng.choice([f"{does} not {base}", f"{does}n't {base}", f"never {verb[0]}"])
@@ -277,16 +277,22 @@ def shorten(text: str, rng: Random) -> str | None:
     aside = re.sub(r"\s*\([^()]*\)", "", text)
     if aside != text:
         ways.append(aside)
-    clause = re.sub(r", (?:which|who|where|whose|with|including|although|while)\b[^,]*\.$", ".", text)
+    clause = re.sub(
+        r", (?:which|who|where|whose|with|including|although|while)\b[^,]*\.$", ".", text
+    )
     if clause != text:
         ways.append(clause)
-    lead = re.match(r"(?:In|On|During|After|Since|By|At|Although|While|From)\b[^,]{3,60}, (.+)$", text)
+    lead = re.match(
+        r"(?:In|On|During|After|Since|By|At|Although|While|From)\b[^,]{3,60}, (.+)$", text
+    )
     if lead is not None and not re.match(r"(?:and|or|\d|[A-Z][a-z]+,)", lead[1]):
         ways.append(lead[1][:1].upper() + lead[1][1:])
     half = re.match(r"(.{25,}?)(?:, (?:and|but|so)|;) [a-z].{15,}$", text)
     if half is not None:
         ways.append(half[1] + ".")
-    middle = re.match(r"([A-Z][^,]{2,40}), [^,]{4,80}, (?=(?:is|was|are|were|has|had|said)\b)", text)
+    middle = re.match(
+        r"([A-Z][^,]{2,40}), [^,]{4,80}, (?=(?:is|was|are|were|has|had|said)\b)", text
+    )
     if middle is not None:
         ways.append(f"{middle[1]} {text[middle.end() :]}")
     ways = [each for each in ways if len(each.split()) >= 4]
@@ -298,7 +304,7 @@ def lengthen(text: str, rng: Random) -> str | None:
     if not text.endswith(".") or len(text.split()) > 40:
         return None
     added = rng.choice(_ADDED)
-    if added == "in {}" or added == "until {}":
+    if added in {"in {}", "until {}"}:
         if re.search(r"\b(?:1\d|20)\d\d\b", text):
             return None
         value = str(rng.randint(1880, 2024))

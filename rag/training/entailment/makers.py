@@ -22,6 +22,8 @@ from rag.training.reader.perturbing import Names, names_of
 ENTAILED, NEUTRAL, CONTRADICTED = LABELS
 Maker = Callable[[Path, Random, dict[str, Any]], list[Pair]]
 
+# The share of claims that are a question and a reply of few words, as values of JSON are.
+_REPLIES = 0.2
 # The share of premises before which the title of their document stands.
 _TITLED = 0.3
 _SHORTEST, _LONGEST = 5, 45
@@ -63,7 +65,9 @@ def make_statements(data: Path, rng: Random, options: dict[str, Any]) -> list[Pa
     pairs: list[Pair] = []
     while stated and len(pairs) < options["count"]:
         for row, statement in rng.sample(stated, len(stated)):
-            pair = _of_statement(row, statement, articles[row.document], names, others, rng)
+            pair = _Stated(
+                row, statement, articles[row.document], names, others[row.context], rng
+            ).pair()
             if pair is not None:
                 pairs.append(pair)
     return pairs[: options["count"]]
@@ -111,7 +115,7 @@ def make_sentences(data: Path, rng: Random, options: dict[str, Any]) -> list[Pai
     pairs: list[Pair] = []
     while places and len(pairs) < options["count"]:
         for article, passage, at in rng.sample(places, len(places)):
-            pair = _of_sentence(article, passage, at, names, rng)
+            pair = _Placed(article, passage, at, names, rng).pair()
             if pair is not None:
                 pairs.append(pair)
     return pairs[: options["count"]]
@@ -131,110 +135,197 @@ MAKERS: dict[str, Maker] = {
 }
 
 
-def _of_statement(
-    row: Row,
-    statement: Statement,
-    article: Article,
-    names: Names,
-    others: dict[str, list[str]],
-    rng: Random,
-) -> Pair | None:
-    """One pair of a statement; None where what was drawn does not fit."""
-    start, end = row.answers[0]
-    premise = _titled(article.title, _around(row, article, rng), rng)
-    drawn = rng.random()
-    if drawn < 0.36:
-        claim = statement.text
-        if rng.random() < 0.3:
-            claim = changing.reword(claim, rng) or claim
-        return Pair(premise, claim, ENTAILED, "statement")
-    if drawn < 0.62 and statement.unique:
-        value = _wrong_value(row, statement.value, others[row.context], names, rng)
-        if value is not None and value.casefold() not in row.context[start:end].casefold():
-            return Pair(premise, statement.with_value(value), CONTRADICTED, "wrong value")
-        return None
-    if drawn < 0.72:
+@dataclass(frozen=True, slots=True)
+class _Stated:
+    """A question's statement in its article, and the ways to make a pair of it."""
+
+    row: Row
+    statement: Statement
+    article: Article
+    names: Names
+    others: Sequence[str]
+    rng: Random
+
+    def pair(self) -> Pair | None:
+        """One pair; None where what was drawn does not fit."""
+        ways = [
+            self._right, self._wrong, self._not_wrong, self._changed, self._silent, self._another,
+            self._longer,
+        ]  # fmt: skip
+        (way,) = self.rng.choices(ways, [0.3, 0.26, 0.06, 0.2, 0.14, 0.1, 0.04])
+        return way()
+
+    def _right(self) -> Pair | None:
+        claim = self._said(self.statement.value)
+        if self.rng.random() < 0.3:
+            claim = changing.reword(claim, self.rng) or claim
+        return Pair(self._premise(), claim, ENTAILED, "statement")
+
+    def _wrong(self) -> Pair | None:
+        value = self._wrong_value()
+        if not self.statement.unique or value is None:
+            return None
+        return Pair(self._premise(), self._said(value), CONTRADICTED, "wrong value")
+
+    def _not_wrong(self) -> Pair | None:
+        """What has one value has no other."""
+        value = self._wrong_value()
+        if not self.statement.unique or value is None:
+            return None
+        claim = changing.negate(self.statement.with_value(value), self.rng)
+        if claim is None or value.casefold() not in claim.casefold():
+            return None
+        return Pair(self._premise(), claim, ENTAILED, "not the wrong value")
+
+    def _changed(self) -> Pair | None:
+        text = self.statement.text
         # The value that is asked for stays as it is: all else may turn.
-        change = rng.choice([changing.negate, changing.negate, changing.oppose])
-        made = change(statement.text, rng)
-        if made is not None and statement.value in made and made != statement.text:
-            return Pair(premise, made, CONTRADICTED, "statement changed")
-        return None
-    if drawn < 0.86:
-        silent = _without(row, article, rng)
+        change = self.rng.choice([changing.negate, changing.negate, changing.oppose])
+        made = change(text, self.rng)
+        if made is None or made == text or self.statement.value not in made:
+            return None
+        return Pair(self._premise(), made, CONTRADICTED, "statement changed")
+
+    def _silent(self) -> Pair | None:
+        silent = _without(self.row, self.article, self.rng)
         if silent is None:
             return None
-        claim = statement.text
-        if statement.unique and rng.random() < 0.4:
-            value = _wrong_value(row, statement.value, others[row.context], names, rng)
-            claim = statement.with_value(value) if value else claim
-        return Pair(_titled(article.title, silent, rng), claim, NEUTRAL, "sentence taken out")
-    if drawn < 0.96:
-        claim_of_another = _of_another(statement, row, names, rng)
-        return claim_of_another and Pair(premise, claim_of_another, NEUTRAL, "another thing")
-    longer = changing.lengthen(statement.text, rng)
-    return longer and Pair(premise, longer, NEUTRAL, "more than told")
+        value = self._wrong_value() if self.rng.random() < 0.4 else None
+        if not self.statement.unique or value is None:
+            value = self.statement.value
+        claim = self._said(value)
+        if self.rng.random() < 0.3:
+            claim = changing.negate(claim, self.rng) or claim
+        return Pair(_titled(self.article.title, silent, self.rng), claim, NEUTRAL, "taken out")
+
+    def _another(self) -> Pair | None:
+        claim = _of_another(self.statement, self.row, self.names, self.rng)
+        return claim and Pair(self._premise(), claim, NEUTRAL, "another thing")
+
+    def _longer(self) -> Pair | None:
+        claim = changing.lengthen(self.statement.text, self.rng)
+        return claim and Pair(self._premise(), claim, NEUTRAL, "more than told")
+
+    def _premise(self) -> str:
+        return _titled(self.article.title, _around(self.row, self.article, self.rng), self.rng)
+
+    def _said(self, value: str) -> str:
+        """The claim that the answer is this value."""
+        if self.rng.random() < _REPLIES:
+            return f"{self.row.question.rstrip('? ')}? {value}"
+        return self.statement.with_value(value)
+
+    def _wrong_value(self) -> str | None:
+        start, end = self.row.answers[0]
+        value = _wrong_value(self.row, self.statement.value, self.others, self.names, self.rng)
+        answer = self.row.context[start:end].casefold()
+        return value if value is not None and value.casefold() not in answer else None
 
 
-def _of_sentence(
-    article: Article, passage: Sequence[str], at: int, names: Names, rng: Random
-) -> Pair | None:
-    """One pair of a sentence; None where what was drawn does not fit."""
-    sentence = passage[at]
-    drawn = rng.random()
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    """A sentence in its passage, and the ways to make a pair of it."""
 
-    def premise(changed: str = sentence) -> str:
-        before, after = rng.choice([0, 0, 0, 1, 1, 2]), rng.choice([0, 0, 0, 1, 1, 2])
-        around = [*passage[max(0, at - before) : at], changed, *passage[at + 1 : at + 1 + after]]
-        return _titled(article.title, join_sentences(around), rng)
+    article: Article
+    passage: Sequence[str]
+    at: int
+    names: Names
+    rng: Random
 
-    def pair(claim: str | None, label: Label, kind: str, changed: str = sentence) -> Pair | None:
-        return Pair(premise(changed), claim, label, kind) if claim else None
+    def pair(self) -> Pair | None:
+        """One pair; None where what was drawn does not fit."""
+        ways = [
+            self._verbatim, self._part, self._reworded, self._changed, self._place,
+            self._subject, self._longer, self._another, self._near,
+        ]  # fmt: skip
+        (way,) = self.rng.choices(ways, [0.08, 0.14, 0.14, 0.34, 0.03, 0.06, 0.05, 0.06, 0.13])
+        return way()
 
-    if drawn < 0.12:
-        return pair(sentence, ENTAILED, "verbatim")
-    if drawn < 0.32:
-        way = rng.choice([changing.shorten, changing.shorten, changing.reword, changing.turn_passive])
-        made = way(sentence, rng)
-        return pair(made, ENTAILED, "part" if way is changing.shorten else "reworded")
-    if drawn < 0.66:
-        base = sentence
-        if rng.random() < 0.4:
-            base = changing.shorten(sentence, rng) or sentence
-        made = changing.contradict(base, rng)
+    @property
+    def _sentence(self) -> str:
+        return self.passage[self.at]
+
+    def _verbatim(self) -> Pair | None:
+        return self._pair(self._sentence, ENTAILED, "verbatim")
+
+    def _part(self) -> Pair | None:
+        return self._pair(changing.shorten(self._sentence, self.rng), ENTAILED, "part")
+
+    def _reworded(self) -> Pair | None:
+        way = self.rng.choice([changing.reword, changing.reword, changing.turn_passive])
+        return self._pair(way(self._sentence, self.rng), ENTAILED, "reworded")
+
+    def _changed(self) -> Pair | None:
+        base = self._sentence
+        if self.rng.random() < 0.4:
+            base = changing.shorten(base, self.rng) or base
+        made = changing.contradict(base, self.rng)
         if made is None:
             return None
-        turn = rng.random()
+        turn = self.rng.random()
         if turn < 0.55:
-            return pair(made, CONTRADICTED, "changed")
+            return self._pair(made, CONTRADICTED, "changed")
         if turn < 0.78:
-            return pair(base, CONTRADICTED, "changed", made)
-        return pair(changing.reword(made, rng) or made, ENTAILED, "both changed", made)
-    if drawn < 0.69:
-        made = changing.swap_last_name(sentence, rng, [names.other(sentence, rng)])
-        return pair(made, CONTRADICTED, "another place")
-    if drawn < 0.75:
-        others = [each for each in names_of(" ".join(article.sentences)) if each not in sentence]
-        made = changing.swap_subject(sentence, rng, others[:20] or [names.other(sentence, rng)])
-        return pair(made, NEUTRAL, "another thing")
-    if drawn < 0.81:
-        return pair(changing.lengthen(sentence, rng), NEUTRAL, "more than told")
-    mates = [each for each in article.sentences if each not in {*passage[max(0, at - 2) : at + 3]}]
-    if not mates:
-        return None
-    if drawn < 0.86:
-        # What a sentence says, or its contrary, is not told by others of its article.
-        made = changing.contradict(sentence, rng) or sentence
-        other = rng.choice(mates)
-        return Pair(_titled(article.title, other, rng), made, NEUTRAL, "another sentence")
-    words = content_words(sentence)
-    near = max(
-        rng.sample(mates, min(len(mates), 30)),
-        key=lambda each: len(words & content_words(each)) / (4 + len(content_words(each))),
-    )
-    if len(words & content_words(near)) > 0.6 * len(content_words(near)):
-        return None
-    return pair(near, NEUTRAL, "near by words") if len(near.split()) >= _SHORTEST else None
+            return self._pair(base, CONTRADICTED, "changed", made)
+        claim = changing.reword(made, self.rng) or changing.shorten(made, self.rng) or made
+        return self._pair(claim, ENTAILED, "both changed", made)
+
+    def _place(self) -> Pair | None:
+        other = self.names.other(self._sentence, self.rng)
+        made = changing.swap_last_name(self._sentence, self.rng, [other])
+        return self._pair(made, CONTRADICTED, "another place")
+
+    def _subject(self) -> Pair | None:
+        near = names_of(" ".join(self.article.sentences))
+        others = [each for each in near if each not in self._sentence][:20]
+        made = changing.swap_subject(
+            self._sentence, self.rng, others or [self.names.other(self._sentence, self.rng)]
+        )
+        return self._pair(made, NEUTRAL, "another thing")
+
+    def _longer(self) -> Pair | None:
+        return self._pair(changing.lengthen(self._sentence, self.rng), NEUTRAL, "more than told")
+
+    def _another(self) -> Pair | None:
+        """What a sentence says, or its contrary, is not told by others of its article."""
+        if not self._mates:
+            return None
+        claim = changing.contradict(self._sentence, self.rng) or self._sentence
+        premise = _titled(self.article.title, self.rng.choice(self._mates), self.rng)
+        return Pair(premise, claim, NEUTRAL, "another sentence")
+
+    def _near(self) -> Pair | None:
+        mates, words = self._mates, content_words(self._sentence)
+        if not mates:
+            return None
+        near = max(
+            self.rng.sample(mates, min(len(mates), 30)),
+            key=lambda each: len(words & content_words(each)) / (4 + len(content_words(each))),
+        )
+        known = content_words(near)
+        if len(words & known) > 0.6 * len(known) or len(near.split()) < _SHORTEST:
+            return None
+        return self._pair(near, NEUTRAL, "near by words")
+
+    @property
+    def _mates(self) -> list[str]:
+        """The sentences of the article but for those around."""
+        around = {*self.passage[max(0, self.at - 2) : self.at + 3]}
+        return [each for each in self.article.sentences if each not in around]
+
+    def _pair(
+        self, claim: str | None, label: Label, kind: str, changed: str | None = None
+    ) -> Pair | None:
+        """A claim beside the sentence, or what it was changed into, among its neighbours."""
+        before, after = (self.rng.choice([0, 0, 0, 1, 1, 2]) for _ in range(2))
+        at, passage = self.at, self.passage
+        around = [
+            *passage[max(0, at - before) : at],
+            changed or self._sentence,
+            *passage[at + 1 : at + 1 + after],
+        ]
+        premise = _titled(self.article.title, join_sentences(around), self.rng)
+        return Pair(premise, claim, label, kind) if claim else None
 
 
 def _rows(data: Path, options: dict[str, Any]) -> list[Row]:

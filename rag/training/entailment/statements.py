@@ -81,7 +81,9 @@ _WITH_PREPOSITION = re.compile(
     r"near|over|under|within|through|along|inside|outside|throughout|across)\b",
     re.I,
 )
-_YEAR = re.compile(r"^(?:the )?(?:early |late |mid-?)?(?:1[0-9]|20)\d\d(?:s|-\d+)?$|^\d\dth century")
+_YEAR = re.compile(
+    r"^(?:the )?(?:early |late |mid-?)?(?:1[0-9]|20)\d\d(?:s|-\d+)?$|^\d\dth century"
+)
 _DAY = re.compile(
     r"\b(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day\b|\b\d{1,2}(?:st|nd|rd|th)?,? ?(?:of )?"
     r"(?:January|February|March|April|May|June|July|August|September|October|November|December)"
@@ -327,7 +329,7 @@ def _how_many(question: str, answer: str) -> _Parts | None:
     rest = match[1]
     there = re.match(rf"(.+?) ({_BE}) there\b ?(.*)$", rest)
     if there is not None:
-        value = answer.split()[0] if there[1].casefold() in answer.casefold() else answer
+        value = answer.split(maxsplit=1)[0] if there[1].casefold() in answer.casefold() else answer
         return f"there {there[2]}", value, f"{there[1]} {there[3]}".strip(), True
     bare = _without_noun(answer, rest)
     did = re.match(r"(.+?) (did|does|do) (.+)$", rest)
@@ -382,7 +384,7 @@ def _how_much(question: str, answer: str) -> _Parts | None:
     return made[0], answer, made[1], True
 
 
-def _what_did(question: str, answer: str) -> _Parts | None:
+def _what_did(question: str, answer: str) -> _Parts | None:  # noqa: PLR0911
     match = re.match(
         r"(?:what|which|who|whom)(?: (?!type|kind|sort|other|else)([a-z]+))? (did|does|do) (.+)$",
         question,
@@ -420,7 +422,7 @@ _ADJECTIVES = frozenset(
 )
 
 
-def _copula(question: str, answer: str) -> _Parts | None:
+def _copula(question: str, answer: str) -> _Parts | None:  # noqa: PLR0911
     match = re.match(rf"(?:what|who|which) ({_BE}) (.+)$", question, re.I)
     if match is None:
         return None
@@ -490,4 +492,3 @@ def _subject(question: str, answer: str) -> _Parts | None:
     if not known or rest.split()[-1] in _PREPOSITION:
         return None
     return "", answer, f"{verb} {rest}", _is_unique(f"{verb} {rest}")
-

@@ -9,33 +9,26 @@ from __future__ import annotations
 
 import argparse
 import json
-import tempfile
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import numpy as np
-import onnx
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from rag.models import resolve
 from rag.models.onnx.graph import calibration
-from rag.models.onnx.quantization import quantize
 from rag.training.loop import say, write_facts
 from rag.training.reader import synthetic
 from rag.training.reader.encoding import encode, open_tokenizer
 from rag.training.reader.examples import Example
 from rag.training.reader.model import Reader, build, span_odds
+from rag.training.shipping import Sample, halve, write_small_graph
 
 WEIGHTS, GRAPH, FACTS = "reader.safetensors", "reader.int8.onnx", "reader.json"
-_OPSET = 17
 _QUESTIONS = ("What is the default?", "When did it begin and who decided it?", "How is it done?")
-# The share of channels multiplied in float32.
-_OUTLIERS = 1 / 96
 
 
 def export(weights: Path, base: str, output: Path, facts: dict[str, Any]) -> dict[str, Any]:
@@ -47,62 +40,24 @@ def export(weights: Path, base: str, output: Path, facts: dict[str, Any]) -> dic
         output: the directory to write into.
         facts: kept in `reader.json`, such as the temperature.
     """
-    from safetensors.torch import load_file, save_file
-
     output.mkdir(parents=True, exist_ok=True)
     location = resolve(base, kind="embedder").location
-    half = {name: value.to(torch.float16) for name, value in load_file(str(weights)).items()}
-    save_file(half, str(output / WEIGHTS))
     model, embeddings = build(location)
-    # What ships is measured, not what it was rounded from.
-    model.load_state_dict({name: value.float() for name, value in half.items()})
-    model.eval()
+    halve(weights, output / WEIGHTS, model)
     samples = _samples(location, embeddings)
-    with tempfile.TemporaryDirectory() as place:
-        whole, small = Path(place) / "whole.onnx", Path(place) / "small.onnx"
-        write_graph(model, whole)
-        quantize(whole, small, [{"words": w, "types": t} for w, t in samples], _OUTLIERS)
-        onnx.save(onnx.load(str(small)), str(output / GRAPH))
+    write_small_graph(
+        model,
+        output / GRAPH,
+        ["starts", "ends", "silence"],
+        samples,
+        by_token=["starts", "ends"],
+    )
     agreement = compare(model, output / GRAPH, samples)
     write_facts(output / FACTS, {**facts, "base": base, "agreement": agreement})
     return agreement
 
 
-def write_graph(model: Reader, target: Path) -> None:
-    """Write a model as a float32 graph of one passage."""
-
-    class Alone(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = model
-
-        def forward(self, words: Tensor, types: Tensor) -> Any:
-            return self.model(words, types, torch.ones_like(types))
-
-    width = model.positions.embedding_dim
-    with torch.no_grad(), warnings.catch_warnings():
-        # The exporter by tracing is called old, and takes a tenth of the time.
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            Alone(),
-            (torch.zeros(1, 16, width), torch.zeros(1, 16, dtype=torch.int64)),
-            str(target),
-            input_names=["words", "types"],
-            output_names=["starts", "ends", "silence"],
-            dynamic_axes={
-                "words": {1: "tokens"},
-                "types": {1: "tokens"},
-                "starts": {1: "tokens"},
-                "ends": {1: "tokens"},
-            },
-            opset_version=_OPSET,
-            dynamo=False,
-        )
-
-
-def compare(
-    model: Reader, graph: Path, samples: Sequence[tuple[NDArray[Any], NDArray[Any]]]
-) -> dict[str, float]:
+def compare(model: Reader, graph: Path, samples: Sequence[Sample]) -> dict[str, float]:
     """Measure how far a graph's log-odds are from the model's, and how often spans differ."""
     import onnxruntime
 
@@ -129,7 +84,7 @@ def compare(
     }
 
 
-def _samples(location: str, embeddings: Tensor) -> list[tuple[NDArray[Any], NDArray[Any]]]:
+def _samples(location: str, embeddings: Tensor) -> list[Sample]:
     rng = Random(11)  # noqa: S311
     examples = [
         Example(rng.choice(_QUESTIONS), (passage,)) for passage in calibration() if passage.split()

@@ -219,7 +219,11 @@ def _negate(row: Row, rng: Random) -> Row | None:
 
 
 def _swap_opposite(row: Row, rng: Random) -> Row | None:
-    words = [match for match in re.finditer(r"[\w-]+", row.question) if match[0].lower() in OPPOSITE_WORDS]
+    words = [
+        match
+        for match in re.finditer(r"[\w-]+", row.question)
+        if match[0].lower() in OPPOSITE_WORDS
+    ]
     if not words:
         return None
     match = rng.choice(words)

@@ -1,4 +1,4 @@
-"""Models for natural language inference: does a premise entail or contradict a hypothesis?"""
+"""Models for natural language inference that transformers loads."""
 
 from __future__ import annotations
 
@@ -23,16 +23,10 @@ _RELATIONS = ("entailment", "neutral", "contradiction")
 _NOT_ENTAILMENT = "not_entailment"
 
 
-def load_entailment(
+def load_transformer(
     name: str, *, device: str = "auto", progress: ProgressCallback | None = None
 ) -> EntailmentModel:
-    """Open a model for natural language inference; its weights are loaded at first use.
-
-    `name` is a directory or a hub name with an optional `@revision`, of any model for sequence
-    classification that transformers loads. Its `id2label` names the labels: entailment, neutral and
-    contradiction in any order and case, or entailment and not_entailment, in which case the
-    probability of a contradiction is 0. `device` is `auto` (CUDA or MPS if available), `cpu`,
-    `cuda` or `mps`.
+    """Open a model for sequence classification; its weights are loaded at first use.
 
     Raises:
         ModelError: if there is no such model.

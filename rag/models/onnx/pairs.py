@@ -1,0 +1,128 @@
+"""A graph over pairs of texts that is given the word vectors of its base model.
+
+The graph holds all but the word embeddings: those are mapped from the base's own file, so that only
+the vectors of the words at hand are read. The reader and the judge of claims are of this form.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rag.errors import GenerationError, ModelError, first_line
+from rag.models.onnx.words import map_word_vectors
+from rag.once import once
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float32]
+
+
+class PairGraph:
+    """The graph, the tokenizer and the word vectors; safe to be called by several threads.
+
+    Args:
+        name: what errors call the model.
+        graph: an ONNX file with the inputs `words`, `[1, tokens, width]`, and `types`.
+        base: the directory of the base model, in transformers' form.
+    """
+
+    def __init__(self, name: str, graph: Path, base: Path) -> None:
+        self._name = name
+        self._graph = graph
+        self._base = base
+        # A tokenizer that one thread sets up anew would change under the others.
+        self._lock = threading.RLock()
+
+    def tokenize(self, texts: Sequence[str]) -> list[Any]:
+        """Cut texts into tokens, with their `ids` and `offsets`, without marks around them.
+
+        Raises:
+            ModelError: if the base's tokenizer cannot be read.
+        """
+        with self._lock:
+            found: list[Any] = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
+        return found
+
+    def run(self, first: Sequence[int], second: Sequence[int]) -> list[Floats]:
+        """Return the graph's outputs for `[CLS] first [SEP] second [SEP]`.
+
+        Raises:
+            ModelError: if the graph or the word vectors cannot be loaded.
+            GenerationError: if the graph fails, for instance for want of memory.
+        """
+        import numpy as np
+
+        cls, sep = self._marks
+        rows = np.asarray([cls, *first, sep, *second, sep])
+        types = np.zeros((1, len(rows)), dtype=np.int64)
+        types[0, len(first) + 2 :] = 1
+        words = np.ascontiguousarray(self._vectors[rows])[None]
+        session = self._session
+        try:
+            outputs: list[Floats] = session.run(None, {"words": words, "types": types})
+        # ONNX Runtime raises its own classes, which share no parent but Exception.
+        except Exception as error:
+            raise GenerationError(f"{self._name} failed: {first_line(error)}") from error
+        return outputs
+
+    def load(self) -> None:
+        """Load tokenizer, word vectors and graph now.
+
+        Raises:
+            ModelError: if one of them is missing or damaged.
+        """
+        _ = self._tokenizer, self._vectors, self._session
+
+    @once
+    def _tokenizer(self) -> Any:
+        from tokenizers import Tokenizer
+
+        file = self._base / "tokenizer.json"
+        try:
+            tokenizer = Tokenizer.from_file(str(file))
+        # Tokenizers written in Rust raise bare exceptions.
+        except Exception as error:
+            raise ModelError(
+                f"{file}: is no tokenizer ({first_line(error)}): fetch the model again"
+            ) from error
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        return tokenizer
+
+    @once
+    def _marks(self) -> tuple[int, int]:
+        return self._tokenizer.token_to_id("[CLS]"), self._tokenizer.token_to_id("[SEP]")
+
+    @once
+    def _vectors(self) -> Floats:
+        return map_word_vectors(self._base / "model.safetensors")
+
+    @once
+    def _session(self) -> Any:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.log_severity_level = 3
+        try:
+            return onnxruntime.InferenceSession(
+                str(self._graph), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:
+            raise ModelError(
+                f"{self._graph}: ONNX Runtime cannot load it ({first_line(error)}): "
+                "install the package again"
+            ) from error
+
+
+def cut(ids: Sequence[int], room: int, overlap: int) -> list[tuple[int, Sequence[int]]]:
+    """Cut a text into parts of `room` tokens that overlap, each with its first token's number."""
+    if len(ids) <= room:
+        return [(0, ids)] if ids else []
+    firsts = [*range(0, len(ids) - room, room - overlap), len(ids) - room]
+    return [(first, ids[first : first + room]) for first in firsts]
