@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from making import make_entailment
 
 from rag import RAG, Document, QuestionError, StoreError
-from rag.answering.claims import BASELINE, LABELS, check, lexicon, search_text
+from rag.answering.claims import BASELINE, LABELS, check, entailed, lexicon, search_text
 from rag.answering.claims.baseline import features, judge
 from rag.answering.claims.generator import WORDS, ask
-from rag.answering.claims.statements import find_statements
+from rag.answering.claims.statements import NearStatement, find_statements
 from rag.answering.entailment import load_entailment
 from rag.answering.logistic import regression
 from rag.answering.passages import Passages
@@ -176,14 +176,14 @@ def test_all_sentences_have_to_be_supported_and_none_refuted(
 
 
 def test_the_sentence_that_decides_gives_its_probabilities() -> None:
-    hits, document = hits_of("The sun is hot.", "The sea is deep.", "The moon is far.")
+    hits, document = hits_of("Our sun is hot.", "Our sea is deep.", "Our moon is far.")
     rules = Rules(sun=(0.9, 0.1, 0.0))
     parts = [check(part, hits, document, entailment=rules) for part in
              ("The sun is hot.", "The sea is deep.")]  # fmt: skip
     assert [part.label for part in parts] == [SUPPORTED, NOT_ENOUGH]
     both = check("The sun is hot. The sea is deep.", hits, document, entailment=rules)
     assert both.probabilities == parts[1].probabilities
-    assert [evidence.quote for evidence in both.evidence] == ["The sun is hot."]
+    assert [evidence.quote for evidence in both.evidence] == ["Our sun is hot."]
 
 
 def test_the_strongest_entailment_stands_against_the_strongest_contradiction() -> None:
@@ -212,7 +212,7 @@ def test_passages_that_contradict_each_other_settle_nothing() -> None:
 
 
 def test_what_is_far_from_the_claim_weighs_less() -> None:
-    hits, document = hits_of("The red sun is very hot.", "Two rooms are hot.")
+    hits, document = hits_of("One red sun is very hot.", "Two rooms are hot.")
     rules = Rules(sun=(0.9, 0.1, 0.0), Two=(0.0, 0.1, 0.9))
     verdict = check("The red sun is very hot.", hits, document, entailment=rules)
     # Of red, sun, very and hot the second one holds hot, which both hold: ln(3 / 2.5) of
@@ -227,13 +227,89 @@ def test_an_entailment_model_comes_before_a_generator_and_reads_windows() -> Non
     hits, document = hits_of("# Sun\n\nThe sun is hot. It is far. So it seems.")
     rules = Rules(hot=(0.9, 0.1, 0.0))
     wrong = writes("false")
-    verdict = check("The sun is hot.", hits, document, entailment=rules, generator=wrong)
+    verdict = check("The sun seems hot.", hits, document, entailment=rules, generator=wrong)
     assert verdict.label == SUPPORTED
-    assert {pair[1] for pair in rules.asked} == {"The sun is hot."}
+    assert {pair[1] for pair in rules.asked} == {"The sun seems hot."}
     assert {premise for premise, _ in rules.asked} == {
         "The sun is hot.", "It is far.", "So it seems.",
         "The sun is hot. It is far.", "It is far. So it seems.",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "claim",
+    ["The sun is hot.", "the sun  is\nhot", "The Sun is hot!", "The sun is hot. It is far."],
+)
+def test_what_is_said_word_for_word_needs_no_judge(claim: str) -> None:
+    hits, document = hits_of("It is not so that the sun is cold. The sun is hot. It is far.")
+    rules = Rules(sun=(0.0, 0.0, 1.0))
+    verdict = check(claim, hits, document, entailment=rules)
+    assert (verdict.label, verdict.score, verdict.judge) == (SUPPORTED, 1.0, "rules")
+    assert rules.asked == []
+    assert verdict.evidence[0].quote == "The sun is hot."
+    assert_consistent(verdict, document)
+
+
+@pytest.mark.parametrize(
+    "claim", ["The sun is cold.", "The sun is not hot.", "The sun is hot, too."]
+)
+def test_a_part_of_a_sentence_or_more_than_it_is_not_word_for_word(claim: str) -> None:
+    hits, document = hits_of("It is not so that the sun is cold. The sun is hot.")
+    rules = Rules(sun=(0.0, 0.1, 0.9))
+    assert check(claim, hits, document, entailment=rules).label == REFUTED
+    assert rules.asked
+
+
+def test_a_title_that_the_claim_names_is_read_with_the_statement() -> None:
+    (plain,), document = hits_of("It is 42 metres high.")
+    titled = Hit(plain.chunk, plain.score, plain.rank, plain.source, "The tower of Hollin")
+    rules = Rules()
+    check("The tower is 42 metres high.", [titled], document, entailment=rules)
+    check("Something is 42 metres high.", [titled], document, entailment=rules)
+    premises = [premise for premise, _ in rules.asked]
+    assert premises == ["The tower of Hollin: It is 42 metres high.", "It is 42 metres high."]
+
+
+class TestShippedJudge:
+    """The regression over what the model of this package says."""
+
+    hits, _ = hits_of(
+        "The red tower of Hollin is 42 metres high.", "Bread is baked from red flour."
+    )
+    claim = "The red tower is 40 metres high."
+
+    def statements(self) -> list[NearStatement]:
+        return find_statements(self.claim, Passages(self.hits))
+
+    def test_a_statement_about_another_thing_does_not_refute(self):
+        near, far = self.statements()
+        each = [(0.1, 0.2, 0.7), (0.0, 0.99, 0.01)]
+        assert entailed.weigh_by_words(each, [near, far]) == [each[0], (0.0, 0.0, 1.0)]
+
+    def test_features_are_the_log_odds_of_the_surest_that_is_about_the_claim(self):
+        each = [(0.1, 0.8, 0.1), (0.98, 0.01, 0.01)]
+        values = entailed.features(self.claim, self.statements(), each)
+        assert values["refutes"] == pytest.approx(np.log(4))
+        assert values["supports"] == pytest.approx(np.log(0.1 / 0.9))
+        assert values["supports_best"] == values["supports"]
+        assert values["numbers_differ"] > 0
+        sure = [(1.0, 0.0, 0.0), (0.0, 0.0, 1.0)]
+        values = entailed.features(self.claim, self.statements(), sure)
+        assert all(np.isfinite(list(values.values())))
+
+    @pytest.mark.parametrize("by_meaning", [True, False])
+    def test_what_the_model_says_decides_where_all_else_is_equal(self, by_meaning: bool):
+        statements = self.statements()
+        neutral = (0.01, 0.01, 0.98)
+
+        def judge(*found: tuple[float, float, float]) -> tuple[float, float, float]:
+            return entailed.judge(self.claim, statements, found, by_meaning=by_meaning)
+
+        plain = judge(neutral, neutral)
+        supported, refuted = judge((0.98, 0.01, 0.01), neutral), judge((0.01, 0.98, 0.01), neutral)
+        assert supported[0] > plain[0]
+        assert refuted[1] > plain[1]
+        assert sum(plain) == pytest.approx(1)
 
 
 @pytest.mark.model
