@@ -53,7 +53,7 @@ DOORS: dict[str, set[str]] = {
     | {"languages.english", "words", "excerpts"},
     "query": {"filters"},
     "models": {"checkpoints", "devices", "fingerprint", "sentence_models", "tokenization"}
-    | {"onnx.graph", "onnx.quantization", "onnx.runtimes", "onnx.words"},
+    | {"onnx.graph", "onnx.quantization", "onnx.runtimes", "onnx.pairs"},
     "sources": {"watching"},
     "embedding": {"measuring", "static"},
     "generation": {"measuring"},

@@ -94,7 +94,7 @@ def judge(
     values = features(claim, statements, each)
     kind = "by entailment" if by_meaning else "by entailment and words"
     verdicts = [regression(f"claim {label} {kind}") for label in LABELS]
-    return softmax([math.fsum([each.intercept, *each.products(values)]) for each in verdicts])
+    return softmax([math.fsum([way.intercept, *way.products(values)]) for way in verdicts])
 
 
 def features(

@@ -200,11 +200,11 @@ class _Stated:
 
     def _another(self) -> Pair | None:
         claim = _of_another(self.statement, self.row, self.names, self.rng)
-        return claim and Pair(self._premise(), claim, NEUTRAL, "another thing")
+        return Pair(self._premise(), claim, NEUTRAL, "another thing") if claim else None
 
     def _longer(self) -> Pair | None:
         claim = changing.lengthen(self.statement.text, self.rng)
-        return claim and Pair(self._premise(), claim, NEUTRAL, "more than told")
+        return Pair(self._premise(), claim, NEUTRAL, "more than told") if claim else None
 
     def _premise(self) -> str:
         return _titled(self.article.title, _around(self.row, self.article, self.rng), self.rng)
