@@ -114,7 +114,7 @@ def test_a_missing_or_damaged_file_is_named_with_the_cure(copy: Path) -> None:
     with pytest.raises(ModelError, match="install the package again"):
         open_entailment(copy).entail([("a", "b")])
     (copy / FACTS).write_text("{")
-    with pytest.raises(ModelError, match="holds no entailment model.*install the package again"):
+    with pytest.raises(ModelError, match=r"holds no entailment model.*install the package again"):
         open_entailment(copy)
     (copy / FACTS).unlink()
     with pytest.raises(ModelError, match="holds no entailment model"):

@@ -134,14 +134,14 @@ def _other_number(old: str, rng: Random) -> str:
         return made if made != digits else f"{float(digits) + 1:.1f}"
     number = int(digits)
     if len(digits) == 4 and 1000 <= number <= 2100:
-        made = number + rng.choice([-1, 1]) * rng.choice([1, 2, 3, 5, 8, 10, 17, 23, 50, 100])
+        other = number + rng.choice([-1, 1]) * rng.choice([1, 2, 3, 5, 8, 10, 17, 23, 50, 100])
     elif number > 20 and rng.random() < 0.4:
-        made = int(number * rng.choice([0.1, 0.5, 0.75, 1.25, 1.5, 2, 10]))
+        other = int(number * rng.choice([0.1, 0.5, 0.75, 1.25, 1.5, 2, 10]))
     else:
-        made = number + rng.choice([-1, 1]) * rng.choice([1, 2, 3, 4, 5, 7, 10, 20])
-    if made in {number, 0} or made < 0:
-        made = number + rng.choice([1, 2, 5])
-    return f"{made:,}" if "," in old else str(made)
+        other = number + rng.choice([-1, 1]) * rng.choice([1, 2, 3, 4, 5, 7, 10, 20])
+    if other in {number, 0} or other < 0:
+        other = number + rng.choice([1, 2, 5])
+    return f"{other:,}" if "," in old else str(other)
 
 
 def change_date_name(text: str, rng: Random) -> str | None:

@@ -62,15 +62,11 @@ def make_statements(data: Path, rng: Random, options: dict[str, Any]) -> list[Pa
         if statement is not None:
             stated.append((row, statement))
             others.setdefault(row.context, []).append(statement.value)
-    pairs: list[Pair] = []
-    while stated and len(pairs) < options["count"]:
-        for row, statement in rng.sample(stated, len(stated)):
-            pair = _Stated(
-                row, statement, articles[row.document], names, others[row.context], rng
-            ).pair()
-            if pair is not None:
-                pairs.append(pair)
-    return pairs[: options["count"]]
+    made = [
+        _Stated(row, statement, articles[row.document], names, others[row.context], rng)
+        for row, statement in stated
+    ]
+    return _draw(made, options["count"], rng)
 
 
 def make_near_misses(data: Path, rng: Random, options: dict[str, Any]) -> list[Pair]:
@@ -80,7 +76,7 @@ def make_near_misses(data: Path, rng: Random, options: dict[str, Any]) -> list[P
     """
     folder = data / options["folder"]
     corpus = {row["_id"]: row for row in _lines(folder / "corpus.jsonl")}
-    pairs = []
+    pairs: list[Pair] = []
     queries = list(_lines(folder / "queries.jsonl"))
     for query in rng.sample(queries, len(queries)):
         paragraph = corpus[query["near"]]
@@ -112,13 +108,8 @@ def make_sentences(data: Path, rng: Random, options: dict[str, Any]) -> list[Pai
         for at, sentence in enumerate(passage)
         if _SHORTEST <= len(sentence.split()) <= _LONGEST
     ]
-    pairs: list[Pair] = []
-    while places and len(pairs) < options["count"]:
-        for article, passage, at in rng.sample(places, len(places)):
-            pair = _Placed(article, passage, at, names, rng).pair()
-            if pair is not None:
-                pairs.append(pair)
-    return pairs[: options["count"]]
+    made = [_Placed(article, passage, at, names, rng) for article, passage, at in places]
+    return _draw(made, options["count"], rng)
 
 
 def make_synthetic(data: Path, rng: Random, options: dict[str, Any]) -> list[Pair]:
@@ -326,6 +317,19 @@ class _Placed:
         ]
         premise = _titled(self.article.title, join_sentences(around), self.rng)
         return Pair(premise, claim, label, kind) if claim else None
+
+
+def _draw(made: Sequence[_Stated | _Placed], count: int, rng: Random) -> list[Pair]:
+    """Draw one pair of each, again and again, until there are enough or no more come."""
+    pairs: list[Pair] = []
+    before = -1
+    while before < len(pairs) < count:
+        before = len(pairs)
+        for each in rng.sample(made, len(made)):
+            pair = each.pair()
+            if pair is not None:
+                pairs.append(pair)
+    return pairs[:count]
 
 
 def _rows(data: Path, options: dict[str, Any]) -> list[Row]:

@@ -227,7 +227,8 @@ def _days(rng: Random) -> Fact:
     told_shut = [day for day in _DAYS if day not in is_open]
     if not is_open:
         told_shut = shut
-    yes, no = [], []
+    yes: list[str] = []
+    no: list[str] = []
     for day, opened in [(day, True) for day in is_open] + [(day, False) for day in told_shut]:
         says_open = [
             f"{place} is open on {day}s.",
