@@ -121,6 +121,17 @@ def test_a_missing_or_damaged_file_is_named_with_the_cure(copy: Path) -> None:
         open_entailment(copy)
 
 
+def test_a_base_that_cannot_be_had_names_the_way_without_it(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ModelError("all-minilm-l6-v2: cannot be fetched: no network")
+
+    monkeypatch.setattr("rag.answering.entailment.onnx.resolve", fail)
+    with pytest.raises(ModelError, match=r"no network; or do without it: answering\.entailment"):
+        open_entailment(copy)
+
+
 def test_a_base_without_tokenizer_or_vectors_is_named(copy: Path, tmp_path: Path) -> None:
     bare = tmp_path / "bare"
     bare.mkdir()

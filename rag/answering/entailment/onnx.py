@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from rag.answering.entailment import SHIPPED
+from rag.answering.entailment import NONE, SHIPPED
 from rag.errors import ModelError, first_line
 from rag.models import check_finite, resolve
 from rag.models.devices import usable_cores
@@ -63,7 +63,13 @@ def open_entailment(folder: Path, progress: ProgressCallback | None = None) -> O
             f"{folder}: holds no entailment model of the form that rag.training.entailment.export "
             f"writes ({first_line(error)}): install the package again, or export it again"
         ) from error
-    base = resolve(facts.base, kind="embedder", progress=progress)
+    try:
+        base = resolve(facts.base, kind="embedder", progress=progress)
+    except ModelError as error:
+        raise ModelError(
+            f"{SHIPPED} takes its words from {facts.base}: {error}; or do without it: "
+            f"answering.entailment = {NONE}"
+        ) from error
     return OnnxEntailment(folder, Path(base.location), facts.temperature)
 
 
