@@ -7,6 +7,7 @@ from __future__ import annotations
 import gzip
 import json
 import math
+import re
 from collections import Counter
 from pathlib import Path
 from random import Random
@@ -15,7 +16,7 @@ import pytest
 
 from rag.training.entailment import changing, synthetic
 from rag.training.entailment.makers import MAKERS
-from rag.training.entailment.pairs import Pair
+from rag.training.entailment.pairs import LABELS, Pair
 from rag.training.entailment.statements import past_of, state
 from rag.training.reader.examples import is_held_out
 
@@ -196,15 +197,25 @@ class TestMakers:
             assert known.setdefault((pair.premise, pair.claim), pair.label) == pair.label
 
     def test_what_is_closed_on_a_day_is_not_open_on_it(self):
-        pairs = [pair for pair in synthetic.make(Random(5), 9000) if pair.kind == "synthetic days"]
-        found = [
-            pair.label
-            for pair in pairs
-            if pair.claim.endswith(" is open on Sundays.")
-            and pair.claim.replace(" is open ", " is closed ") in pair.premise
-        ]
-        assert len(found) > 2
-        assert set(found) == {"contradiction"}
+        shut = 0
+        for seed in range(200):
+            fact = synthetic._days(Random(seed))
+            for place, day in re.findall(r"(.+) is closed on (\w+)s\.$", fact.said[0]):
+                if "," not in place and " and " not in place:
+                    shut += 1
+                    assert f"{place} is open on {day}s." in fact.claims["contradiction"]
+                    assert f"{place} does not open on {day}s." in fact.claims["entailment"]
+        assert shut > 20
+
+    @pytest.mark.parametrize("kind", sorted({kind.__name__ for kind in synthetic._KINDS}))
+    def test_no_claim_of_a_fact_has_two_labels(self, kind):
+        for seed in range(60):
+            fact = getattr(synthetic, kind)(Random(seed))
+            yes, open_, no = (set(fact.claims[label]) for label in LABELS)
+            assert not yes & no
+            assert not yes & open_
+            assert not no & open_
+            assert not set(fact.said) & no
 
     def test_a_pair_has_words(self):
         with pytest.raises(ValueError, match="without words"):

@@ -37,8 +37,7 @@ _STYLES = {"supported": "green", "not enough information": "yellow", "refuted": 
 @options.setting(
     "--entailment",
     "answering.entailment",
-    "Judge by this natural language inference model: minilm-entailment, which comes with the "
-    "package, a directory or a hub name; none judges by words and meanings.",
+    "Judge by this natural language inference model: a directory or a hub name.",
     metavar="NAME",
 )
 @options.setting(

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from statistics import fmean
 
-from rag.config import AnsweringConfig
 from rag.engine import RAG
 from rag.errors import QuestionError, SourceError, StoreError
 from rag.evaluation import answer_metrics
@@ -61,8 +60,7 @@ def evaluate_answers(
     # The same model judges every configuration, whatever model answers.
     entailment: EntailmentModel | None = getattr(rag, "entailment", None)
     verifiers: dict[str, Verifier] = {_OURS: answer_metrics.shares_words}
-    # The model that grounds answers by default would judge its own work.
-    if entailment is not None and entailment.name != AnsweringConfig().entailment:
+    if entailment is not None:
         verifiers[entailment.name] = _entailment_verifier(entailment)
     rows = []
     asking = [(question, _asking(asked, hidden.get(question), ask)) for question in questions]
