@@ -222,6 +222,6 @@ def test_lists_keep_their_lines_and_running_text_does_not() -> None:
 def test_word_vectors_are_those_of_the_base(reader: OnnxReader) -> None:
     from safetensors.numpy import load_file
 
-    tensors = load_file(reader._base / "model.safetensors")
+    tensors = load_file(reader._graph._base / "model.safetensors")
     name = next(each for each in tensors if each.endswith("word_embeddings.weight"))
-    assert np.array_equal(reader._vectors[:50], tensors[name][:50])
+    assert np.array_equal(reader._graph._vectors[:50], tensors[name][:50])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import as_file, files
@@ -80,6 +81,7 @@ class OnnxEntailment:
 
     def __init__(self, folder: Path, base: Path, temperature: float) -> None:
         self._graph = PairGraph(self.name, folder / GRAPH, base)
+        self._lock = threading.Lock()
         self._temperature = temperature
 
     def entail(self, pairs: Sequence[tuple[str, str]]) -> Vectors:

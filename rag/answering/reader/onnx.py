@@ -6,6 +6,7 @@ so that only those of the words at hand are read.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import as_file, files
@@ -86,6 +87,7 @@ class OnnxReader:
 
     def __init__(self, folder: Path, base: Path, facts: _Facts) -> None:
         self._graph = PairGraph(self.name, folder / GRAPH, base)
+        self._lock = threading.Lock()
         self._facts = facts
 
     def read(self, question: str, passages: Sequence[str], most: int = 10) -> Reading:
