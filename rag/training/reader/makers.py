@@ -66,6 +66,26 @@ def make_qamr(data: Path, rng: Random, options: dict[str, Any]) -> list[Example]
     return examples
 
 
+def make_sentences(data: Path, rng: Random, options: dict[str, Any]) -> list[Example]:
+    """Make examples of questions about single sentences, each read alone: many in little time.
+
+    Options: `count`, `silent` (the share that gets another sentence of its article).
+    """
+    rows = _to_train_on(read_rows(data / options["file"]))
+    documents: dict[str, list[str]] = {}
+    for row in rows:
+        documents.setdefault(row.document, []).append(row.context)
+    rng.shuffle(rows)
+    examples = []
+    for row in rows[: options["count"]]:
+        other = rng.choice(documents[row.document])
+        if rng.random() < options["silent"] and not holds_answer(other, row):
+            examples.append(Example(row.question, (other,)))
+        else:
+            examples.append(row.example)
+    return examples
+
+
 def make_contexts(data: Path, rng: Random, options: dict[str, Any]) -> list[Example]:
     """Make examples of questions over whole passages.
 
@@ -307,6 +327,7 @@ MAKERS: dict[str, Maker] = {
     "manuals": make_manuals,
     "synthetic": make_synthetic,
     "qamr": make_qamr,
+    "sentences": make_sentences,
     "contexts": make_contexts,
     "judged": make_judged,
 }
