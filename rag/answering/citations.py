@@ -254,7 +254,7 @@ def quote_stretches(
         opening: goes before the quotes, such as "No.".
     """
     text, sentences, spans = opening, [], []
-    for stretch in stretches:
+    for at, stretch in enumerate(stretches):
         inside = [
             (mark.start - stretch.start, mark.end - stretch.start)
             for mark in marks
@@ -263,14 +263,19 @@ def quote_stretches(
             and mark.end <= stretch.end
         ]
         raw = passages[stretch.number - 1].text[stretch.start : stretch.end]
-        quote, moved = _flow(raw, inside)
-        if text:
-            text += "\n" if "\n" in quote or "\n" in text else " "
+        piece, moved = _flow(raw, inside)
+        follows = at > 0 and stretches[at - 1].number == stretch.number
+        if text and (_LINE.match(piece) or "\n" in text):
+            text += "\n"
+        elif text:
+            # What is left out between two sentences of a passage shows.
+            text += " … " if follows else " "
         begin = len(text)
-        text += f"{quote} [{stretch.number}]"
-        end = begin + len(quote)
-        sentences.append(Sentence(quote, begin, end, 1.0, (stretch.number,)))
+        text += piece
+        sentences.append(Sentence(piece, begin, len(text), 1.0, (stretch.number,)))
         spans += [(begin + first, begin + last) for first, last in moved]
+        if at + 1 == len(stretches) or stretches[at + 1].number != stretch.number:
+            text += f" [{stretch.number}]"
     return Draft(
         text=text,
         sentences=tuple(sentences),
@@ -283,6 +288,7 @@ def quote_stretches(
 
 
 # A line that begins an item or a row, and one that follows an empty line, stays a line.
+_LINE = re.compile(r"[-*•|+]|\d+[.)]\s")
 _LINE_BREAK = re.compile(r"[^\S\n]*\n(?:\s*\n)?(?=\s*(?:[-*•|+]|\d+[.)]\s|\(?[a-z][.)]\s))|\n\s*\n")
 
 

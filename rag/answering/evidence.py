@@ -15,7 +15,8 @@ from rag.answering.extraction import (
 )
 from rag.answering.extraction.question import parse_question
 from rag.answering.logistic import regression
-from rag.answering.passages import Passage, Passages, Stretch
+from rag.answering.passages import Passage, Passages
+from rag.answering.quoting import quote_answer
 from rag.answering.reader import SHIPPED
 
 if TYPE_CHECKING:
@@ -125,13 +126,8 @@ class _ByReader:
     def quote(self) -> Draft | None:
         if not self.reading.spans:
             return None
-        span = self.reading.spans[0]
-        around = [
-            each
-            for each in self.passages[span.number - 1].sentences
-            if each[0] < span.end and span.start < each[1]
-        ]
-        start = min([span.start, *(each[0] for each in around)])
-        end = max([span.end, *(each[1] for each in around)])
-        stretch = Stretch(span.number, start, end)
-        return quote_stretches(self.passages, [stretch], [span], self.model)
+        found = quote_answer(self.question, self.passages, self.reading.spans)
+        if not found.stretches:
+            return None
+        opening = f"{found.verdict.capitalize()}." if found.verdict else ""
+        return quote_stretches(self.passages, found.stretches, found.marks, self.model, opening)
