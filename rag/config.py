@@ -223,7 +223,7 @@ class AnsweringConfig:
 
     way: Literal["auto", "generate", "extract"] = "auto"
     writers: tuple[str, ...] = ()
-    reader: str = ""
+    reader: str = "minilm-reader"
     entailment: str = ""
     strict: bool = False
     threshold: Share = 0.5
