@@ -378,7 +378,8 @@ class Answer:
 
     `read_as` is the question without its typing errors, as it was searched for and answered; empty
     where there are none. `filter_matched` is False where no document passes the filter: then
-    nothing was read, and `text` says so.
+    nothing was read, and `text` says so. `missing` says what the passages lack, where the answer
+    abstains.
     """
 
     question: str
@@ -398,6 +399,7 @@ class Answer:
     spans: tuple[tuple[int, int], ...] = ()
     read_as: str = ""
     filter_matched: bool = True
+    missing: str = ""
 
     def __str__(self) -> str:
         """Return the text, and below it the sources that its marks name, a line each."""
@@ -412,6 +414,8 @@ class Answer:
     def _repr_html_(self) -> str:
         """Return the answer and its sources as HTML for a notebook; every text is escaped."""
         body = _mark(self.text, self.spans).replace("\n", "<br>")
+        if self.missing:
+            body += f"<p>{html.escape(self.missing)}</p>"
         if self.interrupted:
             body += f"<p><b>interrupted:</b> {html.escape(self.interrupted)}</p>"
         rows = "".join(

@@ -155,31 +155,27 @@ SALARIES = [make_hit("The sales team earns 40,000 euro.", "Handbook", ("Pay", "S
         (
             "What is the phone number of the sales team?",
             SALARIES,
-            "The documents speak of “sales team”, not of phone numbers. "
-            "Nearest: “Salaries” (notes.md).",
+            "The documents speak of “sales team”, not of phone numbers.",
         ),
         (
             "What is the default port of MySQL?",
             [make_hit("The default port is 5432.", "Connections")],
-            "The documents speak of “default port”, not of MySQL. "
-            "Nearest: “Connections” (notes.md).",
+            "The documents speak of “default port”, not of MySQL.",
         ),
         (
             "When was PostgreSQL 19 released?",
             [make_hit(RELEASE, "Release")],
-            "The documents speak of “PostgreSQL”, not of PostgreSQL 19. "
-            "Nearest: “Release” (notes.md).",
+            "The documents speak of “PostgreSQL”, not of PostgreSQL 19.",
         ),
         (
             "Who invented Esperanto?",
             [make_hit("Bread is baked.")],
-            "The documents say nothing of Esperanto. Nearest: “notes.md” (notes.md).",
+            "The documents say nothing of Esperanto.",
         ),
         (
             "Which sales team earns most euro?",
             SALARIES,
-            "The documents speak of “sales team earns most euro”, but no passage answers this. "
-            "Nearest: “Salaries” (notes.md).",
+            "The documents speak of “sales team earns most euro”, but no passage answers this.",
         ),
         ("Who?", [], "Nothing in the documents matches the question."),
     ],

@@ -18,6 +18,7 @@ from rag.answering.logistic import regression
 from rag.answering.passages import Passage, Passages
 from rag.answering.quoting import quote_answer
 from rag.answering.reader import SHIPPED
+from rag.answering.silence import find_signs
 
 if TYPE_CHECKING:
     from rag.answering.reader.reading import Reading
@@ -70,7 +71,7 @@ def measures(question: str, passages: Passages, reading: Reading) -> dict[str, f
     passage, `ahead` by how much they are above those of the best span of another place; `passage`
     is the largest cosine of a passage to the question, `home` that of the passage with the best
     span and `place` one over its rank; `names` is the share of the question's names and numbers
-    that this passage holds, and `words` that of its words.
+    that this passage holds, and `words` that of its words. The signs of `silence` come beside them.
     """
     best = reading.spans[0]
     parsed = parse_question(question)
@@ -87,6 +88,7 @@ def measures(question: str, passages: Passages, reading: Reading) -> dict[str, f
         "place": 1 / best.number,
         "names": _share(parsed.names, context),
         "words": _share(parsed.words, context),
+        **find_signs(question, passages, best),
     }
 
 

@@ -131,9 +131,9 @@ def asked_thing(question: str) -> str:
 
 
 def describe_gap(question: str, passages: Passages) -> str:
-    """Return what the passages lack of an answer, and what comes nearest, in one or two sentences.
+    """Return what the passages lack of an answer, in one sentence.
 
-    "The documents speak of “default port”, not of MySQL. Nearest: “Connection Settings”."
+    "The documents speak of “default port”, not of MySQL."
     """
     if not len(passages):
         return "Nothing in the documents matches the question."
@@ -143,16 +143,12 @@ def describe_gap(question: str, passages: Passages) -> str:
     topic = _topic(question, everything)
     lacking = _lacking(question, everything)
     if topic and lacking:
-        said = f"The documents speak of “{topic}”, not of {lacking}."
-    elif lacking:
-        said = f"The documents say nothing of {lacking}."
-    elif topic:
-        said = f"The documents speak of “{topic}”, but no passage answers this."
-    else:
-        said = "No passage answers this."
-    hit = passages[0].hit
-    nearest = hit.chunk.heading[-1] if hit.chunk.heading else hit.title or hit.source
-    return f"{said} Nearest: “{' '.join(nearest.split())}” ({hit.source})."
+        return f"The documents speak of “{topic}”, not of {lacking}."
+    if lacking:
+        return f"The documents say nothing of {lacking}."
+    if topic:
+        return f"The documents speak of “{topic}”, but no passage answers this."
+    return "No passage answers this."
 
 
 def _sentence_around(passage: Passage, span: Stretch) -> str:

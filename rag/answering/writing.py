@@ -14,6 +14,7 @@ from rag.answering.evidence import Evidence, find_evidence
 from rag.answering.grounding import Grounding
 from rag.answering.passages import Passages
 from rag.answering.prompt import build_prompt
+from rag.answering.silence import describe_gap
 from rag.errors import RagError
 from rag.protocols import LanguageModel, Loadable
 from rag.stopwatch import Stopwatch
@@ -177,4 +178,6 @@ class _Work:
         probability = self.evidence.probability
         answer = draft.finish(prompt, self.tools.document, self.clock.times, probability)
         read_as = self.question if self.question != self.asked else ""
-        return replace(answer, question=self.asked, read_as=read_as)
+        lacks = draft.abstains and draft.text != NO_MATCH
+        missing = describe_gap(self.question, self.passages) if lacks else ""
+        return replace(answer, question=self.asked, read_as=read_as, missing=missing)

@@ -279,6 +279,8 @@ def print_sources(answer: types.Answer) -> None:
     flagged = dict.fromkeys(word for sentence in answer.sentences for word in sentence.flagged)
     if flagged:
         write(f"in no passage: {', '.join(flagged)}", "yellow")
+    if answer.missing:
+        write(answer.missing, "yellow")
     if answer.abstained and answer.prompt.hits:
         nearest = answer.prompt.hits[0]
         write(f"\nNearest: {nearest.location}", "cyan")
