@@ -20,13 +20,14 @@ Marks the answer to a question in passages, word for word, or says that they hol
   word vectors; `reader.json`, the calibration and the agreement of the graph with the weights.
 - **Trained on**: QAMR (MIT; Michael et al., NAACL 2018), PolicyQA (MIT; Ahmad et al., Findings of
   EMNLP 2020), Natural Questions as in lost-in-the-middle (CC BY-SA 3.0; Kwiatkowski et al., TACL
-  2019), articles of SQuAD 2.0 (CC BY-SA 4.0; Rajpurkar, Jia & Liang, ACL 2018), questions
+  2019), six articles of SQuAD 2.0 (CC BY-SA 4.0; Rajpurkar, Jia & Liang, ACL 2018), questions
   made by template over Debian's manual pages of systemd, OpenSSH, rsync, curl, tar, tmux,
   unbound, e2fsprogs, logrotate, apt, wget, findutils, coreutils and GnuPG (the pages' own free
   licences; no text of them is here), and passages written by `synthetic`.
-- **Never trained on**: XQuAD, the documentation of PostgreSQL, Git and Borg, Climate-FEVER.
-- **Calibration**: probability = logistic((log-odds - {bias}) / {temperature}); answers are given
-  from a probability of {threshold}.
+- **Never trained on**: the articles "Huguenot" and "1973 oil crisis" of SQuAD 2.0, which it is
+  calibrated on; XQuAD; the documentation of PostgreSQL, Git and Borg; Climate-FEVER.
+- **Calibration**: a logistic regression over its log-odds and what surrounds the span, `reading` in
+  `rag/answering/weights.json`, fitted by `benchmarks/reader.py fit`.
 
 {measured}
 
@@ -64,9 +65,6 @@ def write_card(folder: Path, measured: str) -> None:
     text = _CARD.format(
         base=facts["base"],
         weights=weights,
-        bias=facts["bias"],
-        temperature=facts["temperature"],
-        threshold=facts["threshold"],
         measured=measured.strip(),
         files=files,
     )

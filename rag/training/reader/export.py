@@ -108,11 +108,9 @@ def main() -> None:
     parser.add_argument("weights", type=Path)
     parser.add_argument("--base", default="all-minilm-l6-v2", help="whose word embeddings it uses")
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument(
-        "--calibration", type=Path, help="JSON with temperature, bias and threshold"
-    )
+    parser.add_argument("--calibration", type=Path, help="JSON with temperature and bias")
     arguments = parser.parse_args()
-    facts: dict[str, Any] = {"temperature": 1.0, "bias": 0.0, "threshold": 0.5}
+    facts: dict[str, Any] = {"temperature": 1.0, "bias": 0.0}
     if arguments.calibration:
         facts |= json.loads(arguments.calibration.read_text(encoding="utf-8"))
     say(json.dumps(export(arguments.weights, arguments.base, arguments.output, facts)))
