@@ -415,7 +415,7 @@ def print_decisions(judged: Sequence[tuple[Case, float]]) -> None:
             [case.answerable for case, _ in judged], [case.values[name] for case, _ in judged]
         )
         print(f"    {name} alone: AUROC {alone:.3f}")
-    for limit in (0.1, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7):
+    for limit in (0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7):
         kept = [f1 if p >= limit else 0.0 for f1, p in yes]
         lost = np.mean([p < limit for _, p in yes])
         refused = np.mean([p < limit for p in no])

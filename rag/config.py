@@ -226,7 +226,7 @@ class AnsweringConfig:
     reader: str = "minilm-reader"
     entailment: str = ""
     strict: bool = False
-    threshold: Share = 0.25
+    threshold: Share = 0.15
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,6 +62,18 @@ def test_the_default_generator_answers_with_a_source(here: Path) -> None:
     assert "Traceback" not in result.stderr
 
 
+def test_brief_prints_the_part_that_answers_alone(here: Path) -> None:
+    command = ("ask", "Who proposed HyDE?", "--generator", "extractive")
+    whole = json.loads(run(*command, "--json", cwd=here).stdout)
+    marked = [whole["text"][start:end] for start, end in whole["spans"]]
+    assert marked and all("Gao" in part for part in marked)
+    brief = run(*command, "--brief", cwd=here)
+    assert brief.returncode == 0
+    assert brief.stdout == f"{', '.join(marked)}\n" != f"{whole['text']}\n"
+    nothing = run("ask", "zxcv qwerty asdf?", "--brief", "--generator", "extractive", cwd=here)
+    assert (nothing.returncode, nothing.stdout) == (3, "The documents do not say.\n")
+
+
 def test_exit_code_3_where_the_documents_hold_no_answer(here: Path) -> None:
     result = run("ask", "zxcv qwerty asdf?", "--generator", "extractive", cwd=here)
     assert result.returncode == 3
@@ -86,7 +98,7 @@ def test_docs_builds_the_index_first(tmp_path: Path) -> None:
     command = ("ask", "--docs", "note.md", "Where is the spare key?", "--generator", "extractive")
     result = run(*command, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    assert "blue pot [1]" in result.stdout
+    assert result.stdout.startswith("The spare key is under the blue pot. [1]\n")
     assert "[1] note.md:2 › Keys" in result.stdout
     assert (tmp_path / "indexes" / "default" / "index.sqlite").is_file()
 

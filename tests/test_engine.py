@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import re
 import threading
 import time
 from pathlib import Path
@@ -39,8 +38,8 @@ def test_every_quote_of_a_hundred_xquad_questions_is_exact(xquad: RAG) -> None:
     questions = read_queries(XQUAD / "queries.jsonl")
     assert len(questions) == 100
     cited = sum(assert_quotes_are_exact(xquad, xquad.ask(q["text"])) > 0 for q in questions)
-    # Recorded; one more or less is no loss.
-    assert cited == pytest.approx(98, abs=1)
+    # Recorded; one more or less is no loss. The others are refused.
+    assert cited == pytest.approx(86, abs=1)
 
 
 def test_extraction_answers_most_sample_questions(sample: RAG) -> None:
@@ -56,7 +55,7 @@ def test_extraction_answers_most_sample_questions(sample: RAG) -> None:
     ]
     assert sum(quoted) / len(quoted) > 0.8
     overlaps = [
-        token_f1(re.sub(r" \[\d+\]", "", answer.text), question["answers"])
+        token_f1(answer.brief, question["answers"])
         for question, answer in zip(answerable, answers, strict=True)
     ]
     assert sum(overlaps) / len(overlaps) > 0.5
@@ -107,7 +106,11 @@ def test_a_users_own_generator(sample: RAG, embedder: Embedder) -> None:
 def test_a_generator_out_of_reach_is_an_error_not_an_answer(
     sample: RAG, embedder: Embedder
 ) -> None:
-    settings = {"generation.model": "http://127.0.0.1:9", "generation.retries": 0}
+    settings = {
+        "generation.model": "http://127.0.0.1:9",
+        "generation.retries": 0,
+        "answering.way": "generate",
+    }
     with pytest.raises(GenerationError, match="cannot be reached"):
         RAG(sample.path, embedder=embedder, settings=settings).ask("What is LoRA?")
 
