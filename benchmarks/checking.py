@@ -8,12 +8,11 @@ REFUTES or NOT_ENOUGH_INFO, as Climate-FEVER's (Diggelmann et al., 2020). Passag
 whole corpus. One half of the claims, by a hash of the id, is for fitting and the other for testing:
 all that is printed is of the test half. The generator is asked about every Nth claim only.
 
-Printed is a Markdown table of macro-F1, one of the confusions of the default judge, and one of made
+Printed is a Markdown table of macro-F1, one of the confusions of minilm-entailment, and one of made
 claims: sentences of the corpus as they are, negated, with another number, or turned around, and
-sentences about other things. `--fit` first writes the coefficients of the baseline and of the
-default judge anew.
+sentences about other things. `--fit` first writes the coefficients of the baseline anew.
 
-Then the default judge is asked about the claims of `--written` (by default those that were written
+Then minilm-entailment is asked about the claims of `--written` (by default those that were written
 for this, over data/corpus), and about every sentence of data/corpus and data/xquad word for word.
 """
 
@@ -36,14 +35,13 @@ import numpy as np
 from calibration import write_regressions
 
 from rag import RAG, Embedder, Hit, Verdict
-from rag.answering.claims import LABELS, check, entailed, lexicon, search_text
+from rag.answering.claims import LABELS, check, lexicon, search_text
 from rag.answering.claims.baseline import features
 from rag.answering.claims.statements import find_statements
 from rag.answering.entailment import SHIPPED, load_entailment
 from rag.answering.logistic import Logistic, regression
 from rag.answering.passages import Passages
 from rag.evaluation import index_corpus, load_dataset
-from rag.protocols import EntailmentModel
 from rag.text.sentences import split_sentences
 from rag.text.words import content_words
 
@@ -96,12 +94,8 @@ def main() -> None:
     claims = list(read_claims(rag, arguments.dataset, fitting=arguments.fit))
     made = list(make_claims(rag, fitting=arguments.fit))
     if arguments.fit:
-        shipped = load_entailment(SHIPPED)
         for embedder, kind in ((rag.embedder, "by meaning"), (None, "by words")):
-            write_regressions(fit(claims, made, embedder, f"claim {{}} {kind}"))
-        for embedder, kind in ((rag.embedder, "by entailment"),
-                               (None, "by entailment and words")):  # fmt: skip
-            write_regressions(fit(claims, made, embedder, f"claim {{}} {kind}", shipped))
+            write_regressions(fit_baseline(claims, made, embedder, kind))
         regression.cache_clear()
         fitting, claims = claims, list(read_claims(rag, arguments.dataset, fitting=False))
         made = list(make_claims(rag, fitting=False))
@@ -177,17 +171,10 @@ def turn_around(sentence: str) -> str | None:
     return None
 
 
-def fit(
-    claims: Sequence[Claim],
-    made: Sequence[Claim],
-    embedder: Embedder | None,
-    name: str,
-    entailment: EntailmentModel | None = None,
+def fit_baseline(
+    claims: Sequence[Claim], made: Sequence[Claim], embedder: Embedder | None, kind: str
 ) -> dict[str, Logistic]:
-    """Fit a judge on standardised features; return weights for features as they are.
-
-    `name` is that of a regression, with {} in place of the verdict.
-    """
+    """Fit the baseline on standardised features; return weights for features as they are."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler
 
@@ -196,14 +183,7 @@ def fit(
         counts = Counter(claim.label for claim in group)
         for claim in group:
             statements = find_statements(claim.text, Passages(claim.hits, embedder))
-            # A claim that is said word for word is asked nothing about.
-            if entailment is None:
-                rows.append(features(claim.text, statements))
-            elif entailed.find_word_for_word(claim.text, statements) is None:
-                each = entailed.ask(claim.text, statements, entailment)
-                rows.append(entailed.features(claim.text, statements, each))
-            else:
-                continue
+            rows.append(features(claim.text, statements))
             labels.append(LABELS.index(claim.label))
             # Each verdict has the same weight; all made claims have that share of the real ones.
             weights.append(weight * len(claims) / 3 / counts[claim.label])
@@ -215,7 +195,7 @@ def fit(
     slopes = model.coef_ / scaler.scale_
     constants = model.intercept_ - slopes @ scaler.mean_
     return {
-        name.format(label): Logistic(
+        f"claim {label} {kind}": Logistic(
             round(float(constants[at]), 3),
             dict(zip(names, np.round(slopes[at], 3).tolist(), strict=True)),
         )
@@ -226,7 +206,7 @@ def fit(
 def print_judges(
     rag: RAG, fitting: Sequence[Claim], claims: Sequence[Claim], every: int, entailment: str
 ) -> None:
-    """Print macro-F1 by judge, and the confusions of the default one."""
+    """Print macro-F1 by judge, and the confusions of minilm-entailment."""
 
     def verdict(claim: Claim, **judges: Any) -> str:
         return check(claim.text, claim.hits, rag.document, **judges).label
@@ -313,7 +293,7 @@ def print_made(rag: RAG, made: Sequence[Claim]) -> None:
         verdicts: Counter[str] = Counter(
             check(
                 claim.text, claim.hits, rag.document,
-                entailment=rag.entailment, embedder=rag.embedder,
+                embedder=rag.embedder,
             ).label
             for claim in group
         )  # fmt: skip
@@ -325,7 +305,7 @@ def print_made(rag: RAG, made: Sequence[Claim]) -> None:
 def print_written(file: Path) -> None:
     """Print how written claims over data/corpus are judged, and its sentences word for word."""
     with tempfile.TemporaryDirectory() as place:
-        rag = RAG(Path(place) / "index")
+        rag = RAG(Path(place) / "index", settings={"answering.entailment": SHIPPED})
         rag.index([ROOT / "data" / "corpus"])
         rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
         verdicts = [rag.check(row["text"]) for row in rows]
@@ -347,7 +327,7 @@ def print_written(file: Path) -> None:
                 print(f"- {row['label']}, judged {verdict.label}: {row['text']}")
         print_word_for_word(rag, "data/corpus", [each.text for each in rag.documents()])
     with tempfile.TemporaryDirectory() as place:
-        rag = RAG(Path(place) / "index")
+        rag = RAG(Path(place) / "index", settings={"answering.entailment": SHIPPED})
         index_corpus(rag, load_dataset(ROOT / "data" / "xquad"))
         print_word_for_word(rag, "data/xquad", [each.text for each in rag.documents()])
 

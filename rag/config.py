@@ -216,9 +216,10 @@ class AnsweringConfig:
     yourself and that `auto` lets write, too. `reader` is a question answering model that decides
     whether the passages answer, and extracts: `minilm-reader`, which comes with this package, a
     hub name or a directory (empty: words and meanings are compared). `entailment` is a natural
-    language inference model that verifies: a hub name or a directory (empty: none). `strict` leaves
-    out sentences that no passage supports. Below the probability `threshold` that the documents
-    hold the answer, the reply is that they do not say.
+    language inference model that verifies and checks claims: `minilm-entailment`, which comes with
+    this package, a hub name or a directory (empty or `none`: words and meanings are compared).
+    `strict` leaves out sentences that no passage supports. Below the probability `threshold` that
+    the documents hold the answer, the reply is that they do not say.
     """
 
     way: Literal["auto", "generate", "extract"] = "auto"

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from making import make_entailment
 
 from rag import RAG, Document, QuestionError, StoreError
-from rag.answering.claims import BASELINE, LABELS, check, entailed, lexicon, search_text
+from rag.answering.claims import BASELINE, LABELS, check, lexicon, search_text
 from rag.answering.claims.baseline import features, judge
 from rag.answering.claims.generator import WORDS, ask
-from rag.answering.claims.statements import NearStatement, find_statements
-from rag.answering.entailment import load_entailment
+from rag.answering.claims.statements import find_statements
+from rag.answering.entailment import SHIPPED, load_entailment
 from rag.answering.logistic import regression
 from rag.answering.passages import Passages
 from rag.config import GenerationConfig
@@ -270,32 +270,40 @@ def test_a_title_that_the_claim_names_is_read_with_the_statement() -> None:
     assert premises == ["The tower of Hollin: It is 42 metres high.", "It is 42 metres high."]
 
 
+class Shipped(Rules):
+    """The name of the model of this package, whose word counts where it is sure."""
+
+    name = SHIPPED
+
+
 class TestShippedJudge:
-    """The regression over what the model of this package says."""
-
-    hits, _ = hits_of(
-        "The red tower of Hollin is 42 metres high.", "Bread is baked from red flour."
-    )
-    claim = "The red tower is 40 metres high."
-
-    def statements(self) -> list[NearStatement]:
-        return find_statements(self.claim, Passages(self.hits))
+    """Where the small model decides, and where the baseline does."""
 
     def test_a_statement_about_another_thing_does_not_refute(self):
-        near, far = self.statements()
-        each = [(0.1, 0.2, 0.7), (0.0, 0.99, 0.01)]
-        assert entailed.weigh_by_words(each, [near, far]) == [each[0], (0.0, 0.0, 1.0)]
+        hits, document = hits_of("Bread is baked from red flour.")
+        rules = Shipped(Bread=(0.0, 0.0, 1.0))
+        verdict = check("The red tower of Hollin is high.", hits, document, entailment=rules)
+        assert verdict.label == NOT_ENOUGH
+        assert verdict.judge == BASELINE
+        assert rules.asked
 
-    def test_features_are_the_log_odds_of_the_surest_that_is_about_the_claim(self):
-        each = [(0.1, 0.8, 0.1), (0.98, 0.01, 0.01)]
-        values = entailed.features(self.claim, self.statements(), each)
-        assert values["refutes"] == pytest.approx(np.log(4))
-        assert values["supports"] == pytest.approx(np.log(0.1 / 0.9))
-        assert values["supports_best"] == values["supports"]
-        assert values["numbers_differ"] > 0
-        sure = [(1.0, 0.0, 0.0), (0.0, 0.0, 1.0)]
-        values = entailed.features(self.claim, self.statements(), sure)
-        assert all(np.isfinite(list(values.values())))
+    @pytest.mark.parametrize(
+        ("row", "expected"), [((0.9, 0.1, 0.0), SUPPORTED), ((0.0, 0.1, 0.9), REFUTED)]
+    )
+    def test_a_sure_word_about_half_of_the_claim_decides(self, row, expected):
+        hits, document = hits_of("The red tower stands in Hollin.")
+        rules = Shipped(tower=row)
+        verdict = check("The red tower is very new.", hits, document, entailment=rules)
+        assert (verdict.label, verdict.judge) == (expected, SHIPPED)
+        assert verdict.score == pytest.approx(0.9)
+        assert_consistent(verdict, document)
+
+    def test_an_unsure_word_leaves_it_to_the_baseline(self):
+        hits, document = hits_of("The red tower stands in Hollin.")
+        rules = Shipped(tower=(0.6, 0.4, 0.0))
+        verdict = check("The red tower is very new.", hits, document, entailment=rules)
+        alone = check("The red tower is very new.", hits, document)
+        assert (verdict.probabilities, verdict.judge) == (alone.probabilities, BASELINE)
 
 
 @pytest.mark.model

@@ -37,7 +37,8 @@ _STYLES = {"supported": "green", "not enough information": "yellow", "refuted": 
 @options.setting(
     "--entailment",
     "answering.entailment",
-    "Judge by this natural language inference model: a directory or a hub name.",
+    "Judge by this natural language inference model: minilm-entailment, which comes with the "
+    "package, a directory or a hub name.",
     metavar="NAME",
 )
 @options.setting(

@@ -1,32 +1,30 @@
 """Judge a claim by what an entailment model says of each statement.
 
-A model of any kind is combined by the strongest entailment and the strongest contradiction. For the
-model of this package, whose errors are known, a regression weighs both beside what the baseline
-sees, fitted by `benchmarks/checking.py --fit`: its word alone cannot refute by a sentence that
-speaks of something else.
+A model of any kind is combined by the strongest entailment and the strongest contradiction. The
+one of this package, which is small, decides only where it is sure of a statement that holds at
+least 0.7 of the claim's words; elsewhere the baseline does. A sentence that speaks of something
+else thus cannot refute.
 """
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rag.answering.claims import baseline
-from rag.answering.claims.baseline import LABELS, Probabilities, softmax
+from rag.answering.claims.baseline import Probabilities
 from rag.answering.claims.statements import NearStatement
-from rag.answering.logistic import regression
 from rag.text.words import content_words
 
 if TYPE_CHECKING:
     from rag.protocols import EntailmentModel
 
-# Statements that hold less of the claim than this share of what the best one holds speak of
-# something else, however they contradict it.
-_ABOUT = 0.6
-# A probability nearer to 0 or 1 says no more.
-_LEAST = 0.002
+# The share of the claim's words that a statement and its title hold, and how sure the model has to
+# be of one that does. Of shares from 0.4 to 0.8 and probabilities of 0.5, 0.7 and 0.9 chosen on the
+# fitting half of Climate-FEVER: macro-F1 0.559 there, as the baseline's, and 0.519 against 0.523 on
+# the other half; of 60 written claims 44 instead of 33 come out right.
+_ABOUT = 0.7
+_SURE = 0.7
 _END = re.compile(r"[\s.!…]+$")
 
 
@@ -60,14 +58,15 @@ def weigh_by_similarity(
 
 
 def weigh_by_words(
-    each: Sequence[Probabilities], statements: Sequence[NearStatement]
+    claim: str, each: Sequence[Probabilities], statements: Sequence[NearStatement]
 ) -> list[Probabilities]:
     """Let statements that hold too few of the claim's words neither support nor refute."""
-    most = max(statement.coverage for statement in statements)
-    return [
-        found if statement.coverage >= _ABOUT * most else (0.0, 0.0, 1.0)
-        for statement, found in zip(statements, each, strict=True)
-    ]
+    words = content_words(claim)
+    found = []
+    for statement, judged in zip(statements, each, strict=True):
+        held = words & (content_words(statement.text) | content_words(statement.hit.title))
+        found.append(judged if len(held) >= _ABOUT * len(words) else (0.0, 0.0, 1.0))
+    return found
 
 
 def combine(each: Sequence[Probabilities]) -> Probabilities:
@@ -83,50 +82,11 @@ def combine(each: Sequence[Probabilities]) -> Probabilities:
     return (*sides, 1 - sum(sides))
 
 
-def judge(
-    claim: str,
-    statements: Sequence[NearStatement],
-    each: Sequence[Probabilities],
-    *,
-    by_meaning: bool,
-) -> Probabilities:
-    """Return how likely each verdict is, by the regression."""
-    values = features(claim, statements, each)
-    kind = "by entailment" if by_meaning else "by entailment and words"
-    verdicts = [regression(f"claim {label} {kind}") for label in LABELS]
-    return softmax([math.fsum([way.intercept, *way.products(values)]) for way in verdicts])
-
-
-def features(
-    claim: str, statements: Sequence[NearStatement], each: Sequence[Probabilities]
-) -> dict[str, float]:
-    """Return the features of the regression: the baseline's, and those of the model.
-
-    supports, refutes: the log-odds of the surest statement of those that are about the claim
-    supports_best, refutes_best: the log-odds of the statement that holds most of the claim
-    supports_mean, refutes_mean: means weighted by similarity
-    """
-    near = weigh_by_words(each, statements)
-    best = max(range(len(statements)), key=lambda at: statements[at].overlap)
-    shares = baseline.weigh(statements)
-    means = [
-        math.fsum(share * found[side] for share, found in zip(shares, each, strict=True))
-        for side in (0, 1)
-    ]
-    return {
-        **baseline.features(claim, statements),
-        "supports": _log_odds(max(found[0] for found in near)),
-        "refutes": _log_odds(max(found[1] for found in near)),
-        "supports_best": _log_odds(each[best][0]),
-        "refutes_best": _log_odds(each[best][1]),
-        "supports_mean": means[0],
-        "refutes_mean": means[1],
-    }
-
-
-def _log_odds(probability: float) -> float:
-    bounded = min(max(probability, _LEAST), 1 - _LEAST)
-    return math.log(bounded / (1 - bounded))
+def decide(each: Sequence[Probabilities]) -> Probabilities | None:
+    """Combine what `weigh_by_words` left; None if nothing of it is sure."""
+    if max(max(found[:2]) for found in each) < _SURE:
+        return None
+    return combine(each)
 
 
 def _premise(claim: str, statement: NearStatement) -> str:

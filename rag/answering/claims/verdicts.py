@@ -138,14 +138,12 @@ def _judge_sentence(
     by_meaning = passages.embedder is not None
     if entailment is not None:
         return _judge_by_entailment(sentence, statements, entailment, by_meaning=by_meaning)
-    probabilities = baseline.judge(sentence, statements, by_meaning=by_meaning)
-    each = [
-        baseline.judge(sentence, [statement], by_meaning=by_meaning) for statement in statements
-    ]
-    asked = ask(sentence, statements, generator, probabilities) if generator is not None else None
-    if generator is not None and asked is not None:
-        return _Judgement(asked, statements, each, generator.name)
-    return _Judgement(probabilities, statements, each)
+    found = _judge_by_baseline(sentence, statements, by_meaning=by_meaning)
+    if generator is not None:
+        asked = ask(sentence, statements, generator, found.probabilities)
+        if asked is not None:
+            return _Judgement(asked, statements, found.each, generator.name)
+    return found
 
 
 def _judge_by_entailment(
@@ -163,9 +161,20 @@ def _judge_by_entailment(
     if entailment.name != SHIPPED:
         each = entailed.weigh_by_similarity(each, statements)
         return _Judgement(entailed.combine(each), statements, each, entailment.name)
-    probabilities = entailed.judge(sentence, statements, each, by_meaning=by_meaning)
-    each = entailed.weigh_by_words(each, statements)
-    return _Judgement(probabilities, statements, each, entailment.name)
+    each = entailed.weigh_by_words(sentence, each, statements)
+    decided = entailed.decide(each)
+    if decided is None:
+        return _judge_by_baseline(sentence, statements, by_meaning=by_meaning)
+    return _Judgement(decided, statements, each, entailment.name)
+
+
+def _judge_by_baseline(
+    sentence: str, statements: Sequence[NearStatement], *, by_meaning: bool
+) -> _Judgement:
+    each = [
+        baseline.judge(sentence, [statement], by_meaning=by_meaning) for statement in statements
+    ]
+    return _Judgement(baseline.judge(sentence, statements, by_meaning=by_meaning), statements, each)
 
 
 def _choose_decisive(judgements: Sequence[_Judgement]) -> _Judgement:
