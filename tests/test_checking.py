@@ -290,10 +290,10 @@ class TestShippedJudge:
     @pytest.mark.parametrize(
         ("row", "expected"), [((0.9, 0.1, 0.0), SUPPORTED), ((0.0, 0.1, 0.9), REFUTED)]
     )
-    def test_a_sure_word_about_half_of_the_claim_decides(self, row, expected):
+    def test_a_sure_word_about_most_of_the_claim_decides(self, row, expected):
         hits, document = hits_of("The red tower stands in Hollin.")
         rules = Shipped(tower=row)
-        verdict = check("The red tower is very new.", hits, document, entailment=rules)
+        verdict = check("The red tower stands newly.", hits, document, entailment=rules)
         assert (verdict.label, verdict.judge) == (expected, SHIPPED)
         assert verdict.score == pytest.approx(0.9)
         assert_consistent(verdict, document)
@@ -301,8 +301,8 @@ class TestShippedJudge:
     def test_an_unsure_word_leaves_it_to_the_baseline(self):
         hits, document = hits_of("The red tower stands in Hollin.")
         rules = Shipped(tower=(0.6, 0.4, 0.0))
-        verdict = check("The red tower is very new.", hits, document, entailment=rules)
-        alone = check("The red tower is very new.", hits, document)
+        verdict = check("The red tower stands newly.", hits, document, entailment=rules)
+        alone = check("The red tower stands newly.", hits, document)
         assert (verdict.probabilities, verdict.judge) == (alone.probabilities, BASELINE)
 
 
