@@ -16,10 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rag.answering.citations import quote_stretches
+from rag.answering.evidence import weigh_spans
 from rag.answering.passages import Passages, Stretch
 from rag.answering.reader import SHIPPED, load_reader
 from rag.answering.reader.onnx import OnnxReader, open_reader
-from rag.answering.reader.reading import NEVER, log_sum, weigh
+from rag.answering.reader.reading import NEVER, Reading, Span, log_sum, weigh
 from rag.config import AnsweringConfig
 from rag.errors import ModelError
 from rag.protocols import Embedder
@@ -225,3 +226,19 @@ def test_word_vectors_are_those_of_the_base(reader: OnnxReader) -> None:
     tensors = load_file(reader._graph._base / "model.safetensors")
     name = next(each for each in tensors if each.endswith("word_embeddings.weight"))
     assert np.array_equal(reader._graph._vectors[:50], tensors[name][:50])
+
+
+def test_a_span_about_another_year_gives_way(reader: OnnxReader) -> None:
+    text = (
+        "Version 14 of the gateway was released on 3 May 2021. "
+        "Version 15 of the gateway was released on 9 June 2022."
+    )
+    passages = Passages(make_hits([text]))
+    question = "When was version 15 of the gateway released?"
+    wrong, right = text.index("3 May 2021"), text.index("9 June 2022")
+    spans = (Span(1, wrong, wrong + 10, 2.0, 0.4), Span(1, right, right + 11, 1.9, 0.35))
+    best, probability = weigh_spans(question, passages, Reading(spans, 0.8, 2.6))
+    assert text[best.spans[0].start : best.spans[0].end] == "9 June 2022"
+    assert set(best.spans) == set(spans)
+    alone = weigh_spans(question, passages, Reading(spans[:1], 0.8, 2.6))[1]
+    assert probability > alone

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from rag.answering.citations import Draft, quote, quote_stretches
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from rag.answering.reader.reading import Reading
     from rag.answering.tools import Reader
 
+# So many spans are weighed, the best by the reader.
+_WEIGHED = 5
 # Stands for the distance of a span to the next where there is no other.
 _FAR_AHEAD = 10.0
 # Stands for the cosine of a passage that was found by its words alone.
@@ -56,12 +58,28 @@ def find_evidence(question: str, passages: Passages, reader: Reader | None) -> E
         return _ByWords(parsed, sentences, probability)
     reading = reader.read(question, [passage.readable for passage in passages])
     # The regression was fitted to the reader of this package; others have their own scale.
-    probability = (
-        regression("reading").probability(measures(question, passages, reading))
-        if reader.name == SHIPPED and reading.spans
-        else reading.probability
-    )
+    if reader.name != SHIPPED or not reading.spans:
+        return _ByReader(question, passages, reading, reader.name, reading.probability)
+    reading, probability = weigh_spans(question, passages, reading)
     return _ByReader(question, passages, reading, reader.name, probability)
+
+
+def weigh_spans(question: str, passages: Passages, reading: Reading) -> tuple[Reading, float]:
+    """Put the span first that most probably answers; return its probability too.
+
+    A reader overlooks that a sentence is about another setting or year than the question, which
+    `measures` shows: of its best five spans, another is better than the first now and then. On two
+    articles of SQuAD 2.0, each by a regression fitted on the other, F1 is 0.593 for 0.562.
+    """
+    weighed = regression("reading")
+    spans = list(reading.spans)
+    chances = []
+    for at, span in enumerate(spans[:_WEIGHED]):
+        others = spans[:at] + spans[at + 1 :]
+        first = replace(reading, spans=(span, *others))
+        chances.append((weighed.probability(measures(question, passages, first)), -at, first))
+    probability, _, best = max(chances, key=lambda each: each[:2])
+    return best, probability
 
 
 def measures(question: str, passages: Passages, reading: Reading) -> dict[str, float]:
