@@ -242,3 +242,19 @@ def test_a_span_about_another_year_gives_way(reader: OnnxReader) -> None:
     assert set(best.spans) == set(spans)
     alone = weigh_spans(question, passages, Reading(spans[:1], 0.8, 2.6))[1]
     assert probability > alone
+
+
+def test_in_a_manual_the_entry_that_is_asked_for_excludes_the_others() -> None:
+    text = (
+        "idle_timeout (integer)\n: Ends a session after so long. The default is 30 seconds.\n\n"
+        "lock_timeout (integer)\n: Ends a statement that waits. The default is zero."
+    )
+    passages = Passages(make_hits([text]))
+    other, right = text.index("30 seconds"), text.index("zero")
+    spans = (Span(1, other, other + 10, 3.0, 0.5), Span(1, right, right + 4, 0.5, 0.05))
+    reading = Reading(spans, 0.9, 3.2)
+    best, _ = weigh_spans("What is the default of lock_timeout?", passages, reading)
+    assert best.spans == spans[1:]
+    # Where no entry has that name, the reader's order decides.
+    best, _ = weigh_spans("What is the default of wal_timeout?", passages, reading)
+    assert set(best.spans) == set(spans)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -15,7 +16,7 @@ from rag.answering.extraction import (
 )
 from rag.answering.extraction.question import parse_question
 from rag.answering.logistic import regression
-from rag.answering.passages import Passage, Passages
+from rag.answering.passages import Passage, Passages, Stretch
 from rag.answering.quoting import quote_answer
 from rag.answering.reader import SHIPPED
 from rag.answering.silence import find_signs
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     from rag.answering.reader.reading import Reading
     from rag.answering.tools import Reader
 
+# A name of a program: with an underscore or a dot within, or an option.
+_IDENTIFIER = re.compile(r"(?<!\S)--?[A-Za-z][\w-]*|\b\w+(?:[_.]\w+)+\b")
+# The term of a definition, as formats with terms and definitions are laid out.
+_TERM = re.compile(r"^(\S.{0,100})\n: ", re.MULTILINE)
 # So many spans are weighed, the best by the reader.
 _WEIGHED = 5
 # Stands for the distance of a span to the next where there is no other.
@@ -67,19 +72,32 @@ def find_evidence(question: str, passages: Passages, reader: Reader | None) -> E
 def weigh_spans(question: str, passages: Passages, reading: Reading) -> tuple[Reading, float]:
     """Put the span first that most probably answers; return its probability too.
 
-    A reader overlooks that a sentence is about another setting or year than the question, which
-    `measures` shows: of its best five spans, another is better than the first now and then. On two
-    articles of SQuAD 2.0, each by a regression fitted on the other, F1 is 0.593 for 0.562.
+    In a manual, the entry of what is asked for excludes all others: the default of
+    `max_connections` stands in no other entry. A reader overlooks that a sentence is about another
+    setting or year than the question, which `measures` shows: of its best five spans, another is
+    better than the first now and then. On two articles of SQuAD 2.0, each by a regression fitted
+    on the other, F1 is 0.593 for 0.562.
     """
     weighed = regression("reading")
-    spans = list(reading.spans)
+    asked = _identifiers(question)
+    named = [span for span in reading.spans if _entry(passages, span) & asked]
+    spans = named or list(reading.spans)
     chances = []
     for at, span in enumerate(spans[:_WEIGHED]):
-        others = spans[:at] + spans[at + 1 :]
-        first = replace(reading, spans=(span, *others))
+        first = replace(reading, spans=(span, *spans[:at], *spans[at + 1 :]))
         chances.append((weighed.probability(measures(question, passages, first)), -at, first))
     probability, _, best = max(chances, key=lambda each: each[:2])
     return best, probability
+
+
+def _identifiers(text: str) -> frozenset[str]:
+    return frozenset(match[0] for match in _IDENTIFIER.finditer(text))
+
+
+def _entry(passages: Passages, span: Stretch) -> frozenset[str]:
+    """Return the identifiers in the term of the definition that a span lies in."""
+    terms = _TERM.findall(passages[span.number - 1].text, 0, span.start)
+    return _identifiers(terms[-1]) if terms else frozenset()
 
 
 def measures(question: str, passages: Passages, reading: Reading) -> dict[str, float]:
@@ -97,6 +115,10 @@ def measures(question: str, passages: Passages, reading: Reading) -> dict[str, f
     context = home.context_words
     cosines = [_cosine(passage) for passage in passages]
     others = [span.log_odds for span in reading.spans[1:]]
+    signs = find_signs(question, passages, best)
+    if _entry(passages, best) & _identifiers(question):
+        # The entry names what its sentences are about.
+        signs["names_missing_in_sentence"] = 0.0
     return {
         "reader": reading.log_odds,
         "span": best.log_odds,
@@ -106,7 +128,7 @@ def measures(question: str, passages: Passages, reading: Reading) -> dict[str, f
         "place": 1 / best.number,
         "names": _share(parsed.names, context),
         "words": _share(parsed.words, context),
-        **find_signs(question, passages, best),
+        **signs,
     }
 
 
