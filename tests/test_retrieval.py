@@ -102,7 +102,7 @@ def test_hits_are_ranked_and_explained(sample: RAG) -> None:
     assert [hit.rank for hit in hits] == list(range(1, 8))
     assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
     found = sample.explain(question, 7)
-    assert [replace(hit, terms=()) for hit in found.hits] == hits
+    assert [replace(hit, terms=(), matches=()) for hit in found.hits] == hits
     assert {"low", "rank", "adapt"} <= set(found.words)
     assert {"embed", "dense", "lexical", "fusion"} <= found.timings.keys()
     assert hits[0].trace[-1].score == hits[0].score
@@ -165,7 +165,7 @@ def test_quoted_phrases_and_exclusions_hold_for_every_mode(sample: RAG) -> None:
 def test_a_phrase_that_no_passage_holds_is_looked_for_by_its_words(sample: RAG) -> None:
     found = sample.explain('Who said that "attention saves blocks" in memory?')
     assert found.loosened
-    assert [replace(hit, terms=()) for hit in found.hits] == sample.search(
+    assert [replace(hit, terms=(), matches=()) for hit in found.hits] == sample.search(
         "Who said that attention saves blocks in memory?"
     )
     # Who asks for nothing else wants to know that it is not there.

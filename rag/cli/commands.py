@@ -190,7 +190,7 @@ def status(paths: tuple[str, ...], as_json: bool) -> None:
 @options.index_options
 @options.json_option
 def show(document: str, as_json: bool) -> None:
-    """Print a document of the index, or a passage within its section.
+    """Print a document of the index, or one of its passages.
 
     DOC is a document's id or path, or the end of its path. START and END count characters, as in
     the JSON that `search` and `ask` print.
@@ -318,7 +318,7 @@ def ask(
 @options.index_options
 @options.json_option
 def info(as_json: bool) -> None:
-    """Show what the index holds, and which settings it was built with."""
+    """Show what the index holds, and what it was built with."""
     facts = open_rag().info()
     output.print_result(facts, output.print_facts, as_json=as_json)
 

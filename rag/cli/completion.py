@@ -13,7 +13,7 @@ _VARIABLE = "_RAG_COMPLETE"
 @click.command("completion")
 @click.argument("shell", type=click.Choice(_SHELLS))
 def completion_command(shell: str) -> None:
-    """Print the script by which SHELL completes commands, options and values.
+    """Print the script by which SHELL completes commands.
 
     For bash, put `eval "$(rag completion bash)"` into ~/.bashrc; for zsh,
     `eval "$(rag completion zsh)"` into ~/.zshrc, after compinit; for fish, run

@@ -94,7 +94,7 @@ def evaluation_command(
     no_near_misses: bool,
     **measuring: Any,
 ) -> None:
-    """Measure retrieval or answers by questions with known documents.
+    """Measure search or answers by questions with known answers.
 
     DATASET is a folder with queries.jsonl, qrels.tsv and a corpus (BEIR's layout), or a CSV file
     with the columns question and source. `--make FILE` writes such a CSV about an index: questions

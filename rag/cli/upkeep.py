@@ -78,7 +78,7 @@ def import_command(file: Path, as_json: bool) -> None:
 @_force_option
 @options.json_option
 def backup_command(folder: Path, force: bool, as_json: bool) -> None:
-    """Copy the index into DIR, while other processes read and write it.
+    """Copy the index into DIR, while others read and write it.
 
     The copy is an index folder itself: `rag search --index DIR` searches it. --force replaces an
     index that is in DIR, once the copy is complete.
