@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import time
@@ -55,6 +56,22 @@ class Config:
     seed: int
     length: int
     stages: Sequence[Stage]
+
+
+def make_parser(module: str, what: str) -> argparse.ArgumentParser:
+    """Return the parser of `python -m module`, with the options that every training has."""
+    parser = argparse.ArgumentParser(prog=f"python -m {module}", description=f"Train {what}.")
+    parser.add_argument("config", type=Path, help="the stages, in TOML")
+    parser.add_argument("--data", type=Path, required=True, help="the folder of training files")
+    parser.add_argument("--output", type=Path, required=True, help="for checkpoints and weights")
+    parser.add_argument("--until", default="", help="the last stage to run (default: all)")
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=0,
+        help="of torch (default: its own choice)",
+    )
+    return parser
 
 
 def read_config(path: Path) -> Config:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
-import hashlib
 import json
-from math import prod
 from pathlib import Path
 
+from rag.training.cards import count_weights, list_files, run_command
 from rag.training.entailment.export import FACTS, GRAPH, WEIGHTS
 
 _CARD = """# Entailment
@@ -63,20 +61,11 @@ of several statements is judged as one: split it before.
 
 def write_card(folder: Path, measured: str) -> None:
     """Write `README.md` into the folder of an exported judge."""
-    from safetensors import safe_open
-
     facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-    with safe_open(str(folder / WEIGHTS), framework="numpy") as opened:
-        sizes = [opened.get_slice(name).get_shape() for name in opened.keys()]  # noqa: SIM118
-    files = "\n".join(
-        f"- `{name}` {(folder / name).stat().st_size:,} bytes, sha256 "
-        f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}"
-        for name in (WEIGHTS, GRAPH)
-    )
     held_out = facts["held out"]
     text = _CARD.format(
         base=facts["base"],
-        weights=sum(map(prod, sizes)),
+        weights=count_weights(folder / WEIGHTS),
         weights_file=WEIGHTS,
         graph_file=GRAPH,
         facts_file=FACTS,
@@ -91,22 +80,10 @@ def write_card(folder: Path, measured: str) -> None:
             for kind, (share, count) in held_out["accuracy by kind"].items()
         ),
         measured=measured.strip(),
-        files=files,
+        files=list_files(folder, (WEIGHTS, GRAPH)),
     )
     (folder / "README.md").write_text(text, encoding="utf-8")
 
 
-def main() -> None:
-    """Write the card of the folder that the command line names."""
-    parser = argparse.ArgumentParser(
-        prog="python -m rag.training.entailment.card", description="Write a judge's model card."
-    )
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--measured", type=Path, help="Markdown with what was measured")
-    arguments = parser.parse_args()
-    measured = arguments.measured.read_text(encoding="utf-8") if arguments.measured else ""
-    write_card(arguments.folder, measured)
-
-
 if __name__ == "__main__":
-    main()
+    run_command(write_card, "rag.training.entailment.card", "a judge")

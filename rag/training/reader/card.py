@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
-import hashlib
 import json
 from pathlib import Path
+
+from rag.training.cards import count_weights, list_files, run_command
 
 _CARD = """# Reader
 
@@ -46,42 +46,15 @@ passage is from but its text.
 
 def write_card(folder: Path, measured: str) -> None:
     """Write `README.md` into the folder of an exported reader."""
-    from safetensors import safe_open
-
     facts = json.loads((folder / "reader.json").read_text(encoding="utf-8"))
-    with safe_open(str(folder / "reader.safetensors"), framework="numpy") as opened:
-        sizes = [opened.get_slice(name).get_shape() for name in opened.keys()]  # noqa: SIM118
-    weights = 0
-    for shape in sizes:
-        count = 1
-        for each in shape:
-            count *= each
-        weights += count
-    files = "\n".join(
-        f"- `{name}` {(folder / name).stat().st_size:,} bytes, sha256 "
-        f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}"
-        for name in ("reader.safetensors", "reader.int8.onnx")
-    )
     text = _CARD.format(
         base=facts["base"],
-        weights=weights,
+        weights=count_weights(folder / "reader.safetensors"),
         measured=measured.strip(),
-        files=files,
+        files=list_files(folder, ("reader.safetensors", "reader.int8.onnx")),
     )
     (folder / "README.md").write_text(text, encoding="utf-8")
 
 
-def main() -> None:
-    """Write the card of the folder that the command line names."""
-    parser = argparse.ArgumentParser(
-        prog="python -m rag.training.reader.card", description="Write a reader's model card."
-    )
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--measured", type=Path, help="Markdown with what was measured")
-    arguments = parser.parse_args()
-    measured = arguments.measured.read_text(encoding="utf-8") if arguments.measured else ""
-    write_card(arguments.folder, measured)
-
-
 if __name__ == "__main__":
-    main()
+    run_command(write_card, "rag.training.reader.card", "a reader")
