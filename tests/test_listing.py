@@ -117,6 +117,8 @@ def test_auto_lets_those_write_that_were_measured_to(
     assert rag.writes is writes
 
 
+@pytest.mark.slow
+@pytest.mark.model
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
