@@ -48,12 +48,6 @@ Row = dict[str, Any]
 Read = Callable[[str, Sequence[str]], tuple[tuple[int, int, int], float, float]]
 
 K = 5
-# The others gained nothing on the article that they were not fitted on.
-WEIGHED = (
-    *("reader", "span", "home", "place"),
-    *("names_missing_in_sentence", "words_missing_in_sentence", "numbers_missing_in_sentence"),
-    "kind_differs",
-)
 # Of the questions about other subjects, every so manieth is asked.
 STRAYS = 10
 BASE = "all-minilm-l6-v2"
@@ -347,7 +341,7 @@ def read_all(rag: RAG, questions: Iterable[tuple[dict[str, Any], str]], model: P
             continue
         best = reading.spans[0]
         text = passages[best.number - 1].text[best.start : best.end]
-        values = measures(row["text"], passages, reading)
+        values = measures(row["text"], passages, best, reading.log_odds)
         cases.append(
             Case(row["text"], title, row["answerable"], row.get("answers", []), text, values)
         )
@@ -395,10 +389,11 @@ def fit(folder: Path, model: Path, titles: Sequence[str], strays: Path | None) -
 
 def _fit(cases: Sequence[Case]) -> Logistic:
     model = LogisticRegression(C=1.0, max_iter=2000)
-    table = np.array([[case.values[name] for name in WEIGHED] for case in cases])
+    names = list(cases[0].values)
+    table = np.array([[case.values[name] for name in names] for case in cases])
     spread = table.std(0) + 1e-9
     model.fit(table / spread, [case.f1 >= 0.5 for case in cases])
-    weights = dict(zip(WEIGHED, np.round(model.coef_[0] / spread, 4).tolist(), strict=True))
+    weights = dict(zip(names, np.round(model.coef_[0] / spread, 4).tolist(), strict=True))
     return Logistic(round(float(model.intercept_[0]), 4), weights)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import bisect
 import html
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -223,11 +223,16 @@ class Hit:
         """`path:page or line › heading`, as the command line shows it."""
         return location(self.source, self.chunk.page, self.chunk.line, self.chunk.heading)
 
+    @property
+    def cosine(self) -> float | None:
+        """Its similarity to the question by vectors; None where words alone found it."""
+        return next((stage.score for stage in self.trace if stage.name == "dense"), None)
+
     def _repr_html_(self) -> str:
         """Return the passage as HTML for a notebook, with the words that match marked."""
         return (
             f"<div><code>{html.escape(self.location)}</code> ({self.score:.3f})"
-            f"<blockquote>{_html_marked(self.text, self.matches)}</blockquote></div>"
+            f"<blockquote>{_mark_html(self.text, self.matches)}</blockquote></div>"
         )
 
 
@@ -413,7 +418,7 @@ class Answer:
 
     def _repr_html_(self) -> str:
         """Return the answer and its sources as HTML for a notebook; every text is escaped."""
-        body = _mark(self.text, self.spans).replace("\n", "<br>")
+        body = _mark_html(self.text, self.spans)
         if self.missing:
             body += f"<p>{html.escape(self.missing)}</p>"
         if self.interrupted:
@@ -425,15 +430,6 @@ class Answer:
         )
         sources = f"<ol>{rows}</ol>" if rows else ""
         return f"<div><p><b>{html.escape(self.question)}</b></p><p>{body}</p>{sources}</div>"
-
-
-def _mark(text: str, spans: Iterable[tuple[int, int]]) -> str:
-    """Return text as HTML with `<mark>` around each span."""
-    parts, at = [], 0
-    for start, end in sorted(spans):
-        parts += [html.escape(text[at:start]), f"<mark>{html.escape(text[start:end])}</mark>"]
-        at = end
-    return "".join([*parts, html.escape(text[at:])])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -682,11 +678,11 @@ def _html_list(title: str, hits: Sequence[Hit]) -> str:
     return f"<div>{head}{f'<ol>{rows}</ol>' if rows else '<p>nothing was found</p>'}</div>"
 
 
-def _html_marked(text: str, spans: Sequence[tuple[int, int]]) -> str:
+def _mark_html(text: str, spans: Sequence[tuple[int, int]]) -> str:
     """Return a text as HTML with `<mark>` around spans of it, which do not overlap."""
     pieces: list[str] = []
     at = 0
-    for start, end in spans:
+    for start, end in sorted(spans):
         marked = f"<mark>{html.escape(text[start:end])}</mark>"
         pieces += [html.escape(text[at:start]), marked]
         at = end

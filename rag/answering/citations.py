@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from rag.answering.grounding import Grounding, Support
 from rag.answering.passages import Passages, Stretch
 from rag.errors import GenerationError
+from rag.text.excerpts import join_lines
 from rag.text.languages.english import REFUSAL
 from rag.text.sentences import split_sentences
 from rag.text.words import content_words
@@ -263,7 +264,7 @@ def quote_stretches(
             and mark.end <= stretch.end
         ]
         raw = passages[stretch.number - 1].text[stretch.start : stretch.end]
-        piece, moved = _flow(raw, inside)
+        piece, moved = join_lines(raw, inside, _LINE_BREAK)
         follows = at > 0 and stretches[at - 1].number == stretch.number
         if text and (_LINE.match(piece) or "\n" in text):
             text += "\n"
@@ -290,24 +291,6 @@ def quote_stretches(
 # A line that begins an item or a row, and one that follows an empty line, stays a line.
 _LINE = re.compile(r"[-*•|+]|\d+[.)]\s")
 _LINE_BREAK = re.compile(r"[^\S\n]*\n(?:\s*\n)?(?=\s*(?:[-*•|+]|\d+[.)]\s|\(?[a-z][.)]\s))|\n\s*\n")
-
-
-def _flow(raw: str, spans: Sequence[tuple[int, int]]) -> tuple[str, list[tuple[int, int]]]:
-    """Join the lines of running text, keep those of lists and tables; return the moved spans."""
-    breaks = {match.end() for match in _LINE_BREAK.finditer(raw)}
-    text, places = "", []
-    at = 0
-    for match in re.finditer(r"\s+|\S+", raw):
-        if match[0].isspace():
-            keeps = any(match.start() < each <= match.end() for each in breaks)
-            piece = "\n" if keeps else " "
-        else:
-            piece = match[0]
-        places += [len(text) + min(each, len(piece)) for each in range(len(match[0]))]
-        text += piece
-        at = match.end()
-    places.append(len(text))
-    return text, [(places[start], places[end]) for start, end in spans if end <= at]
 
 
 def cite_json(text: str, data: Any, grounding: Grounding, model: str) -> Draft:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -14,25 +15,25 @@ from rag.answering.extraction import (
     candidates_of,
     extract,
 )
-from rag.answering.extraction.question import parse_question
 from rag.answering.logistic import regression
-from rag.answering.passages import Passage, Passages, Stretch
-from rag.answering.quoting import quote_answer
+from rag.answering.passages import Passages
+from rag.answering.quoting import Layouts, quote_answer
 from rag.answering.reader import SHIPPED
 from rag.answering.silence import find_signs
 
 if TYPE_CHECKING:
-    from rag.answering.reader.reading import Reading
+    from rag.answering.reader.reading import Reading, Span
     from rag.answering.tools import Reader
 
 # A name of a program: with an underscore or a dot within, or an option.
 _IDENTIFIER = re.compile(r"(?<!\S)--?[A-Za-z][\w-]*|\b\w+(?:[_.]\w+)+\b")
-# The term of a definition, as formats with terms and definitions are laid out.
-_TERM = re.compile(r"^(\S.{0,100})\n: ", re.MULTILINE)
+MEASURED = (
+    *("names_missing_in_sentence", "words_missing_in_sentence", "numbers_missing_in_sentence"),
+    "kind_differs",
+)
+"""The signs that are weighed: the others gained nothing on the article they were not fitted on."""
 # So many spans are weighed, the best by the reader.
 _WEIGHED = 5
-# Stands for the distance of a span to the next where there is no other.
-_FAR_AHEAD = 10.0
 # Stands for the cosine of a passage that was found by its words alone.
 _NO_COSINE = 0.4
 
@@ -79,67 +80,65 @@ def weigh_spans(question: str, passages: Passages, reading: Reading) -> tuple[Re
     on the other, F1 is 0.593 for 0.562.
     """
     weighed = regression("reading")
-    asked = _identifiers(question)
-    named = [span for span in reading.spans if _entry(passages, span) & asked]
+    named = _in_named_entry(question, passages, reading.spans)
     spans = named or list(reading.spans)
-    chances = []
-    for at, span in enumerate(spans[:_WEIGHED]):
-        first = replace(reading, spans=(span, *spans[:at], *spans[at + 1 :]))
-        chances.append((weighed.probability(measures(question, passages, first)), -at, first))
-    probability, _, best = max(chances, key=lambda each: each[:2])
-    return best, probability
+    chances = [
+        weighed.probability(
+            measures(question, passages, span, reading.log_odds, names_its_entry=bool(named))
+        )
+        for span in spans[:_WEIGHED]
+    ]
+    probability = max(chances)
+    at = chances.index(probability)
+    return replace(reading, spans=(spans[at], *spans[:at], *spans[at + 1 :])), probability
+
+
+def _in_named_entry(question: str, passages: Passages, spans: Sequence[Span]) -> list[Span]:
+    """Return the spans in a definition whose term has an identifier of the question."""
+    asked = _identifiers(question)
+    if not asked:
+        return []
+    layouts = Layouts(passages)
+    return [span for span in spans if _identifiers(layouts.entry_of(span)) & asked]
 
 
 def _identifiers(text: str) -> frozenset[str]:
     return frozenset(match[0] for match in _IDENTIFIER.finditer(text))
 
 
-def _entry(passages: Passages, span: Stretch) -> frozenset[str]:
-    """Return the identifiers in the term of the definition that a span lies in."""
-    terms = _TERM.findall(passages[span.number - 1].text, 0, span.start)
-    return _identifiers(terms[-1]) if terms else frozenset()
+def measures(
+    question: str,
+    passages: Passages,
+    span: Span,
+    log_odds: float,
+    *,
+    names_its_entry: bool = False,
+) -> dict[str, float]:
+    """Return what distinguishes a span that answers from one that is merely near.
 
+    `reader` are the log-odds that the passages answer, `span` those of the span in its own passage,
+    `home` is the cosine of its passage to the question and `place` one over its rank. The signs of
+    `silence` come beside them.
 
-def measures(question: str, passages: Passages, reading: Reading) -> dict[str, float]:
-    """Return what distinguishes passages that answer from passages that are merely near.
-
-    `reader` are the log-odds that the passages answer, `span` those of the best span in its own
-    passage, `ahead` by how much they are above those of the best span of another place; `passage`
-    is the largest cosine of a passage to the question, `home` that of the passage with the best
-    span and `place` one over its rank; `names` is the share of the question's names and numbers
-    that this passage holds, and `words` that of its words. The signs of `silence` come beside them.
+    Args:
+        question: what was asked.
+        passages: those that the span was read in.
+        span: what may answer.
+        log_odds: those of the whole reading.
+        names_its_entry: whether the question names the entry that the span lies in, and so what its
+            sentences are about.
     """
-    best = reading.spans[0]
-    parsed = parse_question(question)
-    home = passages[best.number - 1]
-    context = home.context_words
-    cosines = [_cosine(passage) for passage in passages]
-    others = [span.log_odds for span in reading.spans[1:]]
-    signs = find_signs(question, passages, best)
-    if _entry(passages, best) & _identifiers(question):
-        # The entry names what its sentences are about.
+    cosine = passages[span.number - 1].hit.cosine
+    signs = find_signs(question, passages, span, MEASURED)
+    if names_its_entry:
         signs["names_missing_in_sentence"] = 0.0
     return {
-        "reader": reading.log_odds,
-        "span": best.log_odds,
-        "ahead": best.log_odds - others[0] if others else _FAR_AHEAD,
-        "passage": max(cosines),
-        "home": cosines[best.number - 1],
-        "place": 1 / best.number,
-        "names": _share(parsed.names, context),
-        "words": _share(parsed.words, context),
+        "reader": log_odds,
+        "span": span.log_odds,
+        "home": _NO_COSINE if cosine is None else cosine,
+        "place": 1 / span.number,
         **signs,
     }
-
-
-def _cosine(passage: Passage) -> float:
-    """Return the cosine of a passage to the question; a search by words alone takes none."""
-    found = (stage.score for stage in passage.hit.trace if stage.name == "dense")
-    return next(found, _NO_COSINE)
-
-
-def _share(words: frozenset[str], among: frozenset[str]) -> float:
-    return len(words & among) / len(words) if words else 1.0
 
 
 @dataclass(frozen=True, slots=True)

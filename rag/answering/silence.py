@@ -33,7 +33,8 @@ were thought of over near misses of these articles, so a figure of the whole is 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 
 from rag.answering.extraction.words import Token, kinds, tokens
 from rag.answering.passages import Passage, Passages, Stretch
@@ -41,25 +42,6 @@ from rag.text.languages import english
 from rag.text.words import WORD, content_words, stem
 
 __all__ = ["SIGNS", "describe_gap", "find_signs"]
-
-SIGNS = (
-    "names_missing_in_sentence",
-    "names_missing_in_passage",
-    "numbers_missing_in_sentence",
-    "numbers_missing_in_passage",
-    "words_missing_in_sentence",
-    "words_missing_in_passage",
-    "kind_differs",
-    "kind_absent",
-    "question_negated",
-    "negation_differs",
-    "negated_word_differs",
-    "word_swapped",
-    "role_opposed",
-    "superlative_missing",
-    "time_differs",
-    "span_repeats_question",
-)
 
 _THINGS = [(thing, re.compile(p, re.IGNORECASE)) for thing, p in english.THINGS_ASKED]
 _MONEY = re.compile(english.MONEY, re.IGNORECASE)
@@ -82,7 +64,90 @@ _LONG = 6
 _LEAST_SHARED = 5
 
 
-def find_signs(question: str, passages: Passages, span: Stretch) -> dict[str, float]:
+class _Look:
+    """A question and the surroundings of a span; each part is made when a sign first needs it."""
+
+    def __init__(self, question: str, passage: Passage, span: Stretch) -> None:
+        self.question = question
+        self.passage = passage
+        self._span = span
+        self.quote = passage.text[span.start : span.end]
+        self.with_unit = passage.text[max(0, span.start - 2) : span.end + 12]
+        self._above = " ".join((passage.hit.title, *passage.hit.chunk.heading))
+
+    @cached_property
+    def sentence(self) -> str:
+        return _sentence_around(self.passage, self._span)
+
+    @cached_property
+    def near(self) -> str:
+        """The sentence, what it leans on, and the titles above it."""
+        return f"{_what_it_leans_on(self.passage, self._span)} {self.sentence} {self._above}"
+
+    @cached_property
+    def far(self) -> str:
+        """The whole passage, and the titles above it."""
+        return f"{self.passage.text} {self._above}"
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        return _names_of(self.question)
+
+    @cached_property
+    def numbers(self) -> frozenset[str]:
+        return _numbers_of(self.question)
+
+    @cached_property
+    def words(self) -> frozenset[str]:
+        empty = frozenset(map(stem, english.AUXILIARIES))
+        return content_words(self.question) - empty - self.names - self.numbers
+
+    @cached_property
+    def asked(self) -> str:
+        return asked_thing(self.question)
+
+    @property
+    def differs_in_kind(self) -> bool:
+        return bool(self.asked) and not _is_thing(self.asked, self.quote, self.with_unit)
+
+    @property
+    def lacks_the_kind(self) -> bool:
+        return bool(self.asked) and not _holds_thing(self.asked, self.passage.text)
+
+    @property
+    def differs_in_time(self) -> bool:
+        return (
+            bool(_FUTURE.search(self.question))
+            and bool(_PAST.search(self.sentence))
+            and not _FUTURE.search(self.sentence)
+        )
+
+
+_RULES: dict[str, Callable[[_Look], float]] = {
+    "names_missing_in_sentence": lambda look: _missing(look.names, look.near),
+    "names_missing_in_passage": lambda look: _missing(look.names, look.far),
+    "numbers_missing_in_sentence": lambda look: _missing(look.numbers, look.near),
+    "numbers_missing_in_passage": lambda look: _missing(look.numbers, look.far),
+    "words_missing_in_sentence": lambda look: _missing(look.words, look.near),
+    "words_missing_in_passage": lambda look: _missing(look.words, look.far),
+    "kind_differs": lambda look: look.differs_in_kind,
+    "kind_absent": lambda look: look.lacks_the_kind,
+    "question_negated": lambda look: _is_negative(look.question),
+    "negation_differs": lambda look: _is_negative(look.question) != _is_negative(look.sentence),
+    "negated_word_differs": lambda look: _negates_otherwise(look.question, look.sentence),
+    "word_swapped": lambda look: _swaps_a_word(look.question, look.sentence),
+    "role_opposed": lambda look: _is_opposed(look.question, look.sentence),
+    "superlative_missing": lambda look: _missing_superlative(look.question, look.sentence),
+    "time_differs": lambda look: look.differs_in_time,
+    "span_repeats_question": lambda look: _share_repeated(look.quote, look.question),
+}
+
+SIGNS = tuple(_RULES)
+
+
+def find_signs(
+    question: str, passages: Passages, span: Stretch, wanted: Sequence[str] = SIGNS
+) -> dict[str, float]:
     """Return the signs that a span does not answer a question, each from 0 to 1.
 
     Shares are of what the question holds: its names, its numbers and versions, its content words.
@@ -90,39 +155,15 @@ def find_signs(question: str, passages: Passages, span: Stretch) -> dict[str, fl
     sentence" counts the sentence around the span, the one before it if it begins with a pronoun,
     and the headings and the title too, as they name what a manual's sentence leaves out. 0 says
     that there is nothing to miss.
+
+    Args:
+        question: what was asked.
+        passages: those that the span was read in.
+        span: what may answer.
+        wanted: the names of the signs to look for.
     """
-    passage = passages[span.number - 1]
-    sentence = _sentence_around(passage, span)
-    above = " ".join((passage.hit.title, *passage.hit.chunk.heading))
-    near = f"{_what_it_leans_on(passage, span)} {sentence} {above}"
-    far = f"{passage.text} {above}"
-    names, numbers = _names_of(question), _numbers_of(question)
-    words = content_words(question) - frozenset(map(stem, english.AUXILIARIES)) - names - numbers
-    asked = asked_thing(question)
-    quote = passage.text[span.start : span.end]
-    with_unit = passage.text[max(0, span.start - 2) : span.end + 12]
-    return {
-        "names_missing_in_sentence": _missing(names, near),
-        "names_missing_in_passage": _missing(names, far),
-        "numbers_missing_in_sentence": _missing(numbers, near),
-        "numbers_missing_in_passage": _missing(numbers, far),
-        "words_missing_in_sentence": _missing(words, near),
-        "words_missing_in_passage": _missing(words, far),
-        "kind_differs": float(bool(asked) and not _is_thing(asked, quote, with_unit)),
-        "kind_absent": float(bool(asked) and not _holds_thing(asked, passage.text)),
-        "question_negated": float(_is_negative(question)),
-        "negation_differs": float(_is_negative(question) != _is_negative(sentence)),
-        "negated_word_differs": float(_negates_otherwise(question, sentence)),
-        "word_swapped": float(_swaps_a_word(question, sentence)),
-        "role_opposed": float(_is_opposed(question, sentence)),
-        "superlative_missing": _missing_superlative(question, sentence),
-        "time_differs": float(
-            bool(_FUTURE.search(question))
-            and bool(_PAST.search(sentence))
-            and not _FUTURE.search(sentence)
-        ),
-        "span_repeats_question": _repeated(quote, question),
-    }
+    look = _Look(question, passages[span.number - 1], span)
+    return {name: float(_RULES[name](look)) for name in wanted}
 
 
 def asked_thing(question: str) -> str:
@@ -205,7 +246,7 @@ def _missing(wanted: frozenset[str], text: str) -> float:
     """Return the share of words that a text does not hold, in any form of them."""
     if not wanted:
         return 0.0
-    held = _held(text)
+    held = _stems_of(text)
     starts = {word[:_LEAST_SHARED] for word in held if len(word) >= _LEAST_SHARED}
 
     def holds(word: str) -> bool:
@@ -227,7 +268,7 @@ def _is_spelled_out(letters: str, text: str) -> bool:
     )
 
 
-def _held(text: str) -> frozenset[str]:
+def _stems_of(text: str) -> frozenset[str]:
     found = WORD.findall(text.lower())
     parts = [part for word in found for part in re.split(r"[-/_.'’]", word) if part]
     plain = [word.replace(",", "") for word in found]
@@ -294,7 +335,7 @@ def _negated_words(text: str) -> frozenset[str]:
 def _negates_otherwise(question: str, sentence: str) -> bool:
     """Whether one of the two negates a word that the other has without a negation."""
     asked, said = _negated_words(question), _negated_words(sentence)
-    return bool((asked - said) & _held(sentence)) or bool((said - asked) & _held(question))
+    return bool((asked - said) & _stems_of(sentence)) or bool((said - asked) & _stems_of(question))
 
 
 def _swaps_a_word(question: str, sentence: str) -> bool:
@@ -316,7 +357,7 @@ def _swaps_a_word(question: str, sentence: str) -> bool:
         # Of other words a paraphrase takes another as often.
         named = other is not None and (token.is_name or token.is_number or other.is_name)
         if named and other is not None and not other.is_function:
-            return other.stem not in _held(question)
+            return other.stem not in _stems_of(question)
     return False
 
 
@@ -347,7 +388,7 @@ def _missing_superlative(question: str, sentence: str) -> float:
     return len(asked - set(WORD.findall(sentence.lower()))) / len(asked)
 
 
-def _repeated(quote: str, question: str) -> float:
+def _share_repeated(quote: str, question: str) -> float:
     """Return the share of a span's content words that the question holds already."""
     words = content_words(quote)
     return len(words & content_words(question)) / len(words) if words else 0.0
@@ -355,7 +396,7 @@ def _repeated(quote: str, question: str) -> float:
 
 def _topic(question: str, text: str) -> str:
     """Return the longest run of words of a question that begins and ends with one that is there."""
-    held = _held(text)
+    held = _stems_of(text)
     found = [token for token in tokens(question) if not token.is_mark]
     best: tuple[int, int, int] = (0, 0, 0)
     for first in range(len(found)):
@@ -380,7 +421,7 @@ def _says(token: Token) -> bool:
 
 def _lacking(question: str, text: str) -> str:
     """Return what a question names and a text does not: names, numbers, the kind, other words."""
-    held = _held(text)
+    held = _stems_of(text)
     found = [token for token in tokens(question) if not token.is_mark]
     names, numbers = _names_of(question), _numbers_of(question)
     absent: list[str] = []

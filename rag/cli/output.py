@@ -162,8 +162,7 @@ def print_explanation(found: types.Explanation) -> None:
 def _print_hit(hit: types.Hit) -> None:
     write(f"[{hit.rank}] ", "bold", end="")
     # The best of a fused ranking scores 1 however far it is: the cosine tells.
-    cosines = [f", cosine {stage.score:.2f}" for stage in hit.trace if stage.name == "dense"]
-    near = "".join(cosines) if len(hit.trace) > 1 else ""
+    near = f", cosine {hit.cosine:.2f}" if hit.cosine is not None and len(hit.trace) > 1 else ""
     write(f"{hit.location}  ({hit.score:.3f}{near})", "cyan")
     if hit.widened is None:
         columns = _LINES * (_columns() - len(_INDENT) - _LOST)
@@ -180,10 +179,10 @@ def _columns() -> int:
     return max(_FEWEST_COLUMNS, shutil.get_terminal_size().columns)
 
 
-def _write_marked(text: str, marks: Sequence[tuple[int, int]]) -> None:
+def _write_marked(text: str, marks: Sequence[tuple[int, int]], indent: str = _INDENT) -> None:
     """Print a text wrapped to the terminal and indented, with the marks in bold."""
-    for start, end in wrap(text, _columns() - len(_INDENT)):
-        write(_INDENT, end="")
+    for start, end in wrap(text, _columns() - len(indent)):
+        write(indent, end="")
         at = start
         # A mark of several words may go on in the next line.
         for first, last in ((max(mark[0], start), min(mark[1], end)) for mark in marks):
@@ -253,16 +252,11 @@ def print_stream(stream: AnswerStream, pieces: Iterator[str]) -> None:
 
 
 def _print_marked(answer: types.Answer) -> None:
-    if not sys.stdout.isatty():
+    # A program that reads it gets the text as it is, in lines of any length.
+    if sys.stdout.isatty():
+        _write_marked(answer.text, answer.spans, indent="")
+    else:
         click.echo(answer.text)
-        return
-    from rich.console import Console
-    from rich.text import Text
-
-    text = Text(for_terminal(answer.text))
-    for start, end in answer.spans:
-        text.stylize("bold", start, end)
-    Console(highlight=False).print(text)
 
 
 def print_sources(answer: types.Answer) -> None:

@@ -7,7 +7,7 @@ import unicodedata
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 Span = tuple[int, int]
 
@@ -39,7 +39,7 @@ def excerpt(text: str, marks: Sequence[Span] = (), *, columns: int = 240) -> Exc
     Args:
         marks: spans of `text`, in order and not overlapping.
     """
-    joined, marks = _join(text, marks)
+    joined, marks = join_lines(text, marks)
     if width(joined) <= columns:
         return Excerpt(joined, tuple(marks))
     first, last = _choose(joined, marks, columns)
@@ -88,9 +88,18 @@ def _wrap_line(line: str, columns: int) -> list[Span]:
     return [*found, (start, end)]
 
 
-def _join(text: str, marks: Sequence[Span]) -> tuple[str, list[Span]]:
-    """Return `text` with single spaces, and where the marks are then."""
+def join_lines(
+    text: str, marks: Sequence[Span], line_break: re.Pattern[str] | None = None
+) -> tuple[str, list[Span]]:
+    """Return `text` with single spaces, and where the marks are then.
+
+    Args:
+        text: what is joined; white space around it is dropped.
+        marks: spans of `text`.
+        line_break: matches white space that stays a line break.
+    """
     stretches = [match.span() for match in _STRETCH.finditer(text)]
+    breaks = [match.end() for match in line_break.finditer(text)] if line_break else []
     starts = [start for start, _ in stretches]
     moved = [0]
     for start, end in stretches:
@@ -101,7 +110,10 @@ def _join(text: str, marks: Sequence[Span]) -> tuple[str, list[Span]]:
         start, end = stretches[at]
         return moved[at] + min(max(0, offset - start), end - start)
 
-    joined = " ".join(text[start:end] for start, end in stretches)
+    joined = text[slice(*stretches[0])] if stretches else ""
+    for (_, before), (start, end) in pairwise(stretches):
+        is_kept = any(before < each <= start for each in breaks)
+        joined += ("\n" if is_kept else " ") + text[start:end]
     # A mark ends after its last character, which is in a stretch.
     return joined, [(place(start), place(end - 1) + 1) for start, end in marks]
 

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from rag.answering.entailment import NONE, SHIPPED
-from rag.errors import ModelError, first_line
+from rag.errors import ModelError
 from rag.models import check_finite, resolve
-from rag.models.devices import usable_cores
-from rag.models.onnx.pairs import PairGraph, cut
-from rag.once import once
+from rag.models.onnx.pairs import PairGraph, cut, read_facts, shipped_folder
 from rag.types import ProgressCallback
 
 if TYPE_CHECKING:
@@ -47,8 +42,7 @@ def load_shipped(progress: ProgressCallback | None = None) -> OnnxEntailment:
     Raises:
         ModelError: if its base model cannot be fetched.
     """
-    with as_file(files("rag.answering.entailment") / "minilm") as folder:
-        return open_entailment(folder, progress)
+    return open_entailment(shipped_folder("rag.answering.entailment"), progress)
 
 
 def open_entailment(folder: Path, progress: ProgressCallback | None = None) -> OnnxEntailment:
@@ -57,13 +51,8 @@ def open_entailment(folder: Path, progress: ProgressCallback | None = None) -> O
     Raises:
         ModelError: if the folder holds no such model, or its base model cannot be fetched.
     """
-    try:
-        facts = msgspec.json.decode((folder / FACTS).read_bytes(), type=_Facts)
-    except (OSError, msgspec.MsgspecError) as error:
-        raise ModelError(
-            f"{folder}: holds no entailment model of the form that rag.training.entailment.export "
-            f"writes ({first_line(error)}): install the package again, or export it again"
-        ) from error
+    maker = "rag.training.entailment.export"
+    facts = read_facts(folder / FACTS, _Facts, "entailment model", maker)
     try:
         base = resolve(facts.base, kind="embedder", progress=progress)
     except ModelError as error:
@@ -81,7 +70,6 @@ class OnnxEntailment:
 
     def __init__(self, folder: Path, base: Path, temperature: float) -> None:
         self._graph = PairGraph(self.name, folder / GRAPH, base)
-        self._lock = threading.Lock()
         self._temperature = temperature
 
     def entail(self, pairs: Sequence[tuple[str, str]]) -> Vectors:
@@ -105,9 +93,9 @@ class OnnxEntailment:
         ]
         found = np.zeros((len(pairs), 3), dtype=np.float32)
         found[:, 1] = 1.0
-        # Small products gain little from a second core: pairs side by side do.
-        rows = self._pool.map(lambda part: self._probabilities(part[1], part[2]), parts)
-        for (number, _, _), row in zip(parts, rows, strict=True):
+        outputs = self._graph.run_each([(claim, premise) for _, claim, premise in parts])
+        for (number, _, _), (logits,) in zip(parts, outputs, strict=True):
+            row = self._probabilities(logits[0])
             if row[1] < found[number, 1]:
                 found[number] = row
         check_finite(found, f"{self.name} gave probabilities")
@@ -121,15 +109,10 @@ class OnnxEntailment:
         """
         self._graph.load()
 
-    def _probabilities(self, claim: Sequence[int], premise: Sequence[int]) -> Floats:
+    def _probabilities(self, logits: Floats) -> Floats:
         import numpy as np
 
-        (logits,) = self._graph.run(claim, premise)
-        scaled = logits[0].astype(np.float64) / self._temperature
+        scaled = logits.astype(np.float64) / self._temperature
         shares = np.exp(scaled - scaled.max())
         row: Floats = (shares / shares.sum()).astype(np.float32)
         return row
-
-    @once
-    def _pool(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(usable_cores(), thread_name_prefix="entail")

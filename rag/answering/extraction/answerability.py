@@ -32,7 +32,7 @@ def measures(
     `around` is the share of its words, by their rarity, in the passage of the best sentence, and
     `names` that of its names and numbers which any passage holds (1 if it has none).
     """
-    cosines = [stage.score for hit in hits for stage in hit.trace if stage.name == "dense"]
+    cosines = [hit.cosine for hit in hits if hit.cosine is not None]
     sentence = max(each.cosine for each in sentences)
     held = frozenset[str]().union(*(each.context for each in sentences))
     names = question.names

@@ -25,7 +25,7 @@ from rag.answering.quoting.together import quote_together
 from rag.answering.quoting.verdicts import quote_verdict
 from rag.answering.reader import Span
 
-__all__ = ["Quotation", "quote_answer"]
+__all__ = ["Layouts", "Quotation", "quote_answer"]
 
 _QUOTE: dict[Manner, Callable[[Request, Layouts, Sequence[Span]], Draft]] = {
     "fact": quote_fact,

@@ -65,6 +65,13 @@ class Layouts:
     def __len__(self) -> int:
         return len(self._passages)
 
+    def entry_of(self, span: Stretch) -> str:
+        """Return the terms of the definition that a span lies in; empty where it lies in none."""
+        layout = self[span.number]
+        at = layout.index_at(span.start, span.end)
+        terms = layout.terms_of(at) if at is not None else []
+        return " ".join(layout.text[term.start : term.end] for term in terms)
+
 
 def usable_spans(layouts: Layouts, spans: Sequence[Span]) -> list[Span]:
     """Return the spans without those in instructions to a model, headings and footers.

@@ -6,22 +6,17 @@ so that only those of the words at hand are read.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from rag.answering.passages import Stretch
+from rag.answering.reader import SHIPPED
 from rag.answering.reader.reading import NEVER, Reading, log_sum, trim, weigh
-from rag.errors import ModelError, first_line
 from rag.models import resolve
-from rag.models.devices import usable_cores
-from rag.models.onnx.pairs import PairGraph, cut
-from rag.once import once
+from rag.models.onnx.pairs import PairGraph, cut, read_facts, shipped_folder
 from rag.types import ProgressCallback
 
 if TYPE_CHECKING:
@@ -55,8 +50,7 @@ def load_shipped(progress: ProgressCallback | None = None) -> OnnxReader:
     Raises:
         ModelError: if its base model cannot be fetched.
     """
-    with as_file(files("rag.answering.reader") / "minilm") as folder:
-        return open_reader(folder, progress)
+    return open_reader(shipped_folder("rag.answering.reader"), progress)
 
 
 def open_reader(folder: Path, progress: ProgressCallback | None = None) -> OnnxReader:
@@ -65,13 +59,7 @@ def open_reader(folder: Path, progress: ProgressCallback | None = None) -> OnnxR
     Raises:
         ModelError: if the folder holds no such reader, or its base model cannot be fetched.
     """
-    try:
-        facts = msgspec.json.decode((folder / FACTS).read_bytes(), type=_Facts)
-    except (OSError, msgspec.MsgspecError) as error:
-        raise ModelError(
-            f"{folder}: holds no reader of the form that rag.training.reader.export writes "
-            f"({first_line(error)}): export it again"
-        ) from error
+    facts = read_facts(folder / FACTS, _Facts, "reader", "rag.training.reader.export")
     base = resolve(facts.base, kind="embedder", progress=progress)
     return OnnxReader(folder, Path(base.location), facts)
 
@@ -83,11 +71,10 @@ class OnnxReader:
     to be called by several threads.
     """
 
-    name = "minilm-reader"
+    name = SHIPPED
 
     def __init__(self, folder: Path, base: Path, facts: _Facts) -> None:
         self._graph = PairGraph(self.name, folder / GRAPH, base)
-        self._lock = threading.Lock()
         self._facts = facts
 
     def read(self, question: str, passages: Sequence[str], most: int = 10) -> Reading:
@@ -111,9 +98,10 @@ class OnnxReader:
         ]
         best: dict[Stretch, float] = {}
         odds: dict[int, float] = {}
-        # Small products gain little from a second core: passages side by side do.
-        scored = self._pool.map(lambda part: self._score(asked, part[2]), parts)
-        for (number, first, _), scores in zip(parts, scored, strict=True):
+        outputs = self._graph.run_each([(asked, ids) for _, _, ids in parts])
+        for (number, first, ids), (starts, ends, silence) in zip(parts, outputs, strict=True):
+            inside = slice(len(asked) + 2, len(asked) + 2 + len(ids))
+            scores = _spans(starts[0][inside], ends[0][inside]) - silence[0]
             # Parts of a passage overlap: the surest of them speaks for it.
             odds[number] = max(odds.get(number, NEVER), log_sum(scores.ravel()))
             text, offsets = passages[number - 1], encoded[number - 1].offsets
@@ -134,21 +122,9 @@ class OnnxReader:
         """
         self._graph.load()
 
-    def _score(self, asked: Sequence[int], part: Sequence[int]) -> Floats:
-        """Return the log-odds of each span of a part of a passage, `[start, length - 1]`."""
-        starts, ends, silence = self._graph.run(asked, part)
-        begin = len(asked) + 2
-        inside = slice(begin, begin + len(part))
-        found: Floats = _spans(starts[0][inside], ends[0][inside]) - silence[0]
-        return found
-
-    @once
-    def _pool(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(usable_cores(), thread_name_prefix="read")
-
 
 def _spans(starts: Floats, ends: Floats) -> Floats:
-    """Return the score of each span, `[start, length - 1]`."""
+    """Return the sum of the scores of each span's ends, `[start, length - 1]`."""
     import numpy as np
 
     padded = np.concatenate([ends, np.full(_WIDTH - 1, NEVER, dtype=np.float32)])

@@ -7,11 +7,16 @@ the vectors of the words at hand are read. The reader and the judge of claims ar
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from importlib.resources import as_file, files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
 
 from rag.errors import GenerationError, ModelError, first_line
+from rag.models.devices import usable_cores
 from rag.models.onnx.words import map_word_vectors
 from rag.once import once
 
@@ -20,6 +25,36 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float32]
+
+
+Facts = TypeVar("Facts", bound=msgspec.Struct)
+
+
+def shipped_folder(package: str) -> Path:
+    """Return the folder of the model that comes with a package of this project."""
+    with as_file(files(package) / "minilm") as folder:
+        return folder
+
+
+def read_facts(file: Path, form: type[Facts], what: str, maker: str) -> Facts:
+    """Read what a JSON file says of the graph beside it.
+
+    Args:
+        file: in the model's folder.
+        form: what it has to hold.
+        what: what errors call the model.
+        maker: the module that writes such folders.
+
+    Raises:
+        ModelError: if the folder holds no such model.
+    """
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=form)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise ModelError(
+            f"{file.parent}: holds no {what} of the form that {maker} writes "
+            f"({first_line(error)}): install the package again, or export it again"
+        ) from error
 
 
 class PairGraph:
@@ -70,6 +105,18 @@ class PairGraph:
             raise GenerationError(f"{self._name} failed: {first_line(error)}") from error
         return outputs
 
+    def run_each(
+        self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]
+    ) -> Iterator[list[Floats]]:
+        """Yield the graph's outputs for each pair, which are read side by side.
+
+        Small products gain little from a second core: pairs beside one another do.
+
+        Raises:
+            ModelError, GenerationError: as `run`.
+        """
+        return self._pool.map(lambda pair: self.run(*pair), pairs)
+
     def load(self) -> None:
         """Load tokenizer, word vectors and graph now.
 
@@ -77,6 +124,10 @@ class PairGraph:
             ModelError: if one of them is missing or damaged.
         """
         _ = self._tokenizer, self._vectors, self._session
+
+    @once
+    def _pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(usable_cores(), thread_name_prefix=self._name)
 
     @once
     def _tokenizer(self) -> Any:
