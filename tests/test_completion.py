@@ -12,7 +12,7 @@ from conftest import RunMain
 from rag.cli import cli
 
 
-def completed(*words: str) -> list[str]:
+def complete(*words: str) -> list[str]:
     """What the last word may become."""
     *before, last = words
     found = ShellComplete(cli, {}, "rag", "_RAG_COMPLETE").get_completions(before, last)
@@ -20,11 +20,11 @@ def completed(*words: str) -> list[str]:
 
 
 def test_commands_options_and_choices_are_completed() -> None:
-    assert completed("se") == ["search"]
-    assert completed("ask", "--st") == ["--strict"]
-    assert completed("search", "--mode", "") == ["hybrid", "dense", "lexical"]
-    assert completed("search", "--mode", "le") == ["lexical"]
-    assert completed("completion", "") == ["bash", "zsh", "fish"]
+    assert complete("se") == ["search"]
+    assert complete("ask", "--st") == ["--strict"]
+    assert complete("search", "--mode", "") == ["hybrid", "dense", "lexical"]
+    assert complete("search", "--mode", "le") == ["lexical"]
+    assert complete("completion", "") == ["bash", "zsh", "fish"]
 
 
 @pytest.mark.parametrize(

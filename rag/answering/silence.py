@@ -222,7 +222,7 @@ def _names_of(question: str) -> frozenset[str]:
 
 
 def _is_own(found: Sequence[Token], at: int) -> bool:
-    """Whether a capital is the word's own: not one that begins the sentence."""
+    """Return whether a capital is the word's own: not one that begins the sentence."""
     token = found[at]
     follows_end = at > 0 and found[at - 1].raw in ".?!"
     if at > 0 and not follows_end:
@@ -258,7 +258,7 @@ def _missing(wanted: frozenset[str], text: str) -> float:
 
 
 def _is_spelled_out(letters: str, text: str) -> bool:
-    """Whether words with capitals spell an abbreviation: "eu", "European Union"."""
+    """Return whether words with capitals spell an abbreviation: "eu", "European Union"."""
     if not letters.isalpha():
         return False
     small = r"(?:\s+(?:of|the|and|for|in)\b)*[\s-]+"
@@ -277,7 +277,7 @@ def _stems_of(text: str) -> frozenset[str]:
 
 
 def _is_thing(asked: str, quote: str, with_unit: str) -> bool:
-    """Whether a span is of the kind that is asked for; its unit may stand right after it."""
+    """Return whether a span is of the kind that is asked for; its unit may stand right after it."""
     run = [token for token in tokens(quote) if not token.is_mark]
     kind = kinds(run)
     if asked in ("people", "places"):
@@ -293,7 +293,7 @@ def _is_thing(asked: str, quote: str, with_unit: str) -> bool:
 
 
 def _holds_thing(asked: str, text: str) -> bool:
-    """Whether a text holds anything of the kind that is asked for."""
+    """Return whether a text holds anything of the kind that is asked for."""
     patterns = {
         "phone numbers": _PHONE,
         "ports": _PORT,
@@ -333,13 +333,13 @@ def _negated_words(text: str) -> frozenset[str]:
 
 
 def _negates_otherwise(question: str, sentence: str) -> bool:
-    """Whether one of the two negates a word that the other has without a negation."""
+    """Return whether one of the two negates a word that the other has without a negation."""
     asked, said = _negated_words(question), _negated_words(sentence)
     return bool((asked - said) & _stems_of(sentence)) or bool((said - asked) & _stems_of(question))
 
 
 def _swaps_a_word(question: str, sentence: str) -> bool:
-    """Whether the sentence has another word where the question has one that it lacks.
+    """Return whether the sentence has another word where the question has one that it lacks.
 
     "The Palace on the Bank" against "the Palace on the Water": the two words before are the same,
     or those on both sides.
@@ -362,7 +362,7 @@ def _swaps_a_word(question: str, sentence: str) -> bool:
 
 
 def _is_opposed(question: str, sentence: str) -> bool:
-    """Whether the sentence has the opposite of a word of the question, and not the word.
+    """Return whether the sentence has the opposite of a word of the question, and not the word.
 
     Opposites are those of `ROLES`, and words that a prefix turns ("possible", "impossible").
     """
@@ -414,7 +414,7 @@ def _topic(question: str, text: str) -> str:
 
 
 def _says(token: Token) -> bool:
-    """Whether a word of a question says what it is about."""
+    """Return whether a word of a question says what it is about."""
     asks = token.low in ("what", "which", "who", "whom", "whose", "when", "where", "why", "how")
     return not token.is_function and not asks and bool(content_words(token.low))
 

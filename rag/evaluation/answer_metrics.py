@@ -82,7 +82,7 @@ def remove_marks(text: str, cited: Collection[int]) -> str:
 
 
 def shares_words(premise: str, sentence: str) -> bool:
-    """Whether `premise` holds the numbers and at least half of the other words of `sentence`."""
+    """Return whether `premise` holds the numbers and half of the other words of `sentence`."""
     words, found = content_words(sentence) - _FRAMING, content_words(premise)
     if not words or any(word[0].isdigit() and word not in found for word in words):
         return False

@@ -8,7 +8,7 @@ from rag.models.cache import cache_dir
 from rag.models.catalogue import CATALOGUE, CatalogueEntry, Kind, gigabytes
 from rag.models.devices import available_memory
 from rag.models.fetching import is_pulled
-from rag.models.speeds import estimated_speed, measured_speed
+from rag.models.speeds import estimate_speed, measured_speed
 from rag.models.writers import measured_writers
 
 # A prompt with the default number of passages of a usual length, and two sentences.
@@ -109,7 +109,7 @@ def _judge(model: ListedModel, entry: CatalogueEntry, available: int) -> ListedM
     """Add what is known of a generator, and whether it suits this machine."""
     writer = measured_writers().get(entry.name)
     measured = measured_speed(entry)
-    speed = measured or estimated_speed(entry)
+    speed = measured or estimate_speed(entry)
     seconds = None
     if speed is not None:
         seconds = _PROMPT_TOKENS / speed.prompt + _WRITTEN_TOKENS / speed.written

@@ -52,7 +52,7 @@ def measured_speed(entry: CatalogueEntry) -> MeasuredSpeed | None:
     return found
 
 
-def estimated_speed(entry: CatalogueEntry) -> Speed | None:
+def estimate_speed(entry: CatalogueEntry) -> Speed | None:
     """Estimate the speed of a generator that was never measured here, from the catalogue's.
 
     Where other generators were measured here, it is as much faster or slower than catalogued as

@@ -6,9 +6,10 @@ import argparse
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 from typing import Any, TypeVar
 
 import torch
@@ -20,6 +21,7 @@ _CLIP = 1.0
 _AVERAGE_EVERY = 4
 
 _Batch = TypeVar("_Batch")
+_Made = TypeVar("_Made")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,20 +60,32 @@ class Config:
     stages: Sequence[Stage]
 
 
-def make_parser(module: str, what: str) -> argparse.ArgumentParser:
-    """Return the parser of `python -m module`, with the options that every training has."""
+def run_command(
+    module: str,
+    what: str,
+    train: Callable[..., Path],
+    add_option: Callable[[argparse.ArgumentParser], object],
+) -> None:
+    """Train as the command line of `python -m module` says, from where an earlier run stopped.
+
+    Args:
+        module: what is run.
+        what: is trained, for the help.
+        train: takes a Config, the folders of data and output, `until`, and the option by its name.
+        add_option: adds the option that this training has besides those of every one.
+    """
     parser = argparse.ArgumentParser(prog=f"python -m {module}", description=f"Train {what}.")
     parser.add_argument("config", type=Path, help="the stages, in TOML")
     parser.add_argument("--data", type=Path, required=True, help="the folder of training files")
     parser.add_argument("--output", type=Path, required=True, help="for checkpoints and weights")
     parser.add_argument("--until", default="", help="the last stage to run (default: all)")
-    parser.add_argument(
-        "--threads",
-        type=int,
-        default=0,
-        help="of torch (default: its own choice)",
-    )
-    return parser
+    parser.add_argument("--threads", type=int, default=0, help="of torch (default: its own choice)")
+    add_option(parser)
+    options = vars(parser.parse_args())
+    if threads := options.pop("threads"):
+        torch.set_num_threads(threads)
+    config = read_config(options.pop("config"))
+    say(f"done: {train(config, options.pop('data'), options.pop('output'), **options)}")
 
 
 def read_config(path: Path) -> Config:
@@ -81,6 +95,34 @@ def read_config(path: Path) -> Config:
     tables = tomllib.loads(path.read_text(encoding="utf-8"))
     stages = [Stage(**each) for each in tables.pop("stages")]
     return Config(stages=stages, **tables)
+
+
+def make_mix(
+    stage: Stage,
+    makers: Mapping[str, Callable[[Path, Random, dict[str, Any]], list[_Made]]],
+    data: Path,
+    seed: int,
+    describe: Callable[[Sequence[_Made]], str],
+    variant: str = "",
+) -> list[_Made]:
+    """Make what a stage reads, shuffled; the same each time.
+
+    Args:
+        stage: whose mix is made.
+        makers: by the names that a mix has.
+        data: the folder of training files.
+        seed: of all chance, with the stage's name, the place in the mix and `variant`.
+        describe: says in a line what was made.
+        variant: tells several draws of one stage apart.
+    """
+    examples: list[_Made] = []
+    for number, options in enumerate(stage.mix):
+        rng = Random(f"{seed} {stage.name} {number}{variant}")  # noqa: S311
+        made = makers[options["maker"]](data, rng, options)
+        examples += made
+        say(f"{stage.name}: {options['maker']} made {describe(made)}")
+    Random(f"{seed} {stage.name}").shuffle(examples)  # noqa: S311
+    return examples
 
 
 def run_stages(
@@ -174,7 +216,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
 
 
 def trained_weights(model: nn.Module) -> dict[str, Tensor]:
-    """The weights that training changes: all but the word embeddings."""
+    """Return the weights that training changes: all but the word embeddings."""
     return {name: value.detach().clone().contiguous() for name, value in model.named_parameters()}
 
 

@@ -121,7 +121,7 @@ def _joins(layout: Layout, last: Stretch, piece: Stretch) -> bool:
 
 
 def _repeats(passages: Passages, last: Stretch, piece: Stretch) -> bool:
-    """Whether two passages of a document that overlap both hold a piece."""
+    """Return whether two passages of a document that overlap both hold a piece."""
     one, other = passages[last.number - 1].hit, passages[piece.number - 1].hit
     same = one.chunk.document_id == other.chunk.document_id
     return same and other.start + piece.start < one.start + last.end

@@ -93,7 +93,7 @@ def _find_manner(low: str, term: str, sides: tuple[str, ...], noun: str) -> Mann
 
 
 def _asks_whether(low: str) -> bool:
-    """Whether a question is answered by yes or no: it begins with a verb, and leaves no choice."""
+    """Return whether a question is for yes or no: it begins with a verb and leaves no choice."""
     if re.search(r"\bor\b(?! not\b)", low):
         return False
     if _WHETHER.match(low) or re.match(r"(?:shall|should|am|might|\w+n't)\b", low):
@@ -164,7 +164,7 @@ def _is_plural(word: str) -> bool:
 
 
 def _ends_a_noun(found: list[Token], at: int, place: int) -> bool:
-    """Whether a word in -s ends the noun that is asked for, and is no verb ("costs 4.65")."""
+    """Return whether a word in -s ends the noun asked for, and is no verb ("costs 4.65")."""
     if place == at + 1:
         # "What makes it turn", "what causes rust"
         following = found[place + 1].low if place + 1 < len(found) else ""

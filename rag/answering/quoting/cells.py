@@ -84,14 +84,14 @@ def _shared_cell(
 ) -> tuple[Block, Cell] | None:
     """Return the cell that is asked for where a row leaves it to a row above, and that row."""
 
-    def asked(each: Block) -> Cell | None:
+    def find_cell(each: Block) -> Cell | None:
         cells = layout.cells(each, names)
         return next((c for c in cells if request.head and request.head in stems(c.name)), None)
 
-    if asked(row) is not None:
+    if find_cell(row) is not None:
         return None
     for above in reversed(rows[: rows.index(row)]):
-        if cell := asked(above):
+        if cell := find_cell(above):
             return above, cell
     return None
 
@@ -173,10 +173,10 @@ def _print_row(
             for each in cells
             if each in (cell, cells[0]) or stems(layout.text[each.start : each.end]) & asked
         ]
-        return [_whole_field(layout.text, row, each) for each in kept]
+        return [_widen_to_field(layout.text, row, each) for each in kept]
     return [(row.start, row.end)]
 
 
-def _whole_field(text: str, row: Block, cell: Cell) -> Place:
+def _widen_to_field(text: str, row: Block, cell: Cell) -> Place:
     bar = text.rfind(" | ", row.start, cell.start)
     return (bar + 3 if bar >= 0 else row.start), cell.end

@@ -160,5 +160,5 @@ def _expansion_before(text: str, end: int, term: str) -> int | None:
 
 
 def _spells(words: str, term: str) -> bool:
-    """Whether the first letters of words spell a term, small words left out or not."""
+    """Return whether the first letters of words spell a term, small words left out or not."""
     return _expansion_before(words, len(words), term) is not None or len(term) > 6

@@ -184,7 +184,7 @@ class Layout:
         return names, rows
 
     def _belong(self, above: int, below: int) -> bool:
-        """Whether two blocks are rows of one table: no blank line lies between them."""
+        """Return whether two blocks are rows of one table: no blank line lies between them."""
         one, other = self.blocks[above], self.blocks[below]
         kinds = ("row", "record", "names")
         return (

@@ -79,7 +79,7 @@ def quote_list(request: Request, layouts: Layouts, spans: Sequence[Span]) -> Dra
 
 
 def _counts_up_itself(request: Request, layout: Layout, span: Place) -> bool:
-    """Whether a span is a list within a longer sentence of an item: "with SHARE and EXCLUSIVE"."""
+    """Return whether a span is a list in a sentence of an item: "with SHARE and EXCLUSIVE"."""
     sentence = layout.sentence_at(*span)
     if sentence is None:
         return False
@@ -165,7 +165,7 @@ def find_lists(layout: Layout) -> Iterator[_List]:
 
 
 def _goes_on(block: Block, first: Block) -> bool:
-    """Whether a block belongs to the list that begins with `first`."""
+    """Return whether a block belongs to the list that begins with `first`."""
     if block.kind == first.kind and block.indent == first.indent:
         return block.marker[-1:].isalnum() == first.marker[-1:].isalnum()
     if block.kind == "definition":
@@ -199,7 +199,7 @@ def _print_list(layouts: Layouts, layout: Layout, found: _List) -> Draft:
     draft = Draft()
     draft.add(layout, found.lead)
     parts = [(layout, found)]
-    parts += _continued(layouts, layout, found)
+    parts += _follow(layouts, layout, found)
     whole = [(part, block) for part, each in parts for block in part.blocks[each.first : each.last]]
     short = sum(block.end - block.outer for _, block in whole) <= MOST_OF_A_LIST
     for part, each in parts:
@@ -216,7 +216,7 @@ def _print_list(layouts: Layouts, layout: Layout, found: _List) -> Draft:
     return draft
 
 
-def _continued(layouts: Layouts, layout: Layout, found: _List) -> list[tuple[Layout, _List]]:
+def _follow(layouts: Layouts, layout: Layout, found: _List) -> list[tuple[Layout, _List]]:
     """Return what follows of a list at the end of a passage, in the passages that come next."""
     result: list[tuple[Layout, _List]] = []
     while found.last == len(layout.blocks):
@@ -243,7 +243,7 @@ def _continued(layouts: Layouts, layout: Layout, found: _List) -> list[tuple[Lay
 
 
 def _have_names(text: str, items: Sequence[Block]) -> bool:
-    """Whether most items of a list begin with what they are called ("Vans: up to 3.5 t")."""
+    """Return whether most items of a list begin with what they are called ("Vans: up to 3.5 t")."""
     named = sum(bool(_ITEM_NAME.match(text, item.start, item.end)) for item in items)
     return named * 2 > len(items)
 
@@ -323,7 +323,7 @@ def _is_item(text: str, part: Place) -> bool:
 
 
 def _begins_like(text: str, item: Place, *, capital: bool) -> bool:
-    """Whether an item begins with a capital, or with an article, where the others have capitals."""
+    """Return whether an item begins with a capital or an article where the others have capitals."""
     first = WORD.match(text, item[0])
     return (
         not capital

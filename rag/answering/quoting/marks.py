@@ -41,7 +41,7 @@ def repair(
     words = [core for m in _CHUNK.finditer(text, *within) if (core := _core(text, *m.span()))]
     if not words or end <= start:
         return within
-    first, last = _touched(words, start, end)
+    first, last = _find_touched(words, start, end)
     found = tokens(text[words[first][0] : words[last][1]])
     if _is_numeric(found):
         first, last = _extend_number(text, words, first, last, request)
@@ -75,7 +75,7 @@ def _core(text: str, start: int, end: int) -> tuple[int, int] | None:
     return (start, end) if start < end else None
 
 
-def _touched(words: list[tuple[int, int]], start: int, end: int) -> tuple[int, int]:
+def _find_touched(words: list[tuple[int, int]], start: int, end: int) -> tuple[int, int]:
     """Return the first and the last word that share anything with a span, or the nearest one."""
     at = [i for i, word in enumerate(words) if word[0] < end and start < word[1]]
     if at:
@@ -97,7 +97,7 @@ def _extend_number(
         return text[slice(*words[at])] if 0 <= at < len(words) else ""
 
     def together(at: int) -> bool:
-        """Whether nothing but a blank, or the currency's mark, parts a word from the next one."""
+        """Return whether only a blank, or a currency's mark, parts a word from the next one."""
         return 0 <= at < len(words) - 1 and text[words[at][1] : words[at + 1][0]].strip() == ""
 
     # A unit alone takes its number, and a number the larger one that it is the end of.
@@ -111,14 +111,14 @@ def _extend_number(
     if (
         together(last)
         and _is_number(word(last))
-        and stem(following.lower()) not in _counted(request)
+        and stem(following.lower()) not in _find_counted_nouns(request)
         and (_SYMBOL.fullmatch(following) or following.lower() in UNITS)
     ):
         last += 1
     return first, last
 
 
-def _counted(request: Request) -> frozenset[str]:
+def _find_counted_nouns(request: Request) -> frozenset[str]:
     """Return the stems of what "how many" asks for, which its number need not repeat."""
     nouns = re.findall(r"\bhow many (\w+)(?: (\w+))?", request.text.lower())
     return frozenset(stem(word) for pair in nouns for word in pair if word)
@@ -161,7 +161,7 @@ def _extend_date(
     if request.head or re.search(r"\b(?:what|which) (?:year|month|day)\b", request.text.lower()):
         return first, last
 
-    def dated(at: int) -> bool:
+    def is_dated(at: int) -> bool:
         word = text[slice(*words[at])].lower()
         return word in MONTHS - {"may"} or bool(
             re.fullmatch(r"\d{1,2}(?:st|nd|rd|th)?|\d{4}", word)
@@ -172,9 +172,9 @@ def _extend_date(
 
     if not any(named(at) for at in range(max(0, first - 2), min(len(words), last + 3))):
         return first, last
-    while first > 0 and (dated(first - 1) or (named(first - 1) and dated(first))):
+    while first > 0 and (is_dated(first - 1) or (named(first - 1) and is_dated(first))):
         first -= 1
-    while last + 1 < len(words) and (dated(last + 1) or named(last + 1)):
+    while last + 1 < len(words) and (is_dated(last + 1) or named(last + 1)):
         last += 1
     return first, last
 

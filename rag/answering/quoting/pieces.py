@@ -136,7 +136,7 @@ def print_fact(request: Request, layout: Layout, span: Place, draft: Draft | Non
         draft.add(layout, [span], [span])
         return draft
     block = layout.blocks[at]
-    if qualified := _qualified(request, layout, block, sentence):
+    if qualified := _qualify(request, layout, block, sentence):
         sentence, span = qualified
     mark = repair(layout.text, span, sentence, request)
     core = shorten(layout.text, sentence, mark)
@@ -151,7 +151,7 @@ def print_fact(request: Request, layout: Layout, span: Place, draft: Draft | Non
     return draft
 
 
-def _qualified(
+def _qualify(
     request: Request, layout: Layout, block: Block, sentence: Place
 ) -> tuple[Place, Place] | None:
     """Return the one sentence of a block that speaks of the default, the maximum or the like.
@@ -312,6 +312,6 @@ def _after_question(layout: Layout, sentence: Place) -> Place | None:
 
 
 def _is_outside(layout: Layout, span: Stretch) -> bool:
-    """Whether a span lies in a heading or in what stands on each page."""
+    """Return whether a span lies in a heading or in what stands on each page."""
     at = layout.index_at(span.start, span.end)
     return at is None or layout.blocks[at].kind in ("heading", "footer")

@@ -86,11 +86,11 @@ def _deciding(request: Request, layout: Layout, span: Place) -> Place:
     if block.kind == "item":
         near += [s for b in layout.blocks if b.kind == "item" for s in layout.sentences(b)]
 
-    def held(place: Place) -> int:
-        return _weigh(asked & _expanded(layout.text[slice(*place)]))
+    def weigh_place(place: Place) -> int:
+        return _weigh(asked & _expand(layout.text[slice(*place)]))
 
-    best = max(near, key=lambda place: (held(place), place == sentence))
-    return best if held(best) > held(sentence) else span
+    best = max(near, key=lambda place: (weigh_place(place), place == sentence))
+    return best if weigh_place(best) > weigh_place(sentence) else span
 
 
 def _what_leads(layout: Layout, at: int) -> Block | None:
@@ -106,8 +106,8 @@ def _what_leads(layout: Layout, at: int) -> Block | None:
 
 
 def _says_enough(question: str, text: str) -> bool:
-    """Whether what is printed holds so much of a question that it can decide it."""
-    asked, said = _specific(question), _expanded(text)
+    """Return whether what is printed holds so much of a question that it can decide it."""
+    asked, said = _specific(question), _expand(text)
     words = frozenset(WORD.findall(text.lower()))
     opposite = {
         stem(word)
@@ -151,7 +151,7 @@ def _scope(asked: frozenset[str], sentence: str) -> tuple[str, bool]:
         return (before, True) if own & asked else (before, False)
     parts = re.split(r",?\s+but\s+|;\s+|,\s+(?:while|whereas|and)\s+", sentence)
     if len(parts) > 1:
-        held = [_weigh(asked & _expanded(part)) for part in parts]
+        held = [_weigh(asked & _expand(part)) for part in parts]
         if held.count(max(held)) == 1:
             return parts[held.index(max(held))], False
     return sentence, False
@@ -163,7 +163,7 @@ def _weigh(words: frozenset[str]) -> int:
 
 
 def _negations(text: str) -> bool:
-    """Whether a text is negative: an odd number of negations."""
+    """Return whether a text is negative: an odd number of negations."""
     words = [word.replace("’", "'") for word in WORD.findall(text.lower())]
     count: int = sum(
         word in _STRONG or word in english.FORBIDDING or word.endswith("n't") for word in words
@@ -186,14 +186,14 @@ def _are_opposite(question: str, sentence: str) -> bool:
 
 
 def _is_ruled_out(question: str, asked: frozenset[str], sentence: str) -> bool:
-    """Whether an exclusive rule, or another number of the same unit, leaves out what is asked."""
+    """Return whether an exclusive rule, or another number of the same unit, rules it out."""
     if match := _ONLY.search(sentence):
-        rule = _expanded(sentence)
+        rule = _expand(sentence)
         days = asked & frozenset(english.WEEK)
         if days:
             return bool(days - rule)
-        admitted = _expanded(sentence[match.end() :])
-        subject = _expanded(sentence[: match.start()])
+        admitted = _expand(sentence[match.end() :])
+        subject = _expand(sentence[: match.start()])
         missing = asked - rule
         return bool(missing) and not (asked - subject <= admitted)
     if _LIMIT.search(sentence) or _negations(sentence):
@@ -232,10 +232,10 @@ def _unit(word: str) -> str:
 
 def _specific(question: str) -> frozenset[str]:
     """Return the stems of what a question names, with the days that its words stand for."""
-    return _expanded(question) - frozenset(map(stem, english.PROSE_STOP_WORDS))
+    return _expand(question) - frozenset(map(stem, english.PROSE_STOP_WORDS))
 
 
-def _expanded(text: str) -> frozenset[str]:
+def _expand(text: str) -> frozenset[str]:
     """Return the stems of a text, with each day of a range, of weekdays and of weekends."""
     low = text.lower()
     found = set(stems(low))

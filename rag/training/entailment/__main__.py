@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
-import torch
-
 from rag.training.entailment.train import train
-from rag.training.loop import make_parser, read_config, say
+from rag.training.loop import run_command
 
 
-def main() -> None:
-    """Train as the configuration says, from where an earlier run stopped."""
-    parser = make_parser("rag.training.entailment", "the judge of claims")
+def _add_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--start", type=Path, help="weights of a reader, whose layers the first stage goes on from"
     )
-    arguments = parser.parse_args()
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
-    weights = train(
-        read_config(arguments.config),
-        arguments.data,
-        arguments.output,
-        until=arguments.until,
-        start=arguments.start,
-    )
-    say(f"done: {weights}")
 
 
 if __name__ == "__main__":
-    main()
+    run_command("rag.training.entailment", "the judge of claims", train, _add_option)

@@ -36,7 +36,7 @@ def logits_of(model: Judge, embeddings: Tensor, rows: Sequence[Encoded]) -> Tens
 
 
 def fit_temperature(logits: Tensor, labels: Tensor) -> float:
-    """The temperature with the least negative log-likelihood."""
+    """Return the temperature with the least negative log-likelihood."""
     logarithm = torch.zeros(1, requires_grad=True)
     optimizer = torch.optim.LBFGS([logarithm], max_iter=_STEPS)
 

@@ -167,7 +167,7 @@ def change_unit(text: str, rng: Random) -> str | None:
 
 
 def oppose(text: str, rng: Random) -> str | None:
-    """A word turned into its opposite."""
+    """Return a word turned into its opposite."""
     found = [match for match in re.finditer(r"[\w-]+", text) if match[0] in _OPPOSITE]
     if not found:
         return None
@@ -176,7 +176,7 @@ def oppose(text: str, rng: Random) -> str | None:
 
 
 def negate(text: str, rng: Random) -> str | None:
-    """A negation put in, or taken out."""
+    """Return the sentence with a negation put in, or taken out."""
     negated = _NEGATED.search(text)
     if negated is not None:
         return text[: negated.end(1)] + text[negated.end() :]
@@ -212,7 +212,7 @@ def swap_roles(text: str, rng: Random) -> str | None:
 
 
 def turn_passive(text: str, rng: Random) -> str | None:
-    """The same in the passive voice."""
+    """Return the same in the passive voice."""
     del rng
     parts = _roles(text)
     if parts is None or not parts[1].endswith("ed"):
@@ -238,7 +238,7 @@ def _roles(text: str) -> tuple[str, str, str, str] | None:
 
 
 def reword(text: str, rng: Random) -> str | None:
-    """The same with one or two words replaced by others that mean it."""
+    """Return the same with one or two words replaced by others that mean it."""
     made = text
     count = 0
     for old, new in rng.sample(_SYNONYMS, len(_SYNONYMS)):
@@ -272,7 +272,7 @@ def _respell_number(text: str, rng: Random) -> str:
 
 
 def shorten(text: str, rng: Random) -> str | None:
-    """A part of a sentence that it says: without an aside, a clause at its end, a date before."""
+    """Return a sentence without an aside, a clause at its end, or a date before it."""
     ways: list[str] = []
     aside = re.sub(r"\s*\([^()]*\)", "", text)
     if aside != text:
@@ -300,7 +300,7 @@ def shorten(text: str, rng: Random) -> str | None:
 
 
 def lengthen(text: str, rng: Random) -> str | None:
-    """The sentence with something that it does not say."""
+    """Return the sentence with something that it does not say."""
     if not text.endswith(".") or len(text.split()) > 40:
         return None
     added = rng.choice(_ADDED)
@@ -351,7 +351,7 @@ CONTRADICTING: Sequence[tuple[Change, float]] = (
 
 
 def contradict(text: str, rng: Random) -> str | None:
-    """One of the changes that fit, so that the sentence contradicts what it was."""
+    """Return one of the changes that fit, so that the sentence contradicts what it was."""
     changes = [each for each, _ in CONTRADICTING]
     weights = [each for _, each in CONTRADICTING]
     for change in rng.choices(changes, weights, k=5):

@@ -89,7 +89,7 @@ def make_near_misses(data: Path, rng: Random, options: dict[str, Any]) -> list[P
         rng.shuffle(spans)
         made = [each for span in spans[:6] if (each := state(query["text"], span)) is not None]
         if made and len(pairs) < options["count"]:
-            premise = _titled(paragraph["title"], _window(text, made[0].value, rng), rng)
+            premise = _put_title(paragraph["title"], _window(text, made[0].value, rng), rng)
             pairs.append(Pair(premise, made[0].text, NEUTRAL, "near miss"))
     return pairs
 
@@ -138,10 +138,10 @@ class _Stated:
     rng: Random
 
     def pair(self) -> Pair | None:
-        """One pair; None where what was drawn does not fit."""
+        """Return one pair; None where what was drawn does not fit."""
         ways = [
-            self._right, self._wrong, self._not_wrong, self._changed, self._silent, self._another,
-            self._longer,
+            self._right, self._wrong, self._not_wrong, self._contradict, self._silent,
+            self._another, self._longer,
         ]  # fmt: skip
         (way,) = self.rng.choices(ways, [0.3, 0.26, 0.06, 0.2, 0.14, 0.1, 0.04])
         return way()
@@ -168,7 +168,7 @@ class _Stated:
             return None
         return Pair(self._premise(), claim, ENTAILED, "not the wrong value")
 
-    def _changed(self) -> Pair | None:
+    def _contradict(self) -> Pair | None:
         text = self.statement.text
         # The value that is asked for stays as it is: all else may turn.
         change = self.rng.choice([changing.negate, changing.negate, changing.oppose])
@@ -187,7 +187,7 @@ class _Stated:
         claim = self._said(value)
         if self.rng.random() < 0.3:
             claim = changing.negate(claim, self.rng) or claim
-        return Pair(_titled(self.article.title, silent, self.rng), claim, NEUTRAL, "taken out")
+        return Pair(_put_title(self.article.title, silent, self.rng), claim, NEUTRAL, "taken out")
 
     def _another(self) -> Pair | None:
         claim = _of_another(self.statement, self.row, self.names, self.rng)
@@ -198,10 +198,10 @@ class _Stated:
         return Pair(self._premise(), claim, NEUTRAL, "more than told") if claim else None
 
     def _premise(self) -> str:
-        return _titled(self.article.title, _around(self.row, self.article, self.rng), self.rng)
+        return _put_title(self.article.title, _around(self.row, self.article, self.rng), self.rng)
 
     def _said(self, value: str) -> str:
-        """The claim that the answer is this value."""
+        """Return the claim that the answer is this value."""
         if self.rng.random() < _REPLIES:
             return f"{self.row.question.rstrip('? ')}? {value}"
         return self.statement.with_value(value)
@@ -224,9 +224,9 @@ class _Placed:
     rng: Random
 
     def pair(self) -> Pair | None:
-        """One pair; None where what was drawn does not fit."""
+        """Return one pair; None where what was drawn does not fit."""
         ways = [
-            self._verbatim, self._part, self._reworded, self._changed, self._place,
+            self._verbatim, self._part, self._reword, self._contradict, self._place,
             self._subject, self._longer, self._another, self._near,
         ]  # fmt: skip
         (way,) = self.rng.choices(ways, [0.08, 0.14, 0.14, 0.34, 0.03, 0.06, 0.05, 0.06, 0.13])
@@ -242,11 +242,11 @@ class _Placed:
     def _part(self) -> Pair | None:
         return self._pair(changing.shorten(self._sentence, self.rng), ENTAILED, "part")
 
-    def _reworded(self) -> Pair | None:
+    def _reword(self) -> Pair | None:
         way = self.rng.choice([changing.reword, changing.reword, changing.turn_passive])
         return self._pair(way(self._sentence, self.rng), ENTAILED, "reworded")
 
-    def _changed(self) -> Pair | None:
+    def _contradict(self) -> Pair | None:
         base = self._sentence
         if self.rng.random() < 0.4:
             base = changing.shorten(base, self.rng) or base
@@ -282,7 +282,7 @@ class _Placed:
         if not self._mates:
             return None
         claim = changing.contradict(self._sentence, self.rng) or self._sentence
-        premise = _titled(self.article.title, self.rng.choice(self._mates), self.rng)
+        premise = _put_title(self.article.title, self.rng.choice(self._mates), self.rng)
         return Pair(premise, claim, NEUTRAL, "another sentence")
 
     def _near(self) -> Pair | None:
@@ -307,7 +307,7 @@ class _Placed:
     def _pair(
         self, claim: str | None, label: Label, kind: str, changed: str | None = None
     ) -> Pair | None:
-        """A claim beside the sentence, or what it was changed into, among its neighbours."""
+        """Return a claim beside the sentence, or what it was changed into, among its neighbours."""
         before, after = (self.rng.choice([0, 0, 0, 1, 1, 2]) for _ in range(2))
         at, passage = self.at, self.passage
         around = [
@@ -315,7 +315,7 @@ class _Placed:
             changed or self._sentence,
             *passage[at + 1 : at + 1 + after],
         ]
-        premise = _titled(self.article.title, join_sentences(around), self.rng)
+        premise = _put_title(self.article.title, join_sentences(around), self.rng)
         return Pair(premise, claim, label, kind) if claim else None
 
 
@@ -333,7 +333,7 @@ def _draw(made: Sequence[_Stated | _Placed], count: int, rng: Random) -> list[Pa
 
 
 def _rows(data: Path, options: dict[str, Any]) -> list[Row]:
-    """The rows of the documents that are learnt from, or of those that are held out."""
+    """Return the rows of the documents that are learnt from, or of those that are held out."""
     rows = read_judged(data / options["folder"]) if "folder" in options else read_rows(
         data / options["file"]
     )  # fmt: skip
@@ -344,7 +344,7 @@ def _rows(data: Path, options: dict[str, Any]) -> list[Row]:
 def _articles(
     rows: Sequence[Row], data: Path | None = None, options: dict[str, Any] | None = None
 ) -> dict[str, Article]:
-    """The documents of rows; contexts that are one sentence become passages of an article."""
+    """Return the documents of rows; contexts of one sentence become passages of an article."""
     contexts: dict[str, list[str]] = {}
     for row in rows:
         known = contexts.setdefault(row.document, [])
@@ -368,7 +368,7 @@ def _articles(
 
 
 def _title(document: str) -> str:
-    """The document's name, where it is one that a person would give."""
+    """Return the document's name, where it is one that a person would give."""
     return "" if re.search(r"[_/\\]|\.\w{2,4}$|^\d+$", document) else document
 
 
@@ -376,7 +376,7 @@ def _sentences(text: str) -> list[str]:
     return [text[start:end] for start, end in split_sentences(text)] or [text]
 
 
-def _titled(title: str, text: str, rng: Random) -> str:
+def _put_title(title: str, text: str, rng: Random) -> str:
     return f"{title}: {text}" if title and rng.random() < _TITLED else text
 
 
@@ -389,7 +389,7 @@ def _window(text: str, held: str, rng: Random) -> str:
 
 
 def _around(row: Row, article: Article, rng: Random) -> str:
-    """The sentence that answers, alone or among its neighbours."""
+    """Return the sentence that answers, alone or among its neighbours."""
     start, end = row.answers[0]
     spans = split_sentences(row.context)
     if len(spans) <= 1:
@@ -473,7 +473,7 @@ def _wrong_value(
 
 
 def _of_another(statement: Statement, row: Row, names: Names, rng: Random) -> str | None:
-    """The statement about another name than the one that the question holds."""
+    """Return the statement about another name than the one that the question holds."""
     held = [
         name
         for name in names_of(f"It: {row.question}")

@@ -132,7 +132,7 @@ class Statement:
     unique: bool
 
     def with_value(self, value: str) -> str:
-        """The statement with another value in the answer's place."""
+        """Return the statement with another value in the answer's place."""
         if not self.start:
             value = value[:1].upper() + value[1:]
         return self.text[: self.start] + value + self.text[self.end :]
@@ -168,7 +168,7 @@ def state(question: str, answer: str) -> Statement | None:
 
 
 def past_of(verb: str) -> str:
-    """The past tense of a base form."""
+    """Return the past tense of a base form."""
     if verb in _PAST:
         return _PAST[verb]
     if verb in _DOUBLED:
@@ -186,13 +186,13 @@ _PASTS = frozenset(past_of(base) for base in _BASES)
 
 @cache
 def verbs() -> dict[str, str]:
-    """The verbs known here in the past tense and the third person, each with its base form."""
+    """Return the known verbs in the past tense and the third person, with their base forms."""
     pasts = {past_of(base): base for base in sorted(_BASES) if past_of(base) != base}
     return pasts | {third_of(base): base for base in sorted(_BASES)}
 
 
 def third_of(verb: str) -> str:
-    """The third person of a base form."""
+    """Return the third person of a base form."""
     if verb in {"have", "be"}:
         return {"have": "has", "be": "is"}[verb]
     if verb.endswith(("s", "sh", "ch", "x", "o")):
@@ -216,7 +216,7 @@ _Parts = tuple[str, str, str, bool]
 
 
 def _verb_at(words: list[str]) -> int | None:
-    """Where the base verb stands in "the treaty end in Paris"; None unless one place fits."""
+    """Return where the base verb is in "the treaty end in Paris"; None unless one place fits."""
     places = [
         at
         for at in range(1, len(words))
@@ -266,8 +266,8 @@ def _passive(rest: str, auxiliary: str) -> tuple[str, str] | None:
     return " ".join([*words[:at], auxiliary, words[at]]), " ".join(words[at + 1 :])
 
 
-def _dated(answer: str) -> str | None:
-    """The answer to "when" with its preposition; None if it is no date."""
+def _phrase_date(answer: str) -> str | None:
+    """Return the answer to "when" with its preposition; None if it is no date."""
     if _WITH_PREPOSITION.match(answer):
         return answer if re.search(r"\d|day|month|year|centur|war\b", answer, re.I) else None
     if _DAY.search(answer):
@@ -284,7 +284,7 @@ def _when(question: str, answer: str) -> _Parts | None:
         question,
         re.I,
     )
-    dated = _dated(answer)
+    dated = _phrase_date(answer)
     if match is None or dated is None:
         return None
     auxiliary, rest = match[1].lower(), match[2]

@@ -308,7 +308,7 @@ def _hours(rng: Random) -> Fact:
 
 
 def _price(rng: Random) -> Fact:
-    """What something costs."""
+    """Make pairs of what something costs."""
     thing, other = _two(rng, _PRODUCTS)
     price = rng.choice([2, 4, 5, 8, 12, 15, 20, 25, 30, 45, 60, 80, 120, 250])
     money = rng.choice(["euros", "dollars", "pounds"])
@@ -413,7 +413,7 @@ def _limit(rng: Random) -> Fact:
 
 
 def _duration(rng: Random) -> Fact:
-    """How long something lasts."""
+    """Make pairs of how long something lasts."""
     thing, other = _two(
         rng,
         [
@@ -474,7 +474,7 @@ def _duration(rng: Random) -> Fact:
 
 
 def _duty(rng: Random) -> Fact:
-    """What has to be done, and what need not."""
+    """Make pairs of what has to be done, and what need not."""
     group, other = _two(rng, _GROUPS)
     duty, another = _two(rng, _DUTIES)
     exempt = rng.choice([each for each in _GROUPS if each not in {group, other}])
@@ -552,7 +552,7 @@ def _duty(rng: Random) -> Fact:
 
 
 def _freedom(rng: Random) -> Fact:
-    """What is allowed, what is forbidden, and for whom alone."""
+    """Make pairs of what is allowed, what is forbidden, and for whom alone."""
     group, other = _two(rng, _GROUPS)
     thing, another = _two(rng, _FREEDOMS)
     allowed = [
@@ -708,7 +708,7 @@ def _dates(rng: Random) -> Fact:
 
 
 def _value(rng: Random) -> Fact:
-    """The value of a property."""
+    """Make pairs of the value of a property."""
     thing, other = _two(rng, _THINGS)
     name = rng.choice(["", "", f" {rng.choice('ABCX')}{rng.randint(1, 99)}"])
     thing += name
@@ -750,7 +750,7 @@ def _value(rng: Random) -> Fact:
 
 
 def _comparison(rng: Random) -> Fact:
-    """Which of two is more."""
+    """Make pairs of which of two is more."""
     one, two, three = (f"the {each}" for each in rng.sample(_THINGS, 3))
     more, less = rng.choice(_SIZES)
     another = rng.choice([each for each, _ in _SIZES if each not in (more, less)])
@@ -779,7 +779,7 @@ def _comparison(rng: Random) -> Fact:
 
 
 def _trend(rng: Random) -> Fact:
-    """What went up and what went down."""
+    """Make pairs of what went up and what went down."""
     amount, other = _two(rng, _AMOUNTS)
     low = rng.randint(5, 60)
     high = low + rng.randint(3, 60)
@@ -831,7 +831,7 @@ def _trend(rng: Random) -> Fact:
 
 
 def _order(rng: Random) -> Fact:
-    """What comes before what."""
+    """Make pairs of what comes before what."""
     one, two, three = rng.sample(_EVENTS, 3)
     said = [
         f"{one} took place before {two}.",
@@ -862,7 +862,7 @@ def _order(rng: Random) -> Fact:
 
 
 def _status(rng: Random) -> Fact:
-    """What is so, is no longer so, or is not so yet."""
+    """Make pairs of what is so, is no longer so, or is not so yet."""
     thing, other = _two(rng, _THINGS)
     version = rng.choice(
         ["", "", f" since version {rng.randint(2, 15)}", f" as of {rng.choice(_MONTHS)}"]
@@ -990,7 +990,7 @@ def _amount_of(rng: Random) -> Fact:
 
 
 def _often(rng: Random) -> Fact:
-    """How often something is done."""
+    """Make pairs of how often something is done."""
     task, other = _two(rng, _TASKS)
     (one, same), (two, wrong) = rng.sample(_OFTEN, 2)
     said = [f"{task} {one}.", f"{task} {same}.", f"{one} {task}."]
@@ -1008,7 +1008,7 @@ def _often(rng: Random) -> Fact:
 
 
 def _location(rng: Random) -> Fact:
-    """Where something is."""
+    """Make pairs of where something is."""
     place = _place(rng)
     other = _other_place(rng, place)
     one, two = _two(

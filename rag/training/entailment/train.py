@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from random import Random
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from rag.training.entailment.encoding import Batch, batches, encode
 from rag.training.entailment.makers import MAKERS
 from rag.training.entailment.model import HEADS, Judge, build
 from rag.training.entailment.pairs import Pair
-from rag.training.loop import Config, Stage, learn, load_weights, run_stages, say
+from rag.training.loop import Config, Stage, learn, load_weights, make_mix, run_stages, say
 from rag.training.reader.encoding import open_tokenizer
 
 
@@ -29,21 +29,15 @@ def make_pairs(stage: Stage, data: Path, seed: int, *, held_out: bool = False) -
         seed: of all chance.
         held_out: whether documents are those that nothing is trained on, a tenth as many pairs.
     """
-    pairs: list[Pair] = []
-    for number, options in enumerate(stage.mix):
-        rng = Random(f"{seed} {stage.name} {number} {held_out}")  # noqa: S311
-        changed = {**options, "held_out": held_out}
-        if held_out:
-            changed["count"] = options["count"] // 10
-        made = MAKERS[options["maker"]](data, rng, changed)
-        pairs += made
-        say(f"{stage.name}: {options['maker']} made {describe(made)}")
-    Random(f"{seed} {stage.name}").shuffle(pairs)  # noqa: S311
-    return pairs
+    mix = [{**options, "held_out": held_out} for options in stage.mix]
+    if held_out:
+        mix = [{**options, "count": options["count"] // 10} for options in mix]
+    drawn = replace(stage, mix=mix)
+    return make_mix(drawn, MAKERS, data, seed, describe, variant=f" {held_out}")
 
 
 def describe(pairs: Sequence[Pair]) -> str:
-    """How many pairs there are, of which labels."""
+    """Say how many pairs there are, of which labels."""
     labels = Counter(pair.label for pair in pairs)
     return f"{len(pairs)} pairs, " + ", ".join(f"{labels[each]} {each}" for each in sorted(labels))
 

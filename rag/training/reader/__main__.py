@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-import torch
+import argparse
 
-from rag.training.loop import make_parser, read_config, say
+from rag.training.loop import run_command
 from rag.training.reader.train import train
 
 
-def main() -> None:
-    """Train as the configuration says, from where an earlier run stopped."""
-    parser = make_parser("rag.training.reader", "the reader of answers")
+def _add_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--leave-out", nargs="*", default=[], help="titles of judged articles that are not read"
     )
-    arguments = parser.parse_args()
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
-    weights = train(
-        read_config(arguments.config),
-        arguments.data,
-        arguments.output,
-        until=arguments.until,
-        leave_out=arguments.leave_out,
-    )
-    say(f"done: {weights}")
 
 
 if __name__ == "__main__":
-    main()
+    run_command("rag.training.reader", "the reader of answers", train, _add_option)

@@ -128,6 +128,6 @@ def _cut(pool: Sequence[list[Encoded]], tokens: int) -> list[list[list[Encoded]]
 
 
 def _tokens(offsets: Sequence[tuple[int, int]], start: int, end: int) -> tuple[int, int] | None:
-    """The first and last token that share text with `start:end`."""
+    """Return the first and last token that share text with `start:end`."""
     inside = [at for at, (low, high) in enumerate(offsets) if low < end and start < high]
     return (inside[0], inside[-1]) if inside else None

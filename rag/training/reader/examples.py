@@ -102,7 +102,7 @@ def shift(answers: Iterable[tuple[int, int]], by: int) -> tuple[tuple[int, int],
 
 
 def without_answer(example: Example) -> Example:
-    """The example without its answers."""
+    """Return the example without its answers."""
     return Example(example.question, example.passages)
 
 

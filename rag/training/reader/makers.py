@@ -148,7 +148,7 @@ class Swapper:
 
 
 def take_out(row: Row) -> str | None:
-    """The context without the sentences that hold an answer; None if too little is left."""
+    """Return the context without the sentences that hold an answer; None if too little is left."""
     spans = split_sentences(row.context)
     kept = [
         row.context[start:end]
@@ -209,7 +209,7 @@ def _is_telling(row: Row) -> bool:
 def _among_sentences(
     row: Row, mates: Sequence[str], everything: Sequence[str], rng: Random
 ) -> Example:
-    """The sentence of a question in its place among one to five more of its article."""
+    """Return the sentence of a question in its place among one to five more of its article."""
     at, extra = mates.index(row.context), rng.choice([1, 1, 2, 2, 3, 5])
     before = rng.randint(0, extra)
     chosen = list(mates[max(0, at - before) : at])

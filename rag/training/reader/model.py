@@ -77,7 +77,7 @@ def build(location: str, dropout: float = 0.0) -> tuple[Reader, Tensor]:
 
 
 def span_odds(starts: Tensor, ends: Tensor, silence: Tensor, inside: Tensor) -> Tensor:
-    """The log-odds of each span, `[passages, start, length - 1]`, against no answer."""
+    """Return the log-odds of each span, `[passages, start, length - 1]`, against no answer."""
     starts = starts.float().masked_fill(~inside, NEVER)
     ends = ends.float().masked_fill(~inside, NEVER)
     padded = torch.cat([ends, ends.new_full((len(ends), WIDTH - 1), NEVER)], dim=1)
@@ -85,7 +85,7 @@ def span_odds(starts: Tensor, ends: Tensor, silence: Tensor, inside: Tensor) -> 
 
 
 def shared_loss(odds: Tensor, gold: Tensor, group: Tensor) -> Tensor:
-    """The mean over questions of the negative log-likelihood of their answers, or of silence.
+    """Return the mean negative log-likelihood of the questions' answers, or of silence.
 
     A question with several right spans is right with any of them.
     """

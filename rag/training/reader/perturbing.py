@@ -249,7 +249,7 @@ def _swap_word(row: Row, rng: Random, siblings: Siblings) -> Row | None:
 
 
 def _shared_name(row: Row, rng: Random) -> str | None:
-    """A name of the context that the question holds, and no answer does."""
+    """Return a name of the context that the question holds, and no answer does."""
     asked = row.question.casefold()
     answers = [row.context[start:end].casefold() for start, end in row.answers]
     shared = [
@@ -269,7 +269,7 @@ def _replace(text: str, name: str, other: str) -> str:
 
 
 def _replace_in_context(row: Row, name: str, other: str) -> Row | None:
-    """The row with a name swapped throughout its context, its answers moved along."""
+    """Return the row with a name swapped throughout its context, its answers moved along."""
     parts: list[str] = []
     answers = [list(span) for span in row.answers]
     at = moved = 0

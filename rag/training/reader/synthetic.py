@@ -150,7 +150,7 @@ def _value(name: str, rng: Random) -> str:
 
 
 def _table(rng: Random) -> Example:
-    """A cell by its row and column; silent for a row or a column that is not there."""
+    """Make an example of a cell by row and column; silent for one that is not there."""
     thing = rng.choice(_THINGS)
     rows = list(dict.fromkeys(_code(rng) for _ in range(rng.randint(3, 6))))
     columns = rng.sample(_PROPERTIES, rng.randint(2, 4))
@@ -191,7 +191,7 @@ def _table(rng: Random) -> Example:
 
 
 def _contacts(rng: Random) -> Example:
-    """A team's telephone, address, head or city; silent for what is not told of it."""
+    """Make an example of a team's telephone, address, head or city; silent where it is not told."""
     teams = rng.sample(_TEAMS, rng.randint(2, 5))
     asked = rng.choice(teams)
     facts = rng.sample(["phone", "email", "head", "city", "room", "hours"], rng.randint(2, 4))
@@ -246,7 +246,7 @@ def _contacts(rng: Random) -> Example:
 
 
 def _settings(rng: Random) -> Example:
-    """The default, unit, type or effect of a setting in the documentation of several."""
+    """Make an example of the default, unit, type or effect of one of several settings."""
     names = list(
         dict.fromkeys(
             f"{rng.choice(_SUBJECTS)}_{rng.choice(_ASPECTS)}" for _ in range(rng.randint(2, 4))
@@ -322,7 +322,7 @@ def _settings(rng: Random) -> Example:
 
 
 def _definition(rng: Random) -> Example:
-    """What a term means; silent for a term that is only used."""
+    """Make an example of what a term means; silent for a term that is only used."""
     terms = rng.sample(_TERMS, rng.randint(2, 4))
     meanings = rng.sample(_MEANINGS, len(terms))
     asked = rng.choice(terms)
@@ -361,7 +361,7 @@ def _definition(rng: Random) -> Example:
 
 
 def _yes_no(rng: Random) -> Example:
-    """The sentence that decides whether something is allowed; silent for another subject."""
+    """Make an example of the sentence that allows or forbids; silent for another subject."""
     rules = rng.sample(_RULES, rng.randint(2, 4))
     asked = rng.choice(rules)
     allowed = rng.random() < 0.5
@@ -437,7 +437,7 @@ def _list(rng: Random) -> Example:
 
 
 def _how_to(rng: Random) -> Example:
-    """The command or the steps of a task; silent for a task that is not told."""
+    """Make an example of the command or the steps of a task; silent for a task that is not told."""
     actions = rng.sample(_ACTIONS, rng.randint(2, 3))
     asked = rng.choice(actions)
     silent = rng.random() < 0.35

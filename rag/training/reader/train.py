@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from random import Random
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from rag.models import resolve
-from rag.training.loop import Config, Stage, learn, load_weights, run_stages, say
+from rag.training.loop import Config, Stage, learn, load_weights, make_mix, run_stages, say
 from rag.training.reader.encoding import batches, open_tokenizer
 from rag.training.reader.examples import Example
 from rag.training.reader.makers import MAKERS
@@ -21,18 +20,11 @@ from rag.training.reader.model import Batch, build, shared_loss, span_odds
 
 def make_examples(stage: Stage, data: Path, seed: int) -> list[Example]:
     """Make a stage's examples, shuffled; the same ones each time."""
-    examples: list[Example] = []
-    for number, options in enumerate(stage.mix):
-        rng = Random(f"{seed} {stage.name} {number}")  # noqa: S311
-        made = MAKERS[options["maker"]](data, rng, options)
-        examples += made
-        say(f"{stage.name}: {options['maker']} made {describe(made)}")
-    Random(f"{seed} {stage.name}").shuffle(examples)  # noqa: S311
-    return examples
+    return make_mix(stage, MAKERS, data, seed, describe)
 
 
 def describe(examples: Sequence[Example]) -> str:
-    """How many examples there are, of which kinds."""
+    """Say how many examples there are, of which kinds."""
     silent = sum(not each.answers for each in examples)
     passages = sum(len(each.passages) for each in examples)
     return f"{len(examples)} examples, {silent} silent, {passages} passages"
