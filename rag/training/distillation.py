@@ -289,7 +289,9 @@ def _find_nearest(
     ]
     done = 0
     for texts, rows in _blocks(corpus.index):
-        for which, passages in enumerate((rows, corpus.student.embed_documents(texts))):
+        # Rounded as an index stores them, so that near ties fall as in a search.
+        students = corpus.student.embed_documents(texts).astype("<f2").astype(np.float32)
+        for which, passages in enumerate((rows, students)):
             ids, values = best[which]
             new = np.broadcast_to(np.arange(done, done + len(texts)), (len(ids), len(texts)))
             ids = np.concatenate([ids, new], axis=1)
