@@ -60,6 +60,9 @@ MAN_FOOT = """.SH ENVIRONMENT
 .B RAG_SECTION_KEY
 sets the key of a section of the settings, such as RAG_RETRIEVAL_TOP_K.
 .TP
+.B RAG_CONFIG
+names a file of settings to read instead of rag.toml in this folder.
+.TP
 .B NO_COLOR
 prints without colours.
 .TP
@@ -68,7 +71,8 @@ is how wide the terminal is, if it does not tell.
 .SH FILES
 .TP
 .I rag.toml
-holds the settings for the folder that it lies in.
+holds the settings for the folder that it lies in; one with the same name in your own folder of
+settings, such as ~/.config/rag, holds yours.
 .TP
 .I indexes/default
 is the index, unless

@@ -1,16 +1,20 @@
-"""Settings: defaults, then `rag.toml`, then `RAG_*` in the environment, then arguments.
+"""Settings: defaults, the user's own file, `rag.toml`, `RAG_*` in the environment, arguments.
 
 A key is `section.key` in TOML and as an argument, `RAG_SECTION_KEY` in the environment. The rule
-that binds a setting (a range, a choice) stands in the type of its field. Nothing is read at import;
-`load_config` reads once and returns a frozen `Config`.
+that binds a setting (a range, a choice) stands in the type of its field; what a `rag.toml` may set
+that was found rather than named stands in `HARMLESS`. Nothing is read at import; `load_config`
+reads once and returns a frozen `Config`.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
+import stat
+import sys
 import warnings
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
@@ -19,10 +23,14 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 import msgspec
 from msgspec import Meta
 
-from rag.errors import ConfigError
+from rag.errors import ConfigError, TrustError, first_line
+from rag.trust import is_trusted
 
 CONFIG_FILE = "rag.toml"
-RESERVED_VARIABLES = frozenset({"RAG_CACHE", "RAG_API_KEY"})
+FILE_VARIABLE = "RAG_CONFIG"
+RESERVED_VARIABLES = frozenset({"RAG_CACHE", "RAG_API_KEY", FILE_VARIABLE})
+# A file of settings is written by hand.
+_LONGEST_FILE = 1 << 20
 _SWITCHES = {"yes": True, "on": True, "no": False, "off": False}
 
 Count = Annotated[int, Meta(ge=0)]
@@ -178,7 +186,12 @@ class GenerationConfig:
     base URL of an OpenAI-compatible server, whose model is then `served_model` (empty: the first
     that the server lists). `max_tokens` bounds the answer, `context_tokens` the prompt and the
     answer together (0: what suits the model). `timeout` is in seconds; `retries` counts the
-    attempts after the first.
+    attempts after the first. `plain_http` allows a server on another machine to be asked by
+    `http://`, which shows everybody on the way the key, the question and the passages.
+
+    Raises:
+        ConfigError: if the URL holds a password or a query. It goes into messages and reports,
+            where no secret may be.
     """
 
     model: str = "smollm2-135m-instruct"
@@ -190,6 +203,16 @@ class GenerationConfig:
     seed: int = 0
     timeout: Amount = 60.0
     retries: Count = 3
+    plain_http: bool = False
+
+    def __post_init__(self) -> None:
+        if self.model.lower().startswith(("http://", "https://")):
+            place = self.model.partition("//")[2]
+            if "@" in place or "?" in place or "#" in place:
+                raise ConfigError(
+                    "`generation.model`: the URL of a server may not hold a user, a password, a "
+                    "query or a fragment: set RAG_API_KEY to the key"
+                )
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +278,120 @@ class Config:
     prompt: PromptConfig = field(default_factory=PromptConfig)
     answering: AnsweringConfig = field(default_factory=AnsweringConfig)
     daemon: DaemonConfig = field(default_factory=DaemonConfig)
+
+
+Harmless = Callable[[Any, Path, Any], bool]
+"""Whether a value can do no harm, whoever wrote it into the file of a folder, in place of what
+holds without that file."""
+
+
+def _anything(value: Any, folder: Path, before: Any) -> bool:
+    return True
+
+
+def _tighter(value: Any, folder: Path, before: Any) -> bool:
+    """Allow a limit that allows no more than the one before it."""
+    return bool(value <= before)
+
+
+def _up_to(most: float) -> Harmless:
+    return lambda value, *_: bool(0 <= value <= most)
+
+
+def _only(*allowed: Any) -> Harmless:
+    return lambda value, *_: value in allowed
+
+
+def _inside(value: Any, folder: Path, before: Any) -> bool:
+    """Whether a path, with all links resolved, lies in the folder of the file."""
+    if "\0" in value:
+        return False
+    return Path(os.path.realpath(folder / value)).is_relative_to(os.path.realpath(folder))
+
+
+def _catalogued(kind: str, *words: str) -> Harmless:
+    """Allow words, and models of a kind whose files are pinned by hash."""
+
+    def is_known(value: Any, folder: Path, before: Any) -> bool:
+        if value in words:
+            return True
+        from rag.models import CATALOGUE
+
+        return value in CATALOGUE and CATALOGUE[value].kind == kind
+
+    return is_known
+
+
+# What a `rag.toml` may set that lies in the working directory and that nobody named or trusted: it
+# may have come with somebody else's files. It may change what is found and shown, and make limits
+# tighter. It may not name a server, a model that is not pinned, a template, a path elsewhere, files
+# that are hidden, or more time and memory. Whatever is not listed here needs trust.
+HARMLESS: Mapping[str, Harmless] = {
+    "index.path": _inside,
+    "index.wait": _anything,
+    "index.kind": _anything,
+    "index.recall": _anything,
+    "sources.include": _anything,
+    "sources.exclude": _anything,
+    "sources.hidden": _only(False),
+    "sources.encoding": _anything,
+    "sources.json_text": _anything,
+    "sources.json_title": _anything,
+    "sources.json_id": _anything,
+    "sources.max_file_mb": _tighter,
+    "sources.max_container_mb": _tighter,
+    "sources.max_text_mb": _tighter,
+    "sources.max_pages": _tighter,
+    "sources.max_nesting": _tighter,
+    "sources.max_word": _tighter,
+    "sources.max_members": _tighter,
+    "sources.max_unpacked_mb": _tighter,
+    "sources.max_ratio": _tighter,
+    "sources.max_depth": _tighter,
+    "sources.workers": _up_to(4),
+    "sources.memory_mb": _tighter,
+    "sources.seconds": _tighter,
+    "chunking.size": _anything,
+    "chunking.overlap": _anything,
+    "ingestion.commit_passages": _tighter,
+    "ingestion.commit_seconds": _tighter,
+    "embedding.model": _catalogued("embedder"),
+    "embedding.device": _anything,
+    "embedding.precision": _anything,
+    "retrieval.top_k": _up_to(1000),
+    "retrieval.mode": _anything,
+    "retrieval.fusion": _anything,
+    "retrieval.dense_weight": _anything,
+    "retrieval.candidates": _up_to(10_000),
+    "retrieval.expansion": _anything,
+    "retrieval.rerank": _catalogued(
+        "reranker", "none", "embedder", "late-interaction", "likelihood"
+    ),
+    "retrieval.rerank_model": _catalogued("embedder", ""),
+    "retrieval.rerank_depth": _up_to(1000),
+    "retrieval.rerank_budget_ms": _up_to(60_000),
+    "retrieval.correct": _anything,
+    "retrieval.collapse": _anything,
+    "retrieval.diversity": _anything,
+    "retrieval.context": _anything,
+    "generation.model": _catalogued("generator", "extractive"),
+    "generation.device": _anything,
+    "generation.max_tokens": _up_to(4096),
+    "generation.context_tokens": _up_to(32_768),
+    "generation.temperature": _anything,
+    "generation.seed": _anything,
+    "generation.timeout": _up_to(600),
+    "generation.retries": _up_to(3),
+    "generation.plain_http": _only(False),
+    "prompt.shots": _up_to(20),
+    "answering.way": _anything,
+    "answering.reader": _catalogued("reader", "minilm-reader", ""),
+    "answering.entailment": _catalogued("entailment", "minilm-entailment", "none", ""),
+    "answering.strict": _anything,
+    "answering.threshold": _anything,
+    "daemon.use": _anything,
+    "daemon.idle": _tighter,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,6 +462,29 @@ def known_settings() -> Mapping[str, Setting]:
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class ConfigFile:
+    """A file that settings were read from.
+
+    `kind` is `own` for the one in the user's folder of settings, `named` for one that `--config`,
+    `RAG_CONFIG` or a program named, `found` for the `rag.toml` of the working directory. `trusted`
+    says whether that one may set everything.
+    """
+
+    path: str
+    kind: Literal["own", "named", "found"]
+    trusted: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigTrace:
+    """Settings, with the files that were read, and by `section.key` what gave each of them."""
+
+    config: Config
+    files: tuple[ConfigFile, ...]
+    origins: Mapping[str, str]
+
+
 def load_config(
     file: Path | None = None,
     environment: Mapping[str, str] | None = None,
@@ -332,27 +492,109 @@ def load_config(
 ) -> Config:
     """Read the settings, each source overriding the one before it.
 
-    An unknown `RAG_...` variable is a warning, since the environment belongs to others too.
+    These are the defaults, `rag.toml` in the user's own folder of settings, the one file that
+    `file` or `RAG_CONFIG` names or else the `rag.toml` of the working directory, the environment,
+    and the arguments. A file that was found in the working directory may set what is `HARMLESS`;
+    for everything else the user has to trust it. An unknown `RAG_...` variable is a warning, since
+    the environment belongs to others too.
 
     Args:
-        file: a TOML file; None reads `rag.toml` of the working directory if there is one.
+        file: a TOML file; None reads the one that `RAG_CONFIG` names, or `rag.toml` of the working
+            directory if there is one.
         environment: None reads the process environment.
         arguments: values by `section.key`; those that are None are ignored.
 
     Raises:
+        TrustError: if the `rag.toml` of the working directory sets what it may not.
         ConfigError: on an unreadable file, an unknown key (naming the nearest one) or a value of
             the wrong type or range.
     """
-    path = file if file is not None else Path(CONFIG_FILE)
-    values = {}
-    if file is not None or path.is_file():
-        values.update(check_settings(_read_toml(path), str(path)))
+    return _read_sources(file, environment, arguments).config
+
+
+def trace_config(
+    file: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    arguments: Mapping[str, Any] | None = None,
+) -> ConfigTrace:
+    """Read the settings as `load_config` does, and say where they come from."""
+    return _read_sources(file, environment, arguments)
+
+
+def own_config_file() -> Path:
+    """Return the file of the user's own settings, which need not exist."""
+    if sys.platform == "linux":
+        # What platformdirs returns; it takes longer to import than all settings to read.
+        home = os.environ.get("XDG_CONFIG_HOME", "").strip() or os.path.expanduser("~/.config")  # noqa: PTH111
+        return Path(home, "rag", CONFIG_FILE)
+    import platformdirs
+
+    return Path(platformdirs.user_config_dir("rag"), CONFIG_FILE)
+
+
+def _read_sources(
+    file: Path | None, environment: Mapping[str, str] | None, arguments: Mapping[str, Any] | None
+) -> ConfigTrace:
     variables = os.environ if environment is None else environment
-    for name, key in _find_variables(variables):
-        values.update(check_settings({key: variables[name]}, name))
     given = {key: value for key, value in (arguments or {}).items() if value is not None}
-    values.update(check_settings(given, "the arguments"))
-    return replace_settings(Config(), values)
+    above = [
+        *((name, check_settings({key: variables[name]}, name))
+          for name, key in _find_variables(variables)),
+        ("the arguments", check_settings(given, "the arguments")),
+    ]  # fmt: skip
+    below, files = [], []
+    own = own_config_file()
+    if own.is_file():
+        below.append((str(own), read_settings(own)[0]))
+        files.append(ConfigFile(str(own), "own"))
+    named = file if file is not None else Path(variables.get(FILE_VARIABLE) or "")
+    if file is not None or variables.get(FILE_VARIABLE):
+        below.append((str(named), read_settings(named)[0]))
+        files.append(ConfigFile(str(named), "named"))
+    elif (found := Path(CONFIG_FILE)).is_file():
+        values, sha256 = read_settings(found, regular=True)
+        trusted = is_trusted(found, sha256)
+        overruled = {key for _, settings in above for key in settings}
+        in_force = dict(below[0][1]) if below else {}
+        needing = needs_trust(found, values, in_force=in_force)
+        if not trusted and (refused := tuple(key for key in needing if key not in overruled)):
+            raise TrustError(str(found), refused)
+        below.append((str(found), values))
+        files.append(ConfigFile(str(found), "found", trusted))
+    values, origins = {}, {}
+    for origin, settings in [*below, *above]:
+        values.update(settings)
+        origins.update(dict.fromkeys(settings, origin))
+    return ConfigTrace(replace_settings(Config(), values), tuple(files), origins)
+
+
+def read_settings(path: Path, *, regular: bool = False) -> tuple[dict[str, Any], str]:
+    """Return the settings of a file, checked, by `section.key`, and the SHA-256 of its bytes.
+
+    Raises:
+        ConfigError: if it cannot be read, is no regular file though it has to be, or holds an
+            unknown key or a value that is not allowed.
+    """
+    data = _read_bytes(path, regular=regular)
+    return check_settings(_parse_toml(data, path), str(path)), hashlib.sha256(data).hexdigest()
+
+
+def needs_trust(
+    file: Path, values: Mapping[str, Any], *, in_force: Mapping[str, Any] | None = None
+) -> tuple[str, ...]:
+    """Return the settings of a found file that it may only make if the user trusts it.
+
+    `in_force` are those that hold without the file, besides the defaults: whoever repeats them
+    changes nothing.
+    """
+    folder = file.absolute().parent
+    before = {key: known_settings()[key].default for key in values} | dict(in_force or {})
+    return tuple(
+        key
+        for key, value in values.items()
+        if value != before[key]
+        and not (key in HARMLESS and HARMLESS[key](value, folder, before[key]))
+    )
 
 
 def replace_settings(config: Config, values: Mapping[str, Any]) -> Config:
@@ -365,15 +607,37 @@ def replace_settings(config: Config, values: Mapping[str, Any]) -> Config:
     return replace(config, **changed)
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
+def _read_bytes(path: Path, *, regular: bool) -> bytes:
+    def begin(name: str, flags: int) -> int:
+        # A pipe that somebody left under this name must not be waited for.
+        return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
+
+    try:
+        with open(path, "rb", opener=begin) as opened:
+            if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
+                if regular:
+                    raise ConfigError(f"{path}: is not a regular file")
+                # One that was named may be a pipe: `--config <(...)`.
+                os.set_blocking(opened.fileno(), True)
+            data = opened.read(_LONGEST_FILE + 1)
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{path}: cannot be read as TOML: {reason}") from error
+    if len(data) > _LONGEST_FILE:
+        raise ConfigError(f"{path}: is longer than {_LONGEST_FILE:,} bytes: it holds no settings")
+    return data
+
+
+def _parse_toml(data: bytes, path: Path) -> dict[str, Any]:
     import tomllib
 
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read as TOML: {error}") from error
+        tables = tomllib.loads(data.decode("utf-8"))
+    # Besides its own errors, numbers that are too long and nesting that is too deep.
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: cannot be read as TOML: {first_line(error)}") from error
     return {
         f"{section}.{key}" if key else section: value
         for section, values in tables.items()
@@ -388,7 +652,7 @@ def _find_variables(variables: Mapping[str, str]) -> list[tuple[str, str]]:
     for name in ours:
         if name not in keys and name not in RESERVED_VARIABLES:
             nearest = _nearest(name, [*keys, *RESERVED_VARIABLES])
-            warnings.warn(f"{name}: unknown variable in the environment{nearest}", stacklevel=3)
+            warnings.warn(f"{name}: unknown variable in the environment{nearest}", stacklevel=4)
     return [(name, keys[name]) for name in ours if name in keys]
 
 

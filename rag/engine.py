@@ -48,7 +48,7 @@ class RAG:
 
     Args:
         path: the index folder; None takes `index.path` of the settings.
-        config: all settings; None reads `rag.toml` and the environment.
+        config: all settings; None reads files and the environment, as `load_config` does.
         embedder: an Embedder of your own in place of the configured one.
         generator: a LanguageModel of your own in place of the configured one.
         reranker: a Reranker of your own in place of the configured one.
@@ -58,6 +58,8 @@ class RAG:
             `{"retrieval.top_k": 8}`; not together with `config`.
 
     Raises:
+        TrustError: if the `rag.toml` of the working directory sets what only one may set that the
+            user trusts.
         ConfigError: if a setting cannot be used.
     """
 

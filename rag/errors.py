@@ -20,6 +20,7 @@ __all__ = [
     "RagError",
     "SourceError",
     "StoreError",
+    "TrustError",
 ]
 
 
@@ -34,6 +35,24 @@ def first_line(error: BaseException) -> str:
 
 class ConfigError(RagError):
     """A setting in `rag.toml`, the environment or an argument cannot be used."""
+
+
+class TrustError(ConfigError):
+    """A `rag.toml` that was found, rather than named, sets what only a trusted one may set.
+
+    Args:
+        file: the file, as it is shown.
+        keys: the settings, by `section.key`.
+    """
+
+    def __init__(self, file: str, keys: tuple[str, ...]) -> None:
+        named = ", ".join(f"`{key}`" for key in keys)
+        super().__init__(
+            f"{file}: sets {named}, which the file of a folder may do only if you trust it: read "
+            f"it, then run `rag trust .`, or name it: `--config {file}`"
+        )
+        self.file = file
+        self.keys = keys
 
 
 class SourceError(RagError):

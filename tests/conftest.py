@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import io
 import json
 import os
+import shutil
 import signal
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -32,6 +35,12 @@ os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // _wo
 
 # A daemon of whoever runs the tests has nothing to do with them.
 os.environ["RAG_DAEMON_USE"] = "false"
+
+# Nor have the settings and the trust of whoever runs them.
+os.environ.pop("RAG_CONFIG", None)
+for _name in ("XDG_CONFIG_HOME", "XDG_STATE_HOME"):
+    os.environ[_name] = tempfile.mkdtemp(prefix="rag-tests-")
+    atexit.register(shutil.rmtree, os.environ[_name], ignore_errors=True)
 
 # A busy machine must not fail a test.
 settings.register_profile("patient", deadline=None)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import http.server
-import json
 import math
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import product
@@ -25,6 +22,7 @@ from checkpoints import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from servers import Script, scripted, sse
 
 from rag import (
     GenerationError,
@@ -377,46 +375,10 @@ def test_an_absent_server_is_named_after_its_retries() -> None:
         list(http_generator("http://127.0.0.1:9", retries=1).stream(PROMPT))
 
 
-class Script(http.server.BaseHTTPRequestHandler):
-    """Injects faults: each request takes the next (status, headers, body) of the script."""
-
-    replies: list[tuple[int, dict[str, str], str]]
-    seen: list[dict[str, str]]
-    asked: list[dict[str, Any]]
-
-    def do_GET(self) -> None:
-        self.reply(200, {}, json.dumps({"data": [{"id": "served"}]}))
-
-    def do_POST(self) -> None:
-        self.asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-        self.seen.append(dict(self.headers))
-        self.reply(*self.replies.pop(0))
-
-    def reply(self, status: int, headers: dict[str, str], body: str) -> None:
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body.encode())))
-        self.end_headers()
-        self.wfile.write(body.encode())
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 @pytest.fixture
 def faulty() -> Iterator[tuple[str, type[Script]]]:
-    script = type("Faulty", (Script,), {"replies": [], "seen": [], "asked": []})
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), script)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}", script
-    server.shutdown()
-
-
-def sse(*pieces: str, done: bool = True) -> tuple[int, dict[str, str], str]:
-    lines = [f'data: {{"choices": [{{"delta": {{"content": "{piece}"}}}}]}}' for piece in pieces]
-    body = "\n\n".join([*lines, *(["data: [DONE]"] if done else [])]) + "\n\n"
-    return 200, {"Content-Type": "text/event-stream"}, body
+    with scripted() as server:
+        yield server
 
 
 def test_passing_failures_are_tried_again(faulty: tuple[str, type[Script]]) -> None:

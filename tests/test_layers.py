@@ -24,7 +24,8 @@ ALLOWED: dict[str, set[str]] = {
     "once": set(),
     "stopwatch": set(),
     "plugins": set(),
-    "config": set(),
+    "trust": set(),
+    "config": {"trust", "models"},
     "text": set(),
     "query": {"text"},
     "models": set(),
@@ -42,7 +43,7 @@ ALLOWED: dict[str, set[str]] = {
     "training": {"config", "models", "text", "chunking", "embedding", "index", "engine"}
     | {"evaluation"},
     "serving": {"config", "models", "plugins", "answering", "engine"},
-    "cli": {"config", "text", "models", "embedding", "generation", "answering", "engine"}
+    "cli": {"config", "trust", "text", "models", "embedding", "generation", "answering", "engine"}
     | {"evaluation", "training", "serving"},
     "__main__": {"cli"},
     "__init__": {"config", "query", "generation", "answering", "engine", "evaluation", "training"},
@@ -56,7 +57,7 @@ DOORS: dict[str, set[str]] = {
     | {"onnx.graph", "onnx.quantization", "onnx.runtimes", "onnx.pairs"},
     "sources": {"watching"},
     "embedding": {"measuring", "static"},
-    "generation": {"measuring"},
+    "generation": {"keys", "measuring"},
     "index": {"upkeep"},
     "retrieval": {"rerank"},
     "answering": {"claims", "conversation", "entailment", "extractive", "prompt", "reader"}

@@ -364,6 +364,6 @@ def test_the_command_shows_and_copies(
     assert 'prompt.templates = "mine"' in copied.out
     Path("mine", "system.jinja").write_text("Answer in verse.")
     Path("rag.toml").write_text('[prompt]\ntemplates = "mine"\n')
-    shown = run_main("prompts")
+    shown = run_main("prompts", "--config", "rag.toml")
     assert str(Path("mine", "system.jinja")) in shown.out
     assert "[system]\nAnswer in verse.\n" in shown.out

@@ -23,8 +23,9 @@ from rag.cli.completion import completion_command
 from rag.cli.daemon import daemon_command
 from rag.cli.evaluation import evaluation_command
 from rag.cli.models import models_command
-from rag.cli.opening import open_rag, open_to_ask
+from rag.cli.opening import open_rag, open_to_ask, trace_settings
 from rag.cli.prompts import prompts_command
+from rag.cli.settings import config_command, trust_command
 from rag.errors import RagError
 
 if TYPE_CHECKING:
@@ -181,8 +182,14 @@ def status(paths: tuple[str, ...], as_json: bool) -> None:
 
     Compares the files with what the index holds of them.
     """
-    found = open_rag().status(list(paths))
-    output.print_result(found, output.print_status, as_json=as_json)
+    trace = trace_settings()
+    found = open_rag(config=trace.config).status(list(paths))
+    if as_json:
+        output.print_json({**output.as_json(found), "config_files": trace.files})
+        return
+    for file in trace.files:
+        click.echo(f"settings: {output.describe_config_file(file)}")
+    output.print_status(found)
 
 
 @cli.command()
@@ -324,8 +331,8 @@ def info(as_json: bool) -> None:
 
 
 for _command in (
-    *(chat_command, check_command, completion_command, daemon_command, evaluation_command),
-    models_command,
+    *(chat_command, check_command, completion_command, config_command, daemon_command),
+    *(evaluation_command, models_command, trust_command),
     *(prompts_command, upkeep.backup_command, upkeep.compact_command, upkeep.doctor_command),
     *(upkeep.export_command, upkeep.import_command),
 ):

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from rag.cli.options import chosen_settings, config_file
+from rag.errors import TrustError
 
 if TYPE_CHECKING:
-    from rag.config import Config
+    from rag.config import Config, ConfigTrace
     from rag.engine import RAG
     from rag.serving.daemon import DaemonRAG
     from rag.types import ProgressCallback
@@ -21,15 +24,35 @@ if TYPE_CHECKING:
 def read_config() -> Config:
     """Read the settings: the options of the command, above the environment and `rag.toml`.
 
-    An unknown variable is printed as a warning.
+    An unknown variable is printed as a warning. Somebody at a terminal is asked about a `rag.toml`
+    that needs trust.
 
     Raises:
+        TrustError: if it is not trusted.
         ConfigError: if a setting cannot be used.
     """
-    from rag.config import load_config
+    return trace_settings().config
+
+
+def trace_settings() -> ConfigTrace:
+    """Read the settings as `read_config` does, with where they come from."""
+    from rag.config import trace_config
 
     with warn_in_a_line():
-        return load_config(config_file(), arguments=chosen_settings())
+        try:
+            return trace_config(config_file(), arguments=chosen_settings())
+        except TrustError as error:
+            if not _is_at_terminal():
+                raise
+            from rag.cli.settings import ask_to_trust
+
+            if not ask_to_trust(Path(error.file), error.keys):
+                raise
+            return trace_config(config_file(), arguments=chosen_settings())
+
+
+def _is_at_terminal() -> bool:
+    return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr))
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from rag.text.excerpts import excerpt, wrap
 if TYPE_CHECKING:
     from rag import types
     from rag.answering.stream import AnswerStream
+    from rag.config import ConfigFile
 
 T = TypeVar("T")
 
@@ -74,6 +75,15 @@ def describe_search(found: types.VectorSearch) -> str:
 def print_line(value: Any) -> None:
     """Print a value as one line of JSON."""
     click.echo(json.dumps(as_json(value), ensure_ascii=False))
+
+
+def describe_config_file(file: ConfigFile) -> str:
+    """Name a file of settings, and say why it was read."""
+    why = {"own": "your own", "named": "named", "found": "of this folder"}[file.kind]
+    trusted = ""
+    if file.kind == "found":
+        trusted = ", trusted" if file.trusted else ", not trusted: `rag trust`"
+    return f"{one_line(file.path)} ({why}{trusted})"
 
 
 def print_report(report: types.IngestionReport) -> None:

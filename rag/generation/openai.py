@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import math
-import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from rag.config import GenerationConfig
-from rag.errors import GenerationError
+from rag.errors import ConfigError, GenerationError
 from rag.generation.estimate import estimate_tokens
+from rag.generation.keys import read_key
 from rag.generation.requests import chat_request, response_format
 from rag.types import Message, Prompt
 
@@ -44,17 +46,28 @@ class _RefusedError(GenerationError):
 
 
 class OpenAIGenerator:
-    """A chat model behind a URL. The key is RAG_API_KEY or OPENAI_API_KEY of the environment."""
+    """A chat model behind a URL. The key is RAG_API_KEY or OPENAI_API_KEY of the environment.
+
+    The key goes to that host alone: a redirect is an error. What the server sends is shown and
+    passed on without the key.
+
+    Raises:
+        ConfigError: if the key is none, or the URL would show it to everybody on the way.
+    """
 
     def __init__(self, base_url: str, config: GenerationConfig) -> None:
         base_url = base_url.rstrip("/")
+        if not (config.plain_http or _is_private(base_url)):
+            raise ConfigError(
+                f"{base_url}: everybody on the way can read what is sent by http: take https, or "
+                "allow it with RAG_GENERATION_PLAIN_HTTP=true (`generation.plain_http`)"
+            )
         self._url = base_url if urlsplit(base_url).path else f"{base_url}/v1"
         self._config = config
         self._served_model = config.served_model
         self.max_tokens = config.max_tokens
         self.context_tokens = config.context_tokens
-        key = os.environ.get("RAG_API_KEY") or os.environ.get("OPENAI_API_KEY")
-        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._key = read_key()
 
     @property
     def name(self) -> str:
@@ -78,8 +91,9 @@ class OpenAIGenerator:
         """
         with self._new_client() as client:
             pieces, first = self._attempt(self._begin, client, prompt)
-            yield from first
-            yield from pieces
+            with closing(pieces):
+                text = chain(first, pieces)
+                yield from self._key.hide_in_pieces(text) if self._key else text
 
     def log_likelihood(self, context: str, text: str) -> float:
         """Return the mean log probability of a token of `text` after `context`.
@@ -118,9 +132,9 @@ class OpenAIGenerator:
         with _name_failures(self._url, began=False):
             response = client.post(f"{self._url}/completions", json=body)
         if response.status_code in _REFUSALS:
-            reason = f"replied {response.status_code}: {_reply(response)}"
+            reason = f"replied {response.status_code}: {self._reply(response)}"
             raise GenerationError(f"{self._url}: {reason} ({_NO_ECHO})")
-        _check(response, self._url)
+        self._check(response)
         try:
             choice = response.json()["choices"][0]
             record = choice["logprobs"]
@@ -149,7 +163,7 @@ class OpenAIGenerator:
                 "see that the server is running and the URL is right"
             ) from error
 
-    def _begin(self, client: httpx.Client, prompt: Prompt) -> tuple[Iterator[str], list[str]]:
+    def _begin(self, client: httpx.Client, prompt: Prompt) -> tuple[Generator[str], list[str]]:
         body = {"model": self._model(client), **chat_request(prompt, self._config)}
         if prompt.schema is not None:
             enforced = {**body, "response_format": response_format(prompt.schema)}
@@ -159,7 +173,7 @@ class OpenAIGenerator:
 
     def _first_piece(
         self, client: httpx.Client, body: dict[str, Any]
-    ) -> tuple[Iterator[str], list[str]]:
+    ) -> tuple[Generator[str], list[str]]:
         pieces = self._pieces(client, body)
         first = next(pieces, None)
         return pieces, [] if first is None else [first]
@@ -170,16 +184,16 @@ class OpenAIGenerator:
             return self._served_model
         with _name_failures(self._url, began=False):
             response = client.get(f"{self._url}/models")
-            _check(response, self._url)
+            self._check(response)
             try:
-                self._served_model = str(response.json()["data"][0]["id"])
+                self._served_model = self._hide(str(response.json()["data"][0]["id"]))
             except (ValueError, KeyError, IndexError, TypeError) as error:
                 raise GenerationError(
                     f"{self._url}: lists no model: set `generation.served_model`"
                 ) from error
         return self._served_model
 
-    def _pieces(self, client: httpx.Client, body: dict[str, Any]) -> Iterator[str]:
+    def _pieces(self, client: httpx.Client, body: dict[str, Any]) -> Generator[str]:
         from httpx_sse import EventSource
 
         began = finished = False
@@ -188,9 +202,9 @@ class OpenAIGenerator:
             response = client.send(request, stream=True)
         try:
             with _name_failures(self._url, began=False):
-                if response.is_error:
+                if not response.is_success:
                     response.read()
-                _check(response, self._url)
+                self._check(response)
             events = EventSource(response).iter_sse()
             while True:
                 with _name_failures(self._url, began=began):
@@ -212,20 +226,72 @@ class OpenAIGenerator:
         try:
             chunk = json.loads(data)
             if "error" in chunk:
-                raise GenerationError(f"{self._url}: {_message(chunk)}")
+                raise GenerationError(f"{self._url}: {self._hide(_message(chunk))}")
             choices = chunk.get("choices") or [{}]
             piece = (choices[0].get("delta") or {}).get("content") or ""
             return str(piece), choices[0].get("finish_reason") is not None
         except (ValueError, AttributeError, IndexError, TypeError) as error:
             raise GenerationError(
-                f"{self._url}: sent something other than the chat protocol: {data[:80]!r}"
+                f"{self._url}: sent something other than the chat protocol: "
+                f"{self._hide(data)[:80]!r}"
             ) from error
 
     def _new_client(self) -> httpx.Client:
         import httpx
 
         timeout = httpx.Timeout(self._config.timeout, connect=min(10.0, self._config.timeout))
-        return httpx.Client(timeout=timeout, headers=self._headers)
+        headers = {"Authorization": f"Bearer {self._key.reveal()}"} if self._key else {}
+        try:
+            # A redirect could lead to a host that the user did not name.
+            return httpx.Client(timeout=timeout, headers=headers, follow_redirects=False)
+        # The URL of a proxy may hold a password, and httpx would show it.
+        except (httpx.InvalidURL, ValueError):
+            raise ConfigError(
+                "HTTP_PROXY, HTTPS_PROXY or ALL_PROXY of the environment holds no URL of a proxy"
+            ) from None
+
+    def _hide(self, text: str) -> str:
+        return self._key.hide_in(text) if self._key else text
+
+    def _check(self, response: httpx.Response) -> None:
+        """Raise an error unless the server did what it was asked."""
+        if response.is_success:
+            return
+        reason = f"replied {response.status_code}: {self._reply(response)}"
+        if response.is_redirect:
+            target = self._hide(response.headers.get("Location", ""))[:200]
+            raise GenerationError(
+                f"{self._url}: redirects to {target!r}, where no key and no question is sent: give "
+                "that URL if it is the right one"
+            )
+        if response.status_code in _PASSING:
+            after = response.headers.get("Retry-After", "")
+            raise _PassingError(reason, float(after) if after.isdigit() else None)
+        if response.status_code in (401, 403):
+            reason += ": set RAG_API_KEY to a valid key"
+        if response.status_code in (400, 422):
+            raise _RefusedError(f"{self._url}: {reason}")
+        raise GenerationError(f"{self._url}: {reason}")
+
+    def _reply(self, response: httpx.Response) -> str:
+        try:
+            return self._hide(_message(response.json()))
+        except ValueError:
+            return self._hide(" ".join(response.text.split()))[:200] or response.reason_phrase
+
+
+def _is_private(url: str) -> bool:
+    """Whether what is sent to a URL can be read by nobody else, or never leaves this machine."""
+    parts = urlsplit(url)
+    if parts.scheme != "http":
+        return True
+    host = parts.hostname or ""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 @contextmanager
@@ -253,27 +319,6 @@ def _describe(error: Exception) -> str:
     if isinstance(error, httpx.TimeoutException):
         return "did not reply in time"
     return str(error).strip() or type(error).__name__
-
-
-def _check(response: httpx.Response, url: str) -> None:
-    if not response.is_error:
-        return
-    reason = f"replied {response.status_code}: {_reply(response)}"
-    if response.status_code in _PASSING:
-        after = response.headers.get("Retry-After", "")
-        raise _PassingError(reason, float(after) if after.isdigit() else None)
-    if response.status_code in (401, 403):
-        reason += ": set RAG_API_KEY to a valid key"
-    if response.status_code in (400, 422):
-        raise _RefusedError(f"{url}: {reason}")
-    raise GenerationError(f"{url}: {reason}")
-
-
-def _reply(response: httpx.Response) -> str:
-    try:
-        return _message(response.json())
-    except ValueError:
-        return " ".join(response.text.split())[:200] or response.reason_phrase
 
 
 def _message(body: Any) -> str:
