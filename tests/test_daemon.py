@@ -316,10 +316,25 @@ def test_another_version_is_told_so(home: Home) -> None:
 
 
 def test_a_key_is_told_apart_and_not_sent() -> None:
-    facts = identity({"RAG_API_KEY": "secret", "HF_TOKEN": "hidden", "HF_HOME": "/models"})
-    assert facts["HF_HOME"] == "/models"
-    assert not {"secret", "hidden"} & set(facts.values())
+    secrets = {
+        "RAG_API_KEY": "secret",
+        "HF_TOKEN": "hidden",
+        "HTTPS_PROXY": "http://user:hidden@proxy",
+        "PIP_INDEX_URL": "https://user:secret@index/simple",
+    }
+    facts = identity({**secrets, "HF_HOME": "/models"})
+    assert {"HF_HOME", *secrets} <= facts.keys()
+    assert not any("secret" in value or "hidden" in value for value in facts.values())
+    assert facts["HF_HOME"] != identity({"HF_HOME": "/others"})["HF_HOME"]
     assert facts["RAG_API_KEY"] != identity({"RAG_API_KEY": "other"})["RAG_API_KEY"]
+
+
+def test_a_relative_cache_is_the_same_from_every_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ours = identity({"RAG_CACHE": "cache"})
+    assert ours == identity({"RAG_CACHE": str(tmp_path / "cache")})
 
 
 def test_the_socket_of_a_dead_one_is_passed_over_and_taken(home: Home) -> None:

@@ -24,12 +24,13 @@ ALLOWED: dict[str, set[str]] = {
     "once": set(),
     "stopwatch": set(),
     "plugins": set(),
+    "processes": set(),
     "trust": set(),
     "config": {"trust", "models"},
     "text": set(),
     "query": {"text"},
-    "models": set(),
-    "sources": {"config", "plugins"},
+    "models": {"processes"},
+    "sources": {"config", "plugins", "processes"},
     "chunking": {"config", "text"},
     "embedding": {"config", "models", "plugins"},
     "index": {"query", "text"},
@@ -40,9 +41,18 @@ ALLOWED: dict[str, set[str]] = {
     "engine": {"config", "models", "embedding", "index", "ingestion", "retrieval", "generation"}
     | {"answering"},
     "evaluation": {"config", "text", "index", "engine"},
-    "training": {"config", "models", "text", "chunking", "embedding", "index", "engine"}
+    "training": {
+        "config",
+        "processes",
+        "models",
+        "text",
+        "chunking",
+        "embedding",
+        "index",
+        "engine",
+    }
     | {"evaluation"},
-    "serving": {"config", "models", "plugins", "answering", "engine"},
+    "serving": {"config", "processes", "models", "plugins", "answering", "engine"},
     "cli": {"config", "trust", "text", "models", "embedding", "generation", "answering", "engine"}
     | {"evaluation", "training", "serving"},
     "__main__": {"cli"},

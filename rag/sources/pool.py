@@ -8,7 +8,6 @@ import os
 import queue
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from rag.config import SourcesConfig
+from rag.processes import bare_environment, start_python
 from rag.sources.discovery import SourceFile
 from rag.sources.worker import document_from, encode
 from rag.types import Document, Problem
@@ -227,20 +227,19 @@ class _Worker:
                 raise OSError("the pool is closed")
             self._scratch = tempfile.TemporaryDirectory(prefix="rag-", ignore_cleanup_errors=True)
             with _without_interrupts():
-                process = self._process = subprocess.Popen(
-                    # -P keeps Python from importing what lies in the working directory.
-                    [sys.executable, "-P", "-c", "from rag.sources.worker import main; main()"],
+                process = self._process = start_python(
+                    *("-c", "from rag.sources.worker import main; main()"),
+                    folder=Path(self._scratch.name),
+                    environment=bare_environment(
+                        TMPDIR=self._scratch.name,
+                        TEMP=self._scratch.name,
+                        # Threads of NumPy's would take address space, of which a reader has little.
+                        OMP_NUM_THREADS="1",
+                        OPENBLAS_NUM_THREADS="1",
+                        MALLOC_ARENA_MAX="2",
+                    ),
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
-                    env={
-                        **os.environ,
-                        "PYTHONPATH": os.pathsep.join(p for p in sys.path if Path(p).is_absolute()),
-                        "TMPDIR": self._scratch.name,
-                        # Threads of NumPy's would take address space, of which a reader has little.
-                        "OMP_NUM_THREADS": "1",
-                        "OPENBLAS_NUM_THREADS": "1",
-                        "MALLOC_ARENA_MAX": "2",
-                    },
                 )
         if process.stdin is None or process.stdout is None:
             raise AssertionError("a worker without pipes")

@@ -13,6 +13,7 @@ from typing import Any
 from rag.errors import ModelError, first_line
 from rag.models import LocalModel, cache_dir
 from rag.models.fingerprint import weights_hash
+from rag.processes import environment_without_keys, start_python
 from rag.types import Progress, ProgressCallback, no_progress
 
 # The outputs of an embedder's graph: the vector of the text, and one for each of its tokens.
@@ -22,6 +23,7 @@ TOKENIZER = "tokenizer.json"
 # Raise it when graphs are made in another way, so that old ones are made anew.
 _RECIPE = 1
 _FACTS, _SPEEDS = "graph.json", "speeds.json"
+_HUB_KEYS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,20 +178,28 @@ def _make(model: LocalModel, home: Path, progress: ProgressCallback) -> Graph | 
 
 
 def _make_in_process(model: LocalModel, target: Path) -> dict[str, Any]:
-    import subprocess
-    import sys
+    from subprocess import PIPE
 
-    process = subprocess.run(
-        [sys.executable, "-m", "rag.models.onnx.making"],
-        input=json.dumps({"model": asdict(model), "target": str(target)}),
-        capture_output=True,
-        text=True,
-        check=False,
+    # Only a model that the hub has may need the key for the hub.
+    process = start_python(
+        *("-m", "rag.models.onnx.making"),
+        folder=target,
+        environment=environment_without_keys(but=_HUB_KEYS if model.origin == "hub" else ()),
+        stdin=PIPE,
+        stdout=PIPE,
+        stderr=PIPE,
     )
+    request = json.dumps({"model": asdict(model), "target": str(target)})
+    with process:
+        try:
+            answer, complaints = process.communicate(request.encode())
+        finally:
+            process.kill()
     try:
-        record: dict[str, Any] = json.loads(process.stdout)
+        record: dict[str, Any] = json.loads(answer)
     except ValueError as error:
-        last = process.stderr.strip().splitlines()[-1:] or [first_line(error)]
+        complaint = complaints.decode("utf-8", "replace").strip()
+        last = complaint.splitlines()[-1:] or [first_line(error)]
         # This is not remembered: the next try may have more memory, or not be interrupted.
         raise ModelError(
             f"{model.name}: no graph could be made of it ({last[0][:200]}): try again, or set "

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 import time
 from pathlib import Path
 
+from rag.config import FILE_VARIABLE
 from rag.errors import DaemonError
+from rag.processes import full_environment, start_python
 from rag.serving.daemon.client import UnreachableError, open_connection, unreachable_if_broken
+from rag.serving.daemon.identity import absolute_path
 from rag.serving.daemon.messages import LONGEST_EVENT, State, receive
 from rag.serving.daemon.socket_folder import SocketFolder
 
@@ -83,20 +84,20 @@ def start_daemon(folder: SocketFolder, idle: float) -> tuple[State, bool]:
 
 
 def _launch(folder: SocketFolder, idle: float) -> subprocess.Popen[bytes]:
+    environment = full_environment()
+    # It starts elsewhere. Settings come with each question; a file of them is not read again.
+    environment.pop(FILE_VARIABLE, None)
+    if environment.get("RAG_CACHE"):
+        environment["RAG_CACHE"] = absolute_path(environment["RAG_CACHE"])
     with folder.log.open("wb") as log:
-        return subprocess.Popen(
-            # -P: Python must not import modules from the working directory.
-            [
-                *(sys.executable, "-P", "-c", "from rag.cli import main; main()"),
-                *("daemon", "--foreground", "--idle", str(idle)),
-            ],
+        return start_python(
+            *("-c", "from rag.cli import main; main()"),
+            *("daemon", "--foreground", "--idle", str(idle)),
+            folder=folder.path,
+            environment=environment,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env={
-                **os.environ,
-                "PYTHONPATH": os.pathsep.join(p for p in sys.path if Path(p).is_absolute()),
-            },
             # Neither Ctrl-C nor the end of this terminal may end the daemon.
             start_new_session=True,
         )

@@ -23,13 +23,13 @@ _PREFIXES = (
     "NVIDIA_", "OMP_", "OPENBLAS_", "OPENVINO_", "ORT_", "PIP_", "PYTORCH_", "ROCR_", "SSL_CERT_",
     "SENTENCE_TRANSFORMERS_", "TOKENIZERS_", "TORCH", "TRANSFORMERS_",
 )  # fmt: skip
-_SECRETS = ("_KEY", "_TOKEN")
 
 
 def identity(environment: Mapping[str, str] | None = None) -> dict[str, str]:
     """Collect facts by name: this package's version and code, Python, libraries, environment.
 
-    Settings are not among them: each question comes with its own. Keys are hashed.
+    Settings are not among them: each question comes with its own. Variables are hashed, since keys
+    and the passwords of proxies and package indexes are among them.
     """
     variables = os.environ if environment is None else environment
     facts = {
@@ -41,9 +41,14 @@ def identity(environment: Mapping[str, str] | None = None) -> dict[str, str]:
     }
     for name, value in variables.items():
         if name.upper() in _VARIABLES or name.startswith(_PREFIXES):
-            is_secret = name.endswith(_SECRETS)
-            facts[name] = hashlib.sha256(os.fsencode(value)).hexdigest() if is_secret else value
+            place = absolute_path(value) if name == "RAG_CACHE" and value else value
+            facts[name] = hashlib.sha256(os.fsencode(place)).hexdigest()
     return facts
+
+
+def absolute_path(folder: str) -> str:
+    """Return a folder of the user's as it is called from everywhere; links stay as they are."""
+    return os.path.abspath(os.path.expanduser(folder))  # noqa: PTH100, PTH111
 
 
 def find_differences(ours: Mapping[str, str], theirs: Mapping[str, str]) -> tuple[str, ...]:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
-import os
 import re
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -21,6 +20,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
 
+from rag.processes import environment_without_keys
 from rag.text.sentences import split_sentences
 from rag.training.loop import say
 
@@ -71,7 +71,7 @@ def read_page(file: Path) -> list[Entry]:
         ["man", "--nh", "--nj", "-l", str(file)],  # noqa: S607
         capture_output=True,
         check=False,
-        env={**os.environ, "MANWIDTH": "4000", "LC_ALL": "C.UTF-8"},
+        env=environment_without_keys(MANWIDTH="4000", LC_ALL="C.UTF-8"),
     ).stdout.decode("utf-8", "replace")
     lines = [re.sub(r".\x08", "", line).expandtabs() for line in shown.splitlines()]
     return list(_entries(lines))
