@@ -6,6 +6,7 @@ prints it as one line and ends with exit code 1.
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 __all__ = [
@@ -24,13 +25,27 @@ __all__ = [
 ]
 
 
+_BEFORE_HOST = re.compile(r"(?<=://)[^/\s'\"<>]*@")
+
+
 class RagError(Exception):
     """The root of the errors below: catch this one to catch them all."""
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of what an error says: a message of ours has room for one."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    """Return the first line of what an error says, without passwords.
+
+    A message of ours has room for one line.
+    """
+    return without_passwords((str(error).strip() or type(error).__name__).splitlines()[0])
+
+
+def without_passwords(text: str) -> str:
+    """Return a text of others without what stands before the host of a URL in it.
+
+    The URLs of package indexes and proxies hold passwords, and libraries show them.
+    """
+    return _BEFORE_HOST.sub("", text)
 
 
 class ConfigError(RagError):

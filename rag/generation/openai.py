@@ -129,14 +129,14 @@ class OpenAIGenerator:
             "echo": True,
             "logprobs": 1,
         }
-        with _name_failures(self._url, began=False):
+        with self._name_failures(began=False):
             response = client.post(f"{self._url}/completions", json=body)
         if response.status_code in _REFUSALS:
             reason = f"replied {response.status_code}: {self._reply(response)}"
             raise GenerationError(f"{self._url}: {reason} ({_NO_ECHO})")
         self._check(response)
         try:
-            choice = response.json()["choices"][0]
+            choice = self._json(response)["choices"][0]
             record = choice["logprobs"]
             tokens, logs = record["tokens"][:-1], record["token_logprobs"][:-1]
             if choice["text"].startswith(text) and len(tokens) == len(logs):
@@ -182,11 +182,11 @@ class OpenAIGenerator:
         """Return the model that the settings name, or else the first that the server lists."""
         if self._served_model:
             return self._served_model
-        with _name_failures(self._url, began=False):
+        with self._name_failures(began=False):
             response = client.get(f"{self._url}/models")
             self._check(response)
             try:
-                self._served_model = self._hide(str(response.json()["data"][0]["id"]))
+                self._served_model = self._hide(str(self._json(response)["data"][0]["id"]))
             except (ValueError, KeyError, IndexError, TypeError) as error:
                 raise GenerationError(
                     f"{self._url}: lists no model: set `generation.served_model`"
@@ -198,16 +198,16 @@ class OpenAIGenerator:
 
         began = finished = False
         request = client.build_request("POST", f"{self._url}/chat/completions", json=body)
-        with _name_failures(self._url, began=False):
+        with self._name_failures(began=False):
             response = client.send(request, stream=True)
         try:
-            with _name_failures(self._url, began=False):
+            with self._name_failures(began=False):
                 if not response.is_success:
                     response.read()
                 self._check(response)
             events = EventSource(response).iter_sse()
             while True:
-                with _name_failures(self._url, began=began):
+                with self._name_failures(began=began):
                     event = next(events, None)
                     if event is None or event.data.strip() == "[DONE]":
                         finished = finished or event is not None
@@ -224,7 +224,7 @@ class OpenAIGenerator:
 
     def _read(self, data: str) -> tuple[str, bool]:
         try:
-            chunk = json.loads(data)
+            chunk = json.loads(self._hide(data))
             if "error" in chunk:
                 raise GenerationError(f"{self._url}: {self._hide(_message(chunk))}")
             choices = chunk.get("choices") or [{}]
@@ -241,17 +241,41 @@ class OpenAIGenerator:
 
         timeout = httpx.Timeout(self._config.timeout, connect=min(10.0, self._config.timeout))
         headers = {"Authorization": f"Bearer {self._key.reveal()}"} if self._key else {}
-        try:
+        # The URL of a proxy may hold a password, and httpx shows it: its error is not even kept.
+        with suppress(httpx.InvalidURL, ValueError):
             # A redirect could lead to a host that the user did not name.
             return httpx.Client(timeout=timeout, headers=headers, follow_redirects=False)
-        # The URL of a proxy may hold a password, and httpx would show it.
-        except (httpx.InvalidURL, ValueError):
-            raise ConfigError(
-                "HTTP_PROXY, HTTPS_PROXY or ALL_PROXY of the environment holds no URL of a proxy"
-            ) from None
+        raise ConfigError(
+            "HTTP_PROXY, HTTPS_PROXY or ALL_PROXY of the environment holds no URL of a proxy"
+        )
+
+    @contextmanager
+    def _name_failures(self, *, began: bool) -> Iterator[None]:
+        """Turn httpx errors into ours; `began` says whether a piece of the answer has come."""
+        import httpx
+
+        try:
+            yield
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+            raise GenerationError(
+                f"{self._url}: is not a URL that can be asked: {error}"
+            ) from error
+        except httpx.HTTPError as error:
+            reason = self._hide(_describe(error))
+            # Some hold a header that the server sent.
+            cause = error if self._hide(str(error)) == str(error) else None
+            if began:
+                raise GenerationError(
+                    f"{self._url}: the connection broke in the middle of the answer ({reason})"
+                ) from cause
+            raise _PassingError(reason) from cause
 
     def _hide(self, text: str) -> str:
         return self._key.hide_in(text) if self._key else text
+
+    def _json(self, response: httpx.Response) -> Any:
+        # Errors of parsing hold the text.
+        return json.loads(self._hide(response.text))
 
     def _check(self, response: httpx.Response) -> None:
         """Raise an error unless the server did what it was asked."""
@@ -275,7 +299,7 @@ class OpenAIGenerator:
 
     def _reply(self, response: httpx.Response) -> str:
         try:
-            return self._hide(_message(response.json()))
+            return self._hide(_message(self._json(response)))
         except ValueError:
             return self._hide(" ".join(response.text.split()))[:200] or response.reason_phrase
 
@@ -292,23 +316,6 @@ def _is_private(url: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-@contextmanager
-def _name_failures(url: str, *, began: bool) -> Iterator[None]:
-    """Turn httpx errors into ours; `began` says whether a piece of the answer has come."""
-    import httpx
-
-    try:
-        yield
-    except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-        raise GenerationError(f"{url}: is not a URL that can be asked: {error}") from error
-    except httpx.HTTPError as error:
-        if began:
-            raise GenerationError(
-                f"{url}: the connection broke in the middle of the answer ({_describe(error)})"
-            ) from error
-        raise _PassingError(_describe(error)) from error
 
 
 def _describe(error: Exception) -> str:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from rag.errors import ModelError
+from rag.errors import ModelError, without_passwords
 from rag.models.cache import cache_dir
 from rag.models.catalogue import CatalogueEntry, megabytes
 from rag.processes import environment_without_keys, start_python
@@ -147,4 +147,4 @@ def _describe_problem(entry: CatalogueEntry, requirement: str, output: str) -> s
     if "No matching distribution" in output or "Could not find a version" in output:
         return f"{what} is not in your package index: {offline}"
     last = [line for line in output.splitlines() if line.strip()][-1:] or ["no reason given"]
-    return f"{what} cannot be fetched ({last[0].strip()[:200]}): {offline}"
+    return f"{what} cannot be fetched ({without_passwords(last[0].strip())[:200]}): {offline}"

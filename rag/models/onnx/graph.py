@@ -10,7 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from rag.errors import ModelError, first_line
+from rag.errors import ModelError, first_line, without_passwords
 from rag.models import LocalModel, cache_dir
 from rag.models.fingerprint import weights_hash
 from rag.processes import environment_without_keys, start_python
@@ -202,7 +202,7 @@ def _make_in_process(model: LocalModel, target: Path) -> dict[str, Any]:
         last = complaint.splitlines()[-1:] or [first_line(error)]
         # This is not remembered: the next try may have more memory, or not be interrupted.
         raise ModelError(
-            f"{model.name}: no graph could be made of it ({last[0][:200]}): try again, or set "
+            f"{model.name}: no graph could be made of it ({without_passwords(last[0])[:200]}): try again, or set "
             "`embedding.precision` to float16 or bfloat16, which need no graph"
         ) from error
     return record
