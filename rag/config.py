@@ -9,12 +9,13 @@ reads once and returns a frozen `Config`.
 from __future__ import annotations
 
 import hashlib
+import operator
 import os
 import stat
 import sys
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
@@ -23,7 +24,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 import msgspec
 from msgspec import Meta
 
-from rag.errors import ConfigError, TrustError, first_line
+from rag.errors import ConfigError, RagError, TrustError, first_line
 from rag.trust import is_trusted
 
 CONFIG_FILE = "rag.toml"
@@ -31,18 +32,49 @@ FILE_VARIABLE = "RAG_CONFIG"
 RESERVED_VARIABLES = frozenset({"RAG_CACHE", "RAG_API_KEY", FILE_VARIABLE})
 # A file of settings is written by hand.
 _LONGEST_FILE = 1 << 20
+_LONGEST_SHOWN = 80
 _SWITCHES = {"yes": True, "on": True, "no": False, "off": False}
 
-Count = Annotated[int, Meta(ge=0)]
-Positive = Annotated[int, Meta(ge=1)]
-Amount = Annotated[float, Meta(ge=0)]
+# The range of a number ends far above what is of use, and below what breaks or exhausts a machine.
 Share = Annotated[float, Meta(ge=0, le=1)]
+MOST_PASSAGES = 10_000
+Passages = Annotated[int, Meta(ge=1, le=MOST_PASSAGES)]
+Tokens = Annotated[int, Meta(ge=0, le=2_000_000)]
+Many = Annotated[int, Meta(ge=1, le=1_000_000_000)]
+Megabytes = Annotated[int, Meta(ge=1, le=1 << 24)]
+Seed = Annotated[int, Meta(ge=0, le=(1 << 32) - 1)]
+Seconds = Annotated[float, Meta(ge=0, le=86_400)]
+# Only who waits may do so for ever.
+Patience = Annotated[float, Meta(ge=0)]
 Precision = Literal["auto", "int8", "float32", "float16", "bfloat16"]
 Expansion = Literal["rm3", "rocchio", "multi-query", "hyde"]
 
 
+class _Section:
+    """A section of the settings, each of whose numbers is within its range however it was made.
+
+    Raises:
+        ConfigError: if one is not.
+    """
+
+    __slots__ = ()
+
+    def __post_init__(self) -> None:
+        kind: Any = type(self)
+        for key, setting in _numbers_of(kind).items():
+            value = getattr(self, key.partition(".")[2])
+            if value is setting.default:
+                continue
+            if isinstance(value, str):
+                raise ConfigError(f"`{key}` must be {setting.allowed}, not {_show(value)}")
+            try:
+                setting.read(value)
+            except ValueError as error:
+                raise ConfigError(f"`{key}` {error}") from None
+
+
 @dataclass(frozen=True, slots=True)
-class IndexConfig:
+class IndexConfig(_Section):
     """Where the index lies, and how its vectors are searched.
 
     A writer waits up to `wait` seconds for another one to end (inf: as long as it takes). `kind` is
@@ -52,14 +84,14 @@ class IndexConfig:
     """
 
     path: str = "indexes/default"
-    wait: Amount = 0.0
+    wait: Patience = 0.0
     kind: Literal["auto", "flat", "hnsw", "ivf-sq8", "ivf-pq"] = "auto"
-    memory_mb: Count = 0
+    memory_mb: Annotated[int, Meta(ge=0, le=1 << 24)] = 0
     recall: Share = 0.95
 
 
 @dataclass(frozen=True, slots=True)
-class SourcesConfig:
+class SourcesConfig(_Section):
     """Which files of a folder are read, how, and within which limits.
 
     `include` and `exclude` are patterns as in `.gitignore`; `hidden` takes files whose names begin
@@ -82,23 +114,23 @@ class SourcesConfig:
     json_text: str = ""
     json_title: str = ""
     json_id: str = ""
-    max_file_mb: Positive = 256
-    max_container_mb: Positive = 8192
-    max_text_mb: Positive = 64
-    max_pages: Positive = 10_000
-    max_nesting: Positive = 1_000
-    max_word: Annotated[int, Meta(ge=100)] = 100_000
-    max_members: Positive = 100_000
-    max_unpacked_mb: Positive = 8192
-    max_ratio: Positive = 200
-    max_depth: Count = 4
-    workers: Count = 0
-    memory_mb: Annotated[int, Meta(ge=256)] = 1024
-    seconds: Annotated[float, Meta(ge=0.1)] = 60.0
+    max_file_mb: Megabytes = 256
+    max_container_mb: Megabytes = 8192
+    max_text_mb: Megabytes = 64
+    max_pages: Many = 10_000
+    max_nesting: Annotated[int, Meta(ge=1, le=10_000)] = 1_000
+    max_word: Annotated[int, Meta(ge=100, le=1_000_000_000)] = 100_000
+    max_members: Many = 100_000
+    max_unpacked_mb: Megabytes = 8192
+    max_ratio: Many = 200
+    max_depth: Annotated[int, Meta(ge=0, le=100)] = 4
+    workers: Annotated[int, Meta(ge=0, le=256)] = 0
+    memory_mb: Annotated[int, Meta(ge=256, le=1 << 24)] = 1024
+    seconds: Annotated[float, Meta(ge=0.1, le=86_400)] = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class ChunkingConfig:
+class ChunkingConfig(_Section):
     """The length of a chunk and how far it overlaps the next, in tokens of the embedder.
 
     A `size` of 0 means as many tokens as the embedder reads.
@@ -107,10 +139,11 @@ class ChunkingConfig:
         ConfigError: if chunks would overlap wholly.
     """
 
-    size: Count = 200
-    overlap: Count = 32
+    size: Tokens = 200
+    overlap: Tokens = 32
 
     def __post_init__(self) -> None:
+        _Section.__post_init__(self)
         if self.size and self.overlap >= self.size:
             raise ConfigError(
                 f"`chunking.overlap` ({self.overlap}) must be smaller than "
@@ -119,15 +152,15 @@ class ChunkingConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class IngestionConfig:
+class IngestionConfig(_Section):
     """How often indexing commits: after so many passages or seconds, whichever comes first."""
 
-    commit_passages: Positive = 2048
-    commit_seconds: Amount = 10.0
+    commit_passages: Annotated[int, Meta(ge=1, le=1_000_000)] = 2048
+    commit_seconds: Seconds = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class EmbeddingConfig:
+class EmbeddingConfig(_Section):
     """Which embedder, on which device (`auto`, `cpu`, `cuda`, `mps`), in which precision.
 
     `precision` is `int8` or `float32` (both through ONNX on a CPU), `float16` or `bfloat16`
@@ -138,11 +171,11 @@ class EmbeddingConfig:
     model: str = "all-minilm-l6-v2"
     device: str = "auto"
     precision: Precision = "auto"
-    batch_tokens: Count = 0
+    batch_tokens: Tokens = 0
 
 
 @dataclass(frozen=True, slots=True)
-class RetrievalConfig:
+class RetrievalConfig(_Section):
     """How passages are found, ordered and shown.
 
     `top_k` is how many. `mode` is `hybrid`, `dense` or `lexical`. A hybrid search fuses both sides,
@@ -162,16 +195,16 @@ class RetrievalConfig:
     `section`.
     """
 
-    top_k: Positive = 5
+    top_k: Passages = 5
     mode: Literal["hybrid", "dense", "lexical"] = "hybrid"
     fusion: Literal["convex", "rrf"] = "convex"
     dense_weight: Share = 0.5
-    candidates: Positive = 100
+    candidates: Annotated[int, Meta(ge=1, le=100_000)] = 100
     expansion: tuple[Expansion, ...] = ("rm3", "rocchio")
     rerank: str = "none"
     rerank_model: str = ""
-    rerank_depth: Positive = 30
-    rerank_budget_ms: Count = 0
+    rerank_depth: Passages = 30
+    rerank_budget_ms: Annotated[int, Meta(ge=0, le=3_600_000)] = 0
     correct: bool = True
     collapse: Share = 0.95
     diversity: Share = 0.0
@@ -179,7 +212,7 @@ class RetrievalConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class GenerationConfig:
+class GenerationConfig(_Section):
     """Which generator writes, and how.
 
     `model` is `extractive`, a catalogued name, a GGUF file, a model directory, a hub name, or the
@@ -197,15 +230,16 @@ class GenerationConfig:
     model: str = "smollm2-135m-instruct"
     served_model: str = ""
     device: str = "auto"
-    max_tokens: Positive = 160
-    context_tokens: Count = 0
-    temperature: Amount = 0.0
-    seed: int = 0
-    timeout: Amount = 60.0
-    retries: Count = 3
+    max_tokens: Annotated[int, Meta(ge=1, le=1_000_000)] = 160
+    context_tokens: Tokens = 0
+    temperature: Annotated[float, Meta(ge=0, le=100)] = 0.0
+    seed: Seed = 0
+    timeout: Seconds = 60.0
+    retries: Annotated[int, Meta(ge=0, le=100)] = 3
     plain_http: bool = False
 
     def __post_init__(self) -> None:
+        _Section.__post_init__(self)
         if self.model.lower().startswith(("http://", "https://")):
             place = self.model.partition("//")[2]
             if "@" in place or "?" in place or "#" in place:
@@ -216,7 +250,7 @@ class GenerationConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class PromptConfig:
+class PromptConfig(_Section):
     """What the prompt is made of, besides question and passages.
 
     `templates` is a folder with templates that replace the built-in ones (empty: none). `examples`
@@ -226,11 +260,11 @@ class PromptConfig:
 
     templates: str = ""
     examples: str = ""
-    shots: Count = 3
+    shots: Annotated[int, Meta(ge=0, le=100)] = 3
 
 
 @dataclass(frozen=True, slots=True)
-class AnsweringConfig:
+class AnsweringConfig(_Section):
     """How an answer is made, and when there is none.
 
     `way` is `generate`, `extract` (word for word out of the passages) or `auto` (generated where
@@ -254,7 +288,7 @@ class AnsweringConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class DaemonConfig:
+class DaemonConfig(_Section):
     """Whether commands use a running daemon, and when one that they start ends.
 
     A daemon ends after `idle` seconds without a question.
@@ -441,14 +475,59 @@ class Setting:
             plain = [each.strip() for each in plain if each.strip()]
         if isinstance(plain, str) and self.kind is bool:
             plain = _SWITCHES.get(plain.lower(), plain)
+        if not isinstance(plain, int) and hasattr(plain, "__index__"):
+            # The whole numbers of NumPy.
+            plain = operator.index(plain)
         try:
             return msgspec.convert(plain, self.kind, strict=not isinstance(plain, str))
-        except msgspec.ValidationError:
+        except (msgspec.ValidationError, UnicodeError):
             words = plain if isinstance(plain, list) else [plain]
             unknown = [each for each in words if self.choices and each not in self.choices]
             shown = unknown[0] if unknown else value
-            nearest = _nearest(str(shown), self.choices)
-            raise ValueError(f"must be {self.allowed}, not {shown!r}{nearest}") from None
+            nearest = _nearest(shown, self.choices) if isinstance(shown, str) else ""
+            raise ValueError(f"must be {self.allowed}, not {_show(shown)}{nearest}") from None
+
+
+# The numbers that calls and options take and no setting has. Their defaults stand with the calls.
+_ARGUMENTS: Mapping[str, Any] = {
+    "k": Passages,
+    "wait": Patience,
+    "depth": Passages,
+    "every": Many,
+    "failures": Annotated[int, Meta(ge=0, le=10_000)],
+    "questions": Annotated[int, Meta(ge=1, le=100_000)],
+    "seed": Seed,
+    "dim": Annotated[int, Meta(ge=0, le=65_536)],
+    "passages": Annotated[int, Meta(ge=0, le=10_000_000)],
+}
+
+
+def argument_rule(name: str) -> Setting:
+    """Return the rule that binds a number which calls and options take, by its name."""
+    kind = _ARGUMENTS[name]
+    return Setting(kind, get_args(kind)[0]())
+
+
+def check_argument(name: str, value: Any, error: type[RagError] = ConfigError) -> Any:
+    """Return a number that a call was given, within its range.
+
+    Raises:
+        RagError: of the type `error`, if it is not.
+    """
+    try:
+        return argument_rule(name).read(value)
+    except ValueError as reason:
+        raise error(f"`{name}` {reason}") from None
+
+
+def _show(value: Any) -> str:
+    """Write a value that is not allowed, in as many characters as a message has room for."""
+    try:
+        shown = repr(value)
+    # Python writes no whole number of more than 4,300 digits.
+    except ValueError:
+        return "a number of thousands of digits"
+    return shown if len(shown) <= _LONGEST_SHOWN else f"{shown[:_LONGEST_SHOWN]}…"
 
 
 @cache
@@ -460,6 +539,16 @@ def known_settings() -> Mapping[str, Setting]:
         for each in fields(kind):
             found[f"{section}.{each.name}"] = Setting(hints[each.name], each.default)
     return found
+
+
+@cache
+def _numbers_of(section: Hashable) -> Mapping[str, Setting]:
+    name = next(name for name, kind in get_type_hints(Config).items() if kind is section)
+    return {
+        key: setting
+        for key, setting in known_settings().items()
+        if key.startswith(f"{name}.") and setting.bounds != Meta()
+    }
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rag.config import Config, load_config
+from rag.config import Config, check_argument, load_config
 from rag.errors import ConfigError, QuestionError, StoreError, check_text
 from rag.index import CacheSettings, Index
 from rag.once import once
@@ -167,8 +167,9 @@ class RAG:
         def report(stage: str, done: int, total: int) -> None:
             show(Progress(stage, done, total, "vectors"))
 
+        seconds = check_argument("wait", wait)
         self._index.check()
-        return self._index.optimize(wait=wait, progress=report)
+        return self._index.optimize(wait=seconds, progress=report)
 
     def compact(self, *, wait: float | None = None) -> Compaction:
         """Rewrite the index so that no byte of removed documents remains.
@@ -179,7 +180,7 @@ class RAG:
             StoreError: if there is no index, or it cannot be written.
         """
         before = self._index.size()
-        cleared = self._index.compact(wait=wait)
+        cleared = self._index.compact(wait=_check_wait(wait))
         return Compaction(before, self._index.size(), cleared)
 
     def export_to(
@@ -214,7 +215,7 @@ class RAG:
         from rag.index.upkeep import import_index
 
         report = progress or self._progress
-        return import_index(self._index, Path(path), wait=wait, progress=report)
+        return import_index(self._index, Path(path), wait=_check_wait(wait), progress=report)
 
     def backup(
         self, folder: str | Path, *, force: bool = False, progress: ProgressCallback | None = None
@@ -241,7 +242,8 @@ class RAG:
         from rag.index import upkeep
 
         if repair:
-            seconds = self.config.index.wait if wait is None else wait
+            given = _check_wait(wait)
+            seconds = self.config.index.wait if given is None else given
             return upkeep.repair(self._index, wait=seconds)
         return upkeep.examine(self.path)
 
@@ -295,7 +297,7 @@ class RAG:
         """Check a question; return how it is read, and what finds its passages.
 
         Raises:
-            QuestionError: if the question is empty or no text, or `k` is less than 1.
+            QuestionError: if the question is empty or no text, or `k` is not within its range.
         """
         from rag.answering.tools import Query
 
@@ -341,10 +343,9 @@ class RAG:
     def _check_question(self, question: str, k: int | None) -> tuple[str, int]:
         """Return the question without white space around, and how many passages to find."""
         question = check_text(question, "question")
-        wanted = self.config.retrieval.top_k if k is None else k
-        if wanted < 1:
-            raise QuestionError(f"k must be at least 1, not {wanted}")
-        return question, wanted
+        if k is None:
+            return question, self.config.retrieval.top_k
+        return question, check_argument("k", k, QuestionError)
 
     def ask(
         self,
@@ -650,6 +651,10 @@ class RAG:
             reranker=lambda: self.reranker,
             generator=lambda: self.generator,
         )
+
+
+def _check_wait(wait: float | None) -> float | None:
+    return None if wait is None else float(check_argument("wait", wait))
 
 
 def _as_list(paths: str | Path | Sequence[str | Path]) -> list[str | Path]:

@@ -11,7 +11,7 @@ from conftest import RunMain
 
 from rag import RAG
 from rag.cli import cli
-from rag.config import known_settings
+from rag.cli.options import find_rule
 
 
 def commands(group: click.Group, path: str = "rag") -> Iterator[tuple[str, click.Command]]:
@@ -37,7 +37,7 @@ def test_there_are_many() -> None:
 def test_help_shows_choices_range_and_default(
     command: click.Command, option: click.Option, key: str
 ) -> None:
-    setting = known_settings()[key]
+    setting = find_rule(key)
     record = option.get_help_record(click.Context(command))
     assert record is not None
     names, text = record
@@ -62,7 +62,7 @@ def test_what_a_command_does_fits_on_a_line(run_main: RunMain) -> None:
     [
         (("--mode", "dens"), "must be one of hybrid, dense, lexical, not 'dens'; did you mean"),
         (("--precision", "int7"), "must be one of auto, int8, float32, float16, bfloat16, not"),
-        (("-k", "0"), "'-k': must be a whole number of at least 1, not '0'"),
+        (("-k", "0"), "'-k': must be a whole number from 1 to 10000, not '0'"),
         (("--diversity", "2"), "'--diversity': must be a number from 0 to 1, not '2'"),
     ],
 )

@@ -57,10 +57,13 @@ def test_later_sources_override_earlier_ones(tmp_path: Path) -> None:
         ("[retrieval]\ntopk = 3", "unknown key `retrieval.topk`; did you mean `retrieval.top_k`?"),
         ("top_k = 3", "did you mean `retrieval.top_k`"),
         ("[chunkin]\nsize = 3", "did you mean `chunking.size`"),
-        ("[retrieval]\ntop_k = 'three'", "must be a whole number of at least 1, not 'three'"),
+        ("[retrieval]\ntop_k = 'three'", "must be a whole number from 1 to 10000, not 'three'"),
         ("[retrieval]\ntop_k = true", "must be a whole number"),
         ("[retrieval]\ntop_k = 2.5", "must be a whole number"),
-        ("[retrieval]\ntop_k = 0", "`retrieval.top_k` must be a whole number of at least 1, not 0"),
+        (
+            "[retrieval]\ntop_k = 0",
+            "`retrieval.top_k` must be a whole number from 1 to 10000, not 0",
+        ),
         ("[retrieval]\ncollapse = 1.5", "`retrieval.collapse` must be a number from 0 to 1, not"),
         (
             "[retrieval]\nmode = 'dens'",
@@ -72,7 +75,10 @@ def test_later_sources_override_earlier_ones(tmp_path: Path) -> None:
         ("[sources]\ninclude = '*.md'\nhidden = 'maybe'", "`sources.hidden` must be true or false"),
         ("[sources]\nhidden = 1", "`sources.hidden` must be true or false, not 1"),
         ("[sources]\nexclude = [1]", "`sources.exclude` must be a list of texts, not [1]"),
-        ("[sources]\nmemory_mb = 1", "`sources.memory_mb` must be a whole number of at least 256"),
+        (
+            "[sources]\nmemory_mb = 1",
+            "`sources.memory_mb` must be a whole number from 256 to 16777216",
+        ),
         ("[generation]\nmodel = 3", "`generation.model` must be text, not 3"),
         ("[daemon]\nidle = 0", "`daemon.idle` must be a number of more than 0, not 0"),
     ],
@@ -130,7 +136,8 @@ def test_every_range_holds_at_its_bound_and_not_beyond(key: str, name: str, boun
     if name == "gt":
         inside, beyond = math.nextafter(bound, math.inf), bound
     # The sizes of a chunk bind one another.
-    others = {"chunking.overlap": 0} if key == "chunking.size" else {}
+    other = {"chunking.overlap": "chunking.size", "chunking.size": "chunking.overlap"}.get(key)
+    others = {other: 0} if other else {}
     assert value_of(load_config(None, {}, {**others, key: inside}), key) == inside
     with pytest.raises(ConfigError, match=f"`{key}` must be a .*number .*, not "):
         load_config(None, {}, {key: beyond})

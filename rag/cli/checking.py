@@ -32,7 +32,14 @@ _STYLES = {"supported": "green", "not enough information": "yellow", "refuted": 
     "have one; - reads them from standard input.",
 )
 @options.index_option
-@options.count_option("-k", "How many passages to retrieve.", default=10)
+@options.setting(
+    "-k",
+    "retrieval.top_k",
+    "How many passages to retrieve; 10 unless you say.",
+    metavar="N",
+    show_default=False,
+    expose_value=True,
+)
 @options.where_option
 @options.setting(
     "--entailment",
@@ -51,7 +58,7 @@ _STYLES = {"supported": "green", "not enough information": "yellow", "refuted": 
 @options.config_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; of a file, JSON lines.")
 def check_command(
-    claim: tuple[str, ...], claims_file: Path | None, k: int, where: str, as_json: bool
+    claim: tuple[str, ...], claims_file: Path | None, k: int | None, where: str, as_json: bool
 ) -> None:
     """Check whether the documents support a claim.
 
@@ -109,7 +116,9 @@ def _read_entry(line: str, place: str) -> tuple[str, str]:
     return str(entry.get("_id", "")), text
 
 
-def _check_claims(claims: Sequence[tuple[str, str]], k: int, where: str) -> Iterator[Verdict]:
+def _check_claims(
+    claims: Sequence[tuple[str, str]], k: int | None, where: str
+) -> Iterator[Verdict]:
     """Yield a verdict for each claim, as it is reached."""
     by_generator = "generation.model" in options.chosen_settings()
     with progress.display() as show:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 EXIT_ERROR = 1
 EXIT_NO_ANSWER = 3
 _INTERRUPTED = 130
-_SPAN = re.compile(r"(.+):(\d+)-(\d+)", re.DOTALL)
+_SPAN = re.compile(r"(.+):([0-9]{1,15})-([0-9]{1,15})", re.DOTALL)
 
 _retry_option = click.option(
     "--retry", is_flag=True, help="Read files again that failed, even if they have not changed."

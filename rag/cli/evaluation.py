@@ -66,12 +66,10 @@ class _Options:
 @options.file_option("--run", "Write the rankings as a TREC run.")
 @options.file_option("--from-run", "Measure the TREC run in FILE, without searching.")
 @options.count_option("--depth", "How many documents to rank.", default=100)
-@options.count_option("--failures", "How many of the worst questions to show.", default=3, least=0)
+@options.count_option("--failures", "How many of the worst questions to show.", default=3)
 @options.file_option("--make", "Write questions about the index into a CSV file instead.")
 @options.count_option("--questions", "With --make: how many questions to make.", default=50)
-@options.count_option(
-    "--seed", "With --make: choose the passages that it asks about.", default=0, least=0
-)
+@options.count_option("--seed", "With --make: choose the passages that it asks about.", default=0)
 @click.option(
     "--no-near-misses",
     is_flag=True,

@@ -161,13 +161,11 @@ def bench(generator: str | None, as_json: bool) -> None:
     "--dim",
     "How many dimensions its vectors have; 0 for as many as the embedder's.",
     default=256,
-    least=0,
 )
 @options.count_option(
     "--passages",
     "How many passages of the index to fit it to; 0 for none.",
     default=10_000,
-    least=0,
 )
 @options.config_option
 @options.json_option

@@ -35,27 +35,36 @@ def config_file() -> Path | None:
     return file
 
 
-def _find_setting(key: str) -> Setting:
+def find_rule(key: str) -> Setting:
+    """Return the rule of a setting, by `section.key`, or of a number that is none, by its name."""
     # Not at import: `rag --help` needs no settings.
-    from rag.config import known_settings
+    from rag.config import argument_rule, known_settings
 
-    return known_settings()[key]
+    return known_settings()[key] if "." in key else argument_rule(key)
 
 
-class _SettingType(click.ParamType[Any]):
-    """What a setting allows; `hint` ends the message where something else is given."""
+class RuledType(click.ParamType[Any]):
+    """What a setting, or a number that is none, allows; `hint` ends the message about another.
+
+    `key` is the setting's `section.key`, or the name of the number.
+    """
 
     name = "value"
 
-    def __init__(self, key: str, hint: str) -> None:
+    def __init__(self, key: str, hint: str = "") -> None:
         self._key = key
         self._hint = hint
+
+    @property
+    def rule(self) -> Setting:
+        """The rule that binds it."""
+        return find_rule(self._key)
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> object:
         try:
-            return _find_setting(self._key).read(value)
+            return self.rule.read(value)
         except ValueError as error:
             self.fail(f"{error}{self._hint}", param, ctx)
 
@@ -65,28 +74,28 @@ class _SettingType(click.ParamType[Any]):
         """Complete a choice, or else the name of a file or folder."""
         from click.shell_completion import CompletionItem
 
-        choices = _find_setting(self._key).choices
+        choices = self.rule.choices
         if choices:
             return [CompletionItem(each) for each in choices if each.startswith(incomplete)]
         return [CompletionItem(incomplete, type="dir" if param.metavar == "DIR" else "file")]
 
 
-class _SettingOption(click.Option):
-    """An option that shows the choices, range and default of a setting in its help."""
+class _RuledOption(click.Option):
+    """An option that shows choices, range and default of a setting, or of a number, in its help."""
 
     def __init__(self, names: list[str], *, key: str, **attributes: Any) -> None:
         super().__init__(names, **attributes)
         self.key = key
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
-        setting = _find_setting(self.key)
+        setting = find_rule(self.key)
         if self.metavar is None and not self.is_flag:
             self.metavar = f"[{'|'.join(setting.choices)}]" if setting.choices else "NAME"
         record = super().get_help_record(ctx)
         facts = []
-        has_default = setting.default not in ("", ()) and setting.default is not False
-        if self.show_default is not False and has_default:
-            facts.append(f"default: {setting.default}".removesuffix(".0"))
+        default = setting.default if self.default is None else self.default
+        if self.show_default is not False and default not in ("", ()) and default is not False:
+            facts.append(f"default: {default}".removesuffix(".0"))
         if not self.is_flag and (limits := _describe_limits(setting)):
             facts.append(limits)
         if record is None or not facts:
@@ -128,9 +137,9 @@ def setting(
 
     return click.option(
         name,
-        cls=_SettingOption,
+        cls=_RuledOption,
         key=key,
-        type=str if attributes.get("multiple") else _SettingType(key, hint),
+        type=str if attributes.get("multiple") else RuledType(key, hint),
         default=None,
         expose_value=expose_value,
         callback=collect,
@@ -173,10 +182,21 @@ def _read_piped() -> str:
     return sys.stdin.read()
 
 
-def count_option(name: str, text: str, *, default: int, least: int = 1) -> Decorator[Any]:
-    """Make an option that takes a whole number; `text` is its help."""
-    kind = click.IntRange(min=least)
-    return click.option(name, type=kind, default=default, show_default=True, metavar="N", help=text)
+def count_option(name: str, text: str, *, default: int) -> Decorator[Any]:
+    """Make an option that takes a number which no setting is; its range stands in `rag.config`.
+
+    `text` is its help.
+    """
+    key = name.removeprefix("--")
+    return click.option(
+        name,
+        cls=_RuledOption,
+        key=key,
+        type=RuledType(key),
+        default=default,
+        metavar="N",
+        help=text,
+    )
 
 
 def file_option(name: str, text: str, **attributes: Any) -> Decorator[Any]:

@@ -30,6 +30,7 @@ _LINES = 3
 _LOST = 6
 _INDENT = "    "
 _FEWEST_COLUMNS = 30
+_MOST_COLUMNS = 1000
 _CONTEXT_CHARACTERS = 1200
 # How many problems of each kind are named; `rag status` names all.
 _NAMED = 10
@@ -175,7 +176,7 @@ def _print_hit(hit: types.Hit) -> None:
     near = f", cosine {hit.cosine:.2f}" if hit.cosine is not None and len(hit.trace) > 1 else ""
     write(f"{hit.location}  ({hit.score:.3f}{near})", "cyan")
     if hit.widened is None:
-        columns = _LINES * (_columns() - len(_INDENT) - _LOST)
+        columns = _LINES * (count_columns() - len(_INDENT) - _LOST)
         found = excerpt(hit.text, hit.matches, columns=columns)
         _write_marked(one_line(found.text), found.marks)
     else:
@@ -184,14 +185,14 @@ def _print_hit(hit: types.Hit) -> None:
         write(f"    the same in {name_three(hit.duplicates)}", "dim")
 
 
-def _columns() -> int:
+def count_columns() -> int:
     """Return how wide the terminal is; 80 where there is none and `COLUMNS` is not set."""
-    return max(_FEWEST_COLUMNS, shutil.get_terminal_size().columns)
+    return min(max(_FEWEST_COLUMNS, shutil.get_terminal_size().columns), _MOST_COLUMNS)
 
 
 def _write_marked(text: str, marks: Sequence[tuple[int, int]], indent: str = _INDENT) -> None:
     """Print a text wrapped to the terminal and indented, with the marks in bold."""
-    for start, end in wrap(text, _columns() - len(indent)):
+    for start, end in wrap(text, count_columns() - len(indent)):
         write(indent, end="")
         at = start
         # A mark of several words may go on in the next line.

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from statistics import fmean
 
+from rag.config import check_argument
 from rag.engine import RAG
 from rag.errors import QuestionError, SourceError, StoreError
 from rag.evaluation import answer_metrics
@@ -50,6 +51,7 @@ def evaluate_answers(
         StoreError: if there is no index, or it was built with another embedder.
         GenerationError: if the generator cannot be reached.
     """
+    every = check_argument("every", every)
     config = rag.config if ask else apply_configuration(rag.config, configuration)
     asked = rag if ask else share_models(rag, config, generator=True)
     hidden = find_hidden(dataset, rag.documents())

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from rag.config import MOST_PASSAGES
 from rag.errors import SourceError
 from rag.evaluation.dataset import Dataset
 from rag.evaluation.matching import match
@@ -56,9 +57,9 @@ def search_without(
     while True:
         found = search(wanted)
         left = [piece for hit in found for piece in _visible(hit, hidden, document)]
-        if len(left) >= k or len(found) < wanted:
+        if len(left) >= k or len(found) < wanted or wanted >= MOST_PASSAGES:
             return [replace(hit, rank=rank) for rank, hit in enumerate(left[:k], start=1)]
-        wanted *= 2
+        wanted = min(2 * wanted, MOST_PASSAGES)
 
 
 def _visible(

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 
+from rag.config import check_argument
 from rag.engine import RAG
 from rag.errors import ConfigError, StoreError
 from rag.evaluation.answer_metrics import contains, shares_words
@@ -125,6 +126,7 @@ def make_questions(
         StoreError: if the index holds no passage that is long enough.
         GenerationError: if the generator fails.
     """
+    count, seed = check_argument("questions", count), check_argument("seed", seed)
     if rag.generator.name == "extractive":
         raise ConfigError(
             "`extractive` quotes and cannot write questions: name another with --generator, such "

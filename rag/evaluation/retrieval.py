@@ -10,7 +10,7 @@ from importlib.metadata import version
 from statistics import fmean
 from typing import Any
 
-from rag.config import Config
+from rag.config import MOST_PASSAGES, Config, check_argument
 from rag.engine import RAG
 from rag.errors import ConfigError, QuestionError, SourceError
 from rag.evaluation.configurations import CURRENT, WAYS, apply_configuration
@@ -46,6 +46,7 @@ def evaluate(
     if configuration.partition("+")[0] in WAYS:
         raise ConfigError(f"{configuration}: is a way to answer: measure answers (--answers)")
     # Raise before the searches, which would be made for nothing.
+    depth = check_argument("depth", depth)
     ranx_metrics()
     config = apply_configuration(rag.config, configuration)
     # Qrels judge copies like other documents: no document may be hidden behind its copy.
@@ -136,8 +137,8 @@ def _search_each(
 ) -> Iterator[tuple[str, list[Hit], float]]:
     """Yield for each question the best hit of each of the best documents, and the milliseconds."""
     counts = rag.info()
-    passages = counts.chunks
-    guess = min(passages, -(-depth * passages // counts.documents))
+    passages = min(counts.chunks, MOST_PASSAGES)
+    guess = min(passages, -(-depth * counts.chunks // counts.documents))
     for number, question in enumerate(questions):
         try:
             if number == 0:

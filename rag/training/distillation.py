@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from rag.chunking import embedded_texts
-from rag.config import Config
+from rag.config import Config, check_argument
 from rag.embedding import load_embedder
 from rag.engine import RAG
 from rag.errors import StoreError
@@ -109,6 +109,7 @@ def distil(
     """
     from rag.training.static import fit, read_tokens, write_static
 
+    dim, passages = check_argument("dim", dim), check_argument("passages", passages)
     dataset = load_dataset(data) if data is not None else None
     teacher = load_embedder(config.embedding, progress)
     index = _open_index(config, teacher, dataset, progress)
