@@ -1,4 +1,4 @@
-"""MiniLM's layers, which the small models of `training` share, without its word embeddings.
+"""The layers of MiniLM or MPNet, which the models of `training` share, without word embeddings.
 
 The word embeddings stay as they are: whoever runs a trained model takes them from the base.
 """
@@ -6,6 +6,7 @@ The word embeddings stay as they are: whoever runs a trained model takes them fr
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,10 @@ class Layer(nn.Module):
         self.down_norm = nn.LayerNorm(width, epsilon)
 
     def forward(self, hidden: Tensor, absent: Tensor, dropout: float) -> Tensor:
-        """Read `hidden`; `absent` is added to attention's scores, far below 0 where nothing is."""
+        """Read `hidden`; `absent` is added to attention's scores, far below 0 where nothing is.
+
+        `absent` also holds what the distance of two tokens adds, if the model knows of it.
+        """
         texts, length, width = hidden.shape
         each = width // self.heads
         parts = linear(self.qkv, hidden).view(texts, length, 3, self.heads, each)
@@ -47,19 +51,25 @@ class Layer(nn.Module):
 
 
 class Encoder(nn.Module):
-    """BERT without its word embeddings; heads are put on it by inheritance.
+    """BERT without its word embeddings, or MPNet; heads are put on it by inheritance.
 
-    Weights are kept in float32; products are computed in the type of the word vectors.
+    MPNet (Song et al., NeurIPS 2020) has the same layers; the distance of two tokens adds to their
+    attention, as in T5, and the first text of a pair is not told from the second: embeddings that
+    tell them are new, and 0 before training. Weights are kept in float32; products are computed in
+    the type of the word vectors.
     """
 
     def __init__(self, shape: Mapping[str, Any], dropout: float = 0.0) -> None:
         super().__init__()
         width, epsilon = shape["hidden_size"], shape["layer_norm_eps"]
         self.dropout = dropout
-        self.positions = nn.Embedding(shape["max_position_embeddings"], width)
-        self.types = nn.Embedding(2, width)
-        self.norm = nn.LayerNorm(width, epsilon)
         heads, inner = shape["num_attention_heads"], shape["intermediate_size"]
+        buckets = shape.get("relative_attention_num_buckets", 0)
+        unused = _FIRST_POSITION if buckets else 0
+        self.positions = nn.Embedding(shape["max_position_embeddings"] - unused, width)
+        self.types = nn.Embedding(2, width)
+        self.distances = nn.Embedding(buckets, heads) if buckets else None
+        self.norm = nn.LayerNorm(width, epsilon)
         self.layers = nn.ModuleList(
             Layer(width, heads, inner, epsilon) for _ in range(shape["num_hidden_layers"])
         )
@@ -76,6 +86,9 @@ class Encoder(nn.Module):
         hidden: Tensor = words + (self.positions(numbers)[None] + self.types(types)).to(words.dtype)
         hidden = normalize(self.norm, hidden)
         absent = ((1 - mask) * NEVER).to(words.dtype)[:, None, None, :]
+        if self.distances is not None:
+            buckets = _bucket(numbers[None, :] - numbers[:, None], self.distances.num_embeddings)
+            absent = absent + self.distances(buckets).permute(2, 0, 1)[None].to(words.dtype)
         for layer in self.layers:
             hidden = layer(hidden, absent, self.dropout)
         return hidden
@@ -88,7 +101,9 @@ def read_shape(location: str) -> dict[str, Any]:
 
 
 def load_base(model: Encoder, location: str, heads: Sequence[str]) -> Tensor:
-    """Copy MiniLM's weights into a model, but for its heads; return the word embeddings.
+    """Copy a base's weights into a model, but for its heads; return the word embeddings.
+
+    The rows of the word embeddings are in BERT's order, those of MPNet too, whose words are the same.
 
     Args:
         model: whose layers are those of the base.
@@ -102,26 +117,35 @@ def load_base(model: Encoder, location: str, heads: Sequence[str]) -> Tensor:
 
     old = load_file(str(Path(location) / "model.safetensors"))
     old = {name.removeprefix("bert."): value.float() for name, value in old.items()}
+    words = old["embeddings.word_embeddings.weight"]
     new = {
         "positions.weight": old["embeddings.position_embeddings.weight"],
-        "types.weight": old["embeddings.token_type_embeddings.weight"],
         "norm.weight": old["embeddings.LayerNorm.weight"],
         "norm.bias": old["embeddings.LayerNorm.bias"],
     }
+    if model.distances is None:
+        new["types.weight"] = old["embeddings.token_type_embeddings.weight"]
+        projections, names = _BERT
+    else:
+        new["types.weight"] = torch.zeros_like(model.types.weight)
+        new["positions.weight"] = new["positions.weight"][_FIRST_POSITION:]
+        new["distances.weight"] = old["encoder.relative_attention_bias.weight"]
+        projections, names = _MPNET
+        words = _order_as_bert(words)
     for number in range(len(model.layers)):
         for kind in ("weight", "bias"):
             before = f"encoder.layer.{number}."
             new[f"layers.{number}.qkv.{kind}"] = torch.cat(
-                [old[f"{before}attention.self.{part}.{kind}"] for part in ("query", "key", "value")]
+                [old[f"{before}{part}.{kind}"] for part in projections]
             )
-            for mine, its in _NAMES.items():
+            for mine, its in names.items():
                 new[f"layers.{number}.{mine}.{kind}"] = old[f"{before}{its}.{kind}"]
     missing = model.load_state_dict(new, strict=False)
     if missing.unexpected_keys or any(
         not name.startswith(tuple(heads)) for name in missing.missing_keys
     ):
         raise ValueError(f"{location}: is no BERT of the expected form: {missing}")
-    return old["embeddings.word_embeddings.weight"]
+    return words
 
 
 def linear(layer: nn.Linear, hidden: Tensor) -> Tensor:
@@ -140,10 +164,54 @@ def normalize(layer: nn.LayerNorm, hidden: Tensor) -> Tensor:
     )
 
 
-_NAMES = {
-    "out": "attention.output.dense",
-    "out_norm": "attention.output.LayerNorm",
-    "up": "intermediate.dense",
-    "down": "output.dense",
-    "down_norm": "output.LayerNorm",
-}
+def _order_as_bert(words: Tensor) -> Tensor:
+    """Order MPNet's word embeddings as BERT's are.
+
+    MPNet has four tokens of its own before BERT's, and uses the first and third of them for
+    BERT's `[CLS]` (101) and `[SEP]` (102); a last one is its mask.
+    """
+    ordered = words[4:-1].clone()
+    ordered[101], ordered[102] = words[0], words[2]
+    return ordered
+
+
+def _bucket(distances: Tensor, buckets: int) -> Tensor:
+    """Number distances as T5 does (Raffel et al., JMLR 2020, section 2.1), both ways.
+
+    Half of the numbers of each way are for one distance each; the others' widths grow by a factor,
+    up to a distance of 128.
+    """
+    each = buckets // 2
+    exact = each // 2
+    far = distances.abs().clamp(min=exact)
+    scale = (each - exact) / math.log(_FARTHEST / exact)
+    grown = (exact + (far.float() / exact).log() * scale).long().clamp(max=each - 1)
+    number = torch.where(distances.abs() < exact, distances.abs(), grown)
+    return number + (distances > 0) * each
+
+
+# MPNet numbers positions from 2.
+_FIRST_POSITION = 2
+_FARTHEST = 128
+
+# The names of the three projections, and of a layer's other parts.
+_BERT = (
+    ("attention.self.query", "attention.self.key", "attention.self.value"),
+    {
+        "out": "attention.output.dense",
+        "out_norm": "attention.output.LayerNorm",
+        "up": "intermediate.dense",
+        "down": "output.dense",
+        "down_norm": "output.LayerNorm",
+    },
+)
+_MPNET = (
+    ("attention.attn.q", "attention.attn.k", "attention.attn.v"),
+    {
+        "out": "attention.attn.o",
+        "out_norm": "attention.LayerNorm",
+        "up": "intermediate.dense",
+        "down": "output.dense",
+        "down_norm": "output.LayerNorm",
+    },
+)

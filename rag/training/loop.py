@@ -36,6 +36,7 @@ class Stage:
         average: decay of the running mean of the weights, which is what the stage gives; 0 for
             the last weights.
         start: the stage whose weights it goes on from; empty for the one before.
+        taught: how much of the loss is the distance from the teacher's answers; 0 for none.
         mix: a table for each maker of examples, with its options.
     """
 
@@ -47,17 +48,29 @@ class Stage:
     warmup: float = 0.06
     last_rate: float = 0.0
     start: str = ""
+    taught: float = 0.0
     mix: Sequence[dict[str, Any]] = field(default_factory=tuple)
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """What a model is trained from and how."""
+    """What a model is trained from and how.
+
+    Attributes:
+        base: the name or directory of the model that training starts from.
+        seed: of all chance.
+        length: the most tokens of a text.
+        stages: one after another.
+        words: the model whose tokens are read; empty for the base.
+        teacher: of a larger model that this one learns from, its `base` and its `weights`, a file.
+    """
 
     base: str
     seed: int
     length: int
     stages: Sequence[Stage]
+    words: str = ""
+    teacher: Mapping[str, str] = field(default_factory=dict)
 
 
 def run_command(

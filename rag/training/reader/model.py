@@ -1,4 +1,4 @@
-"""MiniLM with a head for spans and one for silence, and the loss over several passages at once.
+"""MiniLM or MPNet with a head for spans and one for silence, and the loss over several passages.
 
 The score of a span is the sum of its first token's score as a start and its last token's as an
 end (Devlin et al., NAACL 2019, section 4.2), less the score of the passage's silence. That
@@ -42,7 +42,7 @@ class Batch(NamedTuple):
 
 
 class Reader(Encoder):
-    """MiniLM without its word embeddings, which stay as they are, and both heads."""
+    """The encoder without its word embeddings, which stay as they are, and both heads."""
 
     def __init__(self, shape: Mapping[str, Any], dropout: float = 0.0) -> None:
         super().__init__(shape, dropout)
@@ -66,7 +66,7 @@ class Reader(Encoder):
 
 
 def build(location: str, dropout: float = 0.0) -> tuple[Reader, Tensor]:
-    """Make a reader of MiniLM's weights; give it and the word embeddings.
+    """Make a reader of a base's weights; give it and the word embeddings.
 
     Args:
         location: a directory of transformers' form.
@@ -90,15 +90,39 @@ def shared_loss(odds: Tensor, gold: Tensor, group: Tensor) -> Tensor:
     A question with several right spans is right with any of them.
     """
     questions = int(group[-1]) + 1
-    total = _sum_by_group(odds.flatten(1).logsumexp(1), group, questions)
     right = _sum_by_group(
         odds.masked_fill(gold == 0, NEVER).flatten(1).logsumexp(1), group, questions
     )
     answerable = torch.zeros(questions, dtype=torch.bool)
     answerable[group[gold.flatten(1).any(1)]] = True
-    # Silence has the odds 1.
-    everything = torch.logaddexp(total, torch.zeros_like(total))
+    everything = _normalize(odds, group, questions)
     return (everything - torch.where(answerable, right, torch.zeros_like(right))).mean()
+
+
+def taught_loss(odds: Tensor, teacher: Tensor, group: Tensor) -> Tensor:
+    """Return the mean cross-entropy of the teacher's probabilities of spans and silence.
+
+    Both are normalized over the spans of all passages of a question and one silence (distillation
+    as in Hinton, Vinyals & Dean 2015, at temperature 1).
+
+    Args:
+        odds: of each span against no answer, `[passages, start, length - 1]`.
+        teacher: the teacher's, of the same shape.
+        group: the number of each passage's question.
+    """
+    questions = int(group[-1]) + 1
+    total = _normalize(odds, group, questions)
+    believed = (teacher - _normalize(teacher, group, questions)[group][:, None, None]).exp()
+    # Of a span that cannot be, the probability is 0 and the odds are far below: no part of the sum.
+    parts = (believed * odds.clamp_min(NEVER)).flatten(1).sum(1)
+    said = torch.zeros(questions).index_add(0, group, parts)
+    return (total - said).mean()
+
+
+def _normalize(odds: Tensor, group: Tensor, questions: int) -> Tensor:
+    """Return the logarithm of all odds of each question, silence's 1 among them."""
+    total = _sum_by_group(odds.flatten(1).logsumexp(1), group, questions)
+    return torch.logaddexp(total, torch.zeros_like(total))
 
 
 def _sum_by_group(values: Tensor, group: Tensor, questions: int) -> Tensor:

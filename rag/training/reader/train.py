@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +15,28 @@ from rag.training.loop import Config, Stage, learn, load_weights, make_mix, run_
 from rag.training.reader.encoding import batches, open_tokenizer
 from rag.training.reader.examples import Example
 from rag.training.reader.makers import MAKERS
-from rag.training.reader.model import Batch, build, shared_loss, span_odds
+from rag.training.reader.model import Batch, Reader, build, shared_loss, span_odds, taught_loss
+
+
+def read(model: Reader, embeddings: Tensor, batch: Batch) -> Tensor:
+    """Return the log-odds of each span of a batch, `[passages, start, length - 1]`."""
+    words = functional.embedding(batch.ids, embeddings)
+    starts, ends, silence = model(words, batch.types, batch.mask)
+    return span_odds(starts, ends, silence, batch.inside)
+
+
+def open_teacher(teacher: Mapping[str, str]) -> Callable[[Batch], Tensor]:
+    """Open a trained reader of another base, to learn from; its odds have no gradient."""
+    model, embeddings = build(resolve(teacher["base"], kind="embedder").location)
+    load_weights(model, Path(teacher["weights"]))
+    model.eval()
+    embeddings = embeddings.to(torch.bfloat16)
+
+    def teach(batch: Batch) -> Tensor:
+        with torch.no_grad():
+            return read(model, embeddings, batch)
+
+    return teach
 
 
 def make_examples(stage: Stage, data: Path, seed: int) -> list[Example]:
@@ -50,7 +71,8 @@ def train(
         save_every: seconds between two checkpoints.
     """
     location = resolve(config.base, kind="embedder").location
-    tokenizer = open_tokenizer(location)
+    words_of = resolve(config.words, kind="embedder").location if config.words else location
+    tokenizer = open_tokenizer(words_of)
 
     def run(stage: Stage, source: Path | None, done: Path) -> None:
         torch.manual_seed(config.seed)
@@ -66,12 +88,15 @@ def train(
             )
         )
         say(f"{stage.name}: {describe(examples)}, {len(todo)} batches")
+        teach = open_teacher(config.teacher) if stage.taught else None
 
         def loss(batch: Batch) -> Tensor:
-            words = functional.embedding(batch.ids, embeddings)
-            starts, ends, silence = model(words, batch.types, batch.mask)
-            odds = span_odds(starts, ends, silence, batch.inside)
-            return shared_loss(odds, batch.gold, batch.group)
+            odds = read(model, embeddings, batch)
+            learnt = shared_loss(odds, batch.gold, batch.group)
+            if teach is None:
+                return learnt
+            taught = taught_loss(odds, teach(batch), batch.group)
+            return (1 - stage.taught) * learnt + stage.taught * taught
 
         learn(stage, model, todo, loss, done, save_every)
 
