@@ -103,7 +103,7 @@ def read_shape(location: str) -> dict[str, Any]:
 def load_base(model: Encoder, location: str, heads: Sequence[str]) -> Tensor:
     """Copy a base's weights into a model, but for its heads; return the word embeddings.
 
-    The rows of the word embeddings are in BERT's order, those of MPNet too, whose words are the same.
+    The rows of the word embeddings are in the order of BERT, whose words MPNet has too.
 
     Args:
         model: whose layers are those of the base.
