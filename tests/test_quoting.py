@@ -995,3 +995,42 @@ def test_documents_keep_their_order() -> None:
         "What is the difference between json and jsonb?", Passages(hits), spans
     )
     assert show([first, second], quotation)[0] == [second, first]
+
+
+TABLESPACES = (
+    "# ALTER TABLESPACE\n\nA tablespace is a place in the file system where files are kept.\n\n"
+    "## See Also\n\nCREATE TABLESPACE, DROP TABLESPACE\n"
+)
+
+
+@pytest.mark.parametrize(
+    "heading", ["See Also", "9.3. See also", "SEE ALSO:", "References", "F.2 Further Reading"]
+)
+def test_what_only_names_other_pages_is_no_answer(heading: str) -> None:
+    text = TABLESPACES.replace("See Also", heading)
+    passages = Passages([make_hit(text)])
+    spans = make_spans([text], ["DROP TABLESPACE", "a place in the file system"])
+    found = quote_answer("What is a tablespace?", passages, spans)
+    assert show([text], found)[0] == [
+        "A tablespace is a place in the file system where files are kept."
+    ]
+
+
+def test_a_passage_under_a_heading_of_references_is_no_answer() -> None:
+    texts = ["CREATE TABLESPACE, DROP TABLESPACE", "A tablespace is a place where files are kept."]
+    passages = Passages(
+        [make_hit(texts[0], heading=("ALTER TABLESPACE", "See Also")), make_hit(texts[1], 2)]
+    )
+    spans = make_spans(texts, ["DROP TABLESPACE", "a place"])
+    found = quote_answer("Where are the files of a tablespace?", passages, spans)
+    assert show(texts, found)[0] == [texts[1]]
+
+
+def test_a_section_that_is_called_otherwise_stays() -> None:
+    text = TABLESPACES.replace("See Also", "Seen also by administrators")
+    found = quote_answer(
+        "Which commands are seen by administrators?",
+        Passages([make_hit(text)]),
+        make_spans([text], ["CREATE TABLESPACE"]),
+    )
+    assert "CREATE TABLESPACE, DROP TABLESPACE" in show([text], found)[0]

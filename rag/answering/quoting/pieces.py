@@ -23,6 +23,7 @@ MOST_OF_A_LIST = 1200
 
 # A span this much less probable than the best one may still be the one that was asked for.
 _NEAR = 2.3
+_HEADING_NUMBER = re.compile(r"^[\W_]*(?:\d+(?:\.\d+)*\.?|[a-z](?:\.\d+)+\.?)?\s+")
 _CONDITION = re.compile(english.CONDITION_START, re.IGNORECASE)
 _LEANS = re.compile(english.LEANS_BACK, re.IGNORECASE)
 _CLAUSE = re.compile(
@@ -72,16 +73,35 @@ class Layouts:
         terms = layout.terms_of(at) if at is not None else []
         return " ".join(layout.text[term.start : term.end] for term in terms)
 
+    def refers(self, span: Stretch) -> bool:
+        """Return whether a span lies in a section that only names what else there is to read.
+
+        What "See Also" lists is about something else than the question, whatever its words.
+        """
+        passage = self._passages[span.number - 1]
+        path = passage.hit.chunk.heading
+        heads = [path[-1]] if path else []
+        if any(name in passage.text.lower() for name in english.REFERRING_HEADINGS):
+            layout = self[span.number]
+            at = layout.index_at(span.start, span.end)
+            above = layout.heading_above(at) if at is not None else None
+            heads += [layout.text[above.start : above.end]] if above else []
+        return bool(heads) and _bare_heading(heads[-1]) in english.REFERRING_HEADINGS
+
 
 def usable_spans(layouts: Layouts, spans: Sequence[Span]) -> list[Span]:
-    """Return the spans without those in instructions to a model, headings and footers.
+    """Return the spans outside instructions to a model, headings, footers and references.
 
-    Where nothing else is left, those in headings and footers stay. A span that reaches over
+    Where nothing else is left, those in headings, footers and references stay. A span that reaches over
     several blocks is cut to the one that it shares most with.
     """
     settled = [_settle(layouts[span.number], span) for span in spans]
     allowed = [s for s in settled if s and not layouts[s.number].passage.instructs(s.start, s.end)]
-    body = [span for span in allowed if not _is_outside(layouts[span.number], span)]
+    body = [
+        span
+        for span in allowed
+        if not _is_outside(layouts[span.number], span) and not layouts.refers(span)
+    ]
     return body or allowed
 
 
@@ -309,6 +329,11 @@ def _after_question(layout: Layout, sentence: Place) -> Place | None:
         if place[0] >= sentence[1] and layout.text[place[1] - 1] != "?"
     )
     return next(following, None)
+
+
+def _bare_heading(heading: str) -> str:
+    """Return a heading in small letters, without its number and marks: "12.3. See Also:"."""
+    return _HEADING_NUMBER.sub("", f" {heading.lower()}").strip(" \t#*_:=-.")
 
 
 def _is_outside(layout: Layout, span: Stretch) -> bool:

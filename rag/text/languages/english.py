@@ -391,3 +391,20 @@ TURNING_PREFIXES = ("un", "im", "il", "ir", "dis", "non", "non-")
 TURNED_BY_IN = _words("""
     active complete correct dependent direct visible sufficient adequate accurate formal equality
     capable finite valid secure""")
+
+# Headings of sections that only name what else there is to read.
+REFERRING_HEADINGS = frozenset(
+    (
+        "see also",
+        "related",
+        "related topics",
+        "related pages",
+        "related links",
+        "external links",
+        "further reading",
+        "references",
+        "bibliography",
+        "table of contents",
+        "contents",
+    )
+)
