@@ -92,8 +92,8 @@ class Layouts:
 def usable_spans(layouts: Layouts, spans: Sequence[Span]) -> list[Span]:
     """Return the spans outside instructions to a model, headings, footers and references.
 
-    Where nothing else is left, those in headings, footers and references stay. A span that reaches over
-    several blocks is cut to the one that it shares most with.
+    Where nothing else is left, those in headings, footers and references stay. A span that reaches
+    over several blocks is cut to the one that it shares most with.
     """
     settled = [_settle(layouts[span.number], span) for span in spans]
     allowed = [s for s in settled if s and not layouts[s.number].passage.instructs(s.start, s.end)]
