@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -119,6 +120,64 @@ class TestLoss:
                             right += odds * float(batch.gold[at, first, last - first])
             expected.append(math.log(total) - math.log(right or 1.0))
         assert float(loss) == pytest.approx(sum(expected) / 2, rel=1e-4)
+
+    def test_what_is_learnt_of_a_teacher_is_its_distribution(self):
+        import torch
+
+        from rag.training.encoder import NEVER
+        from rag.training.reader.model import taught_loss
+
+        torch.manual_seed(1)
+        odds, teacher = torch.randn(2, 5, 4, 3), torch.randn(2, 5, 4, 3)[0]
+        odds = odds[0]
+        # A span that cannot be, for both.
+        odds[0, 0, 0] = teacher[0, 0, 0] = 2 * NEVER
+        group = torch.tensor([0, 1, 1, 2, 2])
+        expected = []
+        for question in range(3):
+            mine, theirs = (
+                torch.cat([each[group == question].flatten().double(), torch.zeros(1)])
+                for each in (odds, teacher)
+            )
+            expected.append(-(theirs.softmax(0) * mine.log_softmax(0)).sum())
+        found = taught_loss(odds, teacher, group)
+        assert float(found) == pytest.approx(float(sum(expected) / 3), rel=1e-5)
+        # Who says what the teacher says cannot say it better.
+        assert taught_loss(teacher, teacher, group) < taught_loss(teacher + odds, teacher, group)
+
+
+class TestMpnet:
+    def test_it_reads_as_in_transformers(self, tmp_path: Path):
+        """The words are BERT's; MPNet numbers them otherwise, and positions from 2."""
+        import torch
+        from torch.nn import functional
+        from transformers import MPNetConfig, MPNetModel
+
+        from rag.training.reader.model import build
+
+        torch.manual_seed(3)
+        shape = MPNetConfig(
+            vocab_size=30527,
+            hidden_size=16,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            intermediate_size=32,
+            max_position_embeddings=302,
+        )
+        model = MPNetModel(shape).eval()
+        model.encoder.relative_attention_bias.weight.data.normal_()
+        model.save_pretrained(tmp_path)
+        reader, embeddings = build(str(tmp_path))
+        ids = torch.cat(
+            [torch.tensor([101]), torch.randint(1000, 30000, (298,)), torch.tensor([102])]
+        )[None]
+        theirs = ids + 4
+        theirs[ids == 101], theirs[ids == 102] = 0, 2
+        with torch.no_grad():
+            words = functional.embedding(ids, embeddings)
+            found = reader.encode(words, torch.zeros_like(ids), torch.ones_like(ids))
+            expected = model(theirs).last_hidden_state
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.fixture(scope="module")
