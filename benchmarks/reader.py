@@ -2,6 +2,7 @@
 
     python benchmarks/reader.py hits DATASET --output HITS.json [--leave-out TITLE...]
     python benchmarks/reader.py ask HITS.json --weights W.safetensors --output READ.json [--every N]
+        [--base NAME]
     python benchmarks/reader.py ask HITS.json --model DIRECTORY --output READ.json
     python benchmarks/reader.py report READ.json... [--wrong N]
     python benchmarks/reader.py questions QUESTIONS.jsonl INDEX --model DIRECTORY
@@ -101,7 +102,7 @@ def open_graph(folder: Path) -> Read:
     return read
 
 
-def ask_weights(rows: Sequence[Row], weights: Path) -> None:
+def ask_weights(rows: Sequence[Row], weights: Path, base: str) -> None:
     """Read all rows with trained weights, many passages at once; fills in `gold` and `joint`."""
     import torch
     from torch.nn import functional
@@ -111,12 +112,12 @@ def ask_weights(rows: Sequence[Row], weights: Path) -> None:
     from rag.training.reader.examples import Example
     from rag.training.reader.model import WIDTH, build, span_odds
 
-    location = resolve(BASE, kind="embedder").location
-    model, embeddings = build(location)
+    model, embeddings = build(resolve(base, kind="embedder").location)
     load_weights(model, weights)
     model.eval()
     embeddings = embeddings.to(torch.bfloat16)
-    tokenizer = open_tokenizer(location)
+    # The words of MPNet are those of MiniLM.
+    tokenizer = open_tokenizer(resolve(BASE, kind="embedder").location)
     chance = random.Random(0)  # noqa: S311
     pairs = sorted(
         {(row["question"], text) for row in rows for text in [*row["hits"], row["near"]] if text}
@@ -441,6 +442,7 @@ def parse() -> argparse.Namespace:
     part = parts.add_parser("ask")
     part.add_argument("hits", type=Path)
     part.add_argument("--weights", type=Path, help="as trained, read in bfloat16")
+    part.add_argument("--base", default=BASE, help="what the weights were trained from")
     part.add_argument("--model", type=Path, help="as it ships, read in 8 bits")
     part.add_argument("--titles", nargs="*", default=[], help="of these articles only")
     part.add_argument("--every", type=int, default=1)
@@ -469,7 +471,7 @@ def ask(arguments: argparse.Namespace) -> None:
     rows = rows[:: arguments.every]
     started = time.perf_counter()
     if arguments.weights:
-        ask_weights(rows, arguments.weights)
+        ask_weights(rows, arguments.weights, arguments.base)
     else:
         read = open_graph(arguments.model)
         for row in rows:
