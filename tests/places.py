@@ -46,6 +46,12 @@ def seen_by_all() -> Iterator[Path]:
         yield Path(place)
 
 
+def let_others_read(folder: Path) -> None:
+    """What `chmod -R a+rX` does, as the owner of an index does once."""
+    for path in (folder, *folder.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+
+
 def as_nobody(*task: object) -> AbstractContextManager[Worker]:
     """A process that imports what a search needs, and goes on as a user who owns nothing."""
     return working("nobody", *task)

@@ -15,6 +15,7 @@ from tempfile import gettempdir
 import apsw
 import numpy as np
 import pytest
+from places import let_others_read
 from processes import working
 from synthetic import assert_same, found, nearest, pair, unit, write
 
@@ -265,6 +266,7 @@ def test_an_index_where_nothing_can_be_written_is_copied(index: Index, tmp_path:
         index.directory.chmod(0o755)
         assert Index(tmp_path / "copy").counts() == index.counts()
         return
+    let_others_read(index.directory)
     place = tmp_path / "place"
     place.mkdir()
     os.chown(place, 65534, 65534)

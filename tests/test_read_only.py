@@ -6,17 +6,20 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from conftest import RunMain
-from places import as_nobody, read_only, seen_by_all
-from synthetic import assert_same, found, nearest, put, record, rows, unit, write
+from places import as_nobody, let_others_read, read_only, seen_by_all
+from synthetic import DIM, assert_same, found, nearest, put, record, rows, unit, write
 
 from rag import RAG, LockedError, StoreError
 from rag.index import Index
+from rag.index.disk import database
+from rag.index.upkeep import back_up, export_index, repair
 from rag.query import parse_question
 from rag.query.filters import parse_filter
 
@@ -176,6 +179,7 @@ def test_another_users_index_can_be_read_and_not_written(files: dict[str, np.nda
     with seen_by_all() as place:
         folder = place / "index"
         write(Index(folder), files)
+        let_others_read(folder)
         before = state(folder)
         with as_nobody("search", folder, folder) as reader:
             assert (reader.end(), reader.errors) == (0, [])
@@ -193,7 +197,6 @@ def test_another_users_folder_that_cannot_be_entered_is_named(
     with seen_by_all() as place:
         folder = place / "index"
         write(Index(folder), files)
-        folder.chmod(0o700)
         with as_nobody("refusals", folder) as reader:
             assert (reader.end(), reader.errors) == (0, [])
     assert reader.lines == [
@@ -212,6 +215,7 @@ def test_another_users_index_can_be_read_while_it_is_written(
     with seen_by_all() as place:
         index = Index(place / "index")
         write(index, {"a": files["a"][:40]})
+        let_others_read(index.directory)
         generator = np.random.default_rng(3)
         with as_nobody("search", index.directory, place / "stop") as reader:
             commits = 0
@@ -235,13 +239,40 @@ def test_another_users_index_can_be_read_while_it_is_written(
         assert all("was changed while it was read" in each for each in report["problems"])
 
 
-def test_modes_of_files_are_those_that_were_asked_for(
-    tmp_path: Path, files: dict[str, np.ndarray]
-) -> None:
-    mask = os.umask(0o022)
+def modes_below(folder: Path) -> tuple[set[int], set[int]]:
+    """The modes of files and of folders."""
+    found: tuple[set[int], set[int]] = (set(), set())
+    for path in folder.rglob("*"):
+        found[path.is_dir()].add(path.stat().st_mode & 0o777)
+    return found
+
+
+def test_an_index_is_for_its_owner_alone(tmp_path: Path, files: dict[str, np.ndarray]) -> None:
+    mask = os.umask(0)
     try:
-        write(Index(tmp_path / "index"), files)
+        index = Index(tmp_path / "new" / "index")
+        with index.write() as writer:
+            # SQLite's log and its shared memory, and the record of who writes.
+            assert {path.name for path in index.directory.iterdir()} >= {"writer.json"}
+            put(writer, record("new"), rows("new", unit(np.random.default_rng(5), 3)))
+            assert (index.directory / "index.sqlite-wal").stat().st_size
+            assert (index.directory / "index.sqlite-shm").stat().st_size
+            assert modes_below(tmp_path) == ({0o600}, {0o700})
+        write(index, files)
+        back_up(index, tmp_path / "copies" / "copy")
+        export_index(index, tmp_path / "file")
+        index.optimize()
+        index.compact()
+        change = "UPDATE caches SET sha256 = 'damaged'"
+        with closing(database.open_to_write(index.directory)) as connection:
+            connection.execute(change).fetchall()
+        assert repair(index).well
+        with index.snapshot() as snapshot:
+            assert snapshot.nearest(np.eye(1, DIM, dtype=np.float32)[0], 1)
+            assert modes_below(tmp_path) == ({0o600}, {0o700})
+        let_others_read(index.directory)
+        write(index, files, without=("a",))
+        with index.snapshot():
+            assert modes_below(index.directory) == ({0o644}, {0o755})
     finally:
         os.umask(mask)
-    modes = {path.stat().st_mode & 0o777 for path in tmp_path.rglob("*") if path.is_file()}
-    assert modes == {0o644}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 from collections.abc import Callable, Iterator
 from functools import cached_property
@@ -12,8 +11,8 @@ from pathlib import Path
 import apsw
 
 from rag.errors import StoreError
-from rag.index import rows, schema
-from rag.index.disk import commits, database, steps
+from rag.index import caches, rows, terms
+from rag.index.disk import commits, database, files, steps
 from rag.index.rows import FileState, StoredChunk, StoredRoot
 from rag.types import Document
 
@@ -43,20 +42,29 @@ class Contents(rows.State):
         return rows.stored_roots(self._connection)
 
     def documents(self) -> Iterator[tuple[str, Document]]:
-        """Yield all documents by id, each with the path of its file."""
+        """Yield all documents by id, each with the path of its file.
+
+        Raises:
+            StoreError: if one is of no file.
+        """
         for path, *row in self._connection.execute(
             "SELECT (SELECT path FROM files WHERE id = file_id), "
             f"{rows.DOCUMENT_COLUMNS} FROM documents ORDER BY id"
         ):
-            yield path, rows.document(row)
+            document = rows.document(row)
+            if not isinstance(path, str):
+                raise StoreError(
+                    f"{self.directory}: holds a document of no file, {document.source}: run "
+                    "`rag doctor`"
+                )
+            yield path, document
 
     def chunks(self) -> Iterator[StoredChunk]:
         """Yield all chunks by the ids of their documents, without vectors."""
-        for name, ordinal, start, end, heading, *rest in self._connection.execute(
-            'SELECT document_id, ordinal, start, "end", heading, page, line, passage_hash '
-            'FROM chunks ORDER BY document_id, ordinal, start, "end"'
+        for row in self._connection.execute(
+            f'SELECT {rows.CARRIED_COLUMNS} FROM chunks ORDER BY document_id, ordinal, start, "end"'
         ):
-            yield StoredChunk(name, ordinal, start, end, tuple(json.loads(heading)), *rest)
+            yield rows.carried_chunk(row)
 
     def vectors(self) -> Iterator[bytes]:
         """Yield the vectors of `chunks` in the same order, as little-endian float16.
@@ -68,10 +76,10 @@ class Contents(rows.State):
         for (vector,) in self._connection.execute(
             'SELECT vector FROM chunks ORDER BY document_id, ordinal, start, "end"'
         ):
-            if len(vector) != length:
+            if type(vector) is not bytes or len(vector) != length:
                 raise StoreError(
-                    f"{self.directory}: holds a vector of {len(vector) // 2} dimensions among "
-                    f"those of {self.manifest.dim}: run `rag doctor`"
+                    f"{self.directory}: holds a vector that is not of dimension "
+                    f"{self.manifest.dim} as the others: run `rag doctor`"
                 )
             yield vector
 
@@ -91,7 +99,7 @@ class Contents(rows.State):
             except apsw.FullError as error:
                 # The error is of the copy, not of the index.
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
-        for kind in schema.CACHES:
+        for kind in caches.KINDS:
             row = rows.cache_row(self._connection, kind)
             if row is not None:
                 _copy_cache(self.directory / row.name, directory / row.name)
@@ -102,19 +110,23 @@ class Contents(rows.State):
 def _copy_cache(source: Path, target: Path) -> None:
     """Link a cache into another folder: files of caches never change, so a link is enough.
 
-    A cache that is gone meanwhile, or cannot be read, is left out.
+    A cache that is gone meanwhile, cannot be read, or holds a link is left out.
     """
     try:
-        if not source.is_dir():
+        parts = caches.list_files(source) if files.is_folder(source) else None
+    except OSError:
+        return
+    if parts is None and not files.is_ordinary(source):
+        return
+    try:
+        if parts is None:
             _link(source, target)
             return
         steps.make_directory(target)
-        for path in sorted(source.iterdir()):
-            if path.suffix == ".lock":
-                # Who opens one index must not wait for who opens the other.
-                (target / path.name).touch()
-            else:
-                _link(path, target / path.name)
+        for path in parts:
+            _link(path, target / path.name)
+        # Who opens one index must not wait for who opens the other.
+        files.create(target / terms.LOCK_TO_OPEN).close()
     except (FileNotFoundError, PermissionError):
         steps.remove(target)
     else:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import apsw
 
 from rag.index import rows
+from rag.index.disk.database import WrongValueError
 from rag.query.filters import (
     And,
     Field,
@@ -104,7 +105,7 @@ def _test(connection: apsw.Connection, test: Test) -> _Condition:
         return _Condition(f"id IN ({','.join('?' * len(test.values))})", test.values)
     name = f"passes_{next(_numbers)}"
     connection.create_scalar_function(
-        name, _function(field, predicate(test)), -1, deterministic=True
+        name, _guard(_function(field, predicate(test)), field), -1, deterministic=True
     )
     columns = ", ".join(field.columns)
     if not field.keys:
@@ -116,15 +117,27 @@ def _test(connection: apsw.Connection, test: Test) -> _Condition:
     return _Condition(f"(instr(metadata, ?) AND {name}(metadata))", (key,))
 
 
+def _guard(passes: Callable[..., bool], field: Field) -> Callable[..., bool]:
+    """Say what is wrong where a column holds another type than the field is of."""
+
+    def check(*columns: Any) -> bool:
+        try:
+            return passes(*columns)
+        except (TypeError, AttributeError, OverflowError, RecursionError):
+            raise WrongValueError(f"it holds a {field.kind} of another type") from None
+
+    return check
+
+
 def _function(field: Field, passes: Callable[..., bool]) -> Callable[..., bool]:
     if field.columns == ("heading",):
         # All chunks of a section have the same heading.
-        return lru_cache(maxsize=4096)(lambda heading: passes(json.loads(heading)))
+        return lru_cache(maxsize=4096)(lambda heading: passes(rows.heading_of(heading)))
     if not field.keys:
         return passes
 
     def passes_metadata(text: str, *columns: Any) -> bool:
-        metadata = json.loads(text)
+        metadata = rows.metadata_of(text)
         return passes(*(value_at(metadata, key) for key in field.keys), *columns)
 
     return passes_metadata

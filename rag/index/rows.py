@@ -1,21 +1,29 @@
-"""Dataclasses of what the store holds, made of its rows."""
+"""Dataclasses of what the store holds, made of its rows.
+
+SQLite keeps a value of any type in any column, and an index may come from somebody else. So each
+row is checked where it is read, by the functions of this module and no other.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby, islice
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import apsw
+import msgspec
 
 from rag.errors import StoreError
+from rag.index import caches
 from rag.index.caches import CacheRow
+from rag.index.disk.database import WrongValueError
+from rag.index.vectors.kinds import Shape
 from rag.types import Chunk, Document, Heading, Page, Problem
 
 if TYPE_CHECKING:
@@ -25,6 +33,33 @@ if TYPE_CHECKING:
     from rag.types import Vectors
 
     Ids = NDArray[np.int64]
+
+# Each number can be counted on from, and added to another, and is still one of SQLite's.
+MOST = 1 << 53
+_Natural = Annotated[int, msgspec.Meta(ge=0, le=MOST)]
+_Id = Annotated[int, msgspec.Meta(ge=1, le=MOST)]
+_Flag = Annotated[int, msgspec.Meta(ge=0, le=1)]
+_Path = Annotated[str, msgspec.Meta(pattern=r"\A[^\0]+\Z")]
+_Sha256 = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+_Strings = tuple[str, ...]
+_FILE = tuple[_Id, _Path, str, int, int, str, _Flag]
+_PROBLEM = tuple[str, str, Literal["skipped", "failed"], _Flag]
+_ROOT = tuple[_Path, str, str, str, _Flag]
+_DOCUMENT = tuple[str, str, str, str, str, str, float | None, str, str, str, _Flag, str]
+_SPAN = tuple[_Id, str, _Natural, _Natural, _Natural, str, _Natural | None, _Natural | None]
+_CHUNK = tuple[
+    (_Id, str, _Natural, _Natural, _Natural, str, _Natural | None, _Natural | None, bytes, bytes)
+]
+_STORED_CHUNK = tuple[
+    str, _Natural, _Natural, _Natural, str, _Natural | None, _Natural | None, bytes
+]
+_CACHE = tuple[_Id, str, _Sha256, _Natural, _Natural, str]
+_PAGES = list[tuple[_Natural, _Natural, _Natural]]
+_HEADINGS = list[tuple[_Natural, _Natural, _Natural, str]]
+_HASH_BYTES = 16
+_MOST_DIMENSIONS = 1 << 16
+# The first and the last second that a calendar has: the years 1 and 9999.
+_FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_799
 
 # A text that names no language is read as English.
 UNKNOWN_LANGUAGE = "en"
@@ -111,23 +146,144 @@ DOCUMENT_COLUMNS = (
     "verbatim, markup"
 )
 SPAN_COLUMNS = 'id, document_id, start, "end", ordinal, heading, page, line'
+CARRIED_COLUMNS = 'document_id, ordinal, start, "end", heading, page, line, passage_hash'
+
+
+def checked(row: object, kind: Any, table: str) -> Any:
+    """Return the cells of a row of a table, if each is of its type and within its range.
+
+    Raises:
+        WrongValueError: if one is not.
+    """
+    try:
+        return msgspec.convert(row, kind)
+    except msgspec.ValidationError as error:
+        raise _wrong(table, str(error)) from None
+
+
+def from_json(text: object, kind: Any, table: str) -> Any:
+    """Read the JSON of a cell, which has to be of a type.
+
+    Raises:
+        WrongValueError: if it is none.
+    """
+    if not isinstance(text, str):
+        raise _wrong(table, "JSON that is no text")
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise _wrong(table, str(error)) from None
+
+
+def metadata_of(text: object) -> dict[str, Any]:
+    """Read the metadata of a document.
+
+    Raises:
+        WrongValueError: if they are no JSON object.
+    """
+    try:
+        found: dict[str, Any] = from_json(text, dict[str, Any], "documents")
+        return found
+    except WrongValueError:
+        # A document of a corpus may have brought a number that JSON does not know, as NaN.
+        if not isinstance(text, str) or ("NaN" not in text and "Infinity" not in text):
+            raise
+        try:
+            found = json.loads(text)
+            json.dumps(found, ensure_ascii=False).encode()
+        except (ValueError, RecursionError):
+            raise _wrong("documents", "metadata that are no JSON") from None
+        if not isinstance(found, dict):
+            raise
+        return found
+
+
+def heading_of(text: object) -> tuple[str, ...]:
+    """Read the path of headings above a chunk.
+
+    Raises:
+        WrongValueError: if it is no list of texts.
+    """
+    found: tuple[str, ...] = from_json(text, _Strings, "chunks")
+    return found
+
+
+def _wrong(table: str, said: str) -> WrongValueError:
+    said = said[:1].lower() + said[1:]
+    return WrongValueError(f"its table {table} holds what no index does: {said}")
 
 
 def document(row: Sequence[Any]) -> Document:
-    """Make a document of a row of DOCUMENT_COLUMNS."""
-    fields: dict[str, Any] = dict(zip(DOCUMENT_COLUMNS.split(", "), row, strict=True))
-    fields["metadata"] = json.loads(fields["metadata"])
-    fields["pages"] = tuple(Page(*page) for page in json.loads(fields["pages"]))
-    fields["headings"] = tuple(Heading(*heading) for heading in json.loads(fields["headings"]))
+    """Make a document of a row of DOCUMENT_COLUMNS.
+
+    Raises:
+        WrongValueError: if a cell is of another type, or out of range.
+    """
+    cells = checked(row, _DOCUMENT, "documents")
+    fields: dict[str, Any] = dict(zip(DOCUMENT_COLUMNS.split(", "), cells, strict=True))
+    fields["metadata"] = metadata_of(fields["metadata"])
+    pages = from_json(fields["pages"], _PAGES, "documents")
+    fields["pages"] = tuple(Page(*page) for page in pages)
+    headings = from_json(fields["headings"], _HEADINGS, "documents")
+    fields["headings"] = tuple(Heading(*heading) for heading in headings)
     fields["verbatim"] = bool(fields["verbatim"])
+    modified = fields["modified"]
+    if modified is not None and not _FIRST_SECOND <= modified <= _LAST_SECOND:
+        # A file system may keep such a time, but no calendar has it.
+        fields["modified"] = None
     return Document(**fields)
 
 
 def chunk(row: Sequence[Any], text: str) -> Chunk:
-    """Make a chunk of a row of SPAN_COLUMNS and the text of its document."""
-    number, document_id, start, end, ordinal, heading, page, line = row
-    headings = tuple(json.loads(heading))
-    return Chunk(number, document_id, text[start:end], start, end, ordinal, headings, page, line)
+    """Make a chunk of a row of SPAN_COLUMNS and the text of its document.
+
+    Raises:
+        WrongValueError: if a cell is of another type, or out of range.
+    """
+    number, name, start, end, ordinal, heading, page, line = checked(row, _SPAN, "chunks")
+    if not start <= end <= len(text):
+        raise _wrong("chunks", f"a passage from {start} to {end} of {len(text)} characters")
+    above = heading_of(heading)
+    return Chunk(number, name, text[start:end], start, end, ordinal, above, page, line)
+
+
+def carried_chunk(row: Sequence[Any]) -> StoredChunk:
+    """Make what is stored of a chunk, without its vector, of a row of CARRIED_COLUMNS.
+
+    Raises:
+        WrongValueError: if a cell is of another type, or out of range.
+    """
+    name, ordinal, start, end, heading, page, line, digest = checked(row, _STORED_CHUNK, "chunks")
+    if len(digest) != _HASH_BYTES:
+        raise _wrong("chunks", f"a hash of {len(digest)} bytes")
+    return StoredChunk(name, ordinal, start, end, heading_of(heading), page, line, digest)
+
+
+def check_chunk(row: Sequence[Any]) -> None:
+    """Raise WrongValueError unless the cells of SPAN_COLUMNS, hash and vector are a chunk's.
+
+    Raises:
+        WrongValueError: if a cell is of another type, or out of range.
+    """
+    *_, heading, _, _, digest, _ = checked(row, _CHUNK, "chunks")
+    heading_of(heading)
+    if len(digest) != _HASH_BYTES:
+        raise _wrong("chunks", f"a hash of {len(digest)} bytes")
+
+
+def vectors_of(blobs: Sequence[object], dim: int) -> Vectors:
+    """Read stored vectors, as float32 `[len(blobs), dim]`.
+
+    Raises:
+        WrongValueError: if one has another length.
+    """
+    import numpy as np
+
+    length = 2 * dim
+    if not all(type(blob) is bytes and len(blob) == length for blob in blobs):
+        raise _wrong("chunks", f"a vector that is not of dimension {dim}")
+    halves = np.frombuffer(b"".join(blobs), dtype="<f2")  # type: ignore[arg-type]
+    return halves.reshape(len(blobs), dim).astype(np.float32)
 
 
 def stored_chunk(chunk: Chunk, passage: str, vector: Vectors) -> StoredChunk:
@@ -138,19 +294,41 @@ def stored_chunk(chunk: Chunk, passage: str, vector: Vectors) -> StoredChunk:
 
 
 def manifest(connection: apsw.Connection) -> Manifest | None:
-    """Return what the index was built with; None before the first commit."""
+    """Return what the index was built with; None before the first commit.
+
+    Raises:
+        WrongValueError: if it says what no index was built with.
+    """
     values: Mapping[str, str] = dict(connection.execute("SELECT key, value FROM manifest"))
-    kinds: dict[str, Callable[[str], Any]] = {
-        "embedder": str,
-        "fingerprint": str,
-        "dim": int,
-        "chunk_size": int,
-        "chunk_overlap": int,
-    }
-    if not kinds.keys() <= values.keys():
+    if not {"embedder", "fingerprint", "dim", "chunk_size", "chunk_overlap"} <= values.keys():
         return None
-    known = {key: kind(values[key]) for key, kind in kinds.items()}
-    return Manifest(**known, revision=values.get("revision", ""))
+    embedder, fingerprint, revision = (
+        checked([values.get(key, "")], tuple[str], "manifest")[0]
+        for key in ("embedder", "fingerprint", "revision")
+    )
+    if not embedder:
+        raise _wrong("manifest", "no name of an embedder")
+    return Manifest(
+        embedder,
+        fingerprint,
+        dim=number(values["dim"], "manifest", 1, _MOST_DIMENSIONS),
+        chunk_size=number(values["chunk_size"], "manifest"),
+        chunk_overlap=number(values["chunk_overlap"], "manifest"),
+        revision=revision,
+    )
+
+
+def number(value: object, table: str, least: int = 0, most: int = MOST) -> int:
+    """Read a whole number that is stored as such, or as its decimal digits.
+
+    Raises:
+        WrongValueError: if it is none, or out of range.
+    """
+    text = str(value) if type(value) is int else value
+    digits = isinstance(text, str) and text.isascii() and text.isdigit() and len(text) < 20
+    if not digits or not least <= int(str(text)) <= most:
+        raise _wrong(table, f"a number that is none from {least} to {most}")
+    return int(str(text))
 
 
 class State:
@@ -178,7 +356,7 @@ class State:
 def note_languages(connection: apsw.Connection) -> None:
     """Write the languages (ISO 639-1) of the documents that there are now, and no others."""
     found = connection.execute("SELECT metadata FROM documents")
-    present = sorted({language_of(json.loads(metadata)) for (metadata,) in found})
+    present = sorted({language_of(metadata_of(metadata)) for (metadata,) in found})
     connection.execute("DELETE FROM languages")
     connection.executemany("INSERT INTO languages VALUES (?)", [(each,) for each in present])
 
@@ -186,31 +364,61 @@ def note_languages(connection: apsw.Connection) -> None:
 def reading_settings(connection: apsw.Connection) -> str:
     """Return the settings that the last run read files with; empty if there was none."""
     row = connection.execute("SELECT value FROM manifest WHERE key = 'reading_settings'").fetchone()
-    return str(row[0]) if row else ""
+    return checked(row, tuple[str], "manifest")[0] if row else ""
 
 
 def commits(connection: apsw.Connection) -> int:
     """Return how many commits the index has seen."""
     row = connection.execute("SELECT value FROM manifest WHERE key = 'commits'").fetchone()
-    return int(row[0]) if row else 0
+    return number(row[0], "manifest") if row else 0
+
+
+def next_generation(connection: apsw.Connection) -> int:
+    """Return the number of the cache that is written next; none is used twice.
+
+    Raises:
+        WrongValueError: if the one before is no number.
+    """
+    select = "SELECT seq FROM sqlite_sequence WHERE name = 'caches'"
+    return number(connection.execute(select).get or 0, "sqlite_sequence", most=MOST - 2) + 1
 
 
 def cache_row(connection: apsw.Connection, kind: str) -> CacheRow | None:
-    """Return the row that names the cache of a kind in `schema.CACHES`, if there is one."""
+    """Return the row that names the cache of a kind in `caches.KINDS`.
+
+    None if there is none, or one that no writer has written: then the cache is built anew. What a
+    row names is read, linked and deleted, so that its name has to be the only one that it can be.
+    """
+    try:
+        return read_cache_row(connection, kind)
+    except WrongValueError:
+        return None
+
+
+def read_cache_row(connection: apsw.Connection, kind: str) -> CacheRow | None:
+    """Return the row that names the cache of a kind, if there is one.
+
+    Raises:
+        WrongValueError: if no writer has written it.
+    """
     row = connection.execute(
         "SELECT generation, name, sha256, max_id, count, details FROM caches WHERE kind = ?",
         (kind,),
     ).fetchone()
     if row is None:
         return None
-    generation, name, sha256, max_id, count, details = row
-    return CacheRow(generation, name, sha256, max_id, count, json.loads(details))
+    generation, name, sha256, max_id, count, details = checked(row, _CACHE, "caches")
+    if name != caches.name_of(kind, generation):
+        raise _wrong("caches", f"another name than {caches.name_of(kind, generation)}")
+    described = from_json(details, dict[str, Any], "caches")
+    checked(described, Shape, "caches")
+    return CacheRow(generation, name, sha256, max_id, count, described)
 
 
 def languages(connection: apsw.Connection) -> tuple[str, ...]:
     """Return the languages (ISO 639-1) that documents are or were in."""
     found = connection.execute("SELECT language FROM languages ORDER BY language")
-    return tuple(row[0] for row in found)
+    return tuple(checked(row, tuple[str], "languages")[0] for row in found)
 
 
 def language_of(metadata: Mapping[str, Any]) -> str:
@@ -228,10 +436,13 @@ def passages(
     )
     # The chunks of a document follow one another, so that its long text is fetched once.
     for name, own in groupby(spans, key=itemgetter(1)):
-        text, title, metadata = connection.execute(
+        found = connection.execute(
             "SELECT text, title, metadata FROM documents WHERE id = ?", (name,)
-        ).get
-        language = language_of(json.loads(metadata))
+        ).fetchone()
+        if found is None:
+            raise _wrong("chunks", "a passage of no document")
+        text, title, metadata = checked(found, tuple[str, str, str], "documents")
+        language = language_of(metadata_of(metadata))
         for span in own:
             yield chunk(span, text), title, language
 
@@ -247,8 +458,7 @@ def vector_blocks(
     )
     while rows := list(islice(cursor, _BLOCK_ROWS)):
         ids = np.fromiter((row[0] for row in rows), dtype=np.int64, count=len(rows))
-        halves = np.frombuffer(b"".join(row[1] for row in rows), dtype="<f2")
-        yield ids, halves.reshape(len(rows), dim).astype(np.float32)
+        yield ids, vectors_of([row[1] for row in rows], dim)
 
 
 def chunk_ids(connection: apsw.Connection, after: int = 0) -> Ids:
@@ -261,34 +471,81 @@ def chunk_ids(connection: apsw.Connection, after: int = 0) -> Ids:
 
 
 def sorted_ids(joined: str | None) -> Ids:
-    """Parse and sort the ids of a group_concat: one long text is fetched faster than many rows."""
+    """Parse and sort the ids of a group_concat: one long text is fetched faster than many rows.
+
+    Raises:
+        WrongValueError: if one is not above 0.
+    """
     import numpy as np
 
-    return np.sort(np.fromstring(joined or "", dtype=np.int64, sep=","))
+    ids = np.sort(np.fromstring(joined or "", dtype=np.int64, sep=","))
+    if len(ids) and not 0 < ids[0] <= ids[-1] <= MOST:
+        raise _wrong("chunks", f"ids from {ids[0]} to {ids[-1]}")
+    return ids
 
 
 def file_state(connection: apsw.Connection, row: Sequence[Any]) -> FileState:
-    """Make a file's state of a row of FILE_COLUMNS and its problems."""
+    """Make a file's state of a row of FILE_COLUMNS and its problems.
+
+    Raises:
+        WrongValueError: if a cell is of another type, or out of range.
+    """
+    number, record, complete = file_record(row)
     problems = connection.execute(
         "SELECT source, reason, kind, lasting FROM problems WHERE file_id = ? ORDER BY rowid",
-        (row[0],),
+        (number,),
     )
     return FileState(
-        id=row[0],
-        record=FileRecord(*row[1:6]),
-        complete=bool(row[6]),
-        problems=tuple(Problem(p[0], p[1], p[2], bool(p[3])) for p in problems),
+        id=number,
+        record=record,
+        complete=complete,
+        problems=tuple(problem(each) for each in problems),
     )
+
+
+def file_record(row: Sequence[Any]) -> tuple[int, FileRecord, bool]:
+    """Make a file's id and record of a row of FILE_COLUMNS, and whether all of it is in.
+
+    Raises:
+        WrongValueError: if a cell is of another type, or out of range.
+    """
+    number, *cells, complete = checked(row, _FILE, "files")
+    return number, FileRecord(*cells), bool(complete)
 
 
 def stored_roots(connection: apsw.Connection) -> list[StoredRoot]:
-    """Return the folders and files that the index follows, by path."""
-    return [
-        StoredRoot(path, source, tuple(json.loads(only)), tuple(json.loads(but)), bool(hidden))
-        for path, source, only, but, hidden in connection.execute(
-            "SELECT path, source, include, exclude, hidden FROM roots ORDER BY path"
-        )
-    ]
+    """Return the folders and files that the index follows, by path.
+
+    Raises:
+        WrongValueError: if a cell is of another type, or out of range.
+    """
+    found = []
+    for row in connection.execute(
+        "SELECT path, source, include, exclude, hidden FROM roots ORDER BY path"
+    ):
+        found.append(stored_root(row))
+    return found
+
+
+def stored_root(row: Sequence[Any]) -> StoredRoot:
+    """Make a root of the cells of its row.
+
+    Raises:
+        WrongValueError: if a cell is of another type, or out of range.
+    """
+    path, source, include, exclude, hidden = checked(row, _ROOT, "roots")
+    only, but = (from_json(each, _Strings, "roots") for each in (include, exclude))
+    return StoredRoot(path, source, only, but, bool(hidden))
+
+
+def problem(row: Sequence[Any]) -> Problem:
+    """Make a problem of its source, reason, kind, and whether it lasts.
+
+    Raises:
+        WrongValueError: if a cell is of another type, or out of range.
+    """
+    source, reason, kind, lasting = checked(row, _PROBLEM, "problems")
+    return Problem(source, reason, kind, bool(lasting))
 
 
 def to_json(value: Any) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -14,15 +13,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import apsw
 
 from rag.errors import StoreError
-from rag.index import rows, schema, terms
-from rag.index.caches import CacheRow, Digests
+from rag.index import rows, terms
+from rag.index.caches import KINDS, CacheRow, DamagedCacheError, Digests
+from rag.index.disk.database import WrongValueError
 from rag.index.vectors import cache
 from rag.index.vectors.kinds import CacheSettings, Shape
-from rag.index.vectors.nearest import Part, Scored, Tombstones
+from rag.index.vectors.nearest import Part, Scored, Tombstones, are_possible
 from rag.types import Chunk, Document
 
 if TYPE_CHECKING:
     from rag.index.rows import Ids
+    from rag.index.terms import TermsIndex
     from rag.query import LexicalQuery
     from rag.query.filters import Filter
     from rag.types import Vectors
@@ -31,6 +32,8 @@ T = TypeVar("T")
 
 # SQLite takes 32,766 values in one statement.
 _MOST_VALUES = 10_000
+# The text, source, title and metadata of a document.
+_HELD = tuple[str, str, str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,7 @@ class OpenCaches:
         self.settings = settings
         self._directory = directory
         self._digests = digests
-        self._locks = {kind: threading.Lock() for kind in schema.CACHES}
+        self._locks = {kind: threading.Lock() for kind in KINDS}
         self._opened: dict[str, tuple[str, Any]] = {}
         self._tombstones: tuple[tuple[Any, ...], Tombstones] | None = None
 
@@ -78,8 +81,11 @@ class OpenCaches:
             faiss_index, _, _ = cache.build(lambda: nullcontext(connection), dim, ids, "flat", 1.0)
             return cache.prepare(faiss_index, Shape())
 
-        load = partial(cache.load, mapped_bytes=self.settings.mapped_bytes)
-        return self._open(kind, row, load, build)
+        mapped = self.settings.mapped_bytes
+        load = partial(
+            cache.load, self._directory, row, self._digests, dim=dim, mapped_bytes=mapped
+        )
+        return self._open(kind, row.sha256, load, build)
 
     def tombstones(self, connection: apsw.Connection) -> Tombstones:
         """Return the removed chunks that caches may still hold."""
@@ -98,35 +104,43 @@ class OpenCaches:
             known = self._tombstones = (state, Tombstones(ids))
         return known[1]
 
-    def terms(self, connection: apsw.Connection, row: CacheRow) -> terms.TermsIndex:
-        """Open the index of terms that a row names."""
+    def terms(
+        self, connection: apsw.Connection, row: CacheRow | None, *, anew: bool = False
+    ) -> TermsIndex:
+        """Open the index of terms that a row names; `anew` builds it, as does no row."""
 
-        def build() -> terms.TermsIndex:
+        def build() -> TermsIndex:
             found = rows.passages(connection, "true", ())
             return terms.in_memory(terms.entry(*passage) for passage in found)
 
-        return self._open("terms", row, terms.load, build)
+        if row is None or anew:
+            return self._open("terms", f"commit {rows.commits(connection)}", _load_none, build)
+        return self._open("terms", row.sha256, self._loading_terms(row), build)
 
     def has_terms(self, row: CacheRow) -> bool:
         """Return whether the index of terms that a row names is open, or can be opened."""
-        return self._open("terms", row, terms.load, lambda: None) is not None
+        return self._open("terms", row.sha256, self._loading_terms(row), lambda: None) is not None
+
+    def _loading_terms(self, row: CacheRow) -> Callable[[], TermsIndex | None]:
+        return partial(terms.load, self._directory, row, self._digests)
 
     def _open(
-        self,
-        kind: str,
-        row: CacheRow,
-        load: Callable[[Path, CacheRow, Digests], T | None],
-        build: Callable[[], T],
+        self, kind: str, state: str, load: Callable[[], T | None], build: Callable[[], T]
     ) -> T:
+        """Open a cache, once for each state of it."""
         with self._locks[kind]:
             known = self._opened.get(kind)
-            if known is None or known[0] != row.sha256:
-                opened = load(self._directory, row, self._digests)
-                known = (row.sha256, build() if opened is None else opened)
+            if known is None or known[0] != state:
+                opened = load()
+                known = (state, build() if opened is None else opened)
                 if known[1] is not None:
                     self._opened[kind] = known
             found: T = known[1]
             return found
+
+
+def _load_none() -> None:
+    """Load nothing, where no row names a cache."""
 
 
 class Snapshot(rows.State):
@@ -150,10 +164,24 @@ class Snapshot(rows.State):
         return row is None or (self._caches.has_terms(row) and self._terms is not None)
 
     @cached_property
-    def _terms(self) -> terms.TermsIndex | None:
+    def _terms(self) -> TermsIndex:
         """Opened once, since readers of another state may replace it in the shared caches."""
-        row = self._terms_row
-        return self._caches.terms(self._connection, row) if row else None
+        return self._caches.terms(self._connection, self._terms_row)
+
+    def _ask_terms(self, ask: Callable[[TermsIndex], T]) -> T:
+        """Ask the index of terms, and one that is built anew where it turns out to be damaged.
+
+        Raises:
+            StoreError: if that cannot be searched either.
+        """
+        try:
+            return ask(self._terms)
+        except DamagedCacheError:
+            self._terms = self._caches.terms(self._connection, self._terms_row, anew=True)
+        try:
+            return ask(self._terms)
+        except DamagedCacheError as error:
+            raise StoreError(f"{self.directory}: its words cannot be searched: {error}") from error
 
     @cached_property
     def _terms_row(self) -> CacheRow | None:
@@ -209,6 +237,8 @@ class Snapshot(rows.State):
         if within is not None:
             newer = _only(newer, within)
         found += cache.score(newer, query, k)
+        if not are_possible(found, query):
+            raise WrongValueError("its table chunks holds vectors of another length than 1")
         return sorted(found, key=lambda pair: (-pair[1], pair[0]))[:k]
 
     def matching(
@@ -222,40 +252,36 @@ class Snapshot(rows.State):
 
         `related` holds further words with their weights; a word of the question weighs 1.
         """
-        if self._terms is None:
-            return []
-        return self._terms.search(query, k, within=within, related=related)
+        return self._ask_terms(lambda terms: terms.search(query, k, within=within, related=related))
 
     def terms_with_prefix(self, prefix: str) -> list[tuple[str, int]]:
         """Return the stems of the index that begin so, and how many chunks hold each."""
-        return [] if self._terms is None else self._terms.with_prefix(prefix)
+        return self._ask_terms(lambda terms: terms.with_prefix(prefix))
 
     def frequency(self, stem: str) -> int:
         """Return how many chunks hold a stem; some may be removed since."""
-        return 0 if self._terms is None else self._terms.frequency(stem)
+        return self._ask_terms(lambda terms: terms.frequency(stem))
 
     def holding(self, query: LexicalQuery, within: Ids | None = None) -> Ids:
         """Return the ids of the chunks that hold a query's phrases and nothing it excludes."""
         import numpy as np
 
-        if self._terms is None:
-            return np.empty(0, dtype=np.int64)
         for phrase in query.phrases:
-            held = self._terms.holding(phrase)
+            held = self._holding(phrase)
             within = held if within is None else np.intersect1d(within, held)
         if within is None:
             within = rows.chunk_ids(self._connection)
         for phrase in query.excluded:
-            within = np.setdiff1d(within, self._terms.holding(phrase))
+            within = np.setdiff1d(within, self._holding(phrase))
         return within
+
+    def _holding(self, phrase: Sequence[Sequence[str]]) -> Ids:
+        return self._ask_terms(lambda terms: terms.holding(phrase))
 
     def vectors(self, ids: Sequence[int]) -> Vectors:
         """Return the stored vectors of chunks, as float32 `[len(ids), dim]`."""
-        import numpy as np
-
         found = dict(self._rows("SELECT id, vector FROM chunks WHERE id IN", ids))
-        halves = np.frombuffer(b"".join(found[each] for each in ids), dtype="<f2")
-        return halves.reshape(len(ids), self.manifest.dim).astype(np.float32)
+        return rows.vectors_of([found[each] for each in ids], self.manifest.dim)
 
     def passages(self, ids: Sequence[int]) -> dict[int, Passage]:
         """Return passages by chunk id, without those that are gone."""
@@ -266,8 +292,9 @@ class Snapshot(rows.State):
         documents = {row[0]: row[1:] for row in self._rows(select, names)}
         found = {}
         for span in spans:
-            text, source, title, metadata = documents[span[1]]
-            language = rows.language_of(json.loads(metadata))
+            held = documents.get(span[1], ())
+            text, source, title, metadata = rows.checked(held, _HELD, "documents")
+            language = rows.language_of(rows.metadata_of(metadata))
             found[span[0]] = Passage(rows.chunk(span, text), source, title, language)
         return found
 

@@ -12,10 +12,10 @@ from rag.errors import LockedError, StoreError
 from rag.index import rows
 from rag.index.caches import CacheRow, Digests
 from rag.index.contents import Contents
-from rag.index.disk import commits, database, steps
+from rag.index.disk import commits, database, files, steps
 from rag.index.disk.lock import hold_lock
 from rag.index.rows import FileState, Manifest, StoredRoot
-from rag.index.schema import FORMAT, check_format, create, format_of, migrate
+from rag.index.schema import FORMAT, check_format, check_schema, create, format_of, migrate
 from rag.index.snapshot import OpenCaches, Snapshot
 from rag.index.vectors import cache, optimizing
 from rag.index.vectors.kinds import CacheSettings, shape_of
@@ -85,7 +85,7 @@ class Index:
 
     def size(self) -> int:
         """Return how many bytes the index takes on the disk."""
-        found = [file.stat() for file in self.directory.rglob("*") if file.is_file()]
+        found = [file.lstat() for file in self.directory.rglob("*") if files.is_ordinary(file)]
         # Generations of a cache share files that have not changed.
         return sum({(file.st_dev, file.st_ino): file.st_size for file in found}.values())
 
@@ -95,7 +95,7 @@ class Index:
             row = connection.execute(
                 f"SELECT {rows.DOCUMENT_COLUMNS} FROM documents WHERE id = ?", (document_id,)
             ).fetchone()
-        return rows.document(row) if row else None
+            return rows.document(row) if row else None
 
     def documents(self) -> Iterator[Document]:
         """Yield all documents of one state of the index, by source."""
@@ -134,7 +134,7 @@ class Index:
                     f"{columns} WHERE substr(source, -length(?)) = ? ORDER BY source, id LIMIT 20",
                     (f"/{name}", f"/{name}"),
                 ).fetchall()
-        return [rows.document(row) for row in found]
+            return [rows.document(row) for row in found]
 
     @contextmanager
     def write(self, *, wait: float | None = None) -> Iterator[Writer]:
@@ -234,8 +234,8 @@ class Index:
         except BrokenPipeError:
             # This is no error of the index: who watched its progress has left.
             raise
-        except (apsw.Error, OSError) as error:
-            said = database.reason(error) if isinstance(error, apsw.Error) else error
+        except (apsw.Error, OSError, database.WrongValueError, UnicodeDecodeError) as error:
+            said = error if isinstance(error, OSError) else database.reason(error)
             outlook = (
                 "run `rag doctor`, or bring back a copy"
                 if database.is_damage(error)
@@ -267,14 +267,15 @@ class Index:
                 migrate(self.directory)
         except LockedError:
             raise
-        except (apsw.Error, OSError, StoreError) as error:
-            said = database.reason(error) if isinstance(error, apsw.Error) else error
+        except (apsw.Error, OSError, StoreError, UnicodeDecodeError) as error:
+            said = error if isinstance(error, (OSError, StoreError)) else database.reason(error)
             raise StoreError(
                 f"{self.directory}: is to be brought up to index format {FORMAT} first: {said}"
             ) from error
 
     def _check(self, connection: apsw.Connection, least: int) -> None:
         check_format(format_of(connection), self.directory)
+        check_schema(connection, FORMAT, self.directory)
         database.check_pages(connection, self.directory)
         commits.check(self.directory, rows.commits(connection), least)
 

@@ -7,18 +7,21 @@ and the folder gets a name of its own. So it costs as much as has changed, and r
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain, islice, pairwise, product
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
 
 from rag.errors import StoreError, first_line
-from rag.index.caches import CacheRow, Digests, list_files
-from rag.index.disk import steps
+from rag.index.caches import CacheRow, DamagedCacheError, Digests, list_files, name_of
+from rag.index.disk import files, steps
 from rag.query import LexicalQuery
 from rag.text.terms import analyse
 
@@ -34,7 +37,12 @@ _ID, _WORDS, _COMPOUNDS = "chunk", "words", "compounds"
 # It stands between headings and text, so that no phrase goes across.
 _BORDER = "¶"
 _HEAP_BYTES = 64_000_000
-_LOCK_TO_OPEN = ".tantivy-meta.lock"
+LOCK_TO_OPEN = ".tantivy-meta.lock"
+_FIELDS = [(_ID, "i64"), (_WORDS, "text"), (_COMPOUNDS, "text")]
+# What tantivy notes of an index and of the files that are its own, and how it names these.
+_META, _MANAGED = "meta.json", ".managed.json"
+_MOST_NOTED_BYTES = 4 << 20
+_FILE_NAME = re.compile(r"[0-9a-f]{32}(\.[0-9]+)?\.[a-z]+|meta\.json|\.managed\.json")
 # A filter that lets more ids through is applied to the hits, most of which pass it.
 _LOOKED_UP = 20_000
 # A set of ids makes tantivy walk through all of them; a few are found faster one by one.
@@ -62,19 +70,49 @@ def entry(chunk: Chunk, title: str, language: str) -> Entry:
     )
 
 
+_Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 32)]
+
+
+class _Deletes(msgspec.Struct, frozen=True):
+    num_deleted_docs: _Count
+
+
+class _Segment(msgspec.Struct, frozen=True):
+    max_doc: _Count
+    deletes: _Deletes | None = None
+
+    @property
+    def deleted(self) -> int:
+        return self.deletes.num_deleted_docs if self.deletes else 0
+
+
+class _Field(msgspec.Struct, frozen=True):
+    name: str
+    type: str
+
+
+class _Meta(msgspec.Struct, frozen=True):
+    """What tantivy notes of an index."""
+
+    segments: list[_Segment]
+    fields: list[_Field] = msgspec.field(name="schema")
+
+
 class TermsIndex:
     """An open cache. Scores are BM25 (Robertson et al., TREC-3 1994) with k1 = 1.2 and b = 0.75."""
 
     def __init__(self, index: Any) -> None:
-        # Generations never change, so that tantivy need not watch for changes.
-        index.config_reader(reload_policy="manual")
-        index.reload()
-        self._searcher = index.searcher()
+        with _explain_failures():
+            # Generations never change, so that tantivy need not watch for changes.
+            index.config_reader(reload_policy="manual")
+            index.reload()
+            self._searcher = index.searcher()
 
     @property
     def count(self) -> int:
         """How many chunks it holds."""
-        return int(self._searcher.num_docs)
+        with _explain_failures():
+            return int(self._searcher.num_docs)
 
     def search(
         self,
@@ -113,18 +151,41 @@ class TermsIndex:
 
     def with_prefix(self, prefix: str) -> list[tuple[str, int]]:
         """Return the words that begin so, as they are indexed, and how many chunks hold each."""
-        found: list[tuple[str, int]] = self._searcher.terms_with_prefix(_WORDS, prefix)
-        return found
+        with _explain_failures():
+            found: list[tuple[str, int]] = self._searcher.terms_with_prefix(_WORDS, prefix)
+            return found
 
     def frequency(self, term: str) -> int:
         """Return how many chunks hold a word; some may be removed since."""
-        return int(self._searcher.doc_freq(_WORDS, term))
+        with _explain_failures():
+            return int(self._searcher.doc_freq(_WORDS, term))
 
     def _best(self, query: Any, k: int) -> list[tuple[int, float]]:
-        found = self._searcher.search(query, limit=k, count=False).hits
-        ids = self._searcher.fast_field_values(_ID, [address for _, address in found])
-        pairs = zip(ids, (score for score, _ in found), strict=True)
-        return sorted(pairs, key=lambda pair: (-pair[1], pair[0]))
+        with _explain_failures():
+            found = self._searcher.search(query, limit=k, count=False).hits
+            ids = self._searcher.fast_field_values(_ID, [address for _, address in found])
+            pairs = zip(ids, (score for score, _ in found), strict=True)
+            return sorted(pairs, key=lambda pair: (-pair[1], pair[0]))
+
+
+@contextmanager
+def _explain_failures() -> Iterator[None]:
+    """Turn what tantivy raises for a damaged index into one error.
+
+    It believes a file whose checksum somebody made to agree, and panics over what it finds in it; a
+    panic is no Exception.
+
+    Raises:
+        DamagedCacheError: in place of it.
+    """
+    try:
+        yield
+    except (ValueError, OverflowError, TypeError, MemoryError) as error:
+        raise DamagedCacheError(first_line(error)) from error
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        raise DamagedCacheError(first_line(error)) from error
 
 
 def write(
@@ -136,14 +197,15 @@ def write(
     removed: Iterable[int],
     newest: int,
 ) -> CacheRow:
-    """Write a generation durably.
+    """Write a generation durably, which goes on from the one `before`.
 
     Raises:
-        StoreError: if tantivy cannot write, as on a full disk.
+        DamagedCacheError: if tantivy cannot go on from it.
+        StoreError: if tantivy cannot write a new one, as on a full disk.
     """
     import tantivy
 
-    name = f"terms-{generation}"
+    name = name_of("terms", generation)
     folder = directory / name
     # A process that was killed may have left a folder of this name.
     steps.make_directory(folder)
@@ -152,23 +214,30 @@ def write(
             # The files of a generation never change.
             for path in list_files(directory / before.name):
                 steps.link(path, folder / path.name)
-        index = tantivy.Index(_schema(), path=str(folder))
-        writer = index.writer(heap_size=_HEAP_BYTES, num_threads=1)
-        for chunk_id in removed:
-            writer.delete_documents_by_term(_ID, chunk_id)
-        _add(writer, added)
-        with steps.step("write", folder):
+        with _explain_failures():
+            index = tantivy.Index(_schema(), path=str(folder))
+            writer = index.writer(heap_size=_HEAP_BYTES, num_threads=1)
+            for chunk_id in removed:
+                writer.delete_documents_by_term(_ID, chunk_id)
+        for document in _documents(added):
+            with _explain_failures():
+                writer.add_document(document)
+        with steps.step("write", folder), _explain_failures():
             writer.commit()
             writer.wait_merging_threads()
-        count = TermsIndex(tantivy.Index.open(str(folder))).count
-    except ValueError as error:
+        count = _open(folder).count
+    except DamagedCacheError as error:
+        if before is not None:
+            raise
         raise StoreError(f"{folder}: cannot be written: {first_line(error)}") from error
-    # Tantivy makes some files for the owner alone, whatever the umask says.
-    mode = folder.stat().st_mode & 0o666
+    # Tantivy makes some files for the owner alone, and others for all.
+    mode = files.file_mode(directory)
     for path in list_files(folder):
         with suppress(PermissionError):
             path.chmod(mode)
         steps.sync_path(path)
+    for path in folder.glob("*.lock"):
+        path.chmod(mode)
     steps.sync_directory(folder)
     steps.sync_directory(directory)
     return CacheRow(generation, name, digests.of(folder), newest, count)
@@ -180,20 +249,50 @@ def load(directory: Path, row: CacheRow, digests: Digests) -> TermsIndex | None:
     Tantivy takes a lock beside the files that it opens. Where the lock cannot be written, this
     opens the cache through links in a folder where it can.
     """
-    import tantivy
-
-    if not digests.agree(directory, row):
-        return None
     folder = directory / row.name
+    if not is_whole(directory, row, digests):
+        return None
     try:
-        if os.access(folder / _LOCK_TO_OPEN, os.W_OK):
-            return TermsIndex(tantivy.Index.open(str(folder)))
+        if os.access(folder / LOCK_TO_OPEN, os.W_OK):
+            return _open(folder)
         with TemporaryDirectory(prefix="rag-terms-") as links:
             for path in list_files(folder):
                 Path(links, path.name).symlink_to(path.absolute())
-            return TermsIndex(tantivy.Index.open(links))
-    except (ValueError, OSError):
+            return _open(Path(links))
+    except (DamagedCacheError, OSError):
         return None
+
+
+def _open(folder: Path) -> TermsIndex:
+    import tantivy
+
+    with _explain_failures():
+        return TermsIndex(tantivy.Index.open(str(folder)))
+
+
+def is_whole(directory: Path, row: CacheRow, digests: Digests) -> bool:
+    """Return whether the cache that a row names is there, and is what a writer of ours wrote.
+
+    Tantivy removes whatever file the list of its own names, wherever that is, so that this list,
+    and what it notes of segments, is checked before it sees either.
+    """
+    folder = directory / row.name
+    try:
+        if not files.is_folder(folder) or not digests.agree(directory, row):
+            return False
+        names = {path.name for path in list_files(folder)}
+        managed = msgspec.json.decode(_noted(folder, _MANAGED), type=set[str])
+        meta = msgspec.json.decode(_noted(folder, _META), type=_Meta)
+    except (OSError, msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return False
+    if not all(_FILE_NAME.fullmatch(name) for name in (*names, *managed)):
+        return False
+    held = sum(each.max_doc - each.deleted for each in meta.segments)
+    return held == row.count and [(each.name, each.type) for each in meta.fields] == _FIELDS
+
+
+def _noted(folder: Path, name: str) -> bytes:
+    return files.read(folder / name, _MOST_NOTED_BYTES)
 
 
 def in_memory(entries: Iterable[Entry]) -> TermsIndex:
@@ -202,7 +301,8 @@ def in_memory(entries: Iterable[Entry]) -> TermsIndex:
 
     index = tantivy.Index(_schema())
     writer = index.writer(heap_size=_HEAP_BYTES, num_threads=1)
-    _add(writer, entries)
+    for document in _documents(entries):
+        writer.add_document(document)
     writer.commit()
     writer.wait_merging_threads()
     return TermsIndex(index)
@@ -219,7 +319,7 @@ def _schema() -> Any:
     return builder.build()
 
 
-def _add(writer: Any, entries: Iterable[Entry]) -> None:
+def _documents(entries: Iterable[Entry]) -> Iterator[Any]:
     import tantivy
 
     for item in entries:
@@ -227,7 +327,7 @@ def _add(writer: Any, entries: Iterable[Entry]) -> None:
         document.add_integer(_ID, item.chunk_id)
         document.add_text(_WORDS, item.words)
         document.add_text(_COMPOUNDS, item.compounds)
-        writer.add_document(document)
+        yield document
 
 
 def _query(asked: LexicalQuery, related: Mapping[str, float]) -> Any | None:

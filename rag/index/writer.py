@@ -14,7 +14,15 @@ import apsw
 
 from rag.errors import StoreError
 from rag.index import rows, terms
-from rag.index.caches import CacheRow, Digests, remove_others
+from rag.index.caches import (
+    KINDS,
+    CacheRow,
+    DamagedCacheError,
+    Digests,
+    find_caches,
+    name_of,
+    remove_others,
+)
 from rag.index.disk import commits, database, steps
 from rag.index.rows import FileRecord, FileState, Manifest, StoredChunk, StoredRoot
 from rag.index.vectors import cache, refreshing
@@ -25,8 +33,7 @@ if TYPE_CHECKING:
     from rag.index.rows import Ids
     from rag.types import Vectors
 
-_VECTOR_FILES = ("vectors-*.faiss*", "recent-*.faiss*")
-_TERM_FOLDERS = "terms-*"
+_VECTORS = ("vectors", "recent")
 # The cells of a chunk that are stored as they are.
 _CELLS = attrgetter(
     "document_id", "start", "end", "ordinal", "page", "line", "passage_hash", "vector"
@@ -128,7 +135,8 @@ class Writer:
             (path, path.rstrip(os.sep) + os.sep, path.rstrip(os.sep) + chr(ord(os.sep) + 1), up_to),
         )
         for row in rows_found:
-            yield row[0], FileRecord(*row[1:6])
+            file_id, record, _ = rows.file_record(row)
+            yield file_id, record
 
     def last_file_id(self) -> int:
         """Return the highest id of a file so far."""
@@ -293,8 +301,9 @@ class Writer:
 
     def known_vectors(self, passages: Sequence[str]) -> dict[str, Vectors]:
         """Return the vectors, float32 `[dim]`, of those passages that are embedded already."""
-        import numpy as np
-
+        manifest = self.manifest()
+        if manifest is None:
+            return {}
         by_hash = {rows.passage_hash(passage): passage for passage in passages}
         hashes = list(by_hash)
         found = {}
@@ -307,7 +316,7 @@ class Writer:
                 part,
             )
             for digest, blob in matches:
-                found[by_hash[digest]] = np.frombuffer(blob, dtype="<f2").astype(np.float32)
+                found[by_hash[digest]] = rows.vectors_of([blob], manifest.dim)[0]
         return found
 
     def commit(self) -> None:
@@ -322,7 +331,7 @@ class Writer:
         with steps.step("commit", self._directory / database.NAME):
             self._connection.execute("COMMIT")
         commits.note(self._directory, count)
-        remove_others(self._directory, _TERM_FOLDERS, keep)
+        remove_others(self._directory, ("terms",), keep)
         self._bound_log()
 
     def refresh_cache(self, *, anew: bool = False) -> None:
@@ -376,7 +385,7 @@ class Writer:
             digest = cache.write(self._directory / row.name, faiss_index)
             dead = dead[:0]
         generation = self._next_generation()
-        name = f"vectors-{generation}.faiss"
+        name = name_of("vectors", generation)
         steps.rename(self._directory / row.name, self._directory / name)
         recent = None
         if np.count_nonzero(live > row.max_id) > self._settings.stale_rows:
@@ -417,8 +426,7 @@ class Writer:
         keep = self._named_caches()
         if before is not None and before.count > self._settings.rebuilt_rows:
             keep.add(before.name)
-        for pattern in _VECTOR_FILES:
-            remove_others(self._directory, pattern, keep)
+        remove_others(self._directory, _VECTORS, keep)
         cache.remove_leftovers(self._directory)
 
     def compact(self) -> bool:
@@ -448,15 +456,15 @@ class Writer:
             StoreError: naming the cache that could not be removed.
         """
         named = self._named_caches()
-        for pattern in (*_VECTOR_FILES, _TERM_FOLDERS):
-            for path in self._directory.glob(pattern):
-                if path.name not in named:
-                    raise StoreError(
-                        f"{path}: cannot be removed, and may hold what was taken out: remove it"
-                    )
+        for path in find_caches(self._directory):
+            if path.name not in named:
+                raise StoreError(
+                    f"{path}: cannot be removed, and may hold what was taken out: remove it"
+                )
 
     def _named_caches(self) -> set[str]:
-        return {name for (name,) in self._connection.execute("SELECT name FROM caches")}
+        named = (rows.cache_row(self._connection, kind) for kind in KINDS)
+        return {row.name for row in named if row is not None}
 
     def _refresh_terms(self) -> set[str]:
         """Bring the terms' cache to what this transaction commits; returns the folders to keep.
@@ -467,7 +475,7 @@ class Writer:
         row = None if self._terms_anew else rows.cache_row(self._connection, "terms")
         self._terms_anew = False
         if row is not None and row != self._trusted_terms:
-            intact = self._digests.agree(self._directory, row)
+            intact = terms.is_whole(self._directory, row, self._digests)
             self._trusted_terms = row = row if intact else None
         after = row.max_id if row else 0
         newest = int(self._connection.execute("SELECT coalesce(max(id), 0) FROM chunks").get)
@@ -475,8 +483,20 @@ class Writer:
         self._connection.execute("DELETE FROM gone")
         if row is not None and newest == after and not gone:
             return {row.name}
+        try:
+            self._trusted_terms = self._write_terms(row, gone, newest)
+        except DamagedCacheError:
+            row = None
+            self._trusted_terms = self._write_terms(row, (), newest)
+        self._point("terms", self._trusted_terms)
+        # A reader that has just begun may be about to open the one before.
+        return {each.name for each in (row, self._trusted_terms) if each}
+
+    def _write_terms(self, row: CacheRow | None, gone: Sequence[int], newest: int) -> CacheRow:
+        """Write the next generation of terms, which goes on from that of a row, or begins anew."""
+        after = row.max_id if row else 0
         added = rows.passages(self._connection, "id > ?", (after,))
-        self._trusted_terms = terms.write(
+        return terms.write(
             self._directory,
             self._digests,
             self._next_generation(),
@@ -486,13 +506,9 @@ class Writer:
             [each for each in gone if each <= after],
             newest,
         )
-        self._point("terms", self._trusted_terms)
-        # A reader that has just begun may be about to open the one before.
-        return {each.name for each in (row, self._trusted_terms) if each}
 
     def _next_generation(self) -> int:
-        select = "SELECT seq FROM sqlite_sequence WHERE name = 'caches'"
-        return int(self._connection.execute(select).get or 0) + 1
+        return rows.next_generation(self._connection)
 
     def _point(self, kind: str, row: CacheRow) -> None:
         self._connection.execute("DELETE FROM caches WHERE kind = ?", (kind,))

@@ -11,10 +11,11 @@ import zlib
 from pathlib import Path
 
 from rag.errors import StoreError
-from rag.index.disk import steps
+from rag.index.disk import files, steps
 
 NAME = "commits"
 _SLOT = 64
+_DIGITS = 20
 
 
 def note(directory: Path, commits: int) -> None:
@@ -23,7 +24,7 @@ def note(directory: Path, commits: int) -> None:
     Two slots take turns: while one is written, the other still holds the commit before. The first
     note fills both.
     """
-    text = f"{commits:>20}"
+    text = f"{commits:>{_DIGITS}}"
     record = f"{text} {zlib.crc32(text.encode()):08x}".ljust(_SLOT - 1) + "\n"
     path = directory / NAME
     if path.exists():
@@ -35,7 +36,7 @@ def note(directory: Path, commits: int) -> None:
 def read(directory: Path) -> int:
     """Return the number that was noted last; 0 if there is none, or it cannot be read."""
     try:
-        data = (directory / NAME).read_bytes()
+        data = files.read(directory / NAME, 2 * _SLOT)
     except OSError:
         return 0
     return max(_number(data[at : at + _SLOT]) for at in (0, _SLOT))
@@ -44,7 +45,7 @@ def read(directory: Path) -> int:
 def is_whole(directory: Path) -> bool:
     """Return whether both slots can be read."""
     try:
-        data = (directory / NAME).read_bytes()
+        data = files.read(directory / NAME, 2 * _SLOT + 1)
     except OSError:
         return False
     return len(data) == 2 * _SLOT and all(_number(slot) for slot in (data[:_SLOT], data[_SLOT:]))
@@ -66,6 +67,6 @@ def check(directory: Path, commits: int, least: int) -> None:
 
 def _number(slot: bytes) -> int:
     number, _, digest = slot.rstrip().rpartition(b" ")
-    if len(digest) != 8 or not number.strip().isdigit():
+    if len(digest) != 8 or len(number) != _DIGITS or not number.strip().isdigit():
         return 0
     return int(number) if f"{zlib.crc32(number):08x}".encode() == digest else 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -19,10 +19,16 @@ import apsw
 import apsw.sqlite_extra
 
 from rag.errors import StoreError
+from rag.index.disk import files
 
 T = TypeVar("T")
 
-NAME = "index.sqlite"
+
+class WrongValueError(ValueError):
+    """A table holds what an index cannot hold there: another type, or a number out of range."""
+
+
+NAME = files.DATABASE
 # The new database that a repair has made, until it takes the damaged one's place.
 SALVAGED = f"{NAME}-salvaged"
 _CHECKSUM_BYTES = 8
@@ -43,6 +49,32 @@ _NO_ROOM = {
     apsw.SQLITE_FULL,
     apsw.SQLITE_CANTOPEN,
 }
+# What a database may ask of SQLite: no deletion sets off more than files -> documents -> chunks ->
+# tombstones, and only VACUUM attaches a file.
+_LIMITS = {
+    apsw.SQLITE_LIMIT_SQL_LENGTH: 1_000_000,
+    apsw.SQLITE_LIMIT_ATTACHED: 1,
+    apsw.SQLITE_LIMIT_TRIGGER_DEPTH: 16,
+    apsw.SQLITE_LIMIT_WORKER_THREADS: 0,
+}
+# Only what our own statements ask for is done: nothing that a schema brings along is believed,
+# and views, of which an index has none, cannot be read.
+_SAFEGUARDS = {
+    apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA: 0,
+    apsw.SQLITE_DBCONFIG_DEFENSIVE: 1,
+    apsw.SQLITE_DBCONFIG_ENABLE_VIEW: 0,
+}
+# Pages that lead to one another in a circle, or to one page many times, hold rows without end.
+# SQLite's instructions are counted, some 50 million a second: each byte of a true database costs
+# a few of them in each statement that reads all.
+_STEPS_BETWEEN_LOOKS = 1_000_000
+_STEPS_AT_LEAST = 250_000_000
+_STEPS_FOR_A_BYTE = 300
+_REASONS: Mapping[type[Exception], str] = {
+    UnicodeDecodeError: "it holds a text that is not UTF-8",
+    apsw.InterruptError: "its pages lead to one another without end",
+    apsw.NotADBError: "it is not a database, or its first page is damaged",
+}
 # The VFS that SQLite uses; tests put one that fails below it.
 vfs = "cksmvfs"
 
@@ -61,6 +93,7 @@ def open_to_write(directory: Path) -> apsw.Connection:
         apsw.Error: if it cannot be opened.
     """
     _check_presence(directory)
+    files.reserve(directory / NAME)
     connection = _open(directory / NAME, apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE)
     connection.reserve_bytes("main", _CHECKSUM_BYTES)
     connection.pragma("foreign_keys", True)
@@ -176,8 +209,10 @@ def missing_error(directory: Path) -> StoreError:
 def _check_presence(directory: Path) -> None:
     """Raise StoreError if a repair was interrupted, or the database has lost its first page.
 
-    SQLite would make a new database of an empty file, and throw away its log.
+    SQLite would make a new database of an empty file, and throw away its log. Nor is one opened
+    that is a link, or has one beside it.
     """
+    files.check_names(directory)
     try:
         interrupted = (directory / SALVAGED).exists()
     except OSError as error:
@@ -309,6 +344,7 @@ def copy(source: apsw.Connection, directory: Path, progress: Callable[[int, int]
     path = directory / NAME
     flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
     size = source.pragma("page_size")
+    files.reserve(path)
     with closing(_open(path, flags)) as target:
         target.pragma("synchronous", "full")
         with target.backup("main", source, "main") as copying:
@@ -326,25 +362,26 @@ def copy(source: apsw.Connection, directory: Path, progress: Callable[[int, int]
 
 @contextmanager
 def explain_errors(directory: Path) -> Iterator[None]:
-    """Turn SQLite's errors while reading into our own, which say what to do.
+    """Turn the errors of reading a database into our own, which say what to do.
 
     Raises:
-        StoreError: in place of an apsw.Error.
+        StoreError: in place of an apsw.Error, and of values that no index holds.
     """
     try:
         yield
-    except apsw.Error as error:
+    except (apsw.Error, WrongValueError, UnicodeDecodeError) as error:
         raise StoreError(
             f"{directory / NAME}: cannot be read: {reason(error)}: run `rag doctor`, or bring "
             "back a copy"
         ) from error
 
 
-def reason(error: apsw.Error) -> str:
-    """Say in plain words what an error of SQLite means."""
-    if isinstance(error, apsw.NotADBError):
-        return "it is not a database, or its first page is damaged"
-    if is_damage(error):
+def reason(error: Exception) -> str:
+    """Say in plain words what an error of SQLite, or of what it holds, means."""
+    for kind, said in _REASONS.items():
+        if isinstance(error, kind):
+            return said
+    if is_damage(error) and not isinstance(error, WrongValueError):
         return "a page of it is damaged"
     if isinstance(error, apsw.FullError) or _code(error) == apsw.SQLITE_IOERR_SHMSIZE:
         return "the disk is full"
@@ -355,7 +392,8 @@ def reason(error: apsw.Error) -> str:
 
 def is_damage(error: Exception) -> bool:
     """Return whether an error means that the disk no longer holds what was written."""
-    damaged = isinstance(error, apsw.CorruptError | apsw.NotADBError)
+    wrong = (WrongValueError, UnicodeDecodeError, apsw.InterruptError)
+    damaged = isinstance(error, (apsw.CorruptError, apsw.NotADBError, *wrong))
     return damaged or _code(error) == apsw.SQLITE_IOERR_DATA
 
 
@@ -368,7 +406,34 @@ def _open(path: Path, flags: int, parameters: str = "") -> apsw.Connection:
     address = f"file:{quote(str(path.absolute()))}{parameters}"
     connection = apsw.Connection(address, flags=flags | apsw.SQLITE_OPEN_URI, vfs=vfs)
     connection.set_busy_timeout(_BUSY_MS)
+    for limit, value in _LIMITS.items():
+        connection.limit(limit, value)
+    for safeguard, value in _SAFEGUARDS.items():
+        connection.config(safeguard, value)
+    connection.set_progress_handler(_Steps(path), _STEPS_BETWEEN_LOOKS)
     return connection
+
+
+class _Steps:
+    """Counts what a connection does, and ends a statement that no database of its size needs."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._done = 0
+        self._most = _STEPS_AT_LEAST
+
+    def __call__(self) -> bool:
+        """Count a million instructions; returns whether to end the statement."""
+        self._done += _STEPS_BETWEEN_LOOKS
+        if self._done > self._most:
+            size = sum(self._bytes_of(ending) for ending in ("", "-wal", "-journal"))
+            self._most = _STEPS_AT_LEAST + _STEPS_FOR_A_BYTE * size
+        return self._done > self._most
+
+    def _bytes_of(self, ending: str) -> int:
+        with suppress(OSError):
+            return self._path.with_name(f"{self._path.name}{ending}").stat().st_size
+        return 0
 
 
 @cache

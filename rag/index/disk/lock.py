@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rag.errors import LockedError, StoreError
-from rag.index.disk import steps
+from rag.index.disk import files, steps
 from rag.index.disk.mounts import warn_of_network_disk
 
 if TYPE_CHECKING:
@@ -28,6 +28,9 @@ _LOOKS = 5
 _SECONDS_BETWEEN_LOOKS = 0.02
 # The clock may have been set by so much since the holder began.
 _CLOCK_SECONDS = 2.0
+_MOST_BYTES = 4096
+# The end of the year 9999, in seconds since the epoch.
+_LAST_SECOND = 253_402_300_800
 
 
 @contextmanager
@@ -61,7 +64,8 @@ def _acquire(directory: Path, wait: float) -> FileLock:
     from filelock import FileLock, SoftFileLock, Timeout
 
     # Another thread than the one that took the lock may release it.
-    lock = FileLock(directory / NAME, thread_local=False)
+    lock = FileLock(directory / NAME, mode=files.file_mode(directory), thread_local=False)
+    files.check_names(directory)
     try:
         steps.ensure_directory(directory)
         try:
@@ -106,7 +110,8 @@ def _write_record(path: Path) -> None:
     }
     # The record is not made durable: it is of no use once the process is gone.
     temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_text(json.dumps(facts), encoding="utf-8")
+    with files.create(temporary) as file:
+        file.write(json.dumps(facts).encode())
     temporary.replace(path)
 
 
@@ -123,7 +128,7 @@ def _command() -> str:
 def _holder(directory: Path) -> str:
     """Describe the process that holds the lock, as far as it is known."""
     for _ in range(_LOOKS):
-        found = _read_record(directory / RECORD)
+        found = read_record(directory / RECORD)
         if found is not None and _is_alive(found):
             since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(found["since"]))
             running = f" running `{found['command']}`" if found["command"] else ""
@@ -132,12 +137,14 @@ def _holder(directory: Path) -> str:
     return "another process"
 
 
-def _read_record(path: Path) -> dict[str, Any] | None:
+def read_record(path: Path) -> dict[str, Any] | None:
+    """Read the record of who writes, or wrote when it ended; None if there is none."""
     kinds = {"process": int, "host": str, "since": float, "command": str}
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(files.read(path, _MOST_BYTES))
         whole = all(type(found[key]) is kind for key, kind in kinds.items())
-    except (OSError, ValueError, KeyError, TypeError):
+        whole = whole and 0 < found["process"] < 1 << 31 and 0 <= found["since"] < _LAST_SECOND
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return found if whole else None
 

@@ -6,11 +6,14 @@ before and after each step, and may raise the error that a disk would raise, or 
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from rag.index.disk import files
 
 # Called with `before` or `after`, the step's name and its file; None outside of tests.
 fault: Callable[[str, str, Path], None] | None = None
@@ -32,7 +35,7 @@ def write(path: Path, fill: Callable[[Callable[[bytes], object]], None]) -> None
     `fill` is called with a function that writes a piece.
     """
     temporary = path.with_name(f"{path.name}.tmp")
-    with step("write", temporary), temporary.open("wb") as file:
+    with step("write", temporary), files.create(temporary) as file:
         fill(file.write)
         file.flush()
         sync(file.fileno(), temporary)
@@ -42,7 +45,7 @@ def write(path: Path, fill: Callable[[Callable[[bytes], object]], None]) -> None
 def overwrite(path: Path, at: int, data: bytes) -> None:
     """Write a few bytes durably into the middle of a small file, which is made if need be."""
     is_new = not path.exists()
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    descriptor = files.open_in_place(path)
     try:
         with step("write", path):
             os.pwrite(descriptor, data, at)
@@ -61,7 +64,7 @@ def sync(descriptor: int, path: Path) -> None:
 
 def sync_path(path: Path) -> None:
     """Make what was written to a file durable."""
-    with path.open("rb") as file:
+    with files.open_to_read(path) as file:
         sync(file.fileno(), path)
 
 
@@ -84,21 +87,28 @@ def rename(source: Path, target: Path) -> None:
 
 
 def link(source: Path, target: Path) -> None:
-    """Link a file that never changes; copy it where the file system has no links."""
+    """Link a file that never changes; copy it where the file system has no links.
+
+    Raises:
+        OSError: if it is no ordinary file: a link would lead out of the index.
+    """
+    if not files.is_ordinary(source):
+        raise OSError(errno.EINVAL, "is no ordinary file", str(source))
     with step("link", target):
         try:
             target.hardlink_to(source)
         except OSError:
-            shutil.copy2(source, target)
+            with files.open_to_read(source) as read, files.create(target) as written:
+                shutil.copyfileobj(read, written)
 
 
 def ensure_directory(path: Path) -> None:
-    """Make a folder and those above it, durably."""
+    """Make a folder and those above it, durably; new ones are for their owner alone."""
     if path.is_dir():
         return
     ensure_directory(path.parent)
     with step("make", path):
-        path.mkdir(exist_ok=True)
+        path.mkdir(mode=0o700, exist_ok=True)
     sync_directory(path.parent)
 
 
@@ -106,7 +116,7 @@ def make_directory(path: Path) -> None:
     """Make a new folder, in place of what an interrupted run left."""
     remove(path)
     with step("make", path):
-        path.mkdir()
+        path.mkdir(mode=files.folder_mode(path.parent))
 
 
 def remove(path: Path) -> None:

@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from rag.errors import StoreError
 from rag.index import Index
-from rag.index.disk import database, steps
+from rag.index.disk import database, files, steps
 from rag.index.disk.lock import hold_lock
 from rag.types import CopyReport, Progress, ProgressCallback, no_progress
 
@@ -42,7 +42,7 @@ def back_up(
     target = folder.resolve()
     _check_apart(index.directory, target)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        steps.ensure_directory(target.parent)
         _bring_back(target)
         _check_is_free(target, force=force)
         with _make_unfinished(target) as copy:
@@ -93,7 +93,7 @@ def _make_unfinished(target: Path) -> Iterator[Path]:
     _clear_away(target)
     folder = target.with_name(f".{target.name}-{secrets.token_hex(8)}{_UNFINISHED}")
     steps.make_directory(folder)
-    lock = FileLock(folder / "writer.lock")
+    lock = FileLock(folder / "writer.lock", mode=files.PRIVATE)
     try:
         with lock.acquire(timeout=0):
             yield folder
@@ -106,6 +106,8 @@ def _make_unfinished(target: Path) -> Iterator[Path]:
 def _clear_away(target: Path) -> None:
     """Remove the folders of killed backups, whose locks ended with their processes."""
     for folder in target.parent.glob(f".{glob.escape(target.name)}-*{_UNFINISHED}"):
+        if not files.is_folder(folder):
+            continue
         try:
             with FileLock(folder / "writer.lock").acquire(timeout=0):
                 steps.remove(folder)
@@ -133,7 +135,7 @@ def _put_in_place(copy: Path, target: Path, *, force: bool) -> None:
 
 def _bring_back(target: Path) -> None:
     """Undo a backup that was killed between its two renames."""
-    if _place_of_replaced(target).is_dir() and not target.exists():
+    if files.is_folder(_place_of_replaced(target)) and not target.exists():
         steps.rename(_place_of_replaced(target), target)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import closing
 from pathlib import Path
 
@@ -54,7 +53,7 @@ def repair(index: Index, *, wait: float = 5.0) -> Examination:
                 _clear(directory, done)
     except LockedError:
         raise
-    except (apsw.Error, OSError, RagError) as error:
+    except (apsw.Error, OSError, RagError, ValueError) as error:
         said = database.reason(error) if isinstance(error, apsw.Error) else first_line(error)
         done.append(Finding("repair", "problem", said, str(directory)))
     after = look_through(directory, alone=True)
@@ -119,12 +118,7 @@ def _settle_commits(directory: Path) -> Finding:
 def _read_losses(directory: Path, done: list[Finding]) -> set[str]:
     """Return what a salvage noted as lost, in this run or in one that was interrupted since."""
     with closing(database.open_to_write(directory)) as connection:
-        noted = connection.execute(
-            "SELECT value FROM manifest WHERE key = ?", (salvage.LOST_KEY,)
-        ).get
-    if not noted:
-        return set()
-    lost, remarks = json.loads(noted)
+        lost, remarks = salvage.read_losses(connection)
     done += [Finding("database", "note", remark) for remark in remarks]
     return set(lost)
 

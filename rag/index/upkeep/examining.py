@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -18,8 +17,9 @@ import apsw
 
 from rag.errors import StoreError, first_line
 from rag.index import rows, schema, terms
-from rag.index.caches import CacheRow, Digests
-from rag.index.disk import commits, database
+from rag.index.caches import KINDS, CacheRow, Digests, kind_of
+from rag.index.disk import commits, database, files, lock
+from rag.index.disk.database import WrongValueError
 from rag.index.disk.mounts import network_disk
 from rag.index.upkeep import salvage
 from rag.index.vectors import cache
@@ -37,17 +37,13 @@ _NORM_TOLERANCE = 0.01
 _BLOCK_ROWS = 4096
 _MOST_NAMED = 5
 _NO_NAME = "its name cannot be read"
-_OURS = re.compile(
-    r"index\.sqlite(-wal|-shm|-journal|-salvaged)?|commits|writer\.(lock|json|json\.tmp)|"
-    r"optimize\.lock|optimized\.faiss.*|salvage\.tmp|"
-    r"(vectors|recent)-\d+\.faiss|terms-\d+"
-)
 # A cache that `optimize` is building has a lock of its own, and is no leftover.
-_LEFTOVER = re.compile(r"((vectors|recent)-\d+\.faiss|terms-\d+|writer\.json|salvage)(\.tmp)?")
-_NO_LEFTOVERS = frozenset({"writer.json", "salvage"})
-_CACHE_NAME = re.compile(r"[a-z]+-\d+(\.faiss)?")
-_NAMES_OF_SCHEMA = "SELECT type, name FROM sqlite_schema WHERE name NOT LIKE 'sqlite_%'"
-_DAMAGE = (apsw.CorruptError, apsw.NotADBError, apsw.SQLError, apsw.FormatError)
+_LEFTOVERS = frozenset({"writer.json.tmp", salvage.WORK})
+_OURS = re.compile(r"writer\.json|optimized\.faiss.*")
+_DAMAGE = (
+    *(apsw.CorruptError, apsw.NotADBError, apsw.SQLError, apsw.FormatError),
+    apsw.InterruptError,
+)
 _DAMAGED_READ = (apsw.SQLITE_IOERR_DATA, apsw.SQLITE_IOERR_READ, apsw.SQLITE_IOERR_CORRUPTFS)
 
 
@@ -99,6 +95,11 @@ def _open(directory: Path) -> Iterator[apsw.Connection]:
 
 def _check_database(findings: Findings) -> None:
     directory, path = findings.directory, findings.directory / database.NAME
+    try:
+        files.check_names(directory)
+    except StoreError as error:
+        findings.add("database", "problem", str(error).removeprefix(f"{directory}: "), path)
+        return
     said = ""
     if (directory / database.SALVAGED).exists():
         said = "a repair of it was interrupted"
@@ -132,29 +133,29 @@ def _check_database(findings: Findings) -> None:
         # An index of another format, or on a disk that cannot be written, is not damaged.
         text = str(error).removeprefix(f"{directory}: ").removeprefix(f"{path}: ")
         findings.add("database", "problem", text, path)
-    except apsw.Error as error:
+    except (apsw.Error, ValueError) as error:
         findings.database_is_damaged = _is_lasting(error)
         findings.add("database", "problem", database.reason(error), path)
 
 
-def _is_lasting(error: apsw.Error) -> bool:
+def _is_lasting(error: Exception) -> bool:
     """Return whether a second look would meet the same error, unlike that of a full disk."""
-    return isinstance(error, _DAMAGE) or getattr(error, "extendedresult", 0) in _DAMAGED_READ
+    damaged_read = getattr(error, "extendedresult", 0) in _DAMAGED_READ
+    return damaged_read or isinstance(error, (ValueError, *_DAMAGE))
 
 
 def _find_broken_structure(connection: apsw.Connection) -> str:
     if not database.has_checksums(connection):
         return "its first page is damaged"
+    # This comes first: a check would compute whatever a foreign index or column asks for.
+    said = schema.differences(connection, schema.FORMAT)
+    if said:
+        return said
     found = [row[0] for row in connection.execute("PRAGMA integrity_check(5)")]
     if found != ["ok"]:
         said = " ".join("; ".join(map(str, found)).split())
         return f"its tables do not fit together: {said[:300]}"
-    there = set(connection.execute(_NAMES_OF_SCHEMA))
-    with closing(apsw.Connection(":memory:")) as fresh:
-        fresh.execute(schema.read_schema()).fetchall()
-        wanted = fresh.execute(_NAMES_OF_SCHEMA).fetchall()
-    missing = [f"{kind} {name}" for kind, name in wanted if (kind, name) not in there]
-    return f"has no {', '.join(missing[:_MOST_NAMED])}" if missing else ""
+    return ""
 
 
 def _check_manifest(findings: Findings, connection: apsw.Connection) -> None:
@@ -162,6 +163,9 @@ def _check_manifest(findings: Findings, connection: apsw.Connection) -> None:
     try:
         found = rows.manifest(connection)
         rows.commits(connection)
+        rows.reading_settings(connection)
+        rows.next_generation(connection)
+        salvage.read_losses(connection)
     except (ValueError, TypeError):
         findings.database_is_damaged = True
         findings.add("manifest", "problem", "cannot be read", path)
@@ -170,8 +174,6 @@ def _check_manifest(findings: Findings, connection: apsw.Connection) -> None:
         findings.add("manifest", "problem", "does not say what the vectors are of", path)
     elif found is None:
         findings.add("manifest", "note", "holds nothing yet: run `rag index PATH...`", path)
-    elif not found.embedder or found.dim < 1:
-        findings.add("manifest", "problem", f"names no embedder, or dimension {found.dim}", path)
     else:
         findings.usable = True
         text = f"{found.embedder}, dimension {found.dim}, format {schema.FORMAT}"
@@ -211,12 +213,14 @@ def _check_contents(findings: Findings) -> None:
             _check_references(findings, connection)
             _check_documents(findings, connection)
             _check_vectors(findings, connection, manifest.dim)
-            findings.items += _check_roots(findings.directory, connection)
+            findings.items += _check_roots(connection)
             findings.items += _check_files(connection)
+            rows.languages(connection)
             if not findings.broken and not findings.has_orphans:
                 _check_caches(findings, connection)
-    except (apsw.Error, StoreError) as error:
-        said = database.reason(error) if isinstance(error, apsw.Error) else first_line(error)
+    except (apsw.Error, StoreError, ValueError) as error:
+        said = first_line(error) if isinstance(error, StoreError) else database.reason(error)
+        findings.database_is_damaged = _is_lasting(error)
         findings.add("database", "problem", said, findings.directory / database.NAME)
 
 
@@ -236,6 +240,7 @@ def _check_documents(findings: Findings, connection: apsw.Connection) -> None:
     cursor = connection.execute(f"SELECT {rows.DOCUMENT_COLUMNS} FROM documents ORDER BY id")
     for row in cursor:
         number += 1
+        rows.checked(row[:1], tuple[str], "documents")
         reason = _find_breach(connection, row)
         if reason:
             findings.broken[str(row[0])] = reason
@@ -306,17 +311,14 @@ def _add_broken(findings: Findings, check: str, before: int, well: str) -> None:
     findings.add(check, "problem", f"{len(found):,} documents are not whole: {named}{more}", path)
 
 
-def _check_roots(directory: Path, connection: apsw.Connection) -> Iterator[Finding]:
-    try:
-        count = len(rows.stored_roots(connection))
-    except (ValueError, TypeError):
-        path = directory / database.NAME
-        yield Finding("folders", "problem", "the folders that it follows cannot be read", str(path))
-    else:
-        yield Finding("folders", "ok", f"follows {count:,} folder{'' if count == 1 else 's'}")
+def _check_roots(connection: apsw.Connection) -> Iterator[Finding]:
+    count = len(rows.stored_roots(connection))
+    yield Finding("folders", "ok", f"follows {count:,} folder{'' if count == 1 else 's'}")
 
 
 def _check_files(connection: apsw.Connection) -> Iterator[Finding]:
+    for row in connection.execute(f"SELECT {rows.FILE_COLUMNS} FROM files"):
+        rows.file_state(connection, row)
     number, due = connection.execute(
         "SELECT count(*), count(*) FILTER (WHERE NOT complete AND id NOT IN "
         "(SELECT file_id FROM problems)) FROM files"
@@ -331,11 +333,15 @@ def _check_files(connection: apsw.Connection) -> Iterator[Finding]:
 def _check_caches(findings: Findings, connection: apsw.Connection) -> None:
     directory, live = findings.directory, rows.chunk_ids(connection)
     kinds = [kind for (kind,) in connection.execute("SELECT kind FROM caches ORDER BY kind")]
+    if not set(kinds) <= set(KINDS):
+        raise WrongValueError("its table caches names a kind that there is not")
     for kind in kinds:
         row = None
         try:
-            row = rows.cache_row(connection, kind)
+            row = rows.read_cache_row(connection, kind)
             said = _find_fault(directory, connection, kind, row, live) if row else ""
+        except WrongValueError:
+            said = _NO_NAME
         except (ValueError, TypeError, AttributeError, RuntimeError, MemoryError, OSError) as error:
             said = f"cannot be read ({first_line(error)})"
         path = directory / row.name if row else None
@@ -345,11 +351,11 @@ def _check_caches(findings: Findings, connection: apsw.Connection) -> None:
             findings.add(f"cache of {kind}", "note", "was written anew meanwhile", path)
         else:
             findings.caches.add(kind)
-            text = f"{said or _NO_NAME}: whoever searches builds it in memory"
+            text = f"{said}: whoever searches does without it"
             findings.add(f"cache of {kind}", "problem", text, path)
     if len(live) and "terms" not in kinds:
         findings.caches.add("terms")
-        findings.add("cache of terms", "problem", "there is none: nothing is found by its words")
+        findings.add("cache of terms", "problem", "there is none: whoever searches builds it")
     if len(live) and "vectors" not in kinds:
         findings.caches.add("vectors")
         findings.add("cache of vectors", "note", "there is none yet: searches go through all rows")
@@ -372,10 +378,8 @@ def _find_fault(
 
     It is compared with the ids of the `live` chunks.
     """
-    if not _CACHE_NAME.fullmatch(row.name):
-        return _NO_NAME
     path = directory / row.name
-    if not (path.is_dir() if kind == "terms" else path.is_file()):
+    if not (files.is_folder(path) if kind == "terms" else files.is_ordinary(path)):
         return "is missing"
     if not Digests().agree(directory, row):
         return "is damaged: its sha256 is another"
@@ -391,6 +395,10 @@ def _faults_of_vectors(
     import faiss
     import numpy as np
 
+    manifest = rows.manifest(connection)
+    if manifest is None or not cache.has_layout_of(directory, row, manifest.dim):
+        yield f"is not laid out as one of {row.count:,} vectors"
+        return
     # Read whole: it is not changed, and let go of at once.
     opened = faiss.deserialize_index(np.fromfile(directory / row.name, dtype=np.uint8))
     held = cache.ids_of(opened)
@@ -446,11 +454,12 @@ def _faults_of_terms(
 def find_leftovers(directory: Path) -> list[Path]:
     """Return the files of an index that nothing points to; none if the database is unreadable."""
     with suppress(apsw.Error, StoreError), _open(directory) as connection:
-        named = {str(name) for (name,) in connection.execute("SELECT name FROM caches")}
+        rows_found = (rows.cache_row(connection, kind) for kind in KINDS)
+        named = {row.name for row in rows_found if row is not None}
         return [
             path
             for path in sorted(directory.iterdir())
-            if _LEFTOVER.fullmatch(path.name) and path.name not in named | _NO_LEFTOVERS
+            if path.name in _LEFTOVERS or (kind_of(path.name) and path.name not in named)
         ]
     return []
 
@@ -461,12 +470,16 @@ def _check_folder(directory: Path) -> Iterator[Finding]:
         text = f"left by what was interrupted, or for readers: {', '.join(left)}"
         yield Finding("folder", "note", text, str(directory))
     for path in sorted(directory.iterdir()):
-        if path.name.startswith(salvage.DAMAGED_PREFIX) and path.is_dir():
+        if path.name.startswith(salvage.DAMAGED_PREFIX) and files.is_folder(path):
             text = "holds what was damaged before: delete it at will"
             yield Finding("folder", "note", text, str(path))
-        elif not _OURS.fullmatch(path.name) and path.name not in left:
+        elif not _is_ours(path.name) and path.name not in left:
             text = "is not of the index, and is left alone"
             yield Finding("folder", "note", text, str(path))
+
+
+def _is_ours(name: str) -> bool:
+    return name in files.FIXED_NAMES or bool(kind_of(name) or _OURS.fullmatch(name))
 
 
 def _check_disk(directory: Path) -> Iterator[Finding]:
@@ -475,7 +488,7 @@ def _check_disk(directory: Path) -> Iterator[Finding]:
         kind, place = network
         text = f"lies on a network disk ({kind} at {place}): let one machine alone use it"
         yield Finding("disk", "note", text, str(directory))
-    size = sum(path.stat().st_size for path in directory.glob("index.sqlite*"))
+    size = sum(path.lstat().st_size for path in directory.glob("index.sqlite*"))
     with suppress(OSError):
         free = shutil.disk_usage(directory).free
         # A repair and `rag compact` write all of it anew.
@@ -486,12 +499,11 @@ def _check_disk(directory: Path) -> Iterator[Finding]:
 def _check_writer(directory: Path) -> Iterator[Finding]:
     import psutil
 
-    path = directory / "writer.json"
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        process, host = int(record["process"]), str(record["host"])
-    except (OSError, ValueError, KeyError, TypeError):
+    path = directory / lock.RECORD
+    record = lock.read_record(path)
+    if record is None:
         return
+    process, host = record["process"], record["host"]
     here = host == os.uname().nodename if hasattr(os, "uname") else True
     if here and not psutil.pid_exists(process):
         text = f"process {process} was writing when it ended: the next writer goes on"

@@ -12,7 +12,7 @@ import re
 import shutil
 import time
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ import apsw
 
 from rag.errors import StoreError
 from rag.index import rows, schema
-from rag.index.disk import commits, database, steps
+from rag.index.disk import commits, database, files, steps
 from rag.index.upkeep import pages
 
 WORK = "salvage.tmp"
@@ -71,7 +71,10 @@ def salvage(directory: Path) -> Path:
         with _open_exclusively(directory) as source:
             remarks = _copy(directory, source, work)
             _build(directory, work, remarks)
-            steps.sync_path(work / "new" / database.NAME)
+            new = work / "new" / database.NAME
+            # Whoever could read the damaged one can read this one.
+            new.chmod(files.file_mode(directory))
+            steps.sync_path(new)
             steps.rename(work / "new" / database.NAME, directory / database.SALVAGED)
     finally:
         steps.remove(work)
@@ -100,7 +103,7 @@ def finish(directory: Path) -> Path:
 
 def _folder_for_damaged(directory: Path) -> Path:
     for begun in sorted(directory.glob(f"{DAMAGED_PREFIX}*"), reverse=True):
-        if begun.is_dir() and not (begun / database.NAME).exists():
+        if files.is_folder(begun) and not (begun / database.NAME).exists():
             return begun
     at = time.strftime("%Y%m%d-%H%M%S")
     name, number = f"{DAMAGED_PREFIX}{at}", 1
@@ -281,16 +284,18 @@ def _build(directory: Path, work: Path, remarks: list[str]) -> None:
 
 
 def _fill(directory: Path, target: apsw.Connection, source: _Source, remarks: list[str]) -> None:
-    manifest = source.all("SELECT key, value FROM manifest")
-    if not manifest or not all(isinstance(cell, str) for row in manifest for cell in row):
-        raise _unsalvageable_error(directory)
-    target.executemany("INSERT OR REPLACE INTO manifest VALUES (?, ?)", manifest)
+    manifest = source.all("manifest", "SELECT key, value FROM manifest") or []
+    texts = [row for row in manifest if all(isinstance(cell, str) for cell in row)]
+    target.executemany("INSERT OR REPLACE INTO manifest VALUES (?, ?)", texts)
     try:
         if rows.manifest(target) is None:
             raise _unsalvageable_error(directory)
-        count = max(commits.read(directory), rows.commits(target)) + 1
     except ValueError:
         raise _unsalvageable_error(directory) from None
+    count = commits.read(directory)
+    with suppress(ValueError):
+        count = max(count, rows.commits(target))
+    count += 1
     _fill_files(target, source, remarks)
     lost = [*_fill_documents(target, source), *_fill_chunks(target, source)]
     if not target.execute("SELECT count(*) FROM documents").get:
@@ -306,30 +311,38 @@ def _fill(directory: Path, target: apsw.Connection, source: _Source, remarks: li
 
 
 def _fill_files(target: apsw.Connection, source: _Source, remarks: list[str]) -> None:
-    """Copy files, problems and roots."""
+    """Copy files, their problems, and roots."""
     lost: list[tuple[int, int]] = []
     for row in source.some("files", _FILES, lost):
-        if _is_like(row[1:], (int, str, str, int, int, str, int)):
+        if _is_good(rows.file_record, row[1:]):
             target.execute("INSERT OR IGNORE INTO files VALUES (?, ?, ?, ?, ?, ?, ?)", row[1:])
+        else:
+            lost.append((row[0], row[0]))
     if lost:
         # An SQLite index holds their paths too: with these the files can be read again.
-        known = source.all("SELECT path, id FROM files INDEXED BY sqlite_autoindex_files_1") or []
-        for path, file_id in known:
-            target.execute(
-                "INSERT OR IGNORE INTO files VALUES (?, ?, ?, -1, 0, '', 0)", (file_id, path, path)
-            )
+        select = "SELECT path, id FROM files INDEXED BY sqlite_autoindex_files_1"
+        for path, file_id in source.all("files", select) or []:
+            named = (file_id, path, path, -1, 0, "", 0)
+            if _is_good(rows.file_record, named):
+                target.execute("INSERT OR IGNORE INTO files VALUES (?, ?, ?, ?, ?, ?, ?)", named)
     unread: list[tuple[int, int]] = []
     for row in source.some("problems", _PROBLEMS, unread):
-        if _is_like(row[1:], (int, str, str, str, int)):
+        if isinstance(row[1], int) and _is_good(rows.problem, row[2:]):
             target.execute("INSERT INTO problems VALUES (?, ?, ?, ?, ?)", row[1:])
+        else:
+            unread.append((row[0], row[0]))
     target.execute("DELETE FROM problems WHERE file_id NOT IN (SELECT id FROM files)")
     if unread:
         target.execute("UPDATE files SET complete = 0")
-    roots = source.all(f"SELECT {', '.join(_ROOTS)} FROM roots")
+    _fill_roots(target, source, remarks)
+
+
+def _fill_roots(target: apsw.Connection, source: _Source, remarks: list[str]) -> None:
+    roots = source.all("roots", f"SELECT {', '.join(_ROOTS)} FROM roots")
     if roots is None:
         remarks.append("the folders that it follows are lost: name them to `rag index` again")
     for root in roots or []:
-        if _is_like(root, (str, str, str, str, int)):
+        if _is_good(rows.stored_root, root):
             target.execute("INSERT OR IGNORE INTO roots VALUES (?, ?, ?, ?, ?)", root)
 
 
@@ -339,10 +352,11 @@ def _fill_documents(target: apsw.Connection, source: _Source) -> Iterator[str]:
     places = ", ".join("?" * (len(_DOCUMENTS) + 1))
     insert = f"INSERT OR IGNORE INTO documents (rowid, {', '.join(_DOCUMENTS)}) VALUES ({places})"
     for row in source.some("documents", _DOCUMENTS, lost):
-        if _is_document(row[2:]) and isinstance(row[1], int):
+        if isinstance(row[1], int) and _is_good(rows.document, row[2:]):
             target.execute(insert, row)
     # The SQLite index by file says which documents there were.
-    held = source.all("SELECT file_id, rowid FROM documents INDEXED BY documents_by_file")
+    select = "SELECT file_id, rowid FROM documents INDEXED BY documents_by_file"
+    held = source.all("documents", select)
     if lost and held is None:
         # A file may have had any number of documents.
         target.execute("UPDATE files SET complete = 0")
@@ -360,16 +374,16 @@ def _fill_documents(target: apsw.Connection, source: _Source) -> Iterator[str]:
 def _fill_chunks(target: apsw.Connection, source: _Source) -> Iterator[str]:
     """Copy chunks; yields the sources of documents that lack some, and removes those."""
     lost: list[tuple[int, int]] = []
-    kinds = (int, str, int, int, int, str, int | None, int | None, bytes, bytes)
     places = ", ".join("?" * len(_CHUNKS))
     names = ", ".join(f'"{name}"' for name in _CHUNKS)
     for row in source.some("chunks", _CHUNKS, lost):
-        if _is_like(row[1:], kinds):
+        if _is_good(rows.check_chunk, row[1:]):
             target.execute(f"INSERT OR IGNORE INTO chunks ({names}) VALUES ({places})", row[1:])
     target.execute("DELETE FROM chunks WHERE document_id NOT IN (SELECT id FROM documents)")
     counted = source.all(
+        "chunks",
         "SELECT document_id, count(*) FROM chunks INDEXED BY chunks_by_document "
-        "GROUP BY document_id"
+        "GROUP BY document_id",
     )
     held = None if counted is None else dict(counted)
     each: tuple[Any, ...]
@@ -408,41 +422,68 @@ def _read_again(target: apsw.Connection, file_id: int) -> list[str]:
 
 def _go_on_counting(directory: Path, target: apsw.Connection, source: _Source) -> None:
     """Let ids and generations go on from the highest, so that none is used again."""
-    counted = dict(source.all("SELECT name, seq FROM sqlite_sequence") or [])
+    counted = {
+        name: number
+        for name, number in source.all("sqlite_sequence", "SELECT name, seq FROM sqlite_sequence")
+        or []
+        if type(number) is int
+    }
     names = [path.name for path in directory.iterdir()]
     numbers = [int(found[1]) for name in names if (found := _GENERATION.match(name))]
     counted["caches"] = max([0, *numbers, counted.get("caches", 0)])
     for table in ("files", "chunks", "caches"):
         known = target.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,)).get
-        sequence = max(known or 0, min(counted.get(table, 0), _LARGEST_KEY >> 1))
+        sequence = max(known or 0, min(counted.get(table, 0), rows.MOST >> 1))
         target.execute("DELETE FROM sqlite_sequence WHERE name = ?", (table,))
         target.execute("INSERT INTO sqlite_sequence VALUES (?, ?)", (table, sequence))
 
 
-def _is_like(row: Sequence[Any], kinds: Sequence[Any]) -> bool:
-    return all(isinstance(cell, kind) for cell, kind in zip(row, kinds, strict=True))
+def read_losses(connection: apsw.Connection) -> tuple[list[str], list[str]]:
+    """Return the sources that a salvage noted as lost, and its remarks.
+
+    Raises:
+        WrongValueError: if what is noted is of another form.
+    """
+    noted = connection.execute("SELECT value FROM manifest WHERE key = ?", (LOST_KEY,)).get
+    if noted is None:
+        return [], []
+    lost, remarks = rows.from_json(noted, tuple[list[str], list[str]], "manifest")
+    return lost, remarks
 
 
-def _is_document(row: Sequence[Any]) -> bool:
+def _is_good(make: Callable[[Sequence[Any]], object], row: Sequence[Any]) -> bool:
+    """Return whether what is made of a row can be made of this one."""
     try:
-        rows.document(row)
-    except (ValueError, TypeError, KeyError, RecursionError):
+        make(row)
+    except ValueError:
         return False
-    kinds = (str, str, str, str, str, str, int | float | None, str, str, str, int, str)
-    return _is_like(row, kinds)
+    return True
 
 
 class _Source:
-    """The readable part of a damaged database: SQLite refuses pages with a wrong checksum."""
+    """The readable part of a damaged database: SQLite refuses pages with a wrong checksum.
+
+    Tables that are none of ours are not read: a view or a virtual table may do anything.
+    """
 
     def __init__(self, directory: Path) -> None:
         self._connection = database.open_damaged(directory)
+        try:
+            found = schema.objects_of(self._connection)
+        except (apsw.Error, UnicodeDecodeError):
+            found = frozenset()
+        wanted = [schema.expected_objects(number) for number in schema.READABLE]
+        self._tables = {
+            each[1] for each in found if each[0] == "table" and any(each in own for own in wanted)
+        }
 
     def close(self) -> None:
         self._connection.close()
 
-    def all(self, select: str) -> list[Any] | None:
-        """Return all rows of a statement, or None if they cannot all be read."""
+    def all(self, table: str, select: str) -> list[Any] | None:
+        """Return all rows of a statement on a table, or None if they cannot all be read."""
+        if table not in self._tables:
+            return None
         try:
             return self._connection.execute(select).fetchall()
         except (apsw.Error, UnicodeDecodeError):
@@ -456,6 +497,9 @@ class _Source:
         A range of rowids is read from both its ends. The rest is read row by row if an SQLite index
         says which rows there are, and is halved again and again otherwise.
         """
+        if table not in self._tables:
+            lost.append((0, _LARGEST_KEY))
+            return
         names = ", ".join(f'"{name}"' for name in columns)
         select = f"SELECT rowid, {names} FROM {table} WHERE rowid BETWEEN ? AND ? ORDER BY rowid"
         pending, failures, keys = [(0, _LARGEST_KEY)], 0, None
@@ -487,7 +531,7 @@ class _Source:
 
     def _keys(self, table: str) -> list[int] | None:
         """Return the rowids of a table according to an SQLite index; None if that is damaged."""
-        found = self.all(f"SELECT rowid FROM {table} INDEXED BY {_INDEXES[table]}")
+        found = self.all(table, f"SELECT rowid FROM {table} INDEXED BY {_INDEXES[table]}")
         return None if found is None else sorted(key for (key,) in found)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -15,8 +16,8 @@ import apsw
 
 from rag.errors import LockedError, StoreError
 from rag.index import rows
-from rag.index.caches import CacheRow, Digests
-from rag.index.disk import steps
+from rag.index.caches import CacheRow, Digests, has_like_size
+from rag.index.disk import files, steps
 from rag.index.vectors.kinds import (
     MOST_EF,
     Shape,
@@ -28,6 +29,7 @@ from rag.index.vectors.kinds import (
     shape_of,
     tune,
 )
+from rag.index.vectors.verifying import has_layout
 
 if TYPE_CHECKING:
     from rag.index.rows import Ids
@@ -136,32 +138,57 @@ def write(path: Path, faiss_index: Any) -> str:
     return digest.hexdigest()
 
 
-def load(directory: Path, row: CacheRow, digests: Digests, mapped_bytes: int) -> OpenCache | None:
+def load(
+    directory: Path, row: CacheRow, digests: Digests, *, dim: int, mapped_bytes: int
+) -> OpenCache | None:
     """Open the cache that `row` names; None if it is missing or not what was written.
 
-    FAISS has no checksum: it would load a flipped byte without a word. A large file is mapped:
-    all processes share its pages, and the system takes them back where memory is short.
+    FAISS has no checksum: it would load a flipped byte without a word. Nor does it doubt a file
+    whose checksum somebody made to agree, so that the layout is checked first. A large file is
+    mapped: all processes share its pages, and the system takes them back where memory is short.
     """
     import faiss
-    import numpy as np
 
     path, shape = directory / row.name, shape_of(row.details)
     try:
-        if path.stat().st_size < mapped_bytes:
-            data = path.read_bytes()
-            if hashlib.sha256(data).hexdigest() != row.sha256:
-                return None
-            found = faiss.deserialize_index(np.frombuffer(data, dtype=np.uint8))
-            return prepare(found, shape)
-        if not digests.agree(directory, row):
+        if not has_like_size(directory, path):
+            return None
+        if path.lstat().st_size < mapped_bytes:
+            found = _read(path, row, shape, dim)
+            return None if found is None else prepare(found, shape)
+        if not digests.agree(directory, row) or not has_layout_of(directory, row, dim):
             return None
         # FAISS lays out product quantization for fast scans anew when it reads it.
         if shape.kind != "ivf-pq" and hasattr(faiss, "IO_FLAG_MMAP_IFC"):
             return prepare(faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC), shape, mapped=True)
         return prepare(faiss.read_index(str(path)), shape)
-    except (OSError, RuntimeError):
-        # A writer has removed it between two looks.
+    except (OSError, RuntimeError, MemoryError):
+        # A writer has removed it between two looks, or FAISS cannot read it.
         return None
+
+
+def _read(path: Path, row: CacheRow, shape: Shape, dim: int) -> Any | None:
+    """Read a file at once, and make an index of it; None if it is not what a row says."""
+    import faiss
+    import numpy as np
+
+    with files.open_to_read(path) as file:
+        data = file.read()
+    if hashlib.sha256(data).hexdigest() != row.sha256:
+        return None
+    if not has_layout(io.BytesIO(data), shape, dim, row.count):
+        return None
+    return faiss.deserialize_index(np.frombuffer(data, dtype=np.uint8))
+
+
+def has_layout_of(directory: Path, row: CacheRow, dim: int) -> bool:
+    """Return whether a file is laid out as its row says.
+
+    Raises:
+        OSError: if it cannot be read.
+    """
+    with files.open_to_read(directory / row.name) as file:
+        return has_layout(file, shape_of(row.details), dim, row.count)
 
 
 def prepare(faiss_index: Any, shape: Shape, *, mapped: bool = False) -> OpenCache:
@@ -178,15 +205,15 @@ def prepare(faiss_index: Any, shape: Shape, *, mapped: bool = False) -> OpenCach
     return OpenCache(faiss_index, shape, mapped, scan)
 
 
-def read_whole(directory: Path, row: CacheRow, digests: Digests) -> Any | None:
+def read_whole(directory: Path, row: CacheRow, digests: Digests, dim: int) -> Any | None:
     """Read the index that `row` names into memory, to be changed; None if it is not intact."""
     import faiss
 
-    if not digests.agree(directory, row):
-        return None
     try:
+        if not digests.agree(directory, row) or not has_layout_of(directory, row, dim):
+            return None
         return faiss.read_index(str(directory / row.name))
-    except RuntimeError:
+    except (OSError, RuntimeError, MemoryError):
         return None
 
 
@@ -345,7 +372,8 @@ def hold_optimize_lock(directory: Path) -> Iterator[None]:
     """Hold the lock of `optimize`, or raise LockedError if another process holds it."""
     from filelock import FileLock, Timeout
 
-    lock = FileLock(directory / _OPTIMIZE_LOCK)
+    files.check_names(directory)
+    lock = FileLock(directory / _OPTIMIZE_LOCK, mode=files.file_mode(directory))
     try:
         lock.acquire(timeout=0)
     except (Timeout, RuntimeError):

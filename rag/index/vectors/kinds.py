@@ -5,9 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any
+
+from msgspec import Meta
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from rag.index.rows import Ids
     from rag.types import Vectors
 
@@ -68,15 +74,15 @@ class Shape:
     queries.
     """
 
-    kind: str = "flat"
-    lists: int = 0
-    probes: int = 0
-    ef: int = 0
-    depth: int = 1
-    recall: float = 1.0
-    recall_100: float = 1.0
-    milliseconds: float = 0.0
-    trained: int = 0
+    kind: Annotated[str, Meta(pattern=rf"\A({'|'.join(KINDS)})\Z")] = "flat"
+    lists: Annotated[int, Meta(ge=0, le=1 << 20)] = 0
+    probes: Annotated[int, Meta(ge=0, le=1 << 20)] = 0
+    ef: Annotated[int, Meta(ge=0, le=1 << 20)] = 0
+    depth: Annotated[int, Meta(ge=1, le=1 << 10)] = 1
+    recall: Annotated[float, Meta(ge=-1, le=1)] = 1.0
+    recall_100: Annotated[float, Meta(ge=-1, le=1)] = 1.0
+    milliseconds: Annotated[float, Meta(ge=0, le=1e9)] = 0.0
+    trained: Annotated[int, Meta(ge=0, le=1 << 53)] = 0
 
 
 def shape_of(details: Mapping[str, Any]) -> Shape:
@@ -141,9 +147,7 @@ def make_index(kind: str, dim: int, count: int, sample: Vectors) -> Any:
     if kind == "ivf-sq8":
         faiss_index = faiss.IndexIVFScalarQuantizer(coarse, dim, lists, coder.QT_8bit, metric)
     else:
-        # Two dimensions in four bits each; FAISS adds to an odd number of them by itself.
-        pieces = dim // 2 if dim % 2 == 0 else dim
-        faiss_index = faiss.IndexIVFPQFastScan(coarse, dim, lists, pieces, 4, metric)
+        faiss_index = faiss.IndexIVFPQFastScan(coarse, dim, lists, pieces_of(dim), 4, metric)
         faiss_index.pq.cp.seed = _SEED
         faiss_index.pq.cp.min_points_per_centroid = 1
     faiss_index.cp.niter, faiss_index.cp.seed = _ITERATIONS, _SEED
@@ -151,6 +155,24 @@ def make_index(kind: str, dim: int, count: int, sample: Vectors) -> Any:
     faiss_index.cp.max_points_per_centroid = max(_SAMPLED_PER_LIST, len(sample) // lists + 1)
     faiss_index.train(sample)
     return faiss_index
+
+
+def pieces_of(dim: int) -> int:
+    """Return into how many pieces product quantization takes a vector, with four bits for each.
+
+    FAISS adds to an odd number of them by itself.
+    """
+    return dim // 2 if dim % 2 == 0 else dim
+
+
+@cache
+def level_starts() -> NDArray[np.int32]:
+    """Return where the links of each level begin among those of a vector in a graph."""
+    import faiss
+
+    kind: Any = faiss.ScalarQuantizer.QT_8bit
+    graph: Any = faiss.IndexHNSWSQ(1, kind, _LINKS, faiss.METRIC_INNER_PRODUCT)
+    return faiss.vector_to_array(graph.hnsw.cum_nneighbor_per_level)
 
 
 class Truth:

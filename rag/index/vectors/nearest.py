@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import apsw
 
+from rag.errors import first_line
 from rag.index import rows
 from rag.index.caches import CacheRow
 from rag.index.vectors import cache
@@ -23,6 +25,16 @@ Scored = list[tuple[int, float]]
 
 # Recall was measured with so many.
 _LEAST_WANTED = 10
+# Two vectors of length 1, stored as halves, have no larger inner product.
+_MOST_SIMILAR = 1.02
+
+
+def are_possible(found: Scored, query: Vectors) -> bool:
+    """Return whether vectors of length 1 can have these inner products with a query."""
+    import numpy as np
+
+    most = _MOST_SIMILAR * float(np.linalg.norm(query)) + 1e-6
+    return all(abs(score) <= most for _, score in found)
 
 
 class Tombstones:
@@ -59,10 +71,29 @@ class Part:
     settings: CacheSettings
 
     def nearest(self, query: Vectors, k: int, within: Ids | None) -> Scored:
-        """Find the `k` best, with exact scores, in any order; all that pass if there are fewer."""
-        live = self.row.count - self.tombstones.count_between(self.after, self.row.max_id)
+        """Find the `k` best, with exact scores, in any order; all that pass if there are fewer.
+
+        Where FAISS cannot search the cache, or finds what no unit vectors give, the stored vectors
+        are compared one by one.
+        """
         if within is not None:
             within = self._select(within)
+        try:
+            found = self._search(query, k, within)
+            if are_possible(found, query):
+                return found
+            said = "it holds longer vectors"
+        except (RuntimeError, MemoryError) as error:
+            said = first_line(error)
+        logging.getLogger(__name__).warning(
+            "%s: is damaged (%s), and is searched without: run `rag doctor --repair`",
+            self.row.name,
+            said,
+        )
+        return self._compare(query, k, within)
+
+    def _search(self, query: Vectors, k: int, within: Ids | None) -> Scored:
+        live = self.row.count - self.tombstones.count_between(self.after, self.row.max_id)
         passing = live if within is None else min(len(within), live)
         if passing <= 0:
             return []

@@ -13,7 +13,7 @@ from pathlib import Path
 import apsw
 
 from rag.index import rows
-from rag.index.caches import CacheRow, Digests
+from rag.index.caches import CacheRow, Digests, name_of
 from rag.index.vectors import cache
 from rag.index.vectors.kinds import CacheSettings, choose, shape_of
 
@@ -96,7 +96,7 @@ def write_recent(
     if not len(ids):
         return None
     faiss_index, shape, _ = cache.build(lambda: nullcontext(connection), dim, ids, "flat", 1.0)
-    name = f"recent-{generation}.faiss"
+    name = name_of("recent", generation)
     digest = cache.write(directory / name, faiss_index)
     return CacheRow(generation, name, digest, int(ids[-1]), faiss_index.ntotal, asdict(shape))
 
@@ -126,7 +126,7 @@ def _build(state: _State) -> Change:
     kind = choose(state.settings, len(ids), state.dim, present)
     faiss_index, shape, _ = cache.build(state.connect, state.dim, ids, kind, state.settings.recall)
     newest = int(ids[-1]) if len(ids) else 0
-    name = f"vectors-{state.generation}.faiss"
+    name = name_of("vectors", state.generation)
     digest = cache.write(state.directory / name, faiss_index)
     row = CacheRow(state.generation, name, digest, newest, faiss_index.ntotal, asdict(shape))
     return Change(row, None, 0)
@@ -140,7 +140,7 @@ def _extend(state: _State, main: CacheRow, live: int, dead: int) -> Change:
     has_too_many = keeps_dead and dead > main.count * 2 * state.settings.stale_share
     if shape.kind == "flat" or live > _MOST_GROWTH * shape.trained or has_too_many:
         return _build(state)
-    faiss_index = cache.read_whole(state.directory, main, state.digests)
+    faiss_index = cache.read_whole(state.directory, main, state.digests, state.dim)
     if faiss_index is None:
         return _build(state)
     newer = rows.chunk_ids(state.connection, main.max_id)
@@ -153,7 +153,7 @@ def _extend(state: _State, main: CacheRow, live: int, dead: int) -> Change:
     cache.extend(state.connect, faiss_index, state.dim, newer, gone)
     if faiss_index.ntotal != live + (dead if keeps_dead else 0):
         return _build(state)
-    name = f"vectors-{state.generation}.faiss"
+    name = name_of("vectors", state.generation)
     digest = cache.write(state.directory / name, faiss_index)
     newest = max(main.max_id, int(newer[-1]) if len(newer) else 0)
     row = CacheRow(state.generation, name, digest, newest, faiss_index.ntotal, main.details)
