@@ -37,6 +37,7 @@ class Stage:
             the last weights.
         start: the stage whose weights it goes on from; empty for the one before.
         taught: how much of the loss is the distance from the teacher's answers; 0 for none.
+        seed: of this stage's chance; 0 for that of the whole.
         mix: a table for each maker of examples, with its options.
     """
 
@@ -49,6 +50,7 @@ class Stage:
     last_rate: float = 0.0
     start: str = ""
     taught: float = 0.0
+    seed: int = 0
     mix: Sequence[dict[str, Any]] = field(default_factory=tuple)
 
 
@@ -62,7 +64,8 @@ class Config:
         length: the most tokens of a text.
         stages: one after another.
         words: the model whose tokens are read; empty for the base.
-        teacher: of a larger model that this one learns from, its `base` and its `weights`, a file.
+        teacher: of a larger model that this one learns from, its `base` and its `weights`, a file
+            in the folder of output.
     """
 
     base: str

@@ -202,8 +202,8 @@ def _make_in_process(model: LocalModel, target: Path) -> dict[str, Any]:
         last = complaint.splitlines()[-1:] or [first_line(error)]
         # This is not remembered: the next try may have more memory, or not be interrupted.
         raise ModelError(
-            f"{model.name}: no graph could be made of it ({without_passwords(last[0])[:200]}): try again, or set "
-            "`embedding.precision` to float16 or bfloat16, which need no graph"
+            f"{model.name}: no graph could be made of it ({without_passwords(last[0])[:200]}): try "
+            "again, or set `embedding.precision` to float16 or bfloat16, which need no graph"
         ) from error
     return record
 

@@ -25,10 +25,10 @@ def read(model: Reader, embeddings: Tensor, batch: Batch) -> Tensor:
     return span_odds(starts, ends, silence, batch.inside)
 
 
-def open_teacher(teacher: Mapping[str, str]) -> Callable[[Batch], Tensor]:
+def open_teacher(teacher: Mapping[str, str], output: Path) -> Callable[[Batch], Tensor]:
     """Open a trained reader of another base, to learn from; its odds have no gradient."""
     model, embeddings = build(resolve(teacher["base"], kind="embedder").location)
-    load_weights(model, Path(teacher["weights"]))
+    load_weights(model, output / teacher["weights"])
     model.eval()
     embeddings = embeddings.to(torch.bfloat16)
 
@@ -75,20 +75,19 @@ def train(
     tokenizer = open_tokenizer(words_of)
 
     def run(stage: Stage, source: Path | None, done: Path) -> None:
-        torch.manual_seed(config.seed)
+        seed = stage.seed or config.seed
+        torch.manual_seed(seed)
         model, embeddings = build(location, stage.dropout)
         embeddings = embeddings.to(torch.bfloat16)
         if source is not None:
             load_weights(model, source)
         mix = [{**each, "leave_out": list(leave_out)} for each in stage.mix]
-        examples = make_examples(replace(stage, mix=mix), data, config.seed)
+        examples = make_examples(replace(stage, mix=mix), data, seed)
         todo = list(
-            batches(
-                tokenizer, examples, tokens=stage.tokens, length=config.length, seed=config.seed
-            )
+            batches(tokenizer, examples, tokens=stage.tokens, length=config.length, seed=seed)
         )
         say(f"{stage.name}: {describe(examples)}, {len(todo)} batches")
-        teach = open_teacher(config.teacher) if stage.taught else None
+        teach = open_teacher(config.teacher, output) if stage.taught else None
 
         def loss(batch: Batch) -> Tensor:
             odds = read(model, embeddings, batch)
