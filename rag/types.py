@@ -601,7 +601,10 @@ class Compaction:
 
 @dataclass(frozen=True, slots=True)
 class CopyReport:
-    """The contents of an export, an import or a backup at `path`; sizes in bytes."""
+    """The contents of an export, an import or a backup at `path`; sizes in bytes.
+
+    `waiting` are the folders that an imported index does not follow until each is named to index.
+    """
 
     path: str
     files: int
@@ -609,6 +612,7 @@ class CopyReport:
     chunks: int
     bytes: int
     seconds: float
+    waiting: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,15 +7,15 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import numpy as np
-from damage import build, looks
-from synthetic import put, record, rows, unit
+from damage import MANIFEST, build, looks
+from synthetic import DIM, put, record, rows, unit
 
 from rag import RagError
 from rag.index import Index
@@ -55,6 +55,22 @@ def sign(index: Index, kind: str) -> None:
     else:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
     change(index, "UPDATE caches SET sha256 = ? WHERE kind = ?", digest, kind)
+
+
+class Directions:
+    """An embedder whose vectors follow from a text's length; the index names it."""
+
+    name, fingerprint, dim = MANIFEST.embedder, MANIFEST.fingerprint, DIM
+    max_tokens, special_tokens = 100, 0
+
+    def token_offsets(self, text: str) -> Sequence[tuple[int, int]]:
+        return [(at, at + 1) for at in range(len(text))]
+
+    def embed_documents(self, texts: Sequence[str]) -> Any:
+        return np.stack([self.embed_query(text) for text in texts])
+
+    def embed_query(self, text: str) -> Any:
+        return np.eye(DIM, dtype=np.float32)[len(text) % DIM]
 
 
 class Victim:

@@ -6,11 +6,13 @@ import os
 import re
 import shutil
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from damage import looks
+from damage import QUERY, looks
 from received import (
     SECRET,
     Victim,
@@ -22,11 +24,16 @@ from received import (
     sign,
     use_all,
 )
+from synthetic import WIDE, WIDE_MANIFEST, clustered, found, put_clustered, writing
 
 from rag import RagError, StoreError
-from rag.index import Index
+from rag.index import CacheSettings, Index, terms
 from rag.index.disk import database, files
 from rag.index.upkeep import examine, pages, repair
+from rag.index.vectors.kinds import KINDS as KINDS_OF_VECTORS
+from rag.index.vectors.kinds import Shape
+from rag.index.vectors.verifying import has_layout
+from rag.query import parse_question
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="it needs links and pipes of POSIX")
 
@@ -86,12 +93,12 @@ def test_a_cache_of_another_name_is_not_touched(
         name.format(victim=victim.folder),
         kind,
     )
-    found = use_all(index, tmp_path, without=SLOW)
+    used = use_all(index, tmp_path, without=SLOW)
     victim.assert_unharmed()
-    assert_as_good(found, good)
-    assert f"cache of {kind}" in problems(found["doctor"])
-    assert found["repair"].well
-    assert not isinstance(found["backup"], RagError)
+    assert_as_good(used, good)
+    assert f"cache of {kind}" in problems(used["doctor"])
+    assert used["repair"].well
+    assert not isinstance(used["backup"], RagError)
     copied = [each.read_bytes() for each in (tmp_path / "copy").rglob("*") if each.is_file()]
     assert SECRET not in copied
 
@@ -111,10 +118,10 @@ def test_tantivy_removes_no_file_that_its_list_names(
     (index.directory / "secret").write_bytes(SECRET)
     managed(index.directory / name_of(index, "terms"), name.format(victim=victim.folder))
     sign(index, "terms")
-    found = use_all(index, tmp_path)
+    used = use_all(index, tmp_path)
     victim.assert_unharmed()
     assert (index.directory / "secret").read_bytes() == SECRET
-    assert_as_good(found, good)
+    assert_as_good(used, good)
 
 
 # --- Links, pipes, devices, folders
@@ -130,10 +137,10 @@ def test_no_link_is_written_through_and_no_pipe_waited_for(
     for name in (*CACHES, *others, *(f"{name}.tmp" for name in (*CACHES, *others))):
         if (name in there) == (those == "that are there"):
             put_in_place(index.directory / name, kind, victim)
-    found = use_all(index, tmp_path)
+    used = use_all(index, tmp_path)
     victim.assert_unharmed()
-    assert_as_good(found, good)
-    assert found["repair"].well
+    assert_as_good(used, good)
+    assert used["repair"].well
 
 
 @pytest.mark.parametrize("name", files.FIXED_NAMES)
@@ -159,9 +166,9 @@ def test_links_in_the_folder_of_terms(
     folder = index.directory / name_of(index, "terms")
     path = next(folder.glob("*.idx")) if name == "idx" else folder / name
     put_in_place(path, kind, victim)
-    found = use_all(index, tmp_path, without=SLOW)
+    used = use_all(index, tmp_path, without=SLOW)
     victim.assert_unharmed()
-    assert_as_good(found, good)
+    assert_as_good(used, good)
 
 
 def test_a_folder_that_is_a_link_itself_is_an_index(
@@ -239,8 +246,8 @@ def test_a_schema_that_is_not_ours_is_refused_and_named(
         pass
     (problem,) = [each for each in examine(index.directory).findings if each.status == "problem"]
     assert said in problem.text
-    found = use_all(index, tmp_path, without=SLOW)
-    report = found["repair"]
+    used = use_all(index, tmp_path, without=SLOW)
+    report = used["repair"]
     if report.well:
         again = {name: look() for name, look in looks(index.directory).items()}
         assert {each.id for each in again["documents"]} <= {each.id for each in good["documents"]}
@@ -320,3 +327,129 @@ def fill_inner(page: bytearray, head: int, child: int) -> None:
 
 def problems(found: Any) -> list[str]:
     return [each.check for each in found.findings if each.status == "problem"]
+
+
+# --- Caches whose checksum agrees
+
+# Named as the one that pyo3 raises, which is no Exception.
+PanicException = type("PanicException", (BaseException,), {})
+SEVERAL = CacheSettings(least_rows=60, flat_rows=100, mapped_bytes=1 << 30)
+
+
+@pytest.fixture(scope="module")
+def shaped(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """An index with each kind of vectors' cache."""
+    folder = tmp_path_factory.mktemp("shaped")
+    for kind in KINDS_OF_VECTORS:
+        index = Index(folder / kind, caches=replace(SEVERAL, kind=kind))
+        with writing(index, WIDE_MANIFEST, refresh=True) as writer:
+            put_clustered(writer, "a", clustered(1, 400))
+    return {kind: folder / kind for kind in KINDS_OF_VECTORS}
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_VECTORS)
+@pytest.mark.parametrize("mapped", [0, 1 << 30])
+def test_a_mutated_cache_of_vectors_is_built_anew(
+    shaped: dict[str, Path], tmp_path: Path, kind: str, mapped: int
+) -> None:
+    """All numbers that say how the file is laid out are replaced, one after the other."""
+    query = clustered(2, 1)[0]
+    settings = replace(SEVERAL, kind=kind, mapped_bytes=mapped)
+    wanted = found(Index(shaped[kind], caches=settings), query, 5)
+    folder = tmp_path / "index"
+    shutil.copytree(shaped[kind], folder)
+    path = folder / name_of(Index(folder), "vectors")
+    data = path.read_bytes()
+    places = [*range(0, 160, 4), *range(len(data) // 2, len(data) // 2 + 8, 4), len(data) - 3300]
+    places += [data.find(mark) + 8 for mark in (b"ilar", b"ilbl", b"IxFI", b"full") if mark in data]
+    for place in places[:: 1 if kind == "hnsw" else 3]:
+        for wrong in (b"\xff\xff\xff\x7f", b"\xff\xff\xff\xff"):
+            path.write_bytes(data[:place] + wrong + data[place + 4 :])
+            sign(Index(folder), "vectors")
+            index = Index(folder, caches=settings)
+            with index.snapshot() as snapshot:
+                scored = snapshot.nearest(query, 5)
+                vectors = snapshot.vectors([each for each, _ in scored])
+            # Whatever the codes are, what is found is as near as it is said to be.
+            assert np.allclose(vectors @ query, [score for _, score in scored], atol=1e-3)
+            assert len(scored) == len(wanted)
+
+
+def test_a_cache_for_another_dimension_or_of_another_kind_is_not_read(
+    shaped: dict[str, Path],
+) -> None:
+    for kind, folder in shaped.items():
+        path = folder / name_of(Index(folder), "vectors")
+        lists = int(Index(folder).vector_search().lists)  # type: ignore[union-attr]
+        with path.open("rb") as file:
+            assert has_layout(file, Shape(kind, lists=lists), WIDE, 400)
+            for shape, dim, count in (
+                (Shape("flat" if kind != "flat" else "hnsw"), WIDE, 400),
+                (Shape(kind, lists=lists + 1), WIDE, 400 if kind.startswith("ivf") else 401),
+                (Shape(kind, lists=lists), WIDE + 1, 400),
+                (Shape(kind, lists=lists), WIDE, 399),
+            ):
+                assert not has_layout(file, shape, dim, count)
+
+
+def test_vectors_that_are_too_long_are_refused(index: Index) -> None:
+    long = (8192 * np.sign(QUERY)).astype("<f2").tobytes()
+    change(index, "UPDATE chunks SET vector = ? WHERE id = 2", long)
+    path = index.directory / name_of(index, "vectors")
+    data = path.read_bytes()
+    # The codes of the flat cache, too.
+    path.write_bytes(data[:118] + 2 * long + data[150:])
+    sign(index, "vectors")
+    with pytest.raises(StoreError, match="of another length than 1"), index.snapshot() as snapshot:
+        snapshot.nearest(QUERY, 3)
+    assert problems(examine(index.directory)) == ["vectors"]
+    assert repair(index).well
+
+
+def test_mutated_terms_are_built_anew(
+    index: Index, good: dict[str, Any], capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = index.directory / name_of(index, "terms")
+    for path in sorted(folder.iterdir()):
+        data = path.read_bytes()
+        for place in range(0, len(data), max(1, len(data) // 6)):
+            path.write_bytes(data[:place] + b"\xff" * 8 + data[place + 8 :])
+            sign(index, "terms")
+            with Index(index.directory).snapshot() as snapshot:
+                matched = snapshot.matching(parse_question("delta passage 11"), 500)
+                snapshot.passages([each for each, _ in matched])
+                snapshot.holding(parse_question('"delta passage"'))
+                snapshot.terms_with_prefix("del")
+                snapshot.frequency("delta")
+        path.write_bytes(data)
+    capfd.readouterr()
+
+
+@pytest.mark.parametrize("error", [MemoryError(), PanicException()])
+def test_a_failure_within_tantivy_is_damage(
+    index: Index, good: dict[str, Any], monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    real = terms.TermsIndex
+    failures = [error] * 2
+
+    class Failing:
+        def __init__(self, searcher: Any) -> None:
+            self._searcher = searcher
+
+        def __getattr__(self, name: str) -> Any:
+            if name == "search" and failures:
+                raise failures.pop()
+            return getattr(self._searcher, name)
+
+    class Wrapped(real):
+        def __init__(self, index: Any) -> None:
+            super().__init__(index)
+            self._searcher = Failing(self._searcher)
+
+    monkeypatch.setattr(terms, "TermsIndex", Wrapped)
+    failures.pop()
+    assert looks(index.directory)["matching"]() == good["matching"]
+    assert not failures
+    failures += [error] * 2
+    with pytest.raises(StoreError, match="its words cannot be searched"):
+        looks(index.directory)["matching"]()

@@ -19,11 +19,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from processes import working
+from received import Directions
 from synthetic import DIM, found, unit, write
 
-from rag import RAG, StoreError
+from rag import RAG, SourceError, StoreError
+from rag.config import ChunkingConfig, Config
 from rag.index import FileRecord, Index, StoredRoot
 from rag.index.upkeep import export_index, import_index
+from rag.ingestion import ingest, remove, status, watch
 from rag.protocols import Embedder
 from rag.types import Problem, Progress
 
@@ -266,6 +269,17 @@ WRONG: dict[str, tuple[Callable[[dict[str, bytes]], None], str]] = {
     ),
     "not a number": (number(float("nan")), "not a number"),
     "infinite": (number(float("-inf")), "not a number"),
+    "a vector of another length": (number(4.0), "holds a vector of another length than 1"),
+    "a huge chunk": (
+        edit("manifest.json", chunking={"size": 1 << 40, "overlap": 0}),
+        "`chunking.size`",
+    ),
+    "a huge overlap": (
+        edit("manifest.json", chunking={"size": 100, "overlap": 1 << 40}),
+        "`chunking.overlap`",
+    ),
+    "a path with a NUL": (edit("files.jsonl", path="/a\0b"), "`path`: expected `str` matching"),
+    "a root without a path": (edit("roots.jsonl", path=""), "`path`: expected `str` matching"),
     "no JSON": (replaced("files.jsonl", b"{", b"["), "files.jsonl, line 1: is no JSON"),
     "deep JSON": (replaced("roots.jsonl", b"{", b"[" * 100_000), "is no JSON"),
     "no text": (edit("documents.jsonl", text=7), "line 1: `text`: expected `str`, got `int`"),
@@ -301,6 +315,40 @@ def test_what_is_wrong_is_named_and_nothing_imported(tmp_path: Path, wrong: str)
     change, said = WRONG[wrong]
     changed(tmp_path / "one", tmp_path / "wrong", change)
     assert said in refused(tmp_path / "wrong", tmp_path / "other")
+
+
+def test_an_import_does_not_choose_what_is_read_next(tmp_path: Path) -> None:
+    """A folder that the exporter chose may be one of the importer, with what is private."""
+    private = tmp_path / "private"
+    private.mkdir()
+    (private / ".hidden.md").write_text("The password is swordfish.\n")
+    index = Index(tmp_path / "index")
+    write(index, VECTORS)
+    with index.write() as writer:
+        writer.put_root(StoredRoot(str(private), "docs", (), (), True))
+        writer.commit()
+    first = exported(index, tmp_path / "one")
+    other = Index(tmp_path / "other")
+    assert import_index(other, tmp_path / "one").waiting == ("docs",)
+    assert (other.roots(), [each.source for each in other.waiting_roots()]) == ([], ["docs"])
+    settings = Config(chunking=ChunkingConfig(size=100, overlap=10))
+    for use in (
+        lambda: ingest(other, Directions(), settings),
+        lambda: status(other, settings),
+        lambda: next(watch(other, Directions(), settings)),
+    ):
+        with pytest.raises(SourceError, match="where it was exported, it followed docs"):
+            use()
+    assert "swordfish" not in str(list(other.documents()))
+    # What waits is exported again, and goes where the folder is taken out.
+    assert exported(other, tmp_path / "two") == first
+    ingest(other, Directions(), settings, [private], allow_empty=True)
+    assert [each.hidden for each in other.roots()] == [False]
+    assert other.waiting_roots() == []
+    third = Index(tmp_path / "third")
+    import_index(third, tmp_path / "one")
+    remove(third, [private])
+    assert third.waiting_roots() == []
 
 
 def test_a_member_that_was_changed_is_told_by_its_hash(tmp_path: Path) -> None:

@@ -96,6 +96,9 @@ def _print_copy_report(report: CopyReport, verb: str, as_json: bool) -> None:
         f"{verb} {report.documents:,} documents in {report.chunks:,} passages to "
         f"{output.one_line(report.path)}: {report.bytes / 1e6:.1f} MB in {report.seconds:.1f} s"
     )
+    if report.waiting:
+        named = ", ".join(map(output.one_line, report.waiting))
+        click.echo(f"it followed {named}: none is read here before you say `rag index PATH`")
 
 
 @click.command("doctor")

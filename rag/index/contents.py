@@ -25,7 +25,8 @@ class Contents(rows.State):
         """How many `files`, `roots`, `documents` and `chunks` there are."""
         tables = ("files", "roots", "documents", "chunks")
         select = ", ".join(f"(SELECT count(*) FROM {table})" for table in tables)
-        return dict(zip(tables, self._connection.execute(f"SELECT {select}").get, strict=True))
+        found = dict(zip(tables, self._connection.execute(f"SELECT {select}").get, strict=True))
+        return found | {"roots": len(self.roots())}
 
     @cached_property
     def reading_settings(self) -> str:
@@ -38,8 +39,14 @@ class Contents(rows.State):
             yield rows.file_state(self._connection, row)
 
     def roots(self) -> list[StoredRoot]:
-        """Return the folders and files that the index follows, by path."""
-        return rows.stored_roots(self._connection)
+        """Return the folders and files that the index follows, or that wait to be, by path."""
+        followed = {root.path: root for root in rows.stored_roots(self._connection)}
+        waiting = {root.path: root for root in self.waiting_roots()}
+        return sorted({**waiting, **followed}.values(), key=lambda root: root.path)
+
+    def waiting_roots(self) -> list[StoredRoot]:
+        """Return those that an imported index followed, and that nobody has named here yet."""
+        return rows.waiting_roots(self._connection)
 
     def documents(self) -> Iterator[tuple[str, Document]]:
         """Yield all documents by id, each with the path of its file.

@@ -57,6 +57,8 @@ _CACHE = tuple[_Id, str, _Sha256, _Natural, _Natural, str]
 _PAGES = list[tuple[_Natural, _Natural, _Natural]]
 _HEADINGS = list[tuple[_Natural, _Natural, _Natural, str]]
 _HASH_BYTES = 16
+# The key in the manifest for the roots of an imported index.
+WAITING_KEY = "waiting_roots"
 _MOST_DIMENSIONS = 1 << 16
 # The first and the last second that a calendar has: the years 1 and 9999.
 _FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_799
@@ -525,6 +527,21 @@ def stored_roots(connection: apsw.Connection) -> list[StoredRoot]:
     ):
         found.append(stored_root(row))
     return found
+
+
+def waiting_roots(connection: apsw.Connection) -> list[StoredRoot]:
+    """Return the folders and files that an imported index followed where it was made, by path.
+
+    Whoever exported it chose them. They are not followed here before the user names them.
+
+    Raises:
+        WrongValueError: if they are noted in another form.
+    """
+    noted = connection.execute("SELECT value FROM manifest WHERE key = ?", (WAITING_KEY,)).get
+    if noted is None:
+        return []
+    cells = from_json(noted, list[tuple[_Path, str, _Strings, _Strings, bool]], "manifest")
+    return [StoredRoot(*each) for each in cells]
 
 
 def stored_root(row: Sequence[Any]) -> StoredRoot:

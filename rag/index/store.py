@@ -113,8 +113,13 @@ class Index:
 
     def roots(self) -> list[StoredRoot]:
         """Return the folders and files that the index follows."""
-        with self.contents() as contents:
-            return contents.roots()
+        with self._connect() as connection:
+            return rows.stored_roots(connection)
+
+    def waiting_roots(self) -> list[StoredRoot]:
+        """Return those that an imported index followed, and that nobody has named here yet."""
+        with self._connect() as connection:
+            return rows.waiting_roots(connection)
 
     def files(self) -> Iterator[FileState]:
         """Yield what the index knows of each file, by path."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict, astuple, replace
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -105,9 +105,24 @@ class Writer:
         """Return the folders and files that the index follows."""
         return rows.stored_roots(self._connection)
 
+    def waiting_roots(self) -> list[StoredRoot]:
+        """Return those that an imported index followed, and that nobody has named here yet."""
+        return rows.waiting_roots(self._connection)
+
+    def set_waiting_roots(self, roots: Sequence[StoredRoot]) -> None:
+        """Note what an imported index followed, in place of what was noted before."""
+        self._begin()
+        self._connection.execute("DELETE FROM manifest WHERE key = ?", (rows.WAITING_KEY,))
+        if roots:
+            noted = rows.to_json([astuple(root) for root in roots])
+            self._connection.execute(
+                "INSERT INTO manifest VALUES (?, ?)", (rows.WAITING_KEY, noted)
+            )
+
     def put_root(self, root: StoredRoot) -> None:
         """Follow a folder or file from now on."""
         self._begin()
+        self._wait_no_longer(root.path)
         patterns = rows.to_json(root.include), rows.to_json(root.exclude)
         self._connection.execute(
             "INSERT OR REPLACE INTO roots VALUES (?, ?, ?, ?, ?)",
@@ -117,7 +132,14 @@ class Writer:
     def remove_root(self, path: str) -> None:
         """Follow a folder or file no longer; its documents stay."""
         self._begin()
+        self._wait_no_longer(path)
         self._connection.execute("DELETE FROM roots WHERE path = ?", (path,))
+
+    def _wait_no_longer(self, path: str) -> None:
+        waiting = self.waiting_roots()
+        others = [root for root in waiting if root.path != path]
+        if others != waiting:
+            self.set_waiting_roots(others)
 
     def file(self, path: str) -> FileState | None:
         """Return what the index knows of the file at an absolute path."""

@@ -24,6 +24,7 @@ from rag.types import IndexStatus, IngestionReport, Problem, ProgressCallback, n
 Paths = Sequence[str | Path]
 
 _SECONDS_BETWEEN_TRIES = 1.0
+_MOST_NAMED = 5
 
 
 def ingest(
@@ -64,11 +65,11 @@ def ingest(
         raise _nothing_to_do()
     tally = Tally(progress or no_progress)
     with index.write() as writer:
-        stored = writer.roots()
+        stored, waiting = writer.roots(), writer.waiting_roots()
         if rebuild:
             writer.clear()
         check_settings(writer, embedder, config.chunking, index.directory)
-        roots, missing = _check_roots(given or _from_stored(stored))
+        roots, missing = _check_roots(given or _from_stored(stored), waiting)
         named = frozenset(root.path for root in given if Path(root.path).is_file())
         plan = Plan(writer, config.sources, tally, roots, named=named, retry=retry)
         with Pipeline(writer, embedder, config, plan, tally, rebuild=rebuild) as pipeline:
@@ -104,7 +105,8 @@ def remove(index: Index, paths: Paths) -> tuple[str, ...]:
         for path in paths:
             absolute = os.path.realpath(path)
             found = list(writer.files_below(absolute))
-            roots = [root for root in writer.roots() if is_below(root.path, absolute)]
+            known = (*writer.roots(), *writer.waiting_roots())
+            roots = [root for root in known if is_below(root.path, absolute)]
             if not found and not roots:
                 raise SourceError(str(path), "the index holds nothing of it")
             for file_id, record in found:
@@ -124,7 +126,7 @@ def status(index: Index, config: Config, paths: Paths = ()) -> IndexStatus:
         SourceError: if a path does not exist.
     """
     given = [sources.resolve_root(path, config.sources) for path in paths]
-    roots, missing = _check_roots(given or _from_stored(index.roots()))
+    roots, missing = _check_roots(given or _from_stored(index.roots()), index.waiting_roots())
     known = {
         state.record.path: state
         for state in index.files()
@@ -182,7 +184,7 @@ def watch(
     """
     from rag.sources.watching import changes
 
-    roots, _ = _check_roots(_from_stored(index.roots()))
+    roots, _ = _check_roots(_from_stored(index.roots()), index.waiting_roots())
     seen = changes(roots, stop=stop)
     # This run takes in what changed before watching began.
     yield ingest(index, embedder, config, progress=progress)
@@ -258,16 +260,19 @@ def _to_follow(root: Root, stored: Sequence[StoredRoot], *, prune: bool) -> Stor
     )
 
 
-def _check_roots(roots: Sequence[Root]) -> tuple[list[Root], list[Problem]]:
+def _check_roots(
+    roots: Sequence[Root], waiting: Sequence[StoredRoot]
+) -> tuple[list[Root], list[Problem]]:
     """Split roots into those that are there, and problems of those that are not.
 
-    A missing one may be on a disk that is not mounted.
+    A missing one may be on a disk that is not mounted. Those `waiting` are of an imported index,
+    and are only named.
 
     Raises:
         SourceError: if there are none to begin with.
     """
     if not roots:
-        raise _nothing_to_do()
+        raise _nothing_to_do(waiting)
     reason = "is not there now: bring it back, or take it out with `rag remove`"
     missing = [
         Problem(root.source, reason, lasting=False)
@@ -277,8 +282,13 @@ def _check_roots(roots: Sequence[Root]) -> tuple[list[Root], list[Problem]]:
     return [root for root in roots if Path(root.path).exists()], missing
 
 
-def _nothing_to_do() -> SourceError:
-    return SourceError("the index", "follows no folder yet: name one, as in `rag index PATH`")
+def _nothing_to_do(waiting: Sequence[StoredRoot] = ()) -> SourceError:
+    said = "follows no folder yet"
+    if waiting:
+        named = ", ".join(root.source for root in waiting[:_MOST_NAMED])
+        more = ", ..." if len(waiting) > _MOST_NAMED else ""
+        said += f" (where it was exported, it followed {named}{more})"
+    return SourceError("the index", f"{said}: name one, as in `rag index PATH`")
 
 
 def _from_stored(roots: Sequence[StoredRoot]) -> list[Root]:

@@ -41,6 +41,10 @@ T = TypeVar("T")
 L = TypeVar("L", bound=lines.Line)
 
 _Natural = Annotated[int, msgspec.Meta(ge=0, le=1 << 40)]
+# No embedder reads more.
+_Tokens = Annotated[int, msgspec.Meta(ge=0, le=2_000_000)]
+# float16 leaves the length of a unit vector within a thousandth of 1.
+_NORM_TOLERANCE = 0.01
 
 
 class _Embedder(lines.Line, frozen=True):
@@ -51,8 +55,8 @@ class _Embedder(lines.Line, frozen=True):
 
 
 class _Chunking(msgspec.Struct, frozen=True):
-    size: _Natural
-    overlap: _Natural
+    size: _Tokens
+    overlap: _Tokens
 
 
 class _Counts(msgspec.Struct, frozen=True):
@@ -242,6 +246,9 @@ class Archive:
                 halves = np.frombuffer(data, dtype="<u2").reshape(-1, dim)
                 if ((halves & _HALF_INFINITE) == _HALF_INFINITE).any():
                     raise lines.WrongError(f"{name}: holds what is not a number")
+                lengths = np.linalg.norm(halves.view("<f2").astype(np.float32), axis=1)
+                if not (np.abs(lengths - 1) <= _NORM_TOLERANCE).all():
+                    raise lines.WrongError(f"{name}: holds a vector of another length than 1")
                 left -= len(halves)
                 for row in halves:
                     yield row.tobytes()

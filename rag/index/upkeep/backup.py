@@ -60,7 +60,10 @@ def back_up(
         raise
     except OSError as error:
         raise StoreError(f"{folder}: cannot be written: {error.strerror or error}") from error
-    return CopyReport(str(folder), **counts, bytes=size, seconds=time.monotonic() - started)
+    seconds = time.monotonic() - started
+    return CopyReport(
+        str(folder), counts["files"], counts["documents"], counts["chunks"], size, seconds
+    )
 
 
 def _check_apart(source: Path, target: Path) -> None:

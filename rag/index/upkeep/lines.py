@@ -19,6 +19,9 @@ _HASH_BYTES = 16
 Integer = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
 """A whole number that SQLite can store."""
 
+Path = Annotated[str, msgspec.Meta(pattern=r"\A[^\0]+\Z")]
+"""A path that the system can be asked for."""
+
 
 class WrongError(Exception):
     """An error that says what is wrong with a file that is to be imported."""
@@ -43,7 +46,7 @@ class ProblemLine(Line, frozen=True):
 class FileLine(Line, frozen=True):
     """What the index knows of a file."""
 
-    path: str
+    path: Path
     source: str
     size: Integer
     mtime_ns: Integer
@@ -70,7 +73,7 @@ class FileLine(Line, frozen=True):
 class RootLine(Line, frozen=True):
     """A folder or file that the index follows."""
 
-    path: str
+    path: Path
     source: str
     include: tuple[str, ...]
     exclude: tuple[str, ...]

@@ -6,6 +6,7 @@ import time
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -55,7 +56,8 @@ def import_index(
 ) -> CopyReport:
     """Import an exported file into a folder that holds no index, all of it or nothing.
 
-    Everything is checked before the folder is touched, and once more while it is read into it.
+    Everything is checked before the folder is touched, and once more while it is read into it. What
+    the exported index followed waits until somebody names it to `rag index`.
 
     Raises:
         StoreError: if the folder holds an index already or cannot be written, or the file is
@@ -74,22 +76,28 @@ def import_index(
             writer.set_manifest(carried.manifest)
             writer.set_reading_settings(carried.reading_settings)
             ids: dict[str, int] = {}
+            # Whoever made the file chose them: the next run must not read them unasked.
+            waiting: list[StoredRoot] = []
             for item in carried.contents(counter):
                 if isinstance(item, FileState):
                     ids[item.record.path] = writer.restore_file(item)
                 elif isinstance(item, StoredRoot):
-                    writer.put_root(item)
+                    waiting.append(item)
                 else:
                     file, document, chunks = item
                     writer.restore_document(ids[file], document, chunks)
+            writer.set_waiting_roots(waiting)
             writer.commit()
             writer.refresh_cache()
-    return _report(index.directory, carried.counts, index.size(), started)
+    report = _report(index.directory, carried.counts, index.size(), started)
+    return replace(report, waiting=tuple(root.source for root in waiting))
 
 
 def _report(path: Path, counts: Mapping[str, int], size: int, started: float) -> CopyReport:
-    copied = {name: counts[name] for name in ("files", "documents", "chunks")}
-    return CopyReport(str(path), **copied, bytes=size, seconds=time.monotonic() - started)
+    seconds = time.monotonic() - started
+    return CopyReport(
+        str(path), counts["files"], counts["documents"], counts["chunks"], size, seconds
+    )
 
 
 def _refuse(index: Index) -> NoReturn:
