@@ -15,7 +15,7 @@ import rag
 PACKAGE = Path(rag.__file__).parent
 
 # What every room may use: what passes between the rooms, and what they raise.
-SHARED = {"errors", "types", "protocols", "once", "stopwatch"}
+SHARED = {"errors", "types", "protocols", "once", "stopwatch", "private"}
 # Each room with the rooms that it may import besides.
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
@@ -23,6 +23,7 @@ ALLOWED: dict[str, set[str]] = {
     "protocols": set(),
     "once": set(),
     "stopwatch": set(),
+    "private": set(),
     "plugins": set(),
     "processes": set(),
     "trust": set(),

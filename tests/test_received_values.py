@@ -138,13 +138,18 @@ def commands(
 
 
 def spoiled(
-    names: Sequence[str], whole: dict[str, bytes], directory: Path
+    names: Sequence[str], most: int, whole: dict[str, bytes], directory: Path
 ) -> Iterator[tuple[str, str]]:
-    """Spoil one cell after the other; yields what was spoiled, and with what."""
-    for table, column, where in COLUMNS:
-        for name in names:
+    """Spoil one cell after the other; yields what was spoiled, and with what.
+
+    Of the values, each column gets the first `most` that SQLite takes, each from another on.
+    """
+    for at, (table, column, where) in enumerate(COLUMNS):
+        taken = 0
+        for name in (*names[at % len(names) :], *names[: at % len(names)]):
             restore(directory, whole)
-            if spoil(directory, table, column, where, VALUES[name]):
+            if taken < most and spoil(directory, table, column, where, VALUES[name]):
+                taken += 1
                 yield f"{table}.{column} {where}", name
 
 
@@ -157,7 +162,7 @@ def test_wrong_values_end_no_command(
     restore(tmp_path / "index", whole)
     for name, run in commands.items():
         assert run().code in (0, 1, 3), name
-    for cell, value in spoiled(FEW[:3], whole, tmp_path / "index"):
+    for cell, value in spoiled(FEW, 1, whole, tmp_path / "index"):
         assert_no_traceback(cell, value, {name: commands[name] for name in READS})
 
 
@@ -166,7 +171,7 @@ def test_no_value_ends_any_command(
     whole: dict[str, bytes], commands: dict[str, Callable[[], object]], tmp_path: Path
 ) -> None:
     wrong = []
-    for cell, value in spoiled(tuple(VALUES), whole, tmp_path / "index"):
+    for cell, value in spoiled(tuple(VALUES), len(VALUES), whole, tmp_path / "index"):
         try:
             assert_no_traceback(cell, value, commands)
         except AssertionError as error:

@@ -17,6 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from rag import private
 from rag.answering.followups import complete_question
 from rag.answering.stream import AnswerStream
 from rag.answering.writing import write
@@ -257,11 +258,16 @@ def _replace(file: Path, text: str) -> None:
     target = file.resolve()
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        private.make_folder(target.parent)
         try:
             # UTF-8 cannot hold half a surrogate pair, which is escaped as JSON escapes it.
-            with temporary.open(
-                "x", encoding="utf-8", errors="backslashreplace", newline=""
+            with open(
+                temporary,
+                "x",
+                encoding="utf-8",
+                errors="backslashreplace",
+                newline="",
+                opener=private.open_for_owner,
             ) as opened:
                 opened.write(text)
                 opened.flush()

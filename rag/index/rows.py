@@ -393,7 +393,7 @@ def cache_row(connection: apsw.Connection, kind: str) -> CacheRow | None:
     """
     try:
         return read_cache_row(connection, kind)
-    except WrongValueError:
+    except (WrongValueError, UnicodeDecodeError):
         return None
 
 

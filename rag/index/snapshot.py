@@ -281,6 +281,8 @@ class Snapshot(rows.State):
     def vectors(self, ids: Sequence[int]) -> Vectors:
         """Return the stored vectors of chunks, as float32 `[len(ids), dim]`."""
         found = dict(self._rows("SELECT id, vector FROM chunks WHERE id IN", ids))
+        if any(each not in found for each in ids):
+            raise WrongValueError("its caches name passages that its table chunks does not hold")
         return rows.vectors_of([found[each] for each in ids], self.manifest.dim)
 
     def passages(self, ids: Sequence[int]) -> dict[int, Passage]:

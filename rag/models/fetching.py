@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from rag import private
 from rag.errors import ModelError, first_line
 from rag.models.cache import cache_dir
 from rag.models.catalogue import CATALOGUE, CatalogueEntry, Kind
@@ -139,7 +140,7 @@ def pull(name: str, progress: ProgressCallback | None = None) -> Path:
     from filelock import FileLock
 
     try:
-        cache_dir().mkdir(parents=True, exist_ok=True)
+        private.make_folder(cache_dir())
         with FileLock(cache_dir() / f"{entry.name}.lock"):
             # Another process may have fetched it while this one waited.
             if not _complete(entry, home):

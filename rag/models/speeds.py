@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from rag import private
 from rag.models.cache import cache_dir
 from rag.models.catalogue import CATALOGUE, CatalogueEntry, Speed
 from rag.models.devices import usable_cores
@@ -33,14 +34,15 @@ def keep_speed(name: str, speed: Speed) -> None:
     """
     from filelock import FileLock
 
-    cache_dir().mkdir(parents=True, exist_ok=True)
+    private.make_folder(cache_dir())
     now = datetime.now(UTC).isoformat(timespec="seconds")
     version = CATALOGUE[name].version
     with FileLock(cache_dir() / "speeds.lock"):
         speeds = _read_speeds()
         speeds[name] = MeasuredSpeed(speed.prompt, speed.written, version, usable_cores(), now)
         written = _file().with_suffix(".new")
-        written.write_bytes(msgspec.json.format(msgspec.json.encode(speeds)))
+        with open(written, "wb", opener=private.open_for_owner) as file:
+            file.write(msgspec.json.format(msgspec.json.encode(speeds)))
         written.replace(_file())
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rag.config import RetrievalConfig
-from rag.errors import QuestionError
+from rag.errors import QuestionError, StoreError
 from rag.index import Passage, Snapshot
 from rag.protocols import Embedder, LanguageModel
 from rag.query import LexicalQuery, matching_spans, parse_question, words_at
@@ -313,6 +313,11 @@ class Search:
         missing = [each for each in ids if each not in self._passages]
         if missing:
             self._passages.update(self._snapshot.passages(missing))
+        if any(each not in self._passages for each in missing):
+            raise StoreError(
+                f"{self._snapshot.directory}: its caches name passages that it does not hold: run "
+                "`rag doctor --repair`"
+            )
 
     def _note(self, stage: str, scores: Scores) -> None:
         if scores:

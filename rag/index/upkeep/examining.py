@@ -196,7 +196,7 @@ def _check_commits(findings: Findings, connection: apsw.Connection, least: int) 
         findings.add("commits", "problem", "cannot be read: a lost log would not be noticed", path)
     elif count > least:
         findings.add("commits", "note", f"{count - least:,} were not noted by who was killed", path)
-    elif not commits.is_whole(findings.directory):
+    elif count and not commits.is_whole(findings.directory):
         findings.add("commits", "problem", "one of its two halves is damaged", path)
     else:
         findings.counter_is_off = False

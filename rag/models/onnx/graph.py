@@ -10,6 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from rag import private
 from rag.errors import ModelError, first_line, without_passwords
 from rag.models import LocalModel, cache_dir
 from rag.models.fingerprint import weights_hash
@@ -116,7 +117,8 @@ def graph_of(model: LocalModel, progress: ProgressCallback | None = None) -> Gra
 
     home = cache_dir() / "graphs"
     try:
-        home.mkdir(parents=True, exist_ok=True)
+        private.make_folder(cache_dir())
+        home.mkdir(exist_ok=True)
         with FileLock(home / f"{_file_name(model.name)}.lock"):
             # Another process may have made it while this one waited.
             cached = _read(_folder(model, weights)) if weights else None

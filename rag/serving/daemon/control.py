@@ -6,6 +6,7 @@ import subprocess
 import time
 from pathlib import Path
 
+from rag import private
 from rag.config import FILE_VARIABLE
 from rag.errors import DaemonError
 from rag.processes import full_environment, start_python
@@ -89,7 +90,7 @@ def _launch(folder: SocketFolder, idle: float) -> subprocess.Popen[bytes]:
     environment.pop(FILE_VARIABLE, None)
     if environment.get("RAG_CACHE"):
         environment["RAG_CACHE"] = absolute_path(environment["RAG_CACHE"])
-    with folder.log.open("wb") as log:
+    with open(folder.log, "wb", opener=private.open_for_owner) as log:
         return start_python(
             *("-c", "from rag.cli import main; main()"),
             *("daemon", "--foreground", "--idle", str(idle)),
