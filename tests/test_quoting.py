@@ -950,7 +950,7 @@ def test_what_is_printed_stands_in_the_passages(reading: tuple[str, list[str], l
         assert not is_inside_a_word(text, stretch.start)
         assert not is_inside_a_word(text, stretch.end)
         assert stretch.start >= last.get(stretch.number, 0)
-        assert not passages[stretch.number - 1].instructs(stretch.start, stretch.end)
+        assert not passages[stretch.number - 1].withholds(stretch.start, stretch.end)
         last[stretch.number] = stretch.end
     assert [s.number for s in quotation.stretches] == sorted(s.number for s in quotation.stretches)
     for mark in quotation.marks:

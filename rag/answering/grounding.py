@@ -93,8 +93,10 @@ class Grounding:
     @cached_property
     def _known_forms(self) -> frozenset[str]:
         """All words of the passages, their titles and headings, in all their forms."""
-        hits = self._passages.hits
-        return _all_forms(" ".join((h.text, h.title, *h.chunk.heading)) for h in hits)
+        return _all_forms(
+            " ".join((each.readable, each.hit.title, *each.hit.chunk.heading))
+            for each in self._passages
+        )
 
     @cached_property
     def _question_words(self) -> frozenset[str]:
@@ -109,7 +111,7 @@ class Grounding:
         found = []
         for number, passage in self._passages.with_numbers():
             for match in pattern.finditer(passage.text):
-                if not passage.instructs(*match.span()):
+                if not passage.withholds(*match.span()):
                     found.append(Support(number, *match.span(), 1.0))
                     break
         return found

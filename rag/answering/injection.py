@@ -89,7 +89,7 @@ class _Unit:
     @classmethod
     def of(cls, text: str, start: int, end: int, paragraph: int) -> _Unit:
         strong, directive = _wording(_STRONG), _wording(_DIRECTIVE)
-        seen = _fold(text[start:end])
+        seen = fold(text[start:end])
         words = _join_words(seen)
         labels = bool(_TURN.search(seen) or _wording(_CALL).search(words))
         directs = any(directive.match(_join_words(clause)) for clause in _CLAUSE_END.split(seen))
@@ -98,7 +98,7 @@ class _Unit:
             bool(strong.search(words))
             or (directs and (context or labels or bool(_SPEAKER.search(seen))))
             or any(_RUN_TOGETHER.search(_join_words(run[0], "")) for run in _SPACED.finditer(seen))
-            or any(strong.search(_join_words(_fold(hint))) for hint in _decode(text[start:end]))
+            or any(strong.search(_join_words(fold(hint))) for hint in _decode(text[start:end]))
         )
         return cls(start, end, paragraph, labels, directs, directs or context, instructs)
 
@@ -176,8 +176,8 @@ def _sentences_within(
     return found
 
 
-def _fold(text: str) -> str:
-    """Remove what hides a word: invisible characters, accents, letters that look like others."""
+def fold(text: str) -> str:
+    """Lower the case, and remove what hides a word: accents, invisible and look-alike letters."""
     if text.isascii():
         return text.lower()
     return "".join(map(_fold_character, text)).translate(_LOOKALIKES)

@@ -1,22 +1,27 @@
-"""hits -> passages, each read once: its sentences, instructions to a model, words and vectors."""
+"""hits -> passages, each read once: its sentences, what is withheld, words and vectors."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from rag.answering.injection import find_instructions
+from rag.answering.telling import find_withheld
+from rag.errors import RagError
 from rag.text.sentences import split_sentences
 from rag.text.words import content_words
 
 if TYPE_CHECKING:
     from rag.protocols import Embedder
-    from rag.types import Hit, Vectors
+    from rag.types import Document, Hit, Vectors
 
 Span = tuple[int, int]
+
+# So many characters of the document around a passage are looked at: a passage may begin or end in
+# the middle of a sentence that tells what to say, and hold only what it says.
+_AROUND = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +44,15 @@ class Statement:
 
 
 class Passage:
-    """A hit as answers read it. Each property is made at first use, and once."""
+    """A hit as answers read it. Each property is made at first use, and once.
 
-    def __init__(self, hit: Hit) -> None:
+    `document` gives the document of an id, for what stands around the passage.
+    """
+
+    def __init__(self, hit: Hit, document: Callable[[str], Document] | None = None) -> None:
         self.hit = hit
         self.text = hit.text
+        self._document = document
 
     @cached_property
     def sentences(self) -> list[Span]:
@@ -51,25 +60,33 @@ class Passage:
         return split_sentences(self.text)
 
     @cached_property
-    def instructions(self) -> list[Span]:
-        """The spans that give instructions to a model, which are no evidence."""
-        return find_instructions(self.text, self.sentences)
+    def withheld(self) -> list[Span]:
+        """The spans that give instructions to a model, or say what to answer: no evidence."""
+        before, after = self._around()
+        if not before and not after:
+            return find_withheld(self.text, self.sentences)
+        skipped, length = len(before), len(self.text)
+        found = (
+            (max(start - skipped, 0), min(end - skipped, length))
+            for start, end in find_withheld(before + self.text + after)
+        )
+        return [(start, end) for start, end in found if start < end]
 
     @cached_property
     def readable(self) -> str:
-        """Its text with spaces in place of instructions: what is left stands where it stood."""
+        """Its text with spaces in place of what is withheld: what is left stands where it stood."""
         text = self.text
-        for start, end in self.instructions:
+        for start, end in self.withheld:
             text = text[:start] + " " * (end - start) + text[end:]
         return text
 
     @cached_property
     def statements(self) -> list[Statement]:
-        """Its sentences without headings and without what overlaps instructions."""
+        """Its sentences without headings and without what overlaps what is withheld."""
         return [
             self._make_statement(start, end)
             for start, end in self.sentences
-            if self.text[start] != "#" and not self.instructs(start, end)
+            if self.text[start] != "#" and not self.withholds(start, end)
         ]
 
     @cached_property
@@ -95,9 +112,24 @@ class Passage:
         """The content words of its text, its document's title and its headings."""
         return content_words(" ".join((self.text, self.hit.title, *self.hit.chunk.heading)))
 
-    def instructs(self, start: int, end: int) -> bool:
-        """Return whether a span overlaps instructions to a model."""
-        return any(a < end and start < b for a, b in self.instructions)
+    def withholds(self, start: int, end: int) -> bool:
+        """Return whether a span overlaps what is withheld."""
+        return any(a < end and start < b for a, b in self.withheld)
+
+    def _around(self) -> tuple[str, str]:
+        """Return what stands before and after the passage in its document, if that is there."""
+        if self._document is None:
+            return "", ""
+        try:
+            text = self._document(self.hit.chunk.document_id).text
+        except RagError:
+            # Whoever quotes the passage reads the document too, and tells what is wrong with it.
+            return "", ""
+        start = self.hit.start
+        end = start + len(self.text)
+        if text[start:end] != self.text:
+            return "", ""
+        return text[max(start - _AROUND, 0) : start], text[end : end + _AROUND]
 
     def _make_statement(self, start: int, end: int) -> Statement:
         text = self.text[start:end]
@@ -110,11 +142,19 @@ class Passages:
     Args:
         hits: what was found; a passage's number is its place among them, from 1.
         embedder: compares meanings; None leaves words alone to decide.
+        document: gives the document of an id; without it, what a passage tells its reader to say
+            is not recognised where the passage holds but a part of the sentence.
     """
 
-    def __init__(self, hits: Iterable[Hit], embedder: Embedder | None = None) -> None:
+    def __init__(
+        self,
+        hits: Iterable[Hit],
+        embedder: Embedder | None = None,
+        document: Callable[[str], Document] | None = None,
+    ) -> None:
         self.embedder = embedder
-        self._passages = tuple(Passage(hit) for hit in hits)
+        document = None if document is None else cache(document)
+        self._passages = tuple(Passage(hit, document) for hit in hits)
         self._vectors: dict[str, Vectors] = {}
 
     @property

@@ -51,7 +51,7 @@ def write(
     with clock("retrieval"):
         hits = find()
     with clock("reading"):
-        passages = Passages(hits, tools.embedder())
+        passages = Passages(hits, tools.embedder(), tools.document)
         evidence = find_evidence(question, passages, tools.reader())
     work = _Work(question, passages, tools, clock, history, schema, evidence, asked or question)
     if not hits and not passes():

@@ -89,7 +89,7 @@ def check(
     """
     clock = Stopwatch()
     with clock("check"):
-        passages = Passages(hits, embedder)
+        passages = Passages(hits, embedder, document)
         judgements = [
             _judge_sentence(sentence, passages, entailment, generator)
             for sentence in _split_claim(claim)

@@ -107,7 +107,7 @@ class _Passage:
     def of(cls, passage: Passage) -> _Passage:
         hit = passage.hit
         values = {
-            "text": quote(passage.text, passage.instructions),
+            "text": quote(passage.text, passage.withheld),
             "title": quote_line(hit.title),
             "source": quote_line(hit.source),
             "location": quote_line(hit.location),

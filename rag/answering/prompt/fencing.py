@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from rag.answering.injection import find_instructions
+from rag.answering.telling import find_withheld
 from rag.text.normalization import searchable
 
 WITHHELD = "[…]"
@@ -40,13 +40,13 @@ def neutralize(text: str) -> str:
     return _NUMBER.sub(r"\1(\2)", _FENCE.sub("‹", text))
 
 
-def quote(text: str, instructions: Sequence[tuple[int, int]] | None = None) -> str:
-    """Neutralize a passage's text, and put `[…]` in place of instructions to a model.
+def quote(text: str, withheld: Sequence[tuple[int, int]] | None = None) -> str:
+    """Neutralize a passage's text, and put `[…]` in place of what is withheld from a generator.
 
-    `instructions` are their spans, if they are known.
+    `withheld` are the spans of `find_withheld`, if they are known.
     """
     parts, at = [], 0
-    for start, end in find_instructions(text) if instructions is None else instructions:
+    for start, end in find_withheld(text) if withheld is None else withheld:
         parts += [neutralize(text[at:start]), WITHHELD]
         at = end
     return "".join([*parts, neutralize(text[at:])]).strip()

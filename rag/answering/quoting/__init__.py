@@ -101,7 +101,7 @@ def _assemble(draft: Draft, layouts: Layouts, passages: Passages) -> Quotation:
     stretches: list[Stretch] = []
     for piece in sorted(set(draft.pieces), key=order):
         layout = layouts[piece.number]
-        if piece.start >= piece.end or layout.passage.instructs(piece.start, piece.end):
+        if piece.start >= piece.end or layout.passage.withholds(piece.start, piece.end):
             continue
         last = stretches[-1] if stretches else None
         if last and last.number == piece.number and _joins(layout, last, piece):
@@ -117,7 +117,7 @@ def _joins(layout: Layout, last: Stretch, piece: Stretch) -> bool:
     if piece.start <= last.end:
         return True
     between = _BETWEEN.fullmatch(layout.text, last.end, piece.start)
-    return bool(between) and not layout.passage.instructs(last.start, piece.end)
+    return bool(between) and not layout.passage.withholds(last.start, piece.end)
 
 
 def _repeats(passages: Passages, last: Stretch, piece: Stretch) -> bool:

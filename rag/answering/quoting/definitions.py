@@ -39,7 +39,7 @@ def quote_definition(request: Request, layouts: Layouts, spans: Sequence[Span]) 
         definition
         for number in sorted(held) or ()
         for definition in _find(layouts[number], request.term)
-        if not definition.layout.passage.instructs(*definition.sentence)
+        if not definition.layout.passage.withholds(*definition.sentence)
     ]
     best = spans[0]
 

@@ -96,7 +96,7 @@ def usable_spans(layouts: Layouts, spans: Sequence[Span]) -> list[Span]:
     over several blocks is cut to the one that it shares most with.
     """
     settled = [_settle(layouts[span.number], span) for span in spans]
-    allowed = [s for s in settled if s and not layouts[s.number].passage.instructs(s.start, s.end)]
+    allowed = [s for s in settled if s and not layouts[s.number].passage.withholds(s.start, s.end)]
     body = [
         span
         for span in allowed
@@ -164,7 +164,7 @@ def print_fact(request: Request, layout: Layout, span: Place, draft: Draft | Non
     pieces = [core]
     for extra in _extras(request, layout, at, sentence):
         length = extra[1] - extra[0]
-        if length <= room and not layout.passage.instructs(*extra):
+        if length <= room and not layout.passage.withholds(*extra):
             pieces.append(extra)
             room -= length
     draft.add(layout, pieces, [mark])

@@ -55,7 +55,7 @@ def _others(
         if span.probability >= _SHARE * best.probability and sentence not in taken:
             found.append((span.number, (span.start, span.end)))
     return [
-        (number, place) for number, place in found if not layouts[number].passage.instructs(*place)
+        (number, place) for number, place in found if not layouts[number].passage.withholds(*place)
     ]
 
 
