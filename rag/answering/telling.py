@@ -314,8 +314,10 @@ def _find_forged(text: str) -> Iterator[Span]:
         body = paragraph[0]
         replies = bool(_REPLY.search(fold(body[:80])))
         if _FENCE.search(body) or _FORM.search(body) or (after_fence and replies):
-            after_fence = after_fence or bool(_FENCE.search(body))
-            yield start, end
+            fence = _FENCE.search(body)
+            after_fence = after_fence or bool(fence)
+            # What stands before a closing fence on its line is the document's own.
+            yield (start + fence.start() if fence else start), end
             continue
         after_fence = False
         for line in _LINE.finditer(text, start, end):
