@@ -15,6 +15,7 @@ import click
 
 from rag.cli import options, output, progress
 from rag.cli.opening import open_rag
+from rag.cli.terminal import say, say_text
 from rag.errors import QuestionError, RagError
 
 if TYPE_CHECKING:
@@ -98,14 +99,15 @@ def _converse(chat: _Chat) -> None:
             try:
                 line = _read_line()
             except KeyboardInterrupt:
-                click.echo()
+                say()
                 if not typed_so_far():
                     return
                 continue
             try:
                 _take(chat, line)
             except KeyboardInterrupt:
-                _note("\nstopped")
+                say(err=True)
+                _note("stopped")
 
 
 def _edit_lines() -> Callable[[], str]:
@@ -122,10 +124,10 @@ def _read_line() -> str:
         if sys.stdout.isatty():
             return input(_PROMPT)
         # `input` would write the prompt among the answers.
-        click.echo(_PROMPT, nl=False, err=True)
+        say(_PROMPT, end="", err=True)
         return input()
     except EOFError:
-        click.echo(err=True)
+        say(err=True)
         raise
 
 
@@ -167,7 +169,7 @@ def _ask(chat: _Chat, question: str) -> bool:
         output.print_line({**output.as_json(answer), **asked})
     else:
         output.print_sources(answer)
-        click.echo()
+        say()
     _save_session(chat)
     if answer.interrupted:
         _complain(f"the answer is not complete: {answer.interrupted}")
@@ -207,7 +209,7 @@ def _explain(chat: _Chat, _: str) -> None:
         return
     _print_standalone(turn.question, turn.standalone)
     output.print_explanation(found)
-    click.echo()
+    say()
     if answer is None:
         _note("how well the passages support its sentences was not saved: ask again")
     else:
@@ -234,9 +236,9 @@ def _print_history(chat: _Chat, _: str) -> None:
         return
     stale = chat.conversation.stale()
     for number, turn in enumerate(turns, start=1):
-        click.secho(f"{number}. {output.for_terminal(turn.question)}", bold=True)
+        say(f"{number}. {turn.question}", "bold")
         _print_standalone(turn.question, turn.standalone)
-        click.echo(output.for_terminal(turn.text))
+        say_text(turn.text)
         _print_stale(turn, stale)
 
 
@@ -254,7 +256,7 @@ def _clear(chat: _Chat, _: str) -> None:
 
 def _print_help(_: _Chat, __: str) -> None:
     for name, command in _COMMANDS.items():
-        click.echo(f"{name + ' ' + command.takes:<16}{command.help}")
+        say(f"{name + ' ' + command.takes:<16}{command.help}")
 
 
 def _quit(_: _Chat, __: str) -> None:
@@ -321,20 +323,20 @@ def _note_resumed(conversation: Conversation, session: Path) -> None:
 
 def _print_standalone(question: str, standalone: str) -> None:
     if standalone != question:
-        click.secho(f"asked as: {output.one_line(standalone)}", dim=True)
+        say(f"asked as: {standalone}", "dim")
 
 
 def _print_support(answer: Answer) -> None:
     for sentence in answer.sentences:
         marks = "".join(f"[{number}]" for number in sentence.citations) or "-"
-        click.echo(f"{sentence.support:.2f} {marks:<8} {output.for_terminal(sentence.text)}")
+        say(f"{sentence.support:.2f} {marks:<8} {sentence.text}")
         if sentence.flagged:
-            flagged = ", ".join(map(output.one_line, sentence.flagged))
-            click.secho(f"     in no passage: {flagged}", fg="yellow")
+            flagged = ", ".join(sentence.flagged)
+            say(f"     in no passage: {flagged}", "yellow")
     outcome = "no answer" if answer.abstained else f"{answer.way} by {answer.model}"
-    click.secho(
+    say(
         f"answerability {answer.answerability:.2f}, confidence {answer.confidence:.2f}; {outcome}",
-        dim=True,
+        "dim",
     )
 
 
@@ -342,14 +344,14 @@ def _print_stale(turn: Turn, stale: Sequence[StaleCitation]) -> None:
     """Print which citations of a turn no longer hold, and why."""
     reasons = {"changed": "the document was changed", "gone": "the document is gone"}
     for each in (each for each in stale if each.turn is turn):
-        place, reason = output.one_line(each.citation.location), reasons[each.reason]
-        click.secho(f"[{each.citation.number}] {place}: no longer holds: {reason}", fg="yellow")
+        place, reason = each.citation.location, reasons[each.reason]
+        say(f"[{each.citation.number}] {place}: no longer holds: {reason}", "yellow")
 
 
 def _note(text: str) -> None:
     """Print on standard error what is for a person, and no part of an answer."""
-    click.secho(text, dim=True, err=True)
+    say(text, "dim", err=True)
 
 
 def _complain(reason: str) -> None:
-    click.echo("rag: " + output.one_line(" ".join(reason.split())), err=True)
+    say("rag: " + " ".join(reason.split()), err=True)

@@ -12,6 +12,7 @@ import click
 
 from rag.cli import options, output, progress
 from rag.cli.opening import open_to_ask
+from rag.cli.terminal import say
 from rag.errors import QuestionError, first_line
 
 if TYPE_CHECKING:
@@ -80,9 +81,9 @@ def check_command(
         if as_json:
             output.print_line({**({"_id": name} if name else {}), **output.as_json(verdict)})
         else:
-            click.echo(output.one_line(f"{name}  {verdict.claim}" if name else verdict.claim))
+            say(f"{name}  {verdict.claim}" if name else verdict.claim)
             _print_verdict(verdict)
-            click.echo()
+            say()
 
 
 def _read_claims(file: Path) -> list[tuple[str, str]]:
@@ -133,13 +134,13 @@ def _check_claims(
 def _print_verdict(verdict: Verdict) -> None:
     """Print a verdict with its probability, then the evidence for and against it."""
     if not verdict.filter_matched:
-        output.write("no document matches the filter: nothing was read", "yellow")
+        say("no document matches the filter: nothing was read", "yellow")
         return
-    output.write(verdict.label, _STYLES[verdict.label], end="")
-    output.write(f" ({verdict.score:.2f}, by {output.one_line(verdict.judge)})")
+    say(verdict.label, _STYLES[verdict.label], end="")
+    say(f" ({verdict.score:.2f}, by {verdict.judge})")
     for relation in ("for", "against"):
         for evidence in verdict.evidence:
             if evidence.relation == relation:
-                place = f"{relation} ({evidence.score:.2f})  {output.one_line(evidence.location)}"
-                output.write(place, "cyan")
-                output.write(f"    “{output.shorten(evidence.quote)}”", "dim")
+                place = f"{relation} ({evidence.score:.2f})  {evidence.location}"
+                say(place, "cyan")
+                say(f"    “{output.shorten(evidence.quote)}”", "dim")

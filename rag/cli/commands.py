@@ -26,6 +26,7 @@ from rag.cli.models import models_command
 from rag.cli.opening import open_rag, open_to_ask, trace_settings
 from rag.cli.prompts import prompts_command
 from rag.cli.settings import config_command, trust_command
+from rag.cli.terminal import guard_output, say, say_text, show_usage_error
 from rag.errors import RagError
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def index(
         _optimize(rag, as_json)
     if watch:
         if not as_json:
-            click.echo("watching; Ctrl-C ends it", err=True)
+            say("watching; Ctrl-C ends it", err=True)
         failed = set(report.failed)
         # A change is reported when it is in; a bar for a single file would only flicker.
         for later in rag.watch():
@@ -138,7 +139,7 @@ def _optimize(rag: RAG, as_json: bool) -> None:
     if as_json:
         output.print_line({"event": "optimized", **output.as_json(found)})
     else:
-        click.echo(f"search: {output.describe_search(found)}")
+        say(f"search: {output.describe_search(found)}")
 
 
 @cli.command()
@@ -170,7 +171,7 @@ def remove(paths: tuple[str, ...], as_json: bool) -> None:
     if as_json:
         output.print_json({"removed": removed})
     else:
-        click.echo(f"{len(removed):,} file{'' if len(removed) == 1 else 's'} removed")
+        say(f"{len(removed):,} file{'' if len(removed) == 1 else 's'} removed")
 
 
 @cli.command()
@@ -188,7 +189,7 @@ def status(paths: tuple[str, ...], as_json: bool) -> None:
         output.print_json({**output.as_json(found), "config_files": trace.files})
         return
     for file in trace.files:
-        click.echo(f"settings: {output.describe_config_file(file)}")
+        say(f"settings: {output.describe_config_file(file)}")
     output.print_status(found)
 
 
@@ -250,11 +251,11 @@ def search(question: str, k: int | None, where: str, explain: bool, as_json: boo
         output.print_hits(found.hits)
     _tell_reading(found.read_as)
     if found.loosened:
-        click.echo("no passage holds the quoted phrase: its words were looked for", err=True)
+        say("no passage holds the quoted phrase: its words were looked for", err=True)
     if not found.filter_matched:
-        click.echo(f"no document matches the filter: {where}", err=True)
+        say(f"no document matches the filter: {where}", err=True)
     elif not found.hits:
-        click.echo("no passage was found", err=True)
+        say("no passage was found", err=True)
     if not found.hits:
         sys.exit(EXIT_NO_ANSWER)
 
@@ -301,7 +302,7 @@ def ask(
                 _fail("the question is empty")
             report = rag.index(list(docs))
             for problem in report.failed:
-                click.echo(f"not indexed: {problem.source}: {problem.reason}", err=True)
+                say(f"not indexed: {problem.source}: {problem.reason}", err=True)
         stream = rag.stream(question, k, where, schema=_load_schema(schema))
         pieces: Iterator[str] = iter(stream)
         # Searching and reading the prompt take their time before the first piece.
@@ -309,7 +310,7 @@ def ask(
     if as_json:
         output.print_json(stream.answer)
     elif brief:
-        click.echo(output.for_terminal(stream.answer.brief))
+        say_text(stream.answer.brief)
     else:
         output.print_stream(stream, pieces)
         _tell_reading(stream.answer.read_as)
@@ -344,18 +345,24 @@ def main() -> NoReturn:
     # Threads that wait by spinning get in one another's way where other work is going on, which
     # was measured to be five times slower. The first library with OpenMP reads this.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    with guard_output():
+        _run()
+
+
+def _run() -> NoReturn:
     try:
         result = cli.main(standalone_mode=False)
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
     except click.UsageError as error:
-        error.show()
+        show_usage_error(error)
         sys.exit(error.exit_code)
     except click.ClickException as error:
-        error.show()
+        show_usage_error(error)
         sys.exit(EXIT_ERROR)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("\ninterrupted; what was committed to the index is unharmed", err=True)
+        say(err=True)
+        say("interrupted; what was committed to the index is unharmed", err=True)
         sys.exit(_INTERRUPTED)
     except BrokenPipeError:
         # The reader of the output has left; Python would complain once more at exit.
@@ -367,14 +374,14 @@ def main() -> NoReturn:
 
 
 def _fail(reason: str) -> NoReturn:
-    click.echo("rag: " + " ".join(reason.split()), err=True)
+    say("rag: " + " ".join(reason.split()), err=True)
     sys.exit(EXIT_ERROR)
 
 
 def _tell_reading(read_as: str) -> None:
     """Say how a question with typing errors was read."""
     if read_as:
-        click.echo(f"Read as: {output.one_line(read_as)}", err=True)
+        say(f"Read as: {read_as}", err=True)
 
 
 def _load_schema(file: Path | None) -> Mapping[str, Any] | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from rag.cli.terminal import say_text
+
 _SHELLS = ("bash", "zsh", "fish")
 _PROGRAM = "rag"
 # The name that click itself asks for: a shell sets it when it wants completions.
@@ -25,4 +27,4 @@ def completion_command(shell: str) -> None:
     if kind is None:
         raise click.UsageError(f"{shell}: click cannot complete it")
     root = click.get_current_context().find_root().command
-    click.echo(kind(root, {}, _PROGRAM, _VARIABLE).source())
+    say_text(kind(root, {}, _PROGRAM, _VARIABLE).source())

@@ -9,6 +9,7 @@ import click
 
 from rag.cli import options, output
 from rag.cli.opening import read_config
+from rag.cli.terminal import say
 
 if TYPE_CHECKING:
     from rag.serving.daemon import State
@@ -38,7 +39,7 @@ def daemon_command(context: click.Context, foreground: bool) -> None:
         serve(folder, idle)
         return
     state, is_new = start_daemon(folder, idle)
-    click.echo(f"{'started' if is_new else 'running already'}: {_describe(state)}")
+    say(f"{'started' if is_new else 'running already'}: {_describe(state)}")
 
 
 @daemon_command.command("status")
@@ -56,16 +57,14 @@ def status(as_json: bool) -> None:
 
         output.print_json(None if state is None else msgspec.structs.asdict(state))
     elif state is None:
-        click.echo("no daemon is running")
+        say("no daemon is running")
     else:
-        click.echo(f"running: {_describe(state)}")
-        click.echo(
-            f"{state.questions:,} questions in {state.up:,.0f} s; {state.memory / 1e6:,.0f} MB"
-        )
+        say(f"running: {_describe(state)}")
+        say(f"{state.questions:,} questions in {state.up:,.0f} s; {state.memory / 1e6:,.0f} MB")
         for path in state.indexes:
-            click.echo(f"open: {output.one_line(path)}")
+            say(f"open: {path}")
         if state.differing:
-            click.echo(
+            say(
                 f"not asked from here, for it differs in {', '.join(state.differing)}: "
                 "`rag daemon` starts another in its place"
             )
@@ -79,7 +78,7 @@ def stop() -> None:
     from rag.serving.daemon import find_socket_folder, stop_daemon
 
     state = stop_daemon(find_socket_folder())
-    click.echo("no daemon was running" if state is None else f"ended: process {state.process}")
+    say("no daemon was running" if state is None else f"ended: process {state.process}")
 
 
 def _describe(state: State) -> str:

@@ -11,6 +11,7 @@ import click
 
 from rag.cli import evaluation_tables, options, output, progress
 from rag.cli.opening import open_rag, read_config, warn_in_a_line
+from rag.cli.terminal import say
 
 if TYPE_CHECKING:
     from rag.config import Config
@@ -129,11 +130,11 @@ def _make(config: Config, file: Path, count: int, seed: int, *, near_misses: boo
     asked = len(made.questions) - len(made.near_misses)
     answered = sum(bool(each.answer) for each in made.questions)
     hiding = f" and {len(made.near_misses)} near misses" if near_misses else ""
-    click.echo(f"{file}: {asked} questions ({answered} answered){hiding} by {rag.generator.name}")
+    say(f"{file}: {asked} questions ({answered} answered){hiding} by {rag.generator.name}")
     if dropped:
-        click.echo(f"dropped: {dropped}", err=True)
+        say(f"dropped: {dropped}", err=True)
     if asked < count:
-        click.echo(f"no more than {asked} of {count} could be made", err=True)
+        say(f"no more than {asked} of {count} could be made", err=True)
 
 
 def _measure_retrieval(config: Config, dataset: Dataset, wanted: _Options) -> None:
@@ -222,11 +223,10 @@ def _open_index(config: Config, dataset: Dataset, show: ProgressCallback) -> RAG
     if dataset.corpus is None or "index.path" in options.chosen_settings():
         return open_rag(show, config)
     folder = cache_folder(dataset, config)
-    click.echo(f"indexing {dataset.corpus} into {folder}", err=True)
+    say(f"indexing {dataset.corpus} into {folder}", err=True)
     rag = RAG(folder, config=config, progress=show)
     for problem in index_corpus(rag, dataset).failed:
-        name = output.one_line(problem.source)
-        click.echo(f"not indexed: {name}: {problem.reason}", err=True)
+        say(f"not indexed: {problem.source}: {problem.reason}", err=True)
     return rag
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from rag.cli import output
+from rag.cli.terminal import make_console, make_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -89,8 +90,7 @@ def print_answers(comparison: Comparison[AnswerReport], *, against: bool) -> Non
     for each in comparison.reports:
         if each.false_quotes:
             console.print(
-                f"{output.one_line(each.configuration)}: {each.false_quotes:,} quotes are not in "
-                "their documents",
+                f"{each.configuration}: {each.false_quotes:,} quotes are not in their documents",
                 style="bold red",
             )
 
@@ -108,7 +108,7 @@ def _print_risk(console: Console, report: AnswerReport) -> None:
     curve = ", ".join(
         f"{point.risk:.2f} at {point.coverage:.0%}" for point in dict.fromkeys((*shown, points[-1]))
     )
-    _note(console, f"{output.one_line(report.configuration)}: risk by coverage {curve}")
+    _note(console, f"{report.configuration}: risk by coverage {curve}")
 
 
 def print_failures(report: Report, count: int) -> None:
@@ -120,9 +120,9 @@ def print_failures(report: Report, count: int) -> None:
         ranks = {document.name: rank for rank, document in enumerate(row.ranking, start=1)}
         for document in row.relevant:
             place = f"at {ranks[document]}" if document in ranks else "not found"
-            console.print(f"    expected {output.one_line(document)}: {place}")
+            console.print(f"    expected {document}: {place}")
         for rank, found in enumerate(row.ranking[:_DOCUMENTS], start=1):
-            place = output.one_line(found.location or found.name)
+            place = found.location or found.name
             mark = " ✓" if found.gain else ""
             console.print(f"    [{rank}] {place}{mark}", style="cyan")
 
@@ -141,7 +141,7 @@ def print_answer_failures(report: AnswerReport, count: int) -> None:
             console.print(f"    expected {output.shorten(' / '.join(row.gold))}")
         console.print(f"    {row.way}: {output.shorten(row.text)}")
         for quote in () if row.abstained else row.citations:
-            place = f"    [{quote.number}] {output.one_line(quote.location)}"
+            place = f"    [{quote.number}] {quote.location}"
             console.print(place, style="cyan")
             console.print(f"        “{output.shorten(quote.quote)}”", style="dim")
 
@@ -179,13 +179,13 @@ def _print_comparison(
             value = report.metrics.get(metric)
             style = "bold green" if not alone and value == best[metric] else ""
             mark = "" if alone else "*" if at and _is_significant(comparison, at, metric) else " "
-            values.append(_text("–" if value is None else f"{value:.3f}{mark}", style))
+            values.append(make_text("–" if value is None else f"{value:.3f}{mark}", style))
         for each in timings.values():
             values += [f"{taken:.0f}" for taken in each[at].values()] or ["–", "–"]
-        table.add_row(_text(report.configuration), *values)
+        table.add_row(make_text(report.configuration), *values)
     console.print(table)
     if not alone:
-        reference = output.one_line(reports[0].configuration)
+        reference = reports[0].configuration
         _note(
             console,
             f"* differs from {reference} (paired randomisation test, p < 0.05 by Holm's "
@@ -208,7 +208,7 @@ def _print_differences(
                 continue
             each = comparison.difference(at, metric)
             console.print(
-                f"{output.one_line(report.configuration)}: {metric} {each.mean:+.3f} "
+                f"{report.configuration}: {metric} {each.mean:+.3f} "
                 f"({each.low:+.3f} to {each.high:+.3f}), p {each.corrected:.4f}; "
                 f"{each.better} better, {each.worse} worse, {each.equal} equal"
             )
@@ -218,19 +218,13 @@ def _print_failures_heading(
     console: Console, report: Report | AnswerReport, rows: list[Row] | list[AnswerRow]
 ) -> None:
     if rows:
-        name = output.one_line(report.configuration)
-        console.print(f"\nWorst questions of {name}:")
+        name = report.configuration
+        console.print()
+        console.print(f"Worst questions of {name}:")
 
 
 def _print_question(console: Console, row: Row | AnswerRow, verdict: str) -> None:
-    question = output.one_line(row.question)
-    console.print(f"{row.id}  {question}  ({verdict})", style="bold")
-
-
-def _text(text: str, style: str = "") -> Any:
-    from rich.text import Text
-
-    return Text(output.one_line(text), style=style)
+    console.print(f"{row.id}  {row.question}  ({verdict})", style="bold")
 
 
 def _note(console: Console, text: str) -> None:
@@ -240,7 +234,4 @@ def _note(console: Console, text: str) -> None:
 def _console() -> Console:
     import sys
 
-    from rich.console import Console
-
-    width = None if sys.stdout.isatty() else _PIPED_WIDTH
-    return Console(markup=False, highlight=False, soft_wrap=True, emoji=False, width=width)
+    return make_console(width=None if sys.stdout.isatty() else _PIPED_WIDTH)

@@ -9,6 +9,7 @@ import click
 
 from rag.cli import options, output, progress
 from rag.cli.opening import read_config
+from rag.cli.terminal import say
 
 if TYPE_CHECKING:
     from rag.models import ListedModel, Listing, Speed
@@ -32,14 +33,14 @@ def models_command(context: click.Context, as_json: bool) -> None:
 
 
 def _print_listing(listing: Listing) -> None:
-    click.echo(
+    say(
         f"  {'name':<28}{'kind':<10}{'fetch':>9}{'disk':>9}{'memory':>8}{'reads':>7}{'writes':>8}"
         f"  {'':<12}{'licence':<11}{'':<4}"
     )
     for model in listing.models:
         state = "here" if model.fetched else "not fetched"
         mark = "" if model.durable else " (1)"
-        click.echo(
+        say(
             f"{'*' if model.recommended else ' '} {model.name:<28}{model.kind:<10}"
             f"{model.fetch / 1e6:>6,.0f} MB{model.disk / 1e6:>6,.0f} MB"
             f"{f'{model.memory / 1e9:.1f} GB' if model.memory else '':>8}"
@@ -47,19 +48,19 @@ def _print_listing(listing: Listing) -> None:
             f"  {state:<12}{model.licence:<11}{','.join(model.languages):<4}"
             f"{model.description}{mark}"
         )
-    click.echo(_describe_recommendation(listing))
+    say(_describe_recommendation(listing))
     if any(model.prompt_speed is not None and not model.measured for model in listing.models):
-        click.echo(
+        say(
             "reads and writes are in tokens a second; ~ is an estimate for this machine: "
             "`rag models bench --generator NAME` measures it"
         )
     if not all(model.durable for model in listing.models):
-        click.echo(
+        say(
             "(1) nobody knows who put these packages there. The pinned hash is the one that the "
             "model's maker published, so the file is safe; the packages may vanish. The same file "
             "may come from elsewhere: give its path, or its name on the hub"
         )
-    click.echo(f"cache: {listing.cache}", err=True)
+    say(f"cache: {listing.cache}", err=True)
 
 
 def _rate(speed: float | None, model: ListedModel) -> str:
@@ -94,7 +95,7 @@ def pull(name: str) -> None:
 
     with progress.display() as show:
         path = fetch(name, show)
-    click.echo(str(path))
+    say(str(path))
     if CATALOGUE[name].kind == "generator" and measured_speed(CATALOGUE[name]) is None:
         _measure(name)
 
@@ -104,7 +105,7 @@ def _measure(name: str) -> Speed:
 
     with progress.display() as show:
         speed = measure_generator(name, progress=show)
-    click.echo(
+    say(
         f"{name}: reads {speed.prompt:.0f} and writes {speed.written:.0f} tokens a second", err=True
     )
     return speed
@@ -138,9 +139,9 @@ def bench(generator: str | None, as_json: bool) -> None:
     if as_json:
         output.print_json(speeds)
         return
-    click.echo("  precision  runtime            texts/s  ms a question  agreement")
+    say("  precision  runtime            texts/s  ms a question  agreement")
     for speed in speeds:
-        click.echo(
+        say(
             f"{'*' if speed.chosen else ' '} {speed.precision:<10} {speed.runtime:<17}"
             f"{speed.texts:>9.1f}{speed.question:>15.1f}{speed.agreement:>11.4f}"
         )
@@ -184,11 +185,11 @@ def distil(directory: Path, data: Path | None, dim: int, passages: int, as_json:
         output.print_json(made)
         return
     fitted = f", fitted to {made.passages:,} passages" if made.passages else ""
-    click.echo(
+    say(
         f"{made.path}: {made.dim} dimensions, {made.tokens:,} tokens, {made.bytes / 1e6:.0f} MB, "
         f"of {made.teacher}{fitted}"
     )
-    click.echo(_describe_loss(made))
+    say(_describe_loss(made))
 
 
 def _describe_loss(made: Distillation) -> str:

@@ -9,9 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from rag.cli.options import chosen_settings, config_file
+from rag.cli.terminal import say
 from rag.errors import TrustError
 
 if TYPE_CHECKING:
@@ -61,7 +60,7 @@ def warn_in_a_line() -> Iterator[None]:
 
     def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
         if category is UserWarning:
-            click.echo(f"rag: warning: {message}", err=True)
+            say(f"rag: warning: {message}", err=True)
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", UserWarning)
@@ -118,7 +117,7 @@ def note_quoting(config: Config) -> None:
         from rag.generation import check_generator
 
         check_generator(generation.model)
-        click.echo(
+        say(
             f"rag: {chosen} was not measured to answer better than a quotation, so passages are "
             "quoted: `--way generate` lets it write, and `answering.writers` lets `auto`",
             err=True,

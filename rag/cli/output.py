@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
-import os
 import shutil
 import sys
 from collections import defaultdict
@@ -13,8 +11,7 @@ from dataclasses import fields, is_dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import click
-
+from rag.cli.terminal import one_line, say, say_json, say_text
 from rag.text.excerpts import excerpt, wrap
 
 if TYPE_CHECKING:
@@ -54,7 +51,7 @@ def as_json(value: Any) -> Any:
 
 def print_json(value: Any) -> None:
     """Print a value as indented JSON."""
-    click.echo(json.dumps(as_json(value), ensure_ascii=False, indent=2))
+    say_json(as_json(value), indent=2)
 
 
 def print_result(value: T, print_text: Callable[[T], None], *, as_json: bool) -> None:
@@ -75,7 +72,7 @@ def describe_search(found: types.VectorSearch) -> str:
 
 def print_line(value: Any) -> None:
     """Print a value as one line of JSON."""
-    click.echo(json.dumps(as_json(value), ensure_ascii=False))
+    say_json(as_json(value))
 
 
 def describe_config_file(file: ConfigFile) -> str:
@@ -84,7 +81,7 @@ def describe_config_file(file: ConfigFile) -> str:
     trusted = ""
     if file.kind == "found":
         trusted = ", trusted" if file.trusted else ", not trusted: `rag trust`"
-    return f"{one_line(file.path)} ({why}{trusted})"
+    return f"{file.path} ({why}{trusted})"
 
 
 def print_report(report: types.IngestionReport) -> None:
@@ -93,14 +90,14 @@ def print_report(report: types.IngestionReport) -> None:
     for problem in report.skipped:
         by_reason[problem.reason].append(problem.source)
     for reason, sources in by_reason.items():
-        click.echo(f"skipped: {name_three(sources)}: {reason}", err=True)
+        say(f"skipped: {name_three(sources)}: {reason}", err=True)
     for problem in report.failed[:_NAMED]:
-        click.echo(f"not indexed: {one_line(problem.source)}: {problem.reason}", err=True)
+        say(f"not indexed: {problem.source}: {problem.reason}", err=True)
     if len(report.failed) > _NAMED:
-        click.echo(f"and {len(report.failed) - _NAMED:,} more: `rag status` names all", err=True)
+        say(f"and {len(report.failed) - _NAMED:,} more: `rag status` names all", err=True)
     for old, new in report.renamed[:_NAMED]:
-        click.echo(f"renamed: {one_line(old)} -> {one_line(new)}", err=True)
-    click.echo(
+        say(f"renamed: {old} -> {new}", err=True)
+    say(
         f"{len(report.added):,} added, {len(report.updated):,} updated, "
         f"{len(report.removed):,} removed, {report.unchanged:,} unchanged, "
         f"{len(report.skipped):,} skipped, {len(report.failed):,} failed; "
@@ -110,35 +107,35 @@ def print_report(report: types.IngestionReport) -> None:
         stages = ("read", "chunk", "embed", "write")
         taken = ", ".join(f"{stage} {report.timings[stage] / 1000:.1f} s" for stage in stages)
         source, seconds = report.slowest
-        click.echo(f"time: {taken} (side by side); slowest: {source} {seconds:.1f} s")
-    click.echo(f"the index holds {report.documents:,} documents in {report.chunks:,} passages")
+        say(f"time: {taken} (side by side); slowest: {source} {seconds:.1f} s")
+    say(f"the index holds {report.documents:,} documents in {report.chunks:,} passages")
 
 
 def print_examination(found: types.Examination) -> None:
     """Print what each check of an index found, one line each."""
     for finding in found.findings:
         place = f" ({finding.file})" if finding.file and finding.status != "ok" else ""
-        click.echo(one_line(f"{finding.status}: {finding.check}: {finding.text}{place}"))
+        say(f"{finding.status}: {finding.check}: {finding.text}{place}")
     for source in found.lost:
-        click.echo(one_line(f"lost: {source}"))
+        say(f"lost: {source}")
     if found.lost:
-        click.echo("run `rag index` to read again what was lost")
+        say("run `rag index` to read again what was lost")
     problems = sum(finding.status == "problem" for finding in found.findings)
     remain = "1 problem remains" if problems == 1 else f"{problems:,} problems remain"
-    click.echo("the index is well" if found.well else remain)
+    say("the index is well" if found.well else remain)
 
 
 def print_status(status: types.IndexStatus) -> None:
     """Print what is new, changed or gone, and everything that could not be indexed."""
-    click.echo(f"indexed: {', '.join(status.roots)}")
+    say(f"indexed: {', '.join(status.roots)}")
     for name in ("new", "changed", "gone", "left_out"):
         for source in getattr(status, name):
             label = name.replace("_", " ") + ":"
-            click.echo(f"{label:<9} {one_line(source)}")
+            say(f"{label:<9} {source}")
     for problem in (*status.skipped, *status.failed):
-        click.echo(f"{problem.kind + ':':<9} {one_line(problem.source)}: {problem.reason}")
+        say(f"{problem.kind + ':':<9} {problem.source}: {problem.reason}")
     left_out = f"{len(status.left_out):,} left out, " if status.left_out else ""
-    click.echo(
+    say(
         f"{len(status.new):,} new, {len(status.changed):,} changed, {len(status.gone):,} gone, "
         f"{left_out}{status.unchanged:,} unchanged, {len(status.skipped):,} skipped, "
         f"{len(status.failed):,} failed"
@@ -153,28 +150,28 @@ def print_hits(hits: Sequence[types.Hit]) -> None:
 
 def print_explanation(found: types.Explanation) -> None:
     """Print passages in order, each with its rank and score in every stage, and the times."""
-    write(f"looked for: {', '.join(found.words) or 'no words'}")
+    say(f"looked for: {', '.join(found.words) or 'no words'}")
     if found.related:
         related = islice(found.related.items(), 12)
         words = ", ".join(f"{word} {weight:.2f}" for word, weight in related)
-        write(f"and, from the best passages: {words}", "dim")
+        say(f"and, from the best passages: {words}", "dim")
     for wording in found.wordings:
-        write(f"also asked: {one_line(wording)}", "dim")
+        say(f"also asked: {wording}", "dim")
     for hit in found.hits:
         _print_hit(hit)
         places = "  ".join(f"{s.name} #{s.rank} {s.score:.3f}" for s in hit.trace)
-        write(f"    {places}", "green")
+        say(f"    {places}", "green")
         if hit.terms:
-            write(f"    words: {one_line(', '.join(hit.terms))}")
+            say(f"    words: {', '.join(hit.terms)}")
     taken = ", ".join(f"{stage} {ms:.1f}" for stage, ms in found.timings.items())
-    write(f"milliseconds: {taken}", "dim")
+    say(f"milliseconds: {taken}", "dim")
 
 
 def _print_hit(hit: types.Hit) -> None:
-    write(f"[{hit.rank}] ", "bold", end="")
+    say(f"[{hit.rank}] ", "bold", end="")
     # The best of a fused ranking scores 1 however far it is: the cosine tells.
     near = f", cosine {hit.cosine:.2f}" if hit.cosine is not None and len(hit.trace) > 1 else ""
-    write(f"{hit.location}  ({hit.score:.3f}{near})", "cyan")
+    say(f"{hit.location}  ({hit.score:.3f}{near})", "cyan")
     if hit.widened is None:
         columns = _LINES * (count_columns() - len(_INDENT) - _LOST)
         found = excerpt(hit.text, hit.matches, columns=columns)
@@ -182,7 +179,7 @@ def _print_hit(hit: types.Hit) -> None:
     else:
         _write_marked(hit.text, hit.matches)
     if hit.duplicates:
-        write(f"    the same in {name_three(hit.duplicates)}", "dim")
+        say(f"    the same in {name_three(hit.duplicates)}", "dim")
 
 
 def count_columns() -> int:
@@ -193,15 +190,15 @@ def count_columns() -> int:
 def _write_marked(text: str, marks: Sequence[tuple[int, int]], indent: str = _INDENT) -> None:
     """Print a text wrapped to the terminal and indented, with the marks in bold."""
     for start, end in wrap(text, count_columns() - len(indent)):
-        write(indent, end="")
+        say(indent, end="")
         at = start
         # A mark of several words may go on in the next line.
         for first, last in ((max(mark[0], start), min(mark[1], end)) for mark in marks):
             if first < last:
-                write(text[at:first], end="")
-                write(text[first:last], "bold", end="")
+                say_text(text[at:first], end="")
+                say_text(text[first:last], "bold", end="")
                 at = last
-        write(text[at:end])
+        say_text(text[at:end])
 
 
 def print_facts(facts: types.IndexInfo) -> None:
@@ -219,28 +216,28 @@ def print_facts(facts: types.IndexInfo) -> None:
     if facts.search:
         rows.append(("search", describe_search(facts.search)))
     for name, value in rows:
-        click.echo(f"{name:<10} {value}")
+        say(f"{name:<10} {value}")
 
 
 def print_document(document: types.Document, span: tuple[int, int] | None) -> None:
     """Print a document, or the passage at `span` within its section."""
-    write(document.source, "cyan")
+    say(document.source, "cyan")
     facts = {"title": document.title, "type": document.media_type, **document.metadata}
     for name, value in facts.items():
-        write(f"{name}: {value}", "dim")
-    write()
+        say(f"{name}: {value}", "dim")
+    say()
     if span is None:
-        click.echo(for_terminal(document.text))
+        say_text(document.text)
         return
     start, end = span
     above, below = document.section_at(start)
     if document.heading_at(start):
-        write(" › ".join(document.heading_at(start)), "dim")
+        say(" › ".join(document.heading_at(start)), "dim")
     first = max(above, start - _CONTEXT_CHARACTERS)
     last = max(end, min(below, end + _CONTEXT_CHARACTERS))
-    click.secho(for_terminal(document.text[first:start]), dim=True, nl=False)
-    click.secho(f"▶{for_terminal(document.text[start:end])}◀", bold=True, nl=False)
-    click.secho(for_terminal(document.text[end:last]), dim=True)
+    say_text(document.text[first:start], "dim", end="")
+    say_text(f"▶{document.text[start:end]}◀", "bold", end="")
+    say_text(document.text[end:last], "dim")
 
 
 def print_stream(stream: AnswerStream, pieces: Iterator[str]) -> None:
@@ -258,8 +255,8 @@ def print_stream(stream: AnswerStream, pieces: Iterator[str]) -> None:
             return
         pieces = itertools.chain([second or ""], pieces)
     for piece in itertools.chain([first], pieces):
-        click.echo(for_terminal(piece), nl=False)
-    click.echo()
+        say_text(piece, end="")
+    say()
 
 
 def _print_marked(answer: types.Answer) -> None:
@@ -267,43 +264,32 @@ def _print_marked(answer: types.Answer) -> None:
     if sys.stdout.isatty():
         _write_marked(answer.text, answer.spans, indent="")
     else:
-        click.echo(answer.text)
+        say_text(answer.text)
 
 
 def print_sources(answer: types.Answer) -> None:
     """Print what an answer rests on, and which of its sentences rest on nothing."""
     if answer.citations:
-        write()
+        say()
     for citation in answer.citations:
-        write(f"[{citation.number}] {citation.location}", "cyan")
-        write(f"    “{shorten(citation.quote)}”", "dim")
+        say(f"[{citation.number}] {citation.location}", "cyan")
+        say(f"    “{shorten(citation.quote)}”", "dim")
     for sentence in [] if answer.abstained else answer.unsupported:
-        write(f"no passage supports: {sentence.text}", "yellow")
+        say(f"no passage supports: {sentence.text}", "yellow")
     if answer.abstained and answer.unsupported:
-        write("No passage supports this.", "yellow")
+        say("No passage supports this.", "yellow")
     flagged = dict.fromkeys(word for sentence in answer.sentences for word in sentence.flagged)
     if flagged:
-        write(f"in no passage: {', '.join(flagged)}", "yellow")
+        say(f"in no passage: {', '.join(flagged)}", "yellow")
     if answer.missing:
-        write(answer.missing, "yellow")
+        say(answer.missing, "yellow")
     if answer.abstained and answer.prompt.hits:
         nearest = answer.prompt.hits[0]
-        write(f"\nNearest: {nearest.location}", "cyan")
-        write(f"    “{shorten(nearest.text)}”", "dim")
+        say()
+        say(f"Nearest: {nearest.location}", "cyan")
+        say(f"    “{shorten(nearest.text)}”", "dim")
     if answer.prompt.left_out:
-        write(f"{len(answer.prompt.left_out)} passages did not fit into the prompt", "dim")
-
-
-def one_line(name: str) -> str:
-    """Replace what no line can hold: a line break would break it, an escape the terminal."""
-    return "".join(each if each.isprintable() else "\ufffd" for each in name)
-
-
-def for_terminal(text: str) -> str:
-    """Return text as it is where it is piped, and without escape sequences on a terminal."""
-    if not sys.stdout.isatty():
-        return text
-    return "".join(each if each.isprintable() or each in "\n\t" else "\ufffd" for each in text)
+        say(f"{len(answer.prompt.left_out)} passages did not fit into the prompt", "dim")
 
 
 def name_three(names: Sequence[str]) -> str:
@@ -315,13 +301,3 @@ def name_three(names: Sequence[str]) -> str:
 def shorten(text: str) -> str:
     """Put a quote on one line, and cut it between words where it is long."""
     return one_line(excerpt(text, columns=_QUOTE_COLUMNS).text)
-
-
-def write(text: str = "", style: str = "", *, end: str = "\n") -> None:
-    """Print a line in a colour, `bold` or `dim`; plain where it is piped or `NO_COLOR` is set."""
-    plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") in ("dumb", "unknown")
-    colour = None if style in ("", "bold", "dim") else style
-    # None leaves bold and dim alone: with False, click would write what ends them.
-    bold, dim = style == "bold" or None, style == "dim" or None
-    marked = click.style(for_terminal(text), fg=colour, bold=bold, dim=dim, reset=bool(style))
-    click.echo(marked + end, nl=False, color=False if plain else None)

@@ -8,9 +8,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import click
-
-from rag.cli.output import as_json, one_line, print_line
+from rag.cli.output import as_json, print_line
+from rag.cli.terminal import make_console, make_text, one_line, say
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -95,10 +94,8 @@ def _events() -> ProgressCallback:
 
 @contextmanager
 def _bars() -> Iterator[ProgressCallback]:
-    from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, TextColumn
     from rich.progress import Progress as RichProgress
-    from rich.text import Text
 
     class Working(RichProgress):
         """Bars, and below each the file at hand: beside it there would be no room for a bar."""
@@ -108,12 +105,12 @@ def _bars() -> Iterator[ProgressCallback]:
             for task in self.tasks:
                 for line, style in ((task.fields["rates"], ""), (task.fields["now"], "dim")):
                     if line:
-                        yield Text(line, style=style, no_wrap=True, overflow="ellipsis")
+                        yield make_text(line, style, no_wrap=True, overflow="ellipsis")
 
-    console = Console(stderr=True, emoji=False)
+    console = make_console(err=True)
 
     def make(kind: type[Bars], count: ProgressColumn) -> Bars:
-        described = TextColumn("{task.description}")
+        described = TextColumn("{task.description}", markup=False)
         return kind(described, BarColumn(), count, console=console, transient=True)
 
     with (
@@ -125,7 +122,7 @@ def _bars() -> Iterator[ProgressCallback]:
 
         def show(progress: Progress) -> None:
             bars = fetching if progress.unit == "bytes" else working
-            label = _describe(progress)
+            label = one_line(_describe(progress))
             if label not in tasks:
                 tasks[label] = bars.add_task(label, total=progress.total, rates="", now="")
             bars.update(tasks[label], completed=progress.done, total=progress.total)
@@ -153,7 +150,7 @@ def _lines() -> ProgressCallback:
             line += (
                 f", {_describe_rates(progress.work, time_left)}{_describe_slowest(progress.work)}"
             )
-        click.echo(line, err=True)
+        say(line, err=True)
 
     return show
 

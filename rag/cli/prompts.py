@@ -8,6 +8,7 @@ import click
 
 from rag.cli import options
 from rag.cli.opening import read_config
+from rag.cli.terminal import say, say_text
 
 _QUESTION = "When was the bridge built?"
 _TEXT = "The bridge was built in 1921."
@@ -34,15 +35,15 @@ def prompts_command(target: Path | None) -> None:
 
     if target is not None:
         for path in copy_templates(target):
-            click.echo(f"written: {path}")
-        click.echo(f'set `prompt.templates = "{target}"` to use them')
+            say(f"written: {path}")
+        say(f'set `prompt.templates = "{target}"` to use them')
         return
     templates = load_templates(read_config().prompt.templates)
     for template in (templates.system, templates.question, templates.passage):
-        click.echo(template.file)
+        say(template.file)
     # Any generator will do that has room enough.
     generator = ExtractiveGenerator(GenerationConfig(model="extractive"))
     hit = Hit(Chunk(0, "", _TEXT, 0, len(_TEXT), 0), 1.0, 1, "bridge.md", "The bridge")
     prompt = build_prompt(_QUESTION, [hit], generator, templates=templates)
     for message in prompt.messages:
-        click.echo(f"\n[{message.role}]\n{message.content}")
+        say_text(f"\n[{message.role}]\n{message.content}")

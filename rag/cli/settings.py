@@ -10,6 +10,7 @@ import click
 
 from rag.cli import options, output
 from rag.cli.opening import trace_settings
+from rag.cli.terminal import say
 from rag.errors import ConfigError
 
 
@@ -37,13 +38,13 @@ def config_command(as_json: bool) -> None:
         )
         return
     for file in trace.files:
-        click.echo(f"read: {output.describe_config_file(file)}")
+        say(f"read: {output.describe_config_file(file)}")
     if not trace.files:
-        click.echo("read: no file of settings")
+        say("read: no file of settings")
     for key, origin in sorted(trace.origins.items()):
-        click.echo(f"{key} = {_as_toml(values[key])}  ({output.one_line(origin)})")
+        say(f"{key} = {_as_toml(values[key])}  ({origin})")
     variable = find_key_variable()
-    click.echo(f"key for a server: {f'{variable} is set' if variable else 'none'}")
+    say(f"key for a server: {f'{variable} is set' if variable else 'none'}")
 
 
 @click.command("trust")
@@ -70,7 +71,7 @@ def trust_command(folder: Path, forgetting: bool, listing: bool, as_json: bool) 
         if as_json:
             output.print_json({"file": str(file), "forgotten": forgotten})
         else:
-            click.echo(f"{output.one_line(str(file))}: {'' if forgotten else 'was '}not trusted")
+            say(f"{file}: {'' if forgotten else 'was '}not trusted")
         return
     from rag.config import needs_trust, read_settings
 
@@ -80,9 +81,9 @@ def trust_command(folder: Path, forgetting: bool, listing: bool, as_json: bool) 
     if as_json:
         output.print_json({"file": str(file), "sha256": sha256, "settings": needing})
         return
-    click.echo(f"{output.one_line(str(file))}: trusted until it changes")
+    say(f"{file}: trusted until it changes")
     for key, value in needing.items():
-        click.echo(f"  {key} = {_as_toml(value)}")
+        say(f"  {key} = {_as_toml(value)}")
 
 
 def ask_to_trust(file: Path, keys: tuple[str, ...]) -> bool:
@@ -91,9 +92,9 @@ def ask_to_trust(file: Path, keys: tuple[str, ...]) -> bool:
     from rag.config import read_settings
 
     values, sha256 = read_settings(file, regular=True)
-    click.echo(f"{file} in this folder sets what needs your trust:", err=True)
+    say(f"{file} in this folder sets what needs your trust:", err=True)
     for key in keys:
-        click.echo(f"  {key} = {_as_toml(values.get(key))}", err=True)
+        say(f"  {key} = {_as_toml(values.get(key))}", err=True)
     if not click.confirm("Trust this file until it changes?", err=True):
         return False
     trust.trust(file, sha256)
@@ -112,9 +113,9 @@ def _print_list(trusted: dict[str, str], as_json: bool) -> None:
         output.print_json([{"file": place, "state": state} for place, state in states.items()])
         return
     for place, state in sorted(states.items()):
-        click.echo(output.one_line(f"{place}: {state}"))
+        say(f"{place}: {state}")
     if not states:
-        click.echo("no file is trusted")
+        say("no file is trusted")
 
 
 def _state_of(file: Path, sha256: str) -> str:

@@ -10,6 +10,7 @@ import click
 
 from rag.cli import options, output, progress
 from rag.cli.opening import open_rag
+from rag.cli.terminal import say
 
 if TYPE_CHECKING:
     from rag.types import CopyReport
@@ -31,9 +32,9 @@ def compact_command(as_json: bool) -> None:
     if as_json:
         output.print_json(report)
     else:
-        click.echo(f"{report.before / 1e6:.1f} MB before, {report.after / 1e6:.1f} MB now")
+        say(f"{report.before / 1e6:.1f} MB before, {report.after / 1e6:.1f} MB now")
     if not report.cleared:
-        click.echo(
+        say(
             "a reader was at work all the while, and the log still holds what it reads: run "
             "`rag compact` again when it is done",
             err=True,
@@ -92,9 +93,9 @@ def _print_copy_report(report: CopyReport, verb: str, as_json: bool) -> None:
     if as_json:
         output.print_json(report)
         return
-    click.echo(
+    say(
         f"{verb} {report.documents:,} documents in {report.chunks:,} passages to "
-        f"{output.one_line(report.path)}: {report.bytes / 1e6:.1f} MB in {report.seconds:.1f} s"
+        f"{report.path}: {report.bytes / 1e6:.1f} MB in {report.seconds:.1f} s"
     )
     if report.waiting:
         named = ", ".join(map(output.one_line, report.waiting))
