@@ -218,8 +218,9 @@ class GenerationConfig(_Section):
     `model` is `extractive`, a catalogued name, a GGUF file, a model directory, a hub name, or the
     base URL of an OpenAI-compatible server, whose model is then `served_model` (empty: the first
     that the server lists). `max_tokens` bounds the answer, `context_tokens` the prompt and the
-    answer together (0: what suits the model). `timeout` is in seconds; `retries` counts the
-    attempts after the first. `plain_http` allows a server on another machine to be asked by
+    answer together (0: what suits the model). `timeout` is how many seconds a server may be silent;
+    a whole answer may take 30 times as long. `retries` counts the attempts after the first.
+    `plain_http` allows a server on another machine to be asked by
     `http://`, which shows everybody on the way the key, the question and the passages.
 
     Raises:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import Literal
 
+from rag.characters import replace_surrogates
+
 __all__ = [
     "ConfigError",
     "DaemonError",
@@ -128,7 +130,7 @@ class GenerationError(RagError):
 
 
 def check_text(text: object, name: str) -> str:
-    """Return a question or a claim without white space around it.
+    """Return a question or a claim without white space around it, and without lone surrogates.
 
     Raises:
         QuestionError: if it is empty, or no text.
@@ -137,4 +139,4 @@ def check_text(text: object, name: str) -> str:
         raise QuestionError(f"the {name} must be text, not {type(text).__name__}")
     if not text.strip():
         raise QuestionError(f"the {name} is empty")
-    return text.strip()
+    return replace_surrogates(text.strip())

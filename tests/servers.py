@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import http.server
 import json
+import re
+import socket
+import socketserver
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 
@@ -44,11 +47,46 @@ def sse(*pieces: str, done: bool = True) -> tuple[int, dict[str, str], str]:
 
 
 @contextmanager
+def raw(converse: Callable[[socket.socket, bytes], None]) -> Iterator[str]:
+    """Run a server that reads a request and then does as it likes, and yield its URL.
+
+    `converse` is given the connection and the request's head. That the client hangs up ends it.
+    """
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            asked = b""
+            with suppress(OSError):
+                while b"\r\n\r\n" not in asked:
+                    if not (piece := self.request.recv(1 << 16)):
+                        return
+                    asked += piece
+                # What was sent and not read would reset the connection.
+                head, _, body = asked.partition(b"\r\n\r\n")
+                found = re.search(rb"content-length: (\d+)", head.lower())
+                left = int(found[1]) - len(body) if found else 0
+                while left > 0:
+                    left -= len(self.request.recv(left))
+                converse(self.request, asked)
+
+    class Server(socketserver.ThreadingTCPServer):
+        daemon_threads = True
+        block_on_close = False
+
+    with Server(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+
+
+@contextmanager
 def scripted() -> Iterator[tuple[str, type[Script]]]:
     """Run a server, and yield its URL and its script."""
     script = type("Faulty", (Script,), {"replies": [], "seen": [], "asked": []})
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), script)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.server_port}", script
     finally:

@@ -15,9 +15,10 @@ import rag
 PACKAGE = Path(rag.__file__).parent
 
 # What every room may use: what passes between the rooms, and what they raise.
-SHARED = {"errors", "types", "protocols", "once", "stopwatch", "private"}
+SHARED = {"characters", "errors", "types", "protocols", "once", "stopwatch", "private"}
 # Each room with the rooms that it may import besides.
 ALLOWED: dict[str, set[str]] = {
+    "characters": set(),
     "errors": set(),
     "types": set(),
     "protocols": set(),

@@ -98,8 +98,8 @@ def _print_copy_report(report: CopyReport, verb: str, as_json: bool) -> None:
         f"{report.path}: {report.bytes / 1e6:.1f} MB in {report.seconds:.1f} s"
     )
     if report.waiting:
-        named = ", ".join(map(output.one_line, report.waiting))
-        click.echo(f"it followed {named}: none is read here before you say `rag index PATH`")
+        named = ", ".join(report.waiting)
+        say(f"it followed {named}: none is read here before you say `rag index PATH`")
 
 
 @click.command("doctor")

@@ -11,6 +11,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
+from rag.characters import replace_surrogates
 from rag.config import GenerationConfig
 from rag.errors import ConfigError, GenerationError
 from rag.generation.estimate import estimate_tokens
@@ -22,11 +23,16 @@ if TYPE_CHECKING:
     import httpx
     from tenacity import RetryCallState
 
+    from rag.generation.bounds import BoundedClient
+
 T = TypeVar("T")
 
 _PASSING = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 _REFUSALS = frozenset({400, 404, 405, 422, 501})
 _LONGEST_WAIT = 20.0  # seconds
+# A whole answer may take so many times as long as the server may be silent.
+_TIMES_SILENT = 30
+_LONGEST_NAME = 200
 _NO_ECHO = (
     "reranking by likelihood takes a server whose completions know `echo` and `logprobs`, such as "
     "vLLM: set `retrieval.rerank` to something other than `likelihood`"
@@ -57,6 +63,11 @@ class OpenAIGenerator:
 
     def __init__(self, base_url: str, config: GenerationConfig) -> None:
         base_url = base_url.rstrip("/")
+        try:
+            # Reading the port checks it.
+            _ = urlsplit(base_url).port
+        except ValueError as error:
+            raise ConfigError(f"{base_url}: is no URL of a server: {error}") from None
         if not (config.plain_http or _is_private(base_url)):
             raise ConfigError(
                 f"{base_url}: everybody on the way can read what is sent by http: take https, or "
@@ -118,7 +129,7 @@ class OpenAIGenerator:
             raise GenerationError(f"{self._url}: a likelihood takes a token of each text")
         return math.fsum(counted) / len(counted)
 
-    def _echo(self, client: httpx.Client, text: str) -> tuple[list[str], list[float | None]]:
+    def _echo(self, client: BoundedClient, text: str) -> tuple[list[str], list[float | None]]:
         """Return the tokens of `text` as the server reads them, with their log probabilities."""
         body = {
             "model": self._model(client),
@@ -129,7 +140,7 @@ class OpenAIGenerator:
             "echo": True,
             "logprobs": 1,
         }
-        with self._name_failures(began=False):
+        with self._name_failures(client, began=False):
             response = client.post(f"{self._url}/completions", json=body)
         if response.status_code in _REFUSALS:
             reason = f"replied {response.status_code}: {self._reply(response)}"
@@ -139,13 +150,14 @@ class OpenAIGenerator:
             choice = self._json(response)["choices"][0]
             record = choice["logprobs"]
             tokens, logs = record["tokens"][:-1], record["token_logprobs"][:-1]
-            if choice["text"].startswith(text) and len(tokens) == len(logs):
+            whole = choice["text"].startswith(text) and len(tokens) == len(logs)
+            if whole and all(map(_is_log, logs)) and all(isinstance(each, str) for each in tokens):
                 return tokens, logs
-        except (ValueError, KeyError, IndexError, TypeError):
+        except (ValueError, LookupError, TypeError, AttributeError):
             pass
         raise GenerationError(f"{self._url}: gave no log probabilities of the prompt ({_NO_ECHO})")
 
-    def _attempt(self, ask: Callable[..., T], client: httpx.Client, what: Any) -> T:
+    def _attempt(self, ask: Callable[..., T], client: BoundedClient, what: Any) -> T:
         import tenacity
 
         attempts = tenacity.Retrying(
@@ -163,7 +175,7 @@ class OpenAIGenerator:
                 "see that the server is running and the URL is right"
             ) from error
 
-    def _begin(self, client: httpx.Client, prompt: Prompt) -> tuple[Generator[str], list[str]]:
+    def _begin(self, client: BoundedClient, prompt: Prompt) -> tuple[Generator[str], list[str]]:
         body = {"model": self._model(client), **chat_request(prompt, self._config)}
         if prompt.schema is not None:
             enforced = {**body, "response_format": response_format(prompt.schema)}
@@ -172,42 +184,43 @@ class OpenAIGenerator:
         return self._first_piece(client, body)
 
     def _first_piece(
-        self, client: httpx.Client, body: dict[str, Any]
+        self, client: BoundedClient, body: dict[str, Any]
     ) -> tuple[Generator[str], list[str]]:
         pieces = self._pieces(client, body)
         first = next(pieces, None)
         return pieces, [] if first is None else [first]
 
-    def _model(self, client: httpx.Client) -> str:
+    def _model(self, client: BoundedClient) -> str:
         """Return the model that the settings name, or else the first that the server lists."""
         if self._served_model:
             return self._served_model
-        with self._name_failures(began=False):
+        with self._name_failures(client, began=False):
             response = client.get(f"{self._url}/models")
             self._check(response)
             try:
-                self._served_model = self._hide(str(self._json(response)["data"][0]["id"]))
-            except (ValueError, KeyError, IndexError, TypeError) as error:
+                name = str(self._json(response)["data"][0]["id"])
+                self._served_model = self._hide(replace_surrogates(name))[:_LONGEST_NAME]
+            except (ValueError, LookupError, TypeError) as error:
                 raise GenerationError(
                     f"{self._url}: lists no model: set `generation.served_model`"
                 ) from error
         return self._served_model
 
-    def _pieces(self, client: httpx.Client, body: dict[str, Any]) -> Generator[str]:
+    def _pieces(self, client: BoundedClient, body: dict[str, Any]) -> Generator[str]:
         from httpx_sse import EventSource
 
         began = finished = False
-        request = client.build_request("POST", f"{self._url}/chat/completions", json=body)
-        with self._name_failures(began=False):
+        with self._name_failures(client, began=False):
+            request = client.build_request("POST", f"{self._url}/chat/completions", json=body)
             response = client.send(request, stream=True)
         try:
-            with self._name_failures(began=False):
+            with self._name_failures(client, began=False):
                 if not response.is_success:
                     response.read()
                 self._check(response)
             events = EventSource(response).iter_sse()
             while True:
-                with self._name_failures(began=began):
+                with self._name_failures(client, began=began):
                     event = next(events, None)
                     if event is None or event.data.strip() == "[DONE]":
                         finished = finished or event is not None
@@ -220,47 +233,63 @@ class OpenAIGenerator:
         finally:
             response.close()
         if not finished:
+            if client.timed_out:
+                raise GenerationError(self._describe_time(client))
             raise GenerationError(f"{self._url}: the server ended the answer before its end")
 
     def _read(self, data: str) -> tuple[str, bool]:
         try:
-            chunk = json.loads(self._hide(data))
+            chunk = _parse_json(self._hide(data))
             if "error" in chunk:
                 raise GenerationError(f"{self._url}: {self._hide(_message(chunk))}")
             choices = chunk.get("choices") or [{}]
             piece = (choices[0].get("delta") or {}).get("content") or ""
-            return str(piece), choices[0].get("finish_reason") is not None
-        except (ValueError, AttributeError, IndexError, TypeError) as error:
+            return replace_surrogates(str(piece)), choices[0].get("finish_reason") is not None
+        except (ValueError, AttributeError, LookupError, TypeError) as error:
             raise GenerationError(
                 f"{self._url}: sent something other than the chat protocol: "
                 f"{self._hide(data)[:80]!r}"
             ) from error
 
-    def _new_client(self) -> httpx.Client:
+    def _new_client(self) -> BoundedClient:
         import httpx
+
+        from rag.generation.bounds import BoundedClient
 
         timeout = httpx.Timeout(self._config.timeout, connect=min(10.0, self._config.timeout))
         headers = {"Authorization": f"Bearer {self._key.reveal()}"} if self._key else {}
         # The URL of a proxy may hold a password, and httpx shows it: its error is not even kept.
         with suppress(httpx.InvalidURL, ValueError):
             # A redirect could lead to a host that the user did not name.
-            return httpx.Client(timeout=timeout, headers=headers, follow_redirects=False)
+            return BoundedClient(
+                max_tokens=self.max_tokens,
+                seconds=_TIMES_SILENT * self._config.timeout,
+                timeout=timeout,
+                headers=headers,
+                follow_redirects=False,
+            )
         raise ConfigError(
             "HTTP_PROXY, HTTPS_PROXY or ALL_PROXY of the environment holds no URL of a proxy"
         )
 
     @contextmanager
-    def _name_failures(self, *, began: bool) -> Iterator[None]:
+    def _name_failures(self, client: BoundedClient, *, began: bool) -> Iterator[None]:
         """Turn httpx errors into ours; `began` says whether a piece of the answer has come."""
         import httpx
 
+        from rag.generation.bounds import EndlessError
+
         try:
             yield
-        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError) as error:
             raise GenerationError(
-                f"{self._url}: is not a URL that can be asked: {error}"
+                f"{self._url[:_LONGEST_NAME]}: is not a URL that can be asked: {error}"
             ) from error
+        except EndlessError as error:
+            raise GenerationError(f"{self._url}: {error}") from error
         except httpx.HTTPError as error:
+            if client.timed_out:
+                raise GenerationError(self._describe_time(client)) from None
             reason = self._hide(_describe(error))
             # Some hold a header that the server sent.
             cause = error if self._hide(str(error)) == str(error) else None
@@ -270,12 +299,18 @@ class OpenAIGenerator:
                 ) from cause
             raise _PassingError(reason) from cause
 
+    def _describe_time(self, client: BoundedClient) -> str:
+        return (
+            f"{self._url}: did not end its answer within {client.seconds:,.0f} s, "
+            f"{_TIMES_SILENT} times `generation.timeout`"
+        )
+
     def _hide(self, text: str) -> str:
         return self._key.hide_in(text) if self._key else text
 
     def _json(self, response: httpx.Response) -> Any:
         # Errors of parsing hold the text.
-        return json.loads(self._hide(response.text))
+        return _parse_json(self._hide(response.text))
 
     def _check(self, response: httpx.Response) -> None:
         """Raise an error unless the server did what it was asked."""
@@ -289,8 +324,10 @@ class OpenAIGenerator:
                 "that URL if it is the right one"
             )
         if response.status_code in _PASSING:
+            from rag.generation.bounds import read_retry_after
+
             after = response.headers.get("Retry-After", "")
-            raise _PassingError(reason, float(after) if after.isdigit() else None)
+            raise _PassingError(reason, read_retry_after(after))
         if response.status_code in (401, 403):
             reason += ": set RAG_API_KEY to a valid key"
         if response.status_code in (400, 422):
@@ -302,6 +339,18 @@ class OpenAIGenerator:
             return self._hide(_message(self._json(response)))
         except ValueError:
             return self._hide(" ".join(response.text.split()))[:200] or response.reason_phrase
+
+
+def _parse_json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("is nested too deep") from None
+
+
+def _is_log(value: object) -> bool:
+    """Whether a value is a logarithm of a probability; the first token has none."""
+    return value is None or (isinstance(value, int | float) and math.isfinite(value))
 
 
 def _is_private(url: str) -> bool:
