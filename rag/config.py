@@ -8,7 +8,6 @@ reads once and returns a frozen `Config`.
 
 from __future__ import annotations
 
-import hashlib
 import operator
 import os
 import stat
@@ -104,7 +103,8 @@ class SourcesConfig(_Section):
     and JSON, `max_word` characters without a space, `max_members` of an archive,
     `max_unpacked_mb` of all of them, `max_ratio` of their size to the archive's, `max_depth` of
     archives within archives. Readers run in `workers` processes (0: one per core, at most 4), each
-    with `memory_mb`, and `seconds` for a file or for one document of many.
+    with `memory_mb`, and `seconds` for a file or for one document of many. `confined` ones open no
+    other file, no socket and no process, where the system lets them give that up.
     """
 
     include: tuple[str, ...] = ()
@@ -127,6 +127,7 @@ class SourcesConfig(_Section):
     workers: Annotated[int, Meta(ge=0, le=256)] = 0
     memory_mb: Annotated[int, Meta(ge=256, le=1 << 24)] = 1024
     seconds: Annotated[float, Meta(ge=0.1, le=86_400)] = 60.0
+    confined: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -386,6 +387,7 @@ HARMLESS: Mapping[str, Harmless] = {
     "sources.workers": _up_to(4),
     "sources.memory_mb": _tighter,
     "sources.seconds": _tighter,
+    "sources.confined": _only(True),
     "chunking.size": _anything,
     "chunking.overlap": _anything,
     "ingestion.commit_passages": _tighter,
@@ -665,6 +667,9 @@ def read_settings(path: Path, *, regular: bool = False) -> tuple[dict[str, Any],
         ConfigError: if it cannot be read, is no regular file though it has to be, or holds an
             unknown key or a value that is not allowed.
     """
+    # Imported here, since most commands find no file.
+    import hashlib
+
     data = _read_bytes(path, regular=regular)
     return check_settings(_parse_toml(data, path), str(path)), hashlib.sha256(data).hexdigest()
 

@@ -7,7 +7,6 @@ things.
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 from collections.abc import Callable
@@ -65,6 +64,8 @@ def trusted_files() -> dict[str, str]:
     Raises:
         ConfigError: if the list cannot be read, or if others may write it.
     """
+    import json
+
     listing = trust_list()
     try:
         with listing.open("rb") as opened:
@@ -91,6 +92,7 @@ def trusted_files() -> dict[str, str]:
 
 
 def _change(change: Callable[[dict[str, str]], object]) -> None:
+    import json
     import tempfile
 
     from filelock import FileLock

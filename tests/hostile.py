@@ -337,8 +337,9 @@ def _readers() -> Files:
         "a.crash": "crashed \\(SIGSEGV\\)",
         "a.leave": "exit code 7",
         "a.explode": "`sources.memory_mb`",
-        "a.vanish": "No such file",
-        "a.change": "changed while it was being read",
+        # A reader that is confined cannot even do that.
+        "a.vanish": "No such file|Permission denied",
+        "a.change": "changed while it was being read|Permission denied",
         "a.odd": "cannot be read as ODD: a message$",
     }
     return {name: (b"text", FAILED, reason) for name, reason in reasons.items()}

@@ -34,7 +34,12 @@ def hang_in_c(path, source):
 
 
 def _say_that_it_hangs():
-    open(__file__ + f".{os.getpid()}.hangs", "w").close()
+    name = f"planted.{os.getpid()}.hangs"
+    try:
+        open(os.path.join(os.path.dirname(__file__), name), "w").close()
+    except PermissionError:
+        # A reader that is confined writes nowhere else.
+        open(os.path.join(os.environ["TMPDIR"], name), "w").close()
 
 
 def crash(path, source):
@@ -63,7 +68,7 @@ def chatter(path, source):
 
 def vanish(path, source):
     text = path.read_text()
-    path.unlink()
+    os.unlink(os.path.realpath(path))
     yield _document(source, text)
 
 
@@ -119,7 +124,8 @@ def expire_when_hanging(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     check_time = pool._Worker.check_time
 
     def check(worker: pool._Worker) -> None:
-        for mark in hanging(folder):
+        scratch = worker._scratch
+        for mark in [*hanging(folder), *(hanging(Path(scratch.name)) if scratch else [])]:
             if worker._process and mark.name.endswith(f".{worker._process.pid}.hangs"):
                 mark.unlink()
                 worker._deadline = float("-inf")

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from rag import SourceError
 from rag.config import SourcesConfig
+from rag.sources import discovery
 from rag.sources.discovery import Root, SourceFile, discover, is_ignored, resolve_root
 from rag.types import Problem
 
@@ -201,14 +203,14 @@ def test_a_folder_with_an_unreadable_ignore_file_is_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tree(tmp_path, "a/private.md", "a/.ragignore", "b/y.md")
-    read_bytes = Path.read_bytes
+    open_file = discovery.open_file
 
-    def refusing(path: Path) -> bytes:
-        if path.name == ".ragignore":
-            raise PermissionError(13, "Permission denied", str(path))
-        return read_bytes(path)
+    def refusing(path: str) -> AbstractContextManager[int]:
+        if path.endswith(".ragignore"):
+            raise PermissionError(13, "Permission denied", path)
+        return open_file(path)
 
-    monkeypatch.setattr(Path, "read_bytes", refusing)
+    monkeypatch.setattr(discovery, "open_file", refusing)
     assert sources(tmp_path) == ["b/y.md"]
     assert problems(tmp_path) == {
         "a": "failed: is left out, its ignore files cannot be read: Permission denied"

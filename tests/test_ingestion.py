@@ -265,13 +265,13 @@ def test_what_failed_is_read_again_with_other_limits(
 def _noting(read: list[str]):  # type: ignore[no-untyped-def]
     from rag.sources import read_files
 
-    def noting(jobs, config):  # type: ignore[no-untyped-def]
+    def noting(jobs, config, within):  # type: ignore[no-untyped-def]
         def noted():  # type: ignore[no-untyped-def]
             for file, sha256 in jobs:
                 read.append(file.source)
                 yield file, sha256
 
-        return read_files(noted(), config)
+        return read_files(noted(), config, within)
 
     return noting
 

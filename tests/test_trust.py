@@ -21,6 +21,7 @@ from rag.config import HARMLESS, Config, known_settings, own_config_file, trace_
 from rag.errors import ConfigError, RagError, TrustError
 
 SETTINGS = known_settings()
+posix = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="takes pipes and modes of files")
 DOCS = Path(__file__).parent.parent / "docs"
 
 # What a stranger may choose freely: it changes how documents are searched and shown.
@@ -53,6 +54,7 @@ HARMFUL: dict[str, list[Any]] = {
     "sources.workers": [5],
     "sources.memory_mb": [1025],
     "sources.seconds": [60.5, 86_400.0],
+    "sources.confined": [False],
     "ingestion.commit_passages": [2049],
     "ingestion.commit_seconds": [10.5, 86_400.0],
     "embedding.model": [HUB, FOLDER, "/models/e5", "a-plugin", "smollm2-135m-instruct"],
@@ -248,6 +250,7 @@ def test_trust_ends_when_the_file_changes_and_holds_at_its_place(
     assert run_main("trust", "--list").out == "no file is trusted\n"
 
 
+@posix
 def test_only_the_user_may_read_and_write_the_list(run_main: RunMain) -> None:
     plant({"generation.model": SERVER})
     old = os.umask(0)
@@ -368,12 +371,14 @@ def test_a_file_of_any_content_ends_in_a_line(
     assert reason in run_main("info").complaint
 
 
+@posix
 def test_a_pipe_in_the_folder_is_not_waited_for(run_main: RunMain) -> None:
     os.mkfifo("rag.toml")
     assert load_config(None, {}) == Config()
     assert run_main("trust").complaint == "rag: rag.toml: is not a regular file"
 
 
+@posix
 def test_a_named_pipe_is_read(tmp_path: Path) -> None:
     reader, writer = os.pipe()
     os.write(writer, as_toml({"generation.model": SERVER}).encode())
@@ -409,7 +414,7 @@ def test_the_page_tells_what_needs_no_trust() -> None:
     table = [line for line in section.splitlines() if line.startswith("| `")]
     told = {name for line in table for name in re.findall(r"`([a-z]+\.[a-z_]+)`", line)}
     assert set(re.findall(r"`([a-z]+\.[a-z_]+)`", table[0])) == FREE
-    assert told == HARMLESS.keys() - {"sources.hidden", "generation.plain_http"}
+    assert told == HARMLESS.keys() - {"sources.hidden", "sources.confined", "generation.plain_http"}
 
 
 def test_trust_errors_are_errors_of_settings() -> None:

@@ -79,7 +79,7 @@ def ingest(
                 writer.put_root(_to_follow(root, stored, prune=prune))
             if progress is not None:
                 tally.census = Census(roots)
-            pipeline.take_in(sources.discover(roots))
+            pipeline.take_in(sources.discover(roots), roots)
             if prune:
                 _remove_missing(plan, roots, [root.path for root in writer.roots()])
             if given and writer.manifest() is None:
@@ -215,7 +215,7 @@ def _follow(
         check_settings(writer, embedder, config.chunking, index.directory)
         plan = Plan(writer, config.sources, tally)
         with Pipeline(writer, embedder, config, plan, tally) as pipeline:
-            pipeline.take_in([file for path in paths for file in _file_at(path, roots)])
+            pipeline.take_in([file for path in paths for file in _file_at(path, roots)], roots)
             for path in paths:
                 if not Path(path).is_dir():
                     plan.remove_missing(path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +19,7 @@ from rag.ingestion.batch import Batch, Embedding, EndOfFile, NewDocument, SameDo
 from rag.ingestion.plan import Plan, reading_settings
 from rag.ingestion.tally import SECONDS_BETWEEN_EVENTS, Tally
 from rag.protocols import Embedder
-from rag.sources import Finished, Result, SourceFile, read_files
+from rag.sources import Finished, Result, Root, SourceFile, read_files
 from rag.types import Chunk, Document, FileOutcome, Problem
 
 # Few at first, so that there is something to see soon; later enough for batches of like length
@@ -95,9 +95,10 @@ class Pipeline:
         if kind is not None and issubclass(kind, KeyboardInterrupt) and not self.rebuild:
             self.writer.commit()
 
-    def take_in(self, found: Iterable[SourceFile | Problem]) -> None:
-        """Take in what has changed of the files that were found."""
-        for result in read_files(self.plan.files_to_read(found), self.config.sources):
+    def take_in(self, found: Iterable[SourceFile | Problem], roots: Sequence[Root]) -> None:
+        """Take in what has changed of the files that were found below `roots`."""
+        within = [root.path for root in roots]
+        for result in read_files(self.plan.files_to_read(found), self.config.sources, within):
             self._gather(result)
             if self._batch.is_full(self._batch_size):
                 self._submit()

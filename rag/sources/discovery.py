@@ -7,12 +7,14 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import permutations
+from itertools import islice, permutations
 from pathlib import Path
+from typing import NamedTuple
 
 from rag.config import SourcesConfig
 from rag.errors import SourceError
 from rag.sources.ignoring import Patterns, compile_patterns, parse_ignore_file
+from rag.sources.opening import open_file, open_folder, was_replaced
 from rag.types import Problem
 
 # Where the two disagree, the second one decides.
@@ -22,6 +24,7 @@ _NEVER_TAKEN = frozenset({".git", ".hg", ".svn", "__pycache__", "node_modules"})
 # Files that mark a folder as a virtual environment or as one of our indexes. A copy of an index has
 # no lock until it is written to.
 _MARKS = (("pyvenv.cfg",), ("index.sqlite", "writer.lock"), ("index.sqlite", "commits"))
+_ENTRIES_AT_ONCE = 1000
 _NOT_UTF8 = "has a name that is not valid UTF-8: rename it"
 
 
@@ -63,6 +66,12 @@ class _Folder:
     below: str
     included: bool
     patterns: tuple[tuple[int, Patterns], ...] = ()
+
+
+class _Entry(NamedTuple):
+    name: str
+    is_folder: bool
+    is_link: bool
 
 
 def resolve_root(path: str | Path, config: SourcesConfig) -> Root:
@@ -176,36 +185,48 @@ def _walk(root: Root, folder: _Folder) -> Iterator[_Folder | SourceFile | Proble
 def _list_folder(root: Root, folder: _Folder) -> Iterator[_Folder | SourceFile | Problem]:
     source = str(Path(root.source, folder.below))
     try:
-        with os.scandir(folder.path) as listing:
-            entries = sorted(listing, key=lambda entry: os.fsencode(entry.name))
+        with open_folder(folder.path) as handle:
+            entries = _list_names(folder.path if handle is None else handle)
     except OSError as error:
         yield _unreadable_problem(source, error)
         return
     try:
-        opened = _load_patterns(folder, {entry.name for entry in entries}.__contains__)
+        opened = _load_patterns(folder, {name for name, _, _ in entries}.__contains__)
     except OSError as error:
         reason = f"is left out, its ignore files cannot be read: {error.strerror}"
         yield Problem(source, reason, lasting=False)
         return
     if opened is None:
         return
-    for entry in entries:
+    # No folder stays open while those below it are walked through: they may be very deep.
+    rest = iter(entries)
+    while batch := list(islice(rest, _ENTRIES_AT_ONCE)):
         try:
-            item = _classify_entry(root, opened, entry)
-        except FileNotFoundError:
-            continue
+            with open_folder(folder.path) as handle:
+                items = [_classify_entry(root, opened, entry, handle) for entry in batch]
         except OSError as error:
-            item = _unreadable_problem(str(Path(root.source, folder.below, entry.name)), error)
-        if item is not None:
-            yield item
+            yield _unreadable_problem(source, error)
+            return
+        yield from (item for item in items if item is not None)
+
+
+def _list_names(folder: str | int) -> list[_Entry]:
+    """List what a folder holds by the bytes of its names, with what tells a folder and a link."""
+    with os.scandir(folder) as listing:
+        entries = [
+            _Entry(entry.name, entry.is_dir(follow_symlinks=False), entry.is_symlink())
+            for entry in listing
+        ]
+    return sorted(entries, key=lambda entry: os.fsencode(entry.name))
 
 
 def _classify_entry(
-    root: Root, folder: _Folder, entry: os.DirEntry[str]
+    root: Root, folder: _Folder, entry: _Entry, handle: int | None
 ) -> _Folder | SourceFile | Problem | None:
+    """Return what an entry of a folder is to be taken for; `handle` is the folder, opened."""
     name = entry.name
     inner = None
-    if entry.is_dir(follow_symlinks=False):
+    if entry.is_folder:
         inner = _enter_folder(root, folder, name)
         if inner is None:
             return None
@@ -216,9 +237,20 @@ def _classify_entry(
         return Problem(_to_utf8(source), _NOT_UTF8, lasting=False)
     if inner is not None:
         return inner
-    if entry.is_symlink():
-        return _check_link(root, entry.path, source)
-    return _make_source_file(entry.path, source, entry.stat(follow_symlinks=False))
+    path = os.path.join(folder.path, name)  # noqa: PTH118 - `Path` takes five times as long.
+    if entry.is_link:
+        return _check_link(root, path, source)
+    return _look_at(path, source, name, handle)
+
+
+def _look_at(path: str, source: str, name: str, handle: int | None) -> SourceFile | Problem | None:
+    try:
+        status = os.stat(path if handle is None else name, dir_fd=handle, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return _unreadable_problem(source, error)
+    return _make_source_file(path, source, status)
 
 
 def _check_link(root: Root, path: str, source: str) -> Problem | None:
@@ -239,6 +271,9 @@ def _make_source_file(path: str, source: str, status: os.stat_result) -> SourceF
 
 
 def _unreadable_problem(source: str, error: OSError) -> Problem:
+    if was_replaced(error):
+        reason = "was found, and then a link or another thing took its place: run again"
+        return Problem(_to_utf8(source), reason, lasting=False)
     return Problem(_to_utf8(source), f"cannot be read: {error.strerror}", lasting=False)
 
 
@@ -285,7 +320,8 @@ def _read_ignore_file(path: Path) -> str:
     try:
         if not stat.S_ISREG(path.lstat().st_mode):
             return ""
-        data = path.read_bytes()
+        with open_file(str(path)) as handle, open(handle, "rb", closefd=False) as opened:
+            data = opened.read()
     except FileNotFoundError:
         return ""
     return os.fsdecode(data.removeprefix(codecs.BOM_UTF8))

@@ -36,27 +36,30 @@ class _Input:
     depth: int = 0
 
 
-def read_file(file: SourceFile, config: SourcesConfig) -> Iterator[Document | Problem]:
+def read_file(
+    file: SourceFile, config: SourcesConfig, path: Path | None = None
+) -> Iterator[Document | Problem]:
     """Yield the documents of a file in order, and the problems of the files within it.
+
+    `path` leads to the file where it was opened already (None: its own path).
 
     Raises:
         SourceError: if something is wrong with the file as a whole.
     """
-    yield from _read(_input_of(file), config)
+    yield from _read(_input_of(file, path), config)
 
 
-def check_file(file: SourceFile, config: SourcesConfig) -> None:
+def check_file(file: SourceFile, config: SourcesConfig, path: Path | None = None) -> None:
     """Raise SourceError unless the beginning and the size of a file are those of a document.
 
     Raises:
         SourceError: if the file is not a document, or is larger than its format may be.
     """
-    _detect_format(_input_of(file), config)
+    _detect_format(_input_of(file, path), config)
 
 
-def _input_of(file: SourceFile) -> _Input:
-    path = Path(file.path)
-    return _Input(path, file.source, path.name, file.path)
+def _input_of(file: SourceFile, path: Path | None) -> _Input:
+    return _Input(path or Path(file.path), file.source, Path(file.path).name, file.path)
 
 
 def _read(file: _Input, config: SourcesConfig) -> Iterator[Document | Problem]:

@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -46,15 +46,18 @@ class Result:
 
 
 def read_files(
-    jobs: Iterable[tuple[SourceFile, str | None]], config: SourcesConfig
+    jobs: Iterable[tuple[SourceFile, str | None]],
+    config: SourcesConfig,
+    within: Sequence[str] | None = None,
 ) -> Iterator[Result]:
     """Read files in worker processes; the results of one file come in order, files in any order.
 
     A job is a file and its last known SHA-256, if there is one: the same content is not read again.
     Jobs are taken in this thread, a few in advance. The first job starts a process; further
-    processes start when there is work for them.
+    processes start when there is work for them. Where the system can hold readers to it, they open
+    only what lies `within` these folders, or is one of these files (None: any file).
     """
-    with _Pool(config) as pool:
+    with _Pool(config, within) as pool:
         waiting = iter(jobs)
         in_flight = 0
         while True:
@@ -77,12 +80,12 @@ class _Pool:
     read_ahead = 8
     watch_seconds = 0.2
 
-    def __init__(self, config: SourcesConfig) -> None:
+    def __init__(self, config: SourcesConfig, within: Sequence[str] | None) -> None:
         self.size = config.workers or min(self.most_workers, os.cpu_count() or 1)
         self.jobs: queue.Queue[tuple[SourceFile, str | None] | None] = queue.Queue()
         self._results: queue.Queue[Result | BaseException] = queue.Queue(self.read_ahead)
         self._config = config
-        self._workers = [_Worker(config) for _ in range(self.size)]
+        self._workers = [_Worker(config, within) for _ in range(self.size)]
         self._threads: list[threading.Thread] = []
         self._closed = threading.Event()
 
@@ -135,8 +138,9 @@ class _Pool:
 class _Worker:
     """A reading process, started when it is needed and again when it has died."""
 
-    def __init__(self, config: SourcesConfig) -> None:
+    def __init__(self, config: SourcesConfig, within: Sequence[str] | None) -> None:
         self._config = config
+        self._within = within
         self._process: subprocess.Popen[bytes] | None = None
         # A reader unpacks files here; when it is killed, they are deleted with the folder.
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
@@ -243,7 +247,7 @@ class _Worker:
                 )
         if process.stdin is None or process.stdout is None:
             raise AssertionError("a worker without pipes")
-        process.stdin.write(encode(asdict(self._config)))
+        process.stdin.write(encode({"config": asdict(self._config), "within": self._within}))
         process.stdin.flush()
         # The time that the process takes to start must not count for its first file.
         process.stdout.readline()

@@ -24,29 +24,41 @@ from rag.errors import RagError, SourceError, first_line
 from rag.sources.discovery import SourceFile
 from rag.sources.document import problem_of
 from rag.sources.files import check_file, read_file
+from rag.sources.opening import name_for, open_file, was_replaced
 from rag.types import Document, Heading, Page, Problem
 
 # The alarm comes this much after the pool's own limit: it ends a reader whose pool has died.
 _SPARE_SECONDS = 10
+# An archive within archives takes a few for each.
+_OPEN_FILES = 256
+# What libraries unpack for themselves, such as the model that detects languages, in MB.
+_LEAST_FILE_MB = 256
 
 
 def main() -> None:
     """Serve jobs until standard input ends."""
     jobs, results = sys.stdin.buffer, _reserve_output()
     sent: dict[str, Any] = json.loads(jobs.readline())
-    lists = {key: tuple(value) for key, value in sent.items() if isinstance(value, list)}
-    config = SourcesConfig(**{**sent, **lists})
+    given = sent["config"]
+    lists = {key: tuple(value) for key, value in given.items() if isinstance(value, list)}
+    config = SourcesConfig(**{**given, **lists})
+    scratch = Path(tempfile.gettempdir())
     # This alarm ends the process when one result takes too long, even within a C library.
     most_seconds = config.seconds + _SPARE_SECONDS
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _limit_memory(config.memory_mb)
-    results.write(encode({"ready": os.getpid()}))
+    given_up: tuple[str, ...] = ()
+    if config.confined:
+        from rag.sources.confinement import confine
+
+        given_up = confine(sent["within"], scratch)
+    _limit_resources(config)
+    results.write(encode({"ready": os.getpid(), "given_up": given_up}))
     results.flush()
     for line in jobs:
         job = json.loads(line)
         file = SourceFile(**job["file"])
         _set_alarm(most_seconds)
-        for result in _read_job(file, job["sha256"], config):
+        for result in _read_job(file, job["sha256"], config, scratch):
             # The clock stops while the process waits for someone to take its results.
             _set_alarm(0)
             results.write(encode(result))
@@ -54,7 +66,6 @@ def main() -> None:
             _set_alarm(most_seconds)
         _set_alarm(0)
     # The owner of this process may have been killed before it could delete this folder.
-    scratch = Path(tempfile.gettempdir())
     if scratch.name.startswith("rag-"):
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -73,27 +84,31 @@ def document_from(fields: dict[str, Any]) -> Document:
 
 
 def _read_job(
-    file: SourceFile, known_sha256: str | None, config: SourcesConfig
+    file: SourceFile, known_sha256: str | None, config: SourcesConfig, scratch: Path
 ) -> Iterator[dict[str, Any]]:
     try:
-        before = _file_state(file)
-        check_file(file, config)
-        with Path(file.path).open("rb") as opened:
-            sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
-        if sha256 == known_sha256:
-            yield {"unchanged": sha256}
-            return
-        for item in read_file(file, config):
-            yield {"problem" if isinstance(item, Problem) else "document": asdict(item)}
-        if _file_state(file) != before:
-            raise SourceError(
-                file.source, "changed while it was being read: run again", lasting=False
-            )
-        yield {"end": sha256}
+        with open_file(file.path) as handle, name_for(handle, file.path, scratch) as path:
+            before = _file_state(os.fstat(handle))
+            check_file(file, config, path)
+            with path.open("rb") as opened:
+                sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
+            if sha256 == known_sha256:
+                yield {"unchanged": sha256}
+                return
+            for item in read_file(file, config, path):
+                yield {"problem" if isinstance(item, Problem) else "document": asdict(item)}
+            now = Path(file.path).lstat()
+            if _file_state(now) != before or _file_state(os.fstat(handle)) != before:
+                raise SourceError(
+                    file.source, "changed while it was being read: run again", lasting=False
+                )
+            yield {"end": sha256}
     except SourceError as error:
         yield {"error": asdict(problem_of(error))}
     except OSError as error:
         reason = f"cannot be read: {error.strerror or first_line(error)}"
+        if was_replaced(error):
+            reason = "was found, and then a link or another thing took its place: run again"
         yield {"error": asdict(Problem(file.source, reason, lasting=False))}
     except MemoryError:
         reason = f"needs more than {config.memory_mb} MB to be read (`sources.memory_mb`)"
@@ -102,9 +117,8 @@ def _read_job(
         yield {"error": asdict(Problem(file.source, str(error), lasting=False))}
 
 
-def _file_state(file: SourceFile) -> tuple[int, int, int]:
-    status = Path(file.path).stat()
-    return status.st_size, status.st_mtime_ns, status.st_ino
+def _file_state(status: os.stat_result) -> tuple[int, int, int, int]:
+    return status.st_size, status.st_mtime_ns, status.st_ino, status.st_dev
 
 
 def _reserve_output() -> BinaryIO:
@@ -116,12 +130,27 @@ def _reserve_output() -> BinaryIO:
     return results
 
 
-def _limit_memory(megabytes: int) -> None:
-    with contextlib.suppress(ImportError, ValueError, OSError):
+def _limit_resources(config: SourcesConfig) -> None:
+    """Bound memory, what is written to one file, open files, and processes."""
+    try:
         import resource
-
-        _, hard = resource.getrlimit(resource.RLIMIT_AS)
-        resource.setrlimit(resource.RLIMIT_AS, (megabytes << 20, hard))
+    except ImportError:
+        return
+    limits = {
+        "RLIMIT_AS": config.memory_mb << 20,
+        "RLIMIT_FSIZE": max(config.max_unpacked_mb, _LEAST_FILE_MB) << 20,
+        "RLIMIT_NOFILE": _OPEN_FILES,
+        # What a crash leaves behind could hold what other documents said.
+        "RLIMIT_CORE": 0,
+    }
+    if config.confined:
+        limits["RLIMIT_NPROC"] = 0
+    for name, most in limits.items():
+        with contextlib.suppress(AttributeError, ValueError, OSError, OverflowError):
+            kind = getattr(resource, name)
+            _, hard = resource.getrlimit(kind)
+            lower = most if hard == resource.RLIM_INFINITY else min(most, hard)
+            resource.setrlimit(kind, (lower, lower))
 
 
 def _set_alarm(seconds: float) -> None:
