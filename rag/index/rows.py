@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import groupby, islice
 from operator import itemgetter
 from pathlib import Path
@@ -42,18 +42,39 @@ _Flag = Annotated[int, msgspec.Meta(ge=0, le=1)]
 _Path = Annotated[str, msgspec.Meta(pattern=r"\A[^\0]+\Z")]
 _Sha256 = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 _Strings = tuple[str, ...]
-_FILE = tuple[_Id, _Path, str, int, int, str, _Flag]
-_PROBLEM = tuple[str, str, Literal["skipped", "failed"], _Flag]
-_ROOT = tuple[_Path, str, str, str, _Flag]
-_DOCUMENT = tuple[str, str, str, str, str, str, float | None, str, str, str, _Flag, str]
-_SPAN = tuple[_Id, str, _Natural, _Natural, _Natural, str, _Natural | None, _Natural | None]
-_CHUNK = tuple[
-    (_Id, str, _Natural, _Natural, _Natural, str, _Natural | None, _Natural | None, bytes, bytes)
-]
-_STORED_CHUNK = tuple[
-    str, _Natural, _Natural, _Natural, str, _Natural | None, _Natural | None, bytes
-]
-_CACHE = tuple[_Id, str, _Sha256, _Natural, _Natural, str]
+
+
+class Cells:
+    """The types of the cells of a row. What checks them is made at the first use, and kept."""
+
+    def __init__(self, *types: Any) -> None:
+        self._types = types
+
+    def check(self, row: object) -> tuple[Any, ...]:
+        """Return the cells of a row.
+
+        Raises:
+            msgspec.ValidationError: if one is of another type, out of range, missing or too many.
+        """
+        return msgspec.structs.astuple(msgspec.convert(row, self._struct))
+
+    @cached_property
+    def _struct(self) -> Any:
+        fields = [(f"cell_{at}", each) for at, each in enumerate(self._types)]
+        return msgspec.defstruct("Row", fields, array_like=True, forbid_unknown_fields=True)
+
+
+TEXT = Cells(str)
+_FILE = Cells(_Id, _Path, str, int, int, str, _Flag)
+_PROBLEM = Cells(str, str, Literal["skipped", "failed"], _Flag)
+_ROOT = Cells(_Path, str, str, str, _Flag)
+_DOCUMENT = Cells(str, str, str, str, str, str, float | None, str, str, str, _Flag, str)
+_TITLED = Cells(str, str, str)
+_PLACE = (str, _Natural | None, _Natural | None)
+_SPAN = Cells(_Id, str, _Natural, _Natural, _Natural, *_PLACE)
+_CHUNK = Cells(_Id, str, _Natural, _Natural, _Natural, *_PLACE, bytes, bytes)
+_STORED_CHUNK = Cells(str, _Natural, _Natural, _Natural, *_PLACE, bytes)
+_CACHE = Cells(_Id, str, _Sha256, _Natural, _Natural, str)
 _PAGES = list[tuple[_Natural, _Natural, _Natural]]
 _HEADINGS = list[tuple[_Natural, _Natural, _Natural, str]]
 _HASH_BYTES = 16
@@ -151,14 +172,14 @@ SPAN_COLUMNS = 'id, document_id, start, "end", ordinal, heading, page, line'
 CARRIED_COLUMNS = 'document_id, ordinal, start, "end", heading, page, line, passage_hash'
 
 
-def checked(row: object, kind: Any, table: str) -> Any:
+def checked(row: object, kind: Cells, table: str) -> Any:
     """Return the cells of a row of a table, if each is of its type and within its range.
 
     Raises:
         WrongValueError: if one is not.
     """
     try:
-        return msgspec.convert(row, kind)
+        return kind.check(row)
     except msgspec.ValidationError as error:
         raise _wrong(table, str(error)) from None
 
@@ -172,9 +193,14 @@ def from_json(text: object, kind: Any, table: str) -> Any:
     if not isinstance(text, str):
         raise _wrong(table, "JSON that is no text")
     try:
-        return msgspec.json.decode(text, type=kind)
+        return _decoder(kind).decode(text)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise _wrong(table, str(error)) from None
+
+
+@cache
+def _decoder(kind: Any) -> Any:
+    return msgspec.json.Decoder(kind)
 
 
 def metadata_of(text: object) -> dict[str, Any]:
@@ -305,7 +331,7 @@ def manifest(connection: apsw.Connection) -> Manifest | None:
     if not {"embedder", "fingerprint", "dim", "chunk_size", "chunk_overlap"} <= values.keys():
         return None
     embedder, fingerprint, revision = (
-        checked([values.get(key, "")], tuple[str], "manifest")[0]
+        checked([values.get(key, "")], TEXT, "manifest")[0]
         for key in ("embedder", "fingerprint", "revision")
     )
     if not embedder:
@@ -366,7 +392,7 @@ def note_languages(connection: apsw.Connection) -> None:
 def reading_settings(connection: apsw.Connection) -> str:
     """Return the settings that the last run read files with; empty if there was none."""
     row = connection.execute("SELECT value FROM manifest WHERE key = 'reading_settings'").fetchone()
-    return checked(row, tuple[str], "manifest")[0] if row else ""
+    return checked(row, TEXT, "manifest")[0] if row else ""
 
 
 def commits(connection: apsw.Connection) -> int:
@@ -413,14 +439,14 @@ def read_cache_row(connection: apsw.Connection, kind: str) -> CacheRow | None:
     if name != caches.name_of(kind, generation):
         raise _wrong("caches", f"another name than {caches.name_of(kind, generation)}")
     described = from_json(details, dict[str, Any], "caches")
-    checked(described, Shape, "caches")
+    from_json(details, Shape, "caches")
     return CacheRow(generation, name, sha256, max_id, count, described)
 
 
 def languages(connection: apsw.Connection) -> tuple[str, ...]:
     """Return the languages (ISO 639-1) that documents are or were in."""
     found = connection.execute("SELECT language FROM languages ORDER BY language")
-    return tuple(checked(row, tuple[str], "languages")[0] for row in found)
+    return tuple(checked(row, TEXT, "languages")[0] for row in found)
 
 
 def language_of(metadata: Mapping[str, Any]) -> str:
@@ -443,7 +469,7 @@ def passages(
         ).fetchone()
         if found is None:
             raise _wrong("chunks", "a passage of no document")
-        text, title, metadata = checked(found, tuple[str, str, str], "documents")
+        text, title, metadata = checked(found, _TITLED, "documents")
         language = language_of(metadata_of(metadata))
         for span in own:
             yield chunk(span, text), title, language

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import apsw
@@ -80,6 +80,7 @@ def check_schema(connection: apsw.Connection, number: int, directory: Path) -> N
         )
 
 
+@lru_cache(maxsize=256)
 def _lay_out(sql: object) -> str | None:
     """Return SQL without what only its layout says: earlier versions wrote it in another one."""
     if sql is None:

@@ -33,7 +33,7 @@ T = TypeVar("T")
 # SQLite takes 32,766 values in one statement.
 _MOST_VALUES = 10_000
 # The text, source, title and metadata of a document.
-_HELD = tuple[str, str, str, str]
+_HELD = rows.Cells(str, str, str, str)
 
 
 @dataclass(frozen=True, slots=True)

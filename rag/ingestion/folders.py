@@ -160,8 +160,8 @@ def status(index: Index, config: Config, paths: Paths = ()) -> IndexStatus:
         roots=tuple(root.source for root in roots),
         new=tuple(new),
         changed=tuple(changed),
-        gone=tuple(source for path, source in missed.items() if not Path(path).exists()),
-        left_out=tuple(source for path, source in missed.items() if Path(path).exists()),
+        gone=tuple(source for path, source in missed.items() if not _exists(path)),
+        left_out=tuple(source for path, source in missed.items() if _exists(path)),
         unchanged=unchanged,
         failed=tuple(problem for problem in problems if problem.kind == "failed"),
         skipped=tuple(problem for problem in problems if problem.kind == "skipped"),
@@ -275,11 +275,9 @@ def _check_roots(
         raise _nothing_to_do(waiting)
     reason = "is not there now: bring it back, or take it out with `rag remove`"
     missing = [
-        Problem(root.source, reason, lasting=False)
-        for root in roots
-        if not Path(root.path).exists()
+        Problem(root.source, reason, lasting=False) for root in roots if not _exists(root.path)
     ]
-    return [root for root in roots if Path(root.path).exists()], missing
+    return [root for root in roots if _exists(root.path)], missing
 
 
 def _nothing_to_do(waiting: Sequence[StoredRoot] = ()) -> SourceError:
@@ -307,3 +305,8 @@ def _file_at(path: str, roots: Sequence[Root]) -> Iterator[SourceFile]:
         below = path.removeprefix(root.path).lstrip(os.sep)
         source = str(Path(root.source, below)) if below else root.source
         yield SourceFile(path, source, status.st_size, status.st_mtime_ns)
+
+
+def _exists(path: str) -> bool:
+    # Unlike pathlib's function, this is False for a name that is too long for the system.
+    return os.path.exists(path)  # noqa: PTH110
