@@ -218,6 +218,21 @@ def test_the_command_runs_nothing_of_it(trap: Path) -> None:
         assert_nothing_ran(trap)
 
 
+def test_plots_take_no_style_from_it(trap: Path) -> None:
+    """Otherwise a program that sets text would be started, on words that the file chooses."""
+    pytest.importorskip("matplotlib")
+    (trap / "matplotlibrc").write_text("text.usetex: True\nfont.size: 3\n")
+    shown = run_python(
+        "import matplotlib as mpl\nfrom rag.evaluation.plots import _figure\n"
+        "print(mpl.rcParams['text.usetex'])\n"
+        "with _figure('a', 1):\n    print(mpl.rcParams['text.usetex'], mpl.rcParams['font.size'])",
+        trap,
+        full_environment(),
+    )
+    assert shown == ["True", "False 11.0"]
+    assert_nothing_ran(trap)
+
+
 def test_every_loader_of_models_is_told_not_to_run_their_code() -> None:
     """Whoever leaves it out is asked at a terminal, and may run it."""
     calls = 0

@@ -141,7 +141,11 @@ def _figure(name: str, height: float) -> Iterator[tuple[Any, Any]]:
         "axes.spines.top": False,
         "axes.spines.right": False,
     }
-    with mpl.rc_context(style):
+    with mpl.rc_context():
+        # matplotlib reads a `matplotlibrc` of the working directory, which may have any text set by
+        # a TeX that is installed.
+        mpl.rcdefaults()
+        mpl.rcParams.update(style)
         figure = Figure(figsize=(7, height), layout="tight")
         yield figure, figure.subplots()
 
