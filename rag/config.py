@@ -476,6 +476,9 @@ class Setting:
             plain = plain.split(",")
         if isinstance(plain, list | tuple) and all(isinstance(each, str) for each in plain):
             plain = [each.strip() for each in plain if each.strip()]
+        words = plain if isinstance(plain, list | tuple) else [plain]
+        if any(isinstance(each, str) and "\0" in each for each in words):
+            raise ValueError(f"must be {self.allowed} without a zero byte, not {_show(value)}")
         if isinstance(plain, str) and self.kind is bool:
             plain = _SWITCHES.get(plain.lower(), plain)
         if not isinstance(plain, int) and hasattr(plain, "__index__"):

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rag.characters import replace_surrogates
 from rag.config import Config, check_argument, load_config
 from rag.errors import ConfigError, QuestionError, StoreError, check_text
 from rag.index import CacheSettings, Index
@@ -76,7 +77,7 @@ class RAG:
         settings: dict[str, Any] | None = None,
     ) -> None:
         self.config = config or load_config(arguments=settings)
-        self.path = Path(path if path is not None else self.config.index.path)
+        self.path = _check_path(Path(path if path is not None else self.config.index.path))
         chosen = self.config.index
         caches = CacheSettings(kind=chosen.kind, memory_mb=chosen.memory_mb, recall=chosen.recall)
         self._index = Index(self.path, wait=chosen.wait, caches=caches)
@@ -230,7 +231,7 @@ class RAG:
         from rag.index.upkeep import back_up
 
         report = progress or self._progress
-        return back_up(self._index, Path(folder), force=force, progress=report)
+        return back_up(self._index, _check_path(Path(folder)), force=force, progress=report)
 
     def doctor(self, *, repair: bool = False, wait: float | None = None) -> Examination:
         """Check every part of the index; with `repair`, mend what can be mended.
@@ -466,7 +467,7 @@ class RAG:
         Raises:
             StoreError: if there is none, or more than one.
         """
-        found = self._index.find(name)
+        found = self._index.find(replace_surrogates(name))
         if len(found) == 1:
             return found[0]
         if not found:
@@ -651,6 +652,16 @@ class RAG:
             reranker=lambda: self.reranker,
             generator=lambda: self.generator,
         )
+
+
+def _check_path(path: Path) -> Path:
+    # SQLite, FAISS and tantivy take a path as text in UTF-8, and no zero byte.
+    text = str(path)
+    if "\0" in text or replace_surrogates(text) != text:
+        raise ConfigError(
+            f"{text!a}: is not a path in UTF-8, which an index must have: take another folder"
+        )
+    return path
 
 
 def _check_wait(wait: float | None) -> float | None:

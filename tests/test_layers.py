@@ -15,7 +15,7 @@ import rag
 PACKAGE = Path(rag.__file__).parent
 
 # What every room may use: what passes between the rooms, and what they raise.
-SHARED = {"characters", "errors", "types", "protocols", "once", "stopwatch", "private"}
+SHARED = {"characters", "errors", "parsing", "types", "protocols", "once", "stopwatch", "private"}
 # Each room with the rooms that it may import besides.
 ALLOWED: dict[str, set[str]] = {
     "characters": set(),
@@ -25,6 +25,7 @@ ALLOWED: dict[str, set[str]] = {
     "once": set(),
     "stopwatch": set(),
     "private": set(),
+    "parsing": set(),
     "plugins": set(),
     "processes": set(),
     "trust": set(),

@@ -297,7 +297,7 @@ def test_examples_are_read_from_both_formats(tmp_path: Path) -> None:
         ("a.jsonl", '{"question": "a", "answer": "b", "passage": "c"}', r"unknown field `passage`"),
         ("a.jsonl", '{"question": "a", "answer": "b", "passages": "c"}', r"list of texts"),
         ("a.jsonl", "\n", r"a.jsonl: holds no example"),
-        ("a.csv", "question\na\n", r"a.csv:1: has no column answer"),
+        ("a.csv", "question\na\n", r"a.csv: has no column answer"),
         ("a.csv", "question,answer\na,b\nc\n", r"a.csv:3: `answer` must be"),
         ("a.txt", "Who? Ada.", r"a.txt: examples are read from"),
     ],

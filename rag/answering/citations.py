@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from rag.answering.grounding import Grounding, Support
 from rag.answering.passages import Passages, Stretch
 from rag.errors import GenerationError
+from rag.parsing import read_whole
 from rag.text.excerpts import join_lines
 from rag.text.languages.english import REFUSAL
 from rag.text.sentences import split_sentences
@@ -364,7 +365,7 @@ def _take_markers(raw: str, sent: int) -> tuple[str, list[int]]:
     numbers: list[int] = []
 
     def note(match: re.Match[str]) -> str:
-        numbers.extend(int(number) for number in re.findall(r"\d+", match[0]))
+        numbers.extend(read_whole(number) for number in re.findall(r"\d+", match[0]))
         return ""
 
     return raw[:sent] + _MARKER.sub(note, raw[sent:]), numbers

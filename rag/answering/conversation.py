@@ -22,6 +22,7 @@ from rag.answering.followups import complete_question
 from rag.answering.stream import AnswerStream
 from rag.answering.writing import write
 from rag.errors import SourceError, StoreError, check_text
+from rag.parsing import parse_json
 from rag.types import Citation, Message
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 _FORMAT = "rag conversation"
 _VERSION = 1
 
-_MARK = re.compile(r"[ \t]*\[(\d+)\]")
+_MARK = re.compile(r"[ \t]*\[(\d{1,9})\]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,9 +187,8 @@ class Conversation:
         except UnicodeDecodeError as error:
             raise SourceError(str(file), "is not a conversation: it is no text") from error
         try:
-            return cls(rag, _parse_turns(json.loads(text)))
-        # Deeply nested JSON ends Python's parser with a RecursionError.
-        except (ValueError, RecursionError) as error:
+            return cls(rag, _parse_turns(parse_json(text)))
+        except ValueError as error:
             raise SourceError(str(file), f"is not a conversation: {error}") from error
 
     def _complete(self, question: str) -> str:

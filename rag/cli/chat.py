@@ -15,7 +15,7 @@ import click
 
 from rag.cli import options, output, progress
 from rag.cli.opening import open_rag
-from rag.cli.terminal import say, say_text
+from rag.cli.terminal import say, say_error, say_text
 from rag.errors import QuestionError, RagError
 
 if TYPE_CHECKING:
@@ -354,4 +354,4 @@ def _note(text: str) -> None:
 
 
 def _complain(reason: str) -> None:
-    say("rag: " + " ".join(reason.split()), err=True)
+    say_error(reason)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from rag.cli import options, output, progress
 from rag.cli.opening import open_to_ask
 from rag.cli.terminal import say
 from rag.errors import QuestionError, first_line
+from rag.parsing import parse_json
 
 if TYPE_CHECKING:
     from rag.types import Verdict
@@ -108,7 +108,7 @@ def _read_claims(file: Path) -> list[tuple[str, str]]:
 
 def _read_entry(line: str, place: str) -> tuple[str, str]:
     try:
-        entry = json.loads(line)
+        entry = parse_json(line)
     except ValueError as error:
         raise QuestionError(f"{place}: is no JSON: {first_line(error)}") from error
     text = entry.get("text", entry.get("claim"))

@@ -26,7 +26,7 @@ from rag.cli.models import models_command
 from rag.cli.opening import open_rag, open_to_ask, trace_settings
 from rag.cli.prompts import prompts_command
 from rag.cli.settings import config_command, trust_command
-from rag.cli.terminal import guard_output, say, say_text, show_usage_error
+from rag.cli.terminal import guard_output, say, say_error, say_text, show_usage_error
 from rag.errors import RagError
 
 if TYPE_CHECKING:
@@ -374,7 +374,7 @@ def _run() -> NoReturn:
 
 
 def _fail(reason: str) -> NoReturn:
-    say("rag: " + " ".join(reason.split()), err=True)
+    say_error(reason)
     sys.exit(EXIT_ERROR)
 
 

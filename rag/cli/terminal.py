@@ -29,6 +29,7 @@ PLAIN = {
     "\ufffd": "?",
 }  # fmt: skip
 _REPLACED = "\ufffd"
+_LONGEST_ERROR = 2000
 # They are not printable by themselves, and join letters in Persian, in Indian scripts and in emoji.
 _JOINERS = "\u200c\u200d"
 _ERRORS = "rag.plain"
@@ -62,6 +63,12 @@ def say_text(text: str, style: str = "", *, end: str = "\n", err: bool = False) 
     """Print a text of any number of lines: as it is where standard output is piped."""
     piped = not err and not sys.stdout.isatty()
     _write(text if piped else several_lines(text), style, end, err)
+
+
+def say_error(reason: str) -> None:
+    """Print why something failed as one line, which has an end although a file may be quoted."""
+    line = "rag: " + " ".join(reason.split())
+    say(line if len(line) <= _LONGEST_ERROR else f"{line[:_LONGEST_ERROR]}…", err=True)
 
 
 def say_json(value: Any, *, indent: int | None = None) -> None:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
+from rag.parsing import read_whole
 from rag.text.languages.english import FRAMING_WORDS
 from rag.text.words import content_words
 
@@ -75,7 +76,7 @@ def remove_marks(text: str, cited: Collection[int]) -> str:
     """Remove citation marks such as `[2]` from a text; other numbers in brackets stay."""
 
     def replacement(match: re.Match[str]) -> str:
-        numbers = {int(number) for number in re.findall(r"\d+", match[0])}
+        numbers = {read_whole(number) for number in re.findall(r"\d+", match[0])}
         return "" if numbers <= set(cited) else match[0]
 
     return _MARK.sub(replacement, text)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,9 +9,11 @@ from pathlib import Path
 from typing import Any, Self
 
 from rag.errors import SourceError
+from rag.parsing import parse_json, parse_table, read_whole
 
 _QRELS = ("qrels.tsv", "qrels/test.tsv")
 _CORPORA = ("corpus.jsonl", "corpus")
+_WHOLE = re.compile("-?[0-9]{1,9}")
 _PLACE = re.compile(r"(?P<source>.+):(?P<start>\d+)-(?P<end>\d+)")
 
 
@@ -33,9 +33,12 @@ class HiddenPart:
             ValueError: if it is something else, or ends where it starts or before.
         """
         place = _PLACE.fullmatch(text.strip())
-        if place is None or int(place["start"]) >= int(place["end"]):
-            raise ValueError(f"{text!r} is not SOURCE:START-END")
-        return cls(place["source"], int(place["start"]), int(place["end"]))
+        if place is None:
+            raise ValueError(f"{text[:200]!r} is not SOURCE:START-END")
+        start, end = read_whole(place["start"]), read_whole(place["end"])
+        if start >= end:
+            raise ValueError(f"{text[:200]!r} is not SOURCE:START-END")
+        return cls(place["source"], start, end)
 
     def __str__(self) -> str:
         return f"{self.source}:{self.start}-{self.end}"
@@ -138,8 +141,8 @@ def _read_records(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         if not line.strip():
             continue
         try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
+            record = parse_json(line)
+        except ValueError as error:
             raise SourceError(str(file), f"line {number} is not JSON: {error}") from None
         if not isinstance(record, dict):
             raise SourceError(str(file), f"line {number} is not a JSON object")
@@ -164,10 +167,10 @@ def _read_qrels(file: Path) -> dict[str, dict[str, int]]:
 
 
 def _load_table(file: Path) -> Dataset:
-    rows = csv.DictReader(_read_text(file).splitlines(keepends=True))
-    missing = {"question", "source"} - set(rows.fieldnames or ())
-    if missing:
-        raise SourceError(str(file), f"has no column {' and no column '.join(sorted(missing))}")
+    try:
+        rows = [row for _, row in parse_table(_read_text(file), {"question", "source"})]
+    except ValueError as error:
+        raise SourceError(str(file), str(error)) from error
     questions: dict[str, str] = {}
     qrels: dict[str, dict[str, int]] = {}
     answers: dict[str, tuple[str, ...]] = {}
@@ -225,4 +228,4 @@ def _read_text(file: Path) -> str:
 
 
 def _is_whole(text: str) -> bool:
-    return text.strip().lstrip("-").isdecimal()
+    return _WHOLE.fullmatch(text.strip()) is not None

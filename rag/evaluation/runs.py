@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -64,7 +65,10 @@ def _parse_line(line: str, file: str, number: int) -> tuple[str, str, float]:
     after = before[-1].rsplit(maxsplit=_AFTER_DOCUMENT)
     try:
         (question, _, _), (document, _, score, _) = before, after
-        return question, document, float(score)
+        number_of = float(score)
+        if not math.isfinite(number_of):
+            raise ValueError
+        return question, document, number_of
     except ValueError:
         reason = f"line {number} is not `question Q0 document rank score tag`"
         raise SourceError(file, reason) from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import json
 import math
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -17,6 +16,7 @@ from rag.errors import ConfigError, GenerationError
 from rag.generation.estimate import estimate_tokens
 from rag.generation.keys import read_key
 from rag.generation.requests import chat_request, response_format
+from rag.parsing import parse_json
 from rag.types import Message, Prompt
 
 if TYPE_CHECKING:
@@ -239,7 +239,7 @@ class OpenAIGenerator:
 
     def _read(self, data: str) -> tuple[str, bool]:
         try:
-            chunk = _parse_json(self._hide(data))
+            chunk = parse_json(self._hide(data))
             if "error" in chunk:
                 raise GenerationError(f"{self._url}: {self._hide(_message(chunk))}")
             choices = chunk.get("choices") or [{}]
@@ -310,7 +310,7 @@ class OpenAIGenerator:
 
     def _json(self, response: httpx.Response) -> Any:
         # Errors of parsing hold the text.
-        return _parse_json(self._hide(response.text))
+        return parse_json(self._hide(response.text))
 
     def _check(self, response: httpx.Response) -> None:
         """Raise an error unless the server did what it was asked."""
@@ -339,13 +339,6 @@ class OpenAIGenerator:
             return self._hide(_message(self._json(response)))
         except ValueError:
             return self._hide(" ".join(response.text.split()))[:200] or response.reason_phrase
-
-
-def _parse_json(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except RecursionError:
-        raise ValueError("is nested too deep") from None
 
 
 def _is_log(value: object) -> bool:

@@ -11,6 +11,7 @@ from dataclasses import astuple, replace
 from pathlib import Path
 
 from rag import sources
+from rag.characters import replace_surrogates
 from rag.config import Config
 from rag.errors import LockedError, SourceError
 from rag.index import Index, StoredRoot
@@ -103,7 +104,8 @@ def remove(index: Index, paths: Paths) -> tuple[str, ...]:
     gone: list[str] = []
     with index.write() as writer:
         for path in paths:
-            absolute = os.path.realpath(path)
+            # Of a path that is no text, the index holds nothing.
+            absolute = replace_surrogates(os.path.realpath(path))
             found = list(writer.files_below(absolute))
             known = (*writer.roots(), *writer.waiting_roots())
             roots = [root for root in known if is_below(root.path, absolute)]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rag.errors import ConfigError
+from rag.parsing import parse_json, parse_table
 from rag.protocols import Embedder
 from rag.text.normalization import searchable
 
@@ -90,21 +89,17 @@ def _read_jsonl(text: str, file: str) -> Iterator[tuple[int, Any]]:
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             try:
-                yield number, json.loads(line)
+                yield number, parse_json(line)
             except ValueError as error:
                 raise ConfigError(f"{file}:{number}: is not JSON: {error}") from error
 
 
 def _read_csv(text: str, file: str) -> Iterator[tuple[int, Any]]:
-    rows = csv.DictReader(text.splitlines(keepends=True))
-    missing = {"question", "answer"} - set(rows.fieldnames or ())
-    if missing:
-        raise ConfigError(f"{file}:1: has no column {' and no column '.join(sorted(missing))}")
     try:
-        for row in rows:
-            yield rows.line_num, {"question": row["question"], "answer": row["answer"]}
-    except csv.Error as error:
-        raise ConfigError(f"{file}:{rows.line_num}: is not CSV: {error}") from error
+        for line, row in parse_table(text, {"question", "answer"}):
+            yield line, {"question": row["question"], "answer": row["answer"]}
+    except ValueError as error:
+        raise ConfigError(f"{file}: {error}") from error
 
 
 def _make_example(fields: Any, where: str) -> Example:

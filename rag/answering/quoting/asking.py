@@ -8,6 +8,7 @@ from typing import Literal
 
 from rag.answering.extraction import parse_question
 from rag.answering.extraction.words import Token, tokens
+from rag.parsing import read_whole
 from rag.text.languages import english
 from rag.text.words import content_words, stem
 
@@ -65,7 +66,7 @@ def parse_request(question: str) -> Request:
         term=term,
         sides=sides,
         head=noun or parsed.head,
-        count=int(english.NUMERALS.get(count[1], count[1])) if count else None,
+        count=read_whole(str(english.NUMERALS.get(count[1], count[1]))) if count else None,
         ordinal=_number_of(ordinal[1]) if ordinal else None,
     )
 

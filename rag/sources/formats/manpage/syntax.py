@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 
+from rag.parsing import read_whole
+
 # Marks where no space may be, as after `\c` and mdoc's `Ns`. Decoded text holds no other NUL.
 GLUE = "\0"
 # Stands for a space that must not be collapsed, until the page is written.
@@ -67,7 +69,11 @@ def _replace_escape(found: re.Match[str]) -> str:
     if found["form"]:
         operand = found["operand"]
         if found["form"] == "N":
-            return chr(int(operand)) if operand.isdigit() and int(operand) < 0x110000 else ""
+            return (
+                chr(code)
+                if operand.isdecimal() and (code := read_whole(operand)) < 0x110000
+                else ""
+            )
         if found["form"] == "h":
             return HARD_SPACE
         return strip_escapes(operand.replace("\\", "")) if found["form"] in "Zbo" else ""
@@ -87,7 +93,7 @@ def _special_character(name: str) -> str:
     if re.fullmatch(r"u[0-9A-F]{4,6}(_[0-9A-F]{4,6})*", name):
         codes = [int(code, 16) for code in name[1:].split("_")]
         return "".join(chr(code) for code in codes if code < 0x110000)
-    if name.startswith("char") and name[4:].isdigit() and int(name[4:]) < 256:
+    if name.startswith("char") and name[4:].isdecimal() and read_whole(name[4:]) < 256:
         return chr(int(name[4:]))
     if len(name) == 2 and name[0] in _ACCENTS and name[1].isalpha():
         return unicodedata.normalize("NFC", name[1] + _ACCENTS[name[0]])
