@@ -325,6 +325,12 @@ def fill_inner(page: bytearray, head: int, child: int) -> None:
     page[head + 5 : head + 7] = at.to_bytes(2, "big")
 
 
+def put_anew(path: Path, data: bytes) -> None:
+    """Put another file in the place of one that may be mapped: its pages must not go."""
+    path.unlink()
+    path.write_bytes(data)
+
+
 def problems(found: Any) -> list[str]:
     return [each.check for each in found.findings if each.status == "problem"]
 
@@ -364,7 +370,7 @@ def test_a_mutated_cache_of_vectors_is_built_anew(
     places += [data.find(mark) + 8 for mark in (b"ilar", b"ilbl", b"IxFI", b"full") if mark in data]
     for place in places[:: 1 if kind == "hnsw" else 3]:
         for wrong in (b"\xff\xff\xff\x7f", b"\xff\xff\xff\xff"):
-            path.write_bytes(data[:place] + wrong + data[place + 4 :])
+            put_anew(path, data[:place] + wrong + data[place + 4 :])
             sign(Index(folder), "vectors")
             index = Index(folder, caches=settings)
             with index.snapshot() as snapshot:
@@ -413,7 +419,7 @@ def test_mutated_terms_are_built_anew(
     for path in sorted(folder.iterdir()):
         data = path.read_bytes()
         for place in range(0, len(data), max(1, len(data) // 6)):
-            path.write_bytes(data[:place] + b"\xff" * 8 + data[place + 8 :])
+            put_anew(path, data[:place] + b"\xff" * 8 + data[place + 8 :])
             sign(index, "terms")
             with Index(index.directory).snapshot() as snapshot:
                 matched = snapshot.matching(parse_question("delta passage 11"), 500)
@@ -421,7 +427,7 @@ def test_mutated_terms_are_built_anew(
                 snapshot.holding(parse_question('"delta passage"'))
                 snapshot.terms_with_prefix("del")
                 snapshot.frequency("delta")
-        path.write_bytes(data)
+        put_anew(path, data)
     capfd.readouterr()
 
 
