@@ -115,7 +115,7 @@ class Result(msgspec.Struct, frozen=True, tag=True):
         """
         try:
             return msgspec.msgpack.decode(self.encoded, type=kind)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
             raise ConnectionError(f"a result that cannot be understood: {error}") from error
 
 
@@ -179,7 +179,9 @@ def receive(connection: socket.socket, kind: type[T] | Any, longest: int) -> T:
         raise ConnectionError(f"a message of {length:,} bytes")
     try:
         decoded: T = msgspec.msgpack.decode(_receive_bytes(connection, length), type=kind)
-    except msgspec.DecodeError as error:
+    # Besides its own errors: text that is no UTF-8, nesting that is too deep, settings that do not
+    # go together.
+    except (msgspec.DecodeError, ValueError, RecursionError, errors.RagError) as error:
         raise ConnectionError(f"a message that cannot be understood: {error}") from error
     return decoded
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
 import socket
 import socketserver
+import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -36,6 +39,12 @@ _ENDING_SECONDS = 10.0
 # Another daemon that is ending is about to release the lock.
 _LOCK_SECONDS = 1.0
 _SECONDS_BETWEEN_LOOKS = 0.5
+# The log of a daemon that runs for months has an end.
+_MOST_LOGGED = 100
+_LONGEST_LOGGED = 8192
+# What a process has too little of when it cannot take a connection; it may get some back.
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_EXHAUSTED_SECONDS = 0.5
 
 
 def serve(folder: SocketFolder, idle: float) -> None:
@@ -81,6 +90,7 @@ class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         self._began = self._asked = time.monotonic()
         self._questions = 0
         self._connections = 0
+        self._logged = 0
         self._lock = threading.Condition()
         self._ending = threading.Event()
         self._residents = Residents()
@@ -90,6 +100,26 @@ class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         super().__init__(str(new), _Handler)
         new.chmod(0o600)
         new.replace(folder.socket)
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        try:
+            return super().get_request()
+        except OSError as error:
+            if error.errno in _EXHAUSTED:
+                # The connection stays to be taken: without a pause, the loop would try at once.
+                self._ending.wait(_EXHAUSTED_SECONDS)
+            raise
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Log an error that nobody foresaw: as many as a log has room for."""
+        with self._lock:
+            self._logged += 1
+            number = self._logged
+        if number <= _MOST_LOGGED:
+            last = " The log ends here." if number == _MOST_LOGGED else ""
+            shown = ascii(traceback.format_exc())[1:-1].replace("\\n", "\n")
+            sys.stderr.write(f"{shown[-_LONGEST_LOGGED:]}{last}\n")
+            sys.stderr.flush()
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         return is_same_user(request)

@@ -51,7 +51,22 @@ class SocketFolder:
         except OSError:
             return False
         mine = state.st_uid == os.getuid() and not stat.S_IMODE(state.st_mode) & 0o077
-        return mine and stat.S_ISDIR(state.st_mode)
+        return mine and stat.S_ISDIR(state.st_mode) and self._open_parent() is None
+
+    def _open_parent(self) -> Path | None:
+        """Return the folder above in which somebody else could put another in place of this one."""
+        real = Path(os.path.realpath(self.path))
+        # Whoever owns the root folder is the system, also where users are mapped to others.
+        trusted = {os.getuid(), 0, os.lstat("/").st_uid}
+        for parent in (*self.path.absolute().parents, *real.parents):
+            try:
+                state = parent.lstat()
+            except OSError:
+                return parent
+            shared = state.st_mode & 0o022 and not state.st_mode & stat.S_ISVTX
+            if state.st_uid not in trusted or (shared and not stat.S_ISLNK(state.st_mode)):
+                return parent
+        return None
 
     def prepare(self) -> None:
         """Make the folder, for this user alone.
@@ -67,6 +82,12 @@ class SocketFolder:
                 f"{self.path}: cannot be made ({error.strerror}): set XDG_RUNTIME_DIR to a folder "
                 "of your own"
             ) from error
+        parent = self._open_parent()
+        if parent is not None:
+            raise DaemonError(
+                f"{parent}: others could put another folder in place of {self.path.name}: take "
+                "their right to write there, or set XDG_RUNTIME_DIR to a folder of your own"
+            )
         if not self.is_private:
             raise DaemonError(
                 f"{self.path}: belongs to another user, or is open to others: remove it, or set "
