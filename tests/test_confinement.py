@@ -223,7 +223,7 @@ def test_without_confinement_these_attempts_succeed(
 
 
 def test_its_environment_is_bare_and_its_limits_are_low_everywhere(
-    tmp_path: Path, places: dict[str, object]
+    tmp_path: Path, places: dict[str, object], given_up: set[str]
 ) -> None:
     only = ["a large file", "many files"]
     told = pry(tmp_path / "docs", {**places, "only": only}, LIMITED)
@@ -237,7 +237,7 @@ def test_its_environment_is_bare_and_its_limits_are_low_everywhere(
     assert limits["RLIMIT_CORE"] == [0, 0]
     assert limits["RLIMIT_FSIZE"] == [256 << 20, 256 << 20]
     assert limits["RLIMIT_NOFILE"][1] <= 256
-    assert limits["RLIMIT_NPROC"] == [0, 0]
+    assert "calls" in given_up or limits["RLIMIT_NPROC"] == [0, 0]
     assert not {"a large file", "many files"} & set(told["did"])
 
 

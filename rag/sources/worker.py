@@ -51,7 +51,7 @@ def main() -> None:
         from rag.sources.confinement import confine
 
         given_up = confine(sent["within"], scratch)
-    _limit_resources(config)
+    _limit_resources(config, given_up)
     results.write(encode({"ready": os.getpid(), "given_up": given_up}))
     results.flush()
     for line in jobs:
@@ -130,7 +130,7 @@ def _reserve_output() -> BinaryIO:
     return results
 
 
-def _limit_resources(config: SourcesConfig) -> None:
+def _limit_resources(config: SourcesConfig, given_up: tuple[str, ...]) -> None:
     """Bound memory, what is written to one file, open files, and processes."""
     try:
         import resource
@@ -143,7 +143,8 @@ def _limit_resources(config: SourcesConfig) -> None:
         # What a crash leaves behind could hold what other documents said.
         "RLIMIT_CORE": 0,
     }
-    if config.confined:
+    if config.confined and "calls" not in given_up:
+        # On Linux this would count threads too, and those of everything that the user runs.
         limits["RLIMIT_NPROC"] = 0
     for name, most in limits.items():
         with contextlib.suppress(AttributeError, ValueError, OSError, OverflowError):
