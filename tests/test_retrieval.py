@@ -386,7 +386,7 @@ def test_a_retriever_of_ones_own_explains_itself_or_says_that_it_cannot(sample: 
         ("expansion", ("rm4",), "did you mean `rm3`"),
         ("context", "page", "one of passage, window, section"),
         ("dense_weight", 1.5, "must be a number from 0 to 1, not 1.5"),
-        ("candidates", 0, "at least 1"),
+        ("candidates", 0, "must be a whole number from 1 to 100000, not 0"),
     ],
 )
 def test_settings_that_cannot_be_used_are_named(key: str, value: Any, message: str) -> None:
