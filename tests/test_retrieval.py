@@ -403,5 +403,5 @@ def test_questions_that_cannot_be_asked(sample: RAG, question: str, message: str
 
 
 def test_k_must_be_positive(sample: RAG) -> None:
-    with pytest.raises(QuestionError, match="at least 1"):
+    with pytest.raises(QuestionError, match="must be a whole number from 1 to 10000, not 0"):
         sample.search("why?", 0)
