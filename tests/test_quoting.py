@@ -1034,3 +1034,26 @@ def test_a_section_that_is_called_otherwise_stays() -> None:
         make_spans([text], ["CREATE TABLESPACE"]),
     )
     assert "CREATE TABLESPACE, DROP TABLESPACE" in show([text], found)[0]
+
+
+@pytest.mark.parametrize(
+    ("question", "text", "span"),
+    [
+        ("Was kostet eine Nacht in der Hütte?", "Eine Nacht kostet 34 Euro.", "34 Euro"),
+        ("Was ist die Frist der Kündigung?", "Die Frist beträgt drei Monate.", "drei Monate"),
+        ("Was doen we met het geld van de kas?", "Het geld gaat naar de bank.", "de bank"),
+    ],
+)
+def test_a_question_in_another_language_is_not_for_yes_or_no(
+    question: str, text: str, span: str
+) -> None:
+    found = quote_answer(question, Passages([make_hit(text)]), make_spans([text], [span]))
+    assert found.verdict is None
+    assert show([text], found)[0] == [text]
+
+
+def test_an_english_question_with_a_foreign_name_is_for_yes_or_no() -> None:
+    text = "El Niño was declared by La Prensa de la Costa in 1997."
+    question = "Was El Niño declared by La Prensa de la Costa?"
+    found = quote_answer(question, Passages([make_hit(text)]), make_spans([text], ["1997"]))
+    assert found.verdict == "yes"

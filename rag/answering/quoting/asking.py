@@ -10,6 +10,7 @@ from rag.answering.extraction import parse_question
 from rag.answering.extraction.words import Token, tokens
 from rag.parsing import read_whole
 from rag.text.languages import english
+from rag.text.stopwords import reads_as_english
 from rag.text.words import content_words, stem
 
 Manner = Literal["fact", "list", "definition", "whether", "steps", "comparison", "reason", "facts"]
@@ -57,9 +58,10 @@ def parse_request(question: str) -> Request:
     term = _find_term(low)
     noun = _find_plural(text)
     count, ordinal = _COUNT.search(low), _ORDINAL.search(low)
+    is_fact = ordinal or not reads_as_english(text)
     return Request(
         text=text,
-        manner="fact" if ordinal else _find_manner(low, term, sides, noun),
+        manner="fact" if is_fact else _find_manner(low, term, sides, noun),
         asked=parsed.asked,
         words=content_words(text),
         names=parsed.names,
