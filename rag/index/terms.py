@@ -164,6 +164,8 @@ class TermsIndex:
         with _explain_failures():
             found = self._searcher.search(query, limit=k, count=False).hits
             ids = self._searcher.fast_field_values(_ID, [address for _, address in found])
+            if None in ids:
+                raise DamagedCacheError("it holds passages without their numbers")
             pairs = zip(ids, (score for score, _ in found), strict=True)
             return sorted(pairs, key=lambda pair: (-pair[1], pair[0]))
 

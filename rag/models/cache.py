@@ -11,4 +11,6 @@ def cache_dir() -> Path:
     import platformdirs
 
     folder = os.environ.get("RAG_CACHE")
-    return Path(folder).expanduser() if folder else Path(platformdirs.user_cache_dir("rag"))
+    # Unlike pathlib's, this function leaves the home of nobody as it is.
+    named = os.path.expanduser(folder or "")  # noqa: PTH111
+    return Path(named or platformdirs.user_cache_dir("rag"))

@@ -34,8 +34,12 @@ Origin = Literal["catalogue", "directory", "file", "hub"]
 _BLOCK = 1 << 20
 # Catalogued sizes are rounded.
 _SPARE_BYTES = 32 << 20
-_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
-_HUB_FILE = re.compile(rf"(?P<repository>{_HUB_NAME.pattern})/(?P<file>.+\.gguf)", re.IGNORECASE)
+# The hub's own rules: its library raises an error over any other name.
+_PART = r"\w(?:[\w.-]{0,94}\w)?"
+_HUB_NAME = re.compile(rf"(?!(?:[^/]*/)?[^/]*(?:--|\.\.)){_PART}/{_PART}(?<!\.git)", re.ASCII)
+_HUB_FILE = re.compile(
+    rf"(?P<repository>{_HUB_NAME.pattern})/(?P<file>.+\.gguf)", re.IGNORECASE | re.ASCII
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +98,11 @@ def locate(spec: str, *, kind: Kind) -> LocalModel:
             raise ModelError(f"{spec}: is {_with_article(entry.kind)}, not {_with_article(kind)}: "
                              f"catalogued for that: {', '.join(known) or 'none'}")  # fmt: skip
         return LocalModel(spec, str(_home(entry) / entry.path), None, "catalogue")
-    path = Path(spec).expanduser()
-    if path.is_dir():
+    # Unlike those of pathlib, these functions say no of what is no name of a file or a user.
+    path = Path(os.path.expanduser(spec))  # noqa: PTH111
+    if os.path.isdir(path):  # noqa: PTH112
         return LocalModel(path.resolve().name, str(path.resolve()), None, "directory")
-    if path.is_file():
+    if os.path.isfile(path):  # noqa: PTH113
         if path.suffix.lower() != ".gguf":
             raise ModelError(f"{spec}: is not a GGUF file: give a .gguf file or a model directory")
         return LocalModel(path.stem, str(path.resolve()), None, "file")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -22,8 +23,8 @@ def model_name(spec: str) -> str:
     """
     if spec in CATALOGUE:
         return spec
-    path = Path(spec).expanduser()
-    if path.is_file():
+    path = Path(os.path.expanduser(spec))  # noqa: PTH111
+    if os.path.isfile(path):  # noqa: PTH113
         length = path.stat().st_size
         for entry in CATALOGUE.values():
             if entry.kind == "generator" and entry.disk == length:

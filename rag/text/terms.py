@@ -120,8 +120,8 @@ def _stemmer(language: str) -> Stemmer.Stemmer | None:
     import Stemmer
 
     code = _NORWEGIAN.get(language, language)
-    # Snowball knows languages by other names too, `porter` for one.
-    if len(code) != 2:
+    # Snowball knows languages by other names too, `porter` for one. An index may name any.
+    if len(code) != 2 or not code.isascii():
         return None
     try:
         return Stemmer.Stemmer(code, 0)

@@ -179,6 +179,9 @@ def _compile(name: str, file: str, source: str) -> Template:
         code = environment.compile(source, filename=file)
     except jinja2.TemplateSyntaxError as error:
         raise ConfigError(f"{file}:{error.lineno}: {error.message}") from error
+    # A number of thousands of digits, or a thousand brackets within one another.
+    except _FAILURES as error:
+        raise ConfigError(f"{file}: cannot be compiled: {first_line(error)}") from error
     used = meta.find_undeclared_variables(tree) - set(environment.globals)
     for variable in tree.find_all(nodes.Name):
         if variable.name in used - set(form.variables):

@@ -17,7 +17,7 @@ import apsw
 
 from rag.errors import StoreError, first_line
 from rag.index import rows, schema, terms
-from rag.index.caches import KINDS, CacheRow, Digests, kind_of
+from rag.index.caches import KINDS, CacheRow, DamagedCacheError, Digests, kind_of
 from rag.index.disk import commits, database, files, lock
 from rag.index.disk.database import WrongValueError
 from rag.index.disk.mounts import network_disk
@@ -31,6 +31,11 @@ if TYPE_CHECKING:
 
 Status = Literal["ok", "note", "problem"]
 
+# What libraries, or we for them, raise over a cache that is not what it must be.
+_UNREADABLE = (
+    *(AttributeError, DamagedCacheError, MemoryError, OSError, RuntimeError, TypeError),
+    ValueError,
+)
 _SAMPLE = 50
 # float16 leaves the length of a unit vector within a thousandth of 1.
 _NORM_TOLERANCE = 0.01
@@ -342,7 +347,7 @@ def _check_caches(findings: Findings, connection: apsw.Connection) -> None:
             said = _find_fault(directory, connection, kind, row, live) if row else ""
         except WrongValueError:
             said = _NO_NAME
-        except (ValueError, TypeError, AttributeError, RuntimeError, MemoryError, OSError) as error:
+        except _UNREADABLE as error:
             said = f"cannot be read ({first_line(error)})"
         path = directory / row.name if row else None
         if row and not said:

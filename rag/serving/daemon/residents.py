@@ -114,7 +114,7 @@ def _list_files(config: Config) -> dict[str, Stamp]:
     found = {}
     for key in ("prompt.templates", "prompt.examples", *MODELS):
         value: str = attrgetter(key)(config)
-        path = Path(value).expanduser() if value.startswith("~") else Path(value)
+        path = Path(os.path.expanduser(value))  # noqa: PTH111
         if value and path.is_absolute() and (files := _file_states(path)):
             found[key] = files
     return found
