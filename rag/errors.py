@@ -50,6 +50,19 @@ def without_passwords(text: str) -> str:
     return _BEFORE_HOST.sub("", text)
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error means that the process got no more memory, or no more threads.
+
+    NumPy forgets to say so at some of its allocations, which Python notices as a SystemError.
+    """
+    said = str(error)
+    return (
+        isinstance(error, MemoryError)
+        or (isinstance(error, SystemError) and "without" in said and "exception" in said)
+        or (isinstance(error, RuntimeError) and said == "can't start new thread")
+    )
+
+
 class ConfigError(RagError):
     """A setting in `rag.toml`, the environment or an argument cannot be used."""
 

@@ -27,7 +27,7 @@ from rag.cli.opening import open_rag, open_to_ask, trace_settings
 from rag.cli.prompts import prompts_command
 from rag.cli.settings import config_command, trust_command
 from rag.cli.terminal import guard_output, say, say_error, say_text, show_usage_error
-from rag.errors import RagError
+from rag.errors import RagError, is_out_of_memory
 
 if TYPE_CHECKING:
     from rag.engine import RAG
@@ -370,6 +370,13 @@ def _run() -> NoReturn:
         sys.exit(EXIT_ERROR)
     except RagError as error:
         _fail(str(error))
+    except (MemoryError, RuntimeError, SystemError) as error:
+        if not is_out_of_memory(error):
+            raise
+        _fail(
+            "there is not enough memory for this: end other programs, or ask for less; what was "
+            "committed to the index is unharmed"
+        )
     sys.exit(result if isinstance(result, int) else 0)
 
 

@@ -71,6 +71,7 @@ _STEPS_BETWEEN_LOOKS = 1_000_000
 _STEPS_AT_LEAST = 250_000_000
 _STEPS_FOR_A_BYTE = 300
 _REASONS: Mapping[type[Exception], str] = {
+    apsw.NoMemError: "there is not enough memory for it",
     UnicodeDecodeError: "it holds a text that is not UTF-8",
     apsw.InterruptError: "its pages lead to one another without end",
     apsw.NotADBError: "it is not a database, or its first page is damaged",
@@ -366,9 +367,12 @@ def explain_errors(directory: Path) -> Iterator[None]:
 
     Raises:
         StoreError: in place of an apsw.Error, and of values that no index holds.
+        MemoryError: if SQLite got no memory, for which the index is not at fault.
     """
     try:
         yield
+    except apsw.NoMemError as error:
+        raise MemoryError(reason(error)) from error
     except (apsw.Error, WrongValueError, UnicodeDecodeError) as error:
         raise StoreError(
             f"{directory / NAME}: cannot be read: {reason(error)}: run `rag doctor`, or bring "
