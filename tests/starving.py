@@ -1,6 +1,7 @@
 """Lets commands run out of memory at any of their allocations.
 
-    python starving.py [COMMAND...] [--most N]: walks allocations of commands, and prints a table.
+    python starving.py [COMMAND...] [--most N] [--way WAY]: walks allocations of commands, and
+        prints a table.
 
 Memory fails in three ways: at the n-th allocation of NumPy, by its own hook for allocators; at a
 limit of SQLite's heap; and at a limit of the address space, which everything in the process meets.
@@ -38,7 +39,7 @@ from fuzzers.attempts import Ran, WrongError, run_command, size
 
 ROOM = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
 # Whoever waits for ever is told apart from whoever is slow.
-MOST_SECONDS = 60
+MOST_SECONDS = 600
 WAYS = ("numpy", "sqlite", "address space")
 COMMANDS: dict[str, tuple[str, ...]] = {
     "search": ("search", made.QUESTION, "--json"),
@@ -272,13 +273,15 @@ def _hits(found: Any) -> list[Any]:
     return found if isinstance(found, list) else found.get("hits", [])
 
 
-def walk(names: Sequence[str], most: int | None) -> Iterator[tuple[str, dict[str, Any]]]:
+def walk(
+    names: Sequence[str], most: int | None, ways: Sequence[str] = WAYS
+) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield what came of each command: how often it was tried, refused and ended, and how."""
     with TemporaryDirectory(dir=ROOM) as folder:
         starving = Starving(Path(folder))
         for name in names:
             found: dict[str, Any] = {"tried": 0, "refused": 0, "ended": 0, "wrong": []}
-            for way in WAYS:
+            for way in ways:
                 found[way] = 0
                 for at in starving.points(name, way, most):
                     starved, problems = starving.run(name, way, at)
@@ -294,13 +297,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("commands", nargs="*", choices=[*COMMANDS, []], default=[])
     parser.add_argument("--most", type=int, help="places for each way of failing")
+    parser.add_argument("--way", action="append", choices=WAYS, dest="ways", help="all by default")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
-    columns = (*WAYS, "refused", "ended", "wrong")
+    ways = given.ways or WAYS
+    columns = (*ways, "refused", "ended", "wrong")
     if not given.json:
         print(f"| command | {' | '.join(columns)} |\n| --- |{' ---: |' * len(columns)}")
     everything = {}
-    for name, found in walk(given.commands or list(COMMANDS), given.most):
+    for name, found in walk(given.commands or list(COMMANDS), given.most, ways):
         everything[name] = found
         if not given.json:
             counts = {**found, "wrong": len(found["wrong"])}

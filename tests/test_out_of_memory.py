@@ -16,12 +16,21 @@ from rag.errors import is_out_of_memory
 MOST = "2"
 
 
-@pytest.mark.slow
-def test_no_allocation_that_fails_ends_in_a_traceback() -> None:
+# What meets a limit of the address space is anything in the process: it is walked at night.
+@pytest.mark.parametrize(
+    "ways",
+    [
+        pytest.param(("numpy", "sqlite"), marks=pytest.mark.slow),
+        pytest.param(("address space",), marks=pytest.mark.nightly),
+    ],
+    ids="+".join,
+)
+def test_no_allocation_that_fails_ends_in_a_traceback(ways: tuple[str, ...]) -> None:
     script = Path(__file__).parent / "starving.py"
     commands = ("search", "ask", "index", "optimize", "export", "import")
+    chosen = [part for way in ways for part in ("--way", way)]
     done = subprocess.run(
-        [sys.executable, str(script), "--most", MOST, "--json", *commands],
+        [sys.executable, str(script), *chosen, "--most", MOST, "--json", *commands],
         capture_output=True,
         text=True,
         check=False,
