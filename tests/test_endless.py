@@ -82,6 +82,25 @@ def test_a_server_without_an_end_is_a_line(what: str, monkeypatch: pytest.Monkey
     assert sum(sent) < MOST_SENT
 
 
+@pytest.mark.parametrize("length", [1, 100, 100_000])
+def test_an_answer_is_no_longer_than_its_tokens_can_be(length: int) -> None:
+    """Each sentence of what a server wrote is compared with the passages."""
+    piece = PIECE.replace(b'"a"', b'"' + b"a" * length + b'"')
+
+    def converse(connection: socket.socket, _: bytes) -> None:
+        connection.sendall(STREAM)
+        while True:
+            connection.sendall(piece)
+
+    found: list[str] = []
+    with (
+        raw(converse) as url,
+        pytest.raises(GenerationError, match="wrote more than 2 tokens can hold"),
+    ):
+        found.extend(generator(url, max_tokens=2).stream(PROMPT))
+    assert not found or len("".join(found)) < 10_000
+
+
 def test_informational_answers_come_to_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     from rag.generation import openai
 
@@ -124,7 +143,7 @@ def test_an_event_as_long_as_allowed_passes_however_it_is_cut() -> None:
         connection.sendall(b"data: [DONE]\n\n")
 
     with raw(converse) as url:
-        assert "".join(generator(url).stream(PROMPT)) == text * 2
+        assert "".join(generator(url, max_tokens=20_000).stream(PROMPT)) == text * 2
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd", "x"])

@@ -33,6 +33,9 @@ _LONGEST_WAIT = 20.0  # seconds
 # A whole answer may take so many times as long as the server may be silent.
 _TIMES_SILENT = 30
 _LONGEST_NAME = 200
+# The longest tokens of vocabularies in use are runs of 128 spaces. A template may begin the answer.
+_MOST_CHARACTERS_A_TOKEN = 128
+_MOST_CHARACTERS = 4096
 _NO_ECHO = (
     "reranking by likelihood takes a server whose completions know `echo` and `logprobs`, such as "
     "vLLM: set `retrieval.rerank` to something other than `likelihood`"
@@ -103,8 +106,20 @@ class OpenAIGenerator:
         with self._new_client() as client:
             pieces, first = self._attempt(self._begin, client, prompt)
             with closing(pieces):
-                text = chain(first, pieces)
+                text = self._bound(chain(first, pieces))
                 yield from self._key.hide_in_pieces(text) if self._key else text
+
+    def _bound(self, pieces: Iterator[str]) -> Iterator[str]:
+        """Yield pieces as long as they may be of so many tokens: what is written is read again."""
+        left = _MOST_CHARACTERS + self.max_tokens * _MOST_CHARACTERS_A_TOKEN
+        for piece in pieces:
+            left -= len(piece)
+            if left < 0:
+                raise GenerationError(
+                    f"{self._url}: wrote more than {self.max_tokens:,} tokens can hold "
+                    "(`generation.max_tokens`)"
+                )
+            yield piece
 
     def log_likelihood(self, context: str, text: str) -> float:
         """Return the mean log probability of a token of `text` after `context`.
