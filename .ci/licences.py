@@ -48,7 +48,7 @@ def licences_of(name: str) -> list[str]:
     return classified or [part for part in parts if part]
 
 
-def needed(name: str, extras: frozenset[str], found: dict[str, frozenset[str]]) -> None:
+def gather_needs(name: str, extras: frozenset[str], found: dict[str, frozenset[str]]) -> None:
     """Collect the installed packages that `name` needs with these extras."""
     key = canonicalize_name(name)
     if extras <= found.get(key, frozenset()) and key in found:
@@ -62,13 +62,13 @@ def needed(name: str, extras: frozenset[str], found: dict[str, frozenset[str]]) 
     for each in map(Requirement, requirements):
         marker = each.marker
         if marker is None or any(marker.evaluate({"extra": extra}) for extra in ("", *extras)):
-            needed(each.name, frozenset(each.extras), found)
+            gather_needs(each.name, frozenset(each.extras), found)
 
 
 def main() -> int:
     """Print the packages whose licence is not accepted, or not known."""
     found: dict[str, frozenset[str]] = {}
-    needed(OURS, frozenset(metadata(OURS).get_all("Provides-Extra") or ()), found)
+    gather_needs(OURS, frozenset(metadata(OURS).get_all("Provides-Extra") or ()), found)
     refused = {
         name: licences
         for name in sorted(found)

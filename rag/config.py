@@ -345,7 +345,7 @@ def _inside(value: Any, folder: Path, before: Any) -> bool:
     return Path(os.path.realpath(folder / value)).is_relative_to(os.path.realpath(folder))
 
 
-def _catalogued(kind: str, *words: str) -> Harmless:
+def _in_catalogue(kind: str, *words: str) -> Harmless:
     """Allow words, and models of a kind whose files are pinned by hash."""
 
     def is_known(value: Any, folder: Path, before: Any) -> bool:
@@ -392,7 +392,7 @@ HARMLESS: Mapping[str, Harmless] = {
     "chunking.overlap": _anything,
     "ingestion.commit_passages": _tighter,
     "ingestion.commit_seconds": _tighter,
-    "embedding.model": _catalogued("embedder"),
+    "embedding.model": _in_catalogue("embedder"),
     "embedding.device": _anything,
     "embedding.precision": _anything,
     "retrieval.top_k": _up_to(1000),
@@ -401,17 +401,17 @@ HARMLESS: Mapping[str, Harmless] = {
     "retrieval.dense_weight": _anything,
     "retrieval.candidates": _up_to(10_000),
     "retrieval.expansion": _anything,
-    "retrieval.rerank": _catalogued(
+    "retrieval.rerank": _in_catalogue(
         "reranker", "none", "embedder", "late-interaction", "likelihood"
     ),
-    "retrieval.rerank_model": _catalogued("embedder", ""),
+    "retrieval.rerank_model": _in_catalogue("embedder", ""),
     "retrieval.rerank_depth": _up_to(1000),
     "retrieval.rerank_budget_ms": _up_to(60_000),
     "retrieval.correct": _anything,
     "retrieval.collapse": _anything,
     "retrieval.diversity": _anything,
     "retrieval.context": _anything,
-    "generation.model": _catalogued("generator", "extractive"),
+    "generation.model": _in_catalogue("generator", "extractive"),
     "generation.device": _anything,
     "generation.max_tokens": _up_to(4096),
     "generation.context_tokens": _up_to(32_768),
@@ -422,8 +422,8 @@ HARMLESS: Mapping[str, Harmless] = {
     "generation.plain_http": _only(False),
     "prompt.shots": _up_to(20),
     "answering.way": _anything,
-    "answering.reader": _catalogued("reader", "minilm-reader", ""),
-    "answering.entailment": _catalogued("entailment", "minilm-entailment", "none", ""),
+    "answering.reader": _in_catalogue("reader", "minilm-reader", ""),
+    "answering.entailment": _in_catalogue("entailment", "minilm-entailment", "none", ""),
     "answering.strict": _anything,
     "answering.threshold": _anything,
     "daemon.use": _anything,

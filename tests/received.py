@@ -167,7 +167,7 @@ def put_in_place(path: Path, kind: str, victim: Victim) -> None:
         path.mkdir()
 
 
-def managed(folder: Path, *names: str) -> None:
+def write_managed(folder: Path, *names: str) -> None:
     """Let tantivy believe that files are its own."""
     path = folder / ".managed.json"
     path.write_text(json.dumps([*json.loads(path.read_text()), *names]))

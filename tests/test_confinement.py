@@ -284,7 +284,7 @@ Swap = Callable[[Path, Path], None]
 
 
 @pytest.fixture
-def raced(tmp_path: Path) -> tuple[Path, Path]:
+def race(tmp_path: Path) -> tuple[Path, Path]:
     """A folder to index, and one of the same shape that is private."""
     for name, text in (("docs", "Public words."), ("private", SECRET)):
         (tmp_path / name / "a" / "b").mkdir(parents=True)
@@ -297,9 +297,9 @@ def raced(tmp_path: Path) -> tuple[Path, Path]:
 @pytest.mark.parametrize("swap", SWAPS, ids=lambda swap: swap.__name__)
 @pytest.mark.parametrize("confined", [True, False])
 def test_what_takes_the_place_of_a_file_that_was_found_is_not_read(
-    raced: tuple[Path, Path], swap: Swap, confined: bool
+    race: tuple[Path, Path], swap: Swap, confined: bool
 ) -> None:
-    folder, secret = raced
+    folder, secret = race
     (file,) = discover([Root(str(folder), "docs")])
     assert isinstance(file, SourceFile)
     swap(folder, secret)
@@ -314,8 +314,8 @@ def test_what_takes_the_place_of_a_file_that_was_found_is_not_read(
 
 
 @pytest.mark.parametrize("swap", SWAPS[:5], ids=lambda swap: swap.__name__)
-def test_no_link_is_followed_to_a_file(raced: tuple[Path, Path], swap: Swap) -> None:
-    folder, secret = raced
+def test_no_link_is_followed_to_a_file(race: tuple[Path, Path], swap: Swap) -> None:
+    folder, secret = race
     file = folder / "a" / "b" / "c.txt"
     with open_file(str(file)) as handle:
         assert os.read(handle, 100) == b"Public words."
@@ -325,9 +325,9 @@ def test_no_link_is_followed_to_a_file(raced: tuple[Path, Path], swap: Swap) -> 
 
 
 def test_a_folder_that_becomes_a_link_while_folders_are_walked_is_not_entered(
-    raced: tuple[Path, Path],
+    race: tuple[Path, Path],
 ) -> None:
-    folder, secret = raced
+    folder, secret = race
     (folder / "0.txt").write_text("first")
     found = discover([Root(str(folder), "docs")])
     first = next(found)
@@ -341,8 +341,8 @@ def test_a_folder_that_becomes_a_link_while_folders_are_walked_is_not_entered(
         pass
 
 
-def test_an_ignore_file_that_is_a_link_or_a_pipe_is_not_read(raced: tuple[Path, Path]) -> None:
-    folder, secret = raced
+def test_an_ignore_file_that_is_a_link_or_a_pipe_is_not_read(race: tuple[Path, Path]) -> None:
+    folder, secret = race
     (secret / "ignore").write_text("*.txt\n")
     (folder / ".ragignore").symlink_to(secret / "ignore")
     os.mkfifo(folder / ".gitignore")
@@ -363,8 +363,8 @@ def test_a_swap_while_a_reader_reads_changes_nothing_of_what_is_read(
     assert "changed while it was being read" in found[1].reason
 
 
-def test_races_against_a_thread_that_swaps(raced: tuple[Path, Path]) -> None:
-    folder, secret = raced
+def test_races_against_a_thread_that_swaps(race: tuple[Path, Path]) -> None:
+    folder, secret = race
     file, link, kept = (folder / "a" / "b" / name for name in ("c.txt", "l", "k"))
     link.symlink_to(secret / "b" / "c.txt")
     os.link(file, kept)

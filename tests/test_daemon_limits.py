@@ -26,7 +26,7 @@ SETTINGS: dict[str, Any] = msgspec.to_builtins(Config())
 ASK = {"type": "Ask", "question": "a", "k": None, "where": "", "schema": None}
 
 
-def packed(value: Any) -> bytes:
+def pack(value: Any) -> bytes:
     body = value if isinstance(value, bytes) else msgspec.msgpack.encode(value)
     return struct.pack("!I", len(body)) + body
 
@@ -38,20 +38,20 @@ def with_settings(**sections: dict[str, Any]) -> dict[str, Any]:
 
 UNDECODABLE = {
     "nothing": b"",
-    "another type": packed(7),
-    "random": packed(bytes(range(256))),
-    "nested deep": packed(b"\x91" * 200_000),
-    "no UTF-8": packed(b"\x82\xa5facts\x80\xa5wants\xa6\xff\xfe\xff\xfe\xff\xfe"),
-    "a surrogate": packed(b"\x82\xa5facts\x80\xa5wants\xa3\xed\xa0\x80"),
+    "another type": pack(7),
+    "random": pack(bytes(range(256))),
+    "nested deep": pack(b"\x91" * 200_000),
+    "no UTF-8": pack(b"\x82\xa5facts\x80\xa5wants\xa6\xff\xfe\xff\xfe\xff\xfe"),
+    "a surrogate": pack(b"\x82\xa5facts\x80\xa5wants\xa3\xed\xa0\x80"),
     "too long": struct.pack("!I", LONGEST_REQUEST + 1),
-    "cut short": packed({"facts": {}, "wants": "answer"})[:-1],
-    "a number of 64 bits": packed(with_settings(retrieval={"top_k": 2**64 - 1})),
-    "nan": packed(with_settings(sources={"seconds": float("nan")})),
-    "settings that disagree": packed(with_settings(chunking={"size": 5, "overlap": 9})),
-    "a password in a URL": packed(with_settings(generation={"model": "https://a:b@c"})),
-    "a k that is no number": packed({"config": SETTINGS, "operation": {**ASK, "k": "many"}}),
-    "a huge list": packed(b"\xdd\xff\xff\xff\xff"),
-    "a huge text": packed(b"\xdb\xff\xff\xff\xff"),
+    "cut short": pack({"facts": {}, "wants": "answer"})[:-1],
+    "a number of 64 bits": pack(with_settings(retrieval={"top_k": 2**64 - 1})),
+    "nan": pack(with_settings(sources={"seconds": float("nan")})),
+    "settings that disagree": pack(with_settings(chunking={"size": 5, "overlap": 9})),
+    "a password in a URL": pack(with_settings(generation={"model": "https://a:b@c"})),
+    "a k that is no number": pack({"config": SETTINGS, "operation": {**ASK, "k": "many"}}),
+    "a huge list": pack(b"\xdd\xff\xff\xff\xff"),
+    "a huge text": pack(b"\xdb\xff\xff\xff\xff"),
 }
 
 

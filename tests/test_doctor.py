@@ -6,33 +6,20 @@ import json
 import os
 import subprocess
 import sys
-from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
-from damage import DIM, NAMES, QUERY, build, contents, line, looks, put, restore
+from damage import DIM, NAMES, QUERY, contents, line, looks, put, restore
 from processes import working
+from received import change, index_of
 
 from rag import LockedError, StoreError
 from rag.index import Index
 from rag.index.disk import database, steps
 from rag.index.upkeep import examine, pages, repair
 from rag.types import Examination
-
-
-def index_of(tmp_path: Path) -> Index:
-    index = Index(tmp_path / "index")
-    build(index)
-    return index
-
-
-def change(index: Index, statement: str, *values: object) -> None:
-    """Something that no writer would do; the checksums of the pages agree with it."""
-    with closing(database.open_to_write(index.directory)) as connection:
-        connection.pragma("foreign_keys", False)
-        connection.execute(statement, values).fetchall()
 
 
 def problems(found: Examination) -> list[str]:

@@ -18,11 +18,11 @@ from received import (
     Victim,
     change,
     index_of,
-    managed,
     name_of,
     put_in_place,
     sign,
     use_all,
+    write_managed,
 )
 from synthetic import WIDE, WIDE_MANIFEST, clustered, found, put_clustered, writing
 
@@ -116,7 +116,7 @@ def test_tantivy_removes_no_file_that_its_list_names(
     index: Index, victim: Victim, good: dict[str, Any], tmp_path: Path, name: str
 ) -> None:
     (index.directory / "secret").write_bytes(SECRET)
-    managed(index.directory / name_of(index, "terms"), name.format(victim=victim.folder))
+    write_managed(index.directory / name_of(index, "terms"), name.format(victim=victim.folder))
     sign(index, "terms")
     used = use_all(index, tmp_path)
     victim.assert_unharmed()

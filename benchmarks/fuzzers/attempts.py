@@ -66,6 +66,14 @@ class Target(ABC):
         """Make what all inputs share."""
         self.folder = folder
 
+    def unpack(self, name: str, data: bytes) -> Path:
+        """Write an input that is files, in JSON by name, into a folder; return the folder."""
+        folder = self.folder / name
+        folder.mkdir(exist_ok=True)
+        for file, text in json.loads(data).items():
+            (folder / Path(file).name).write_bytes(text.encode("utf-8", "surrogatepass"))
+        return folder
+
     def warm(self) -> None:
         """Import what the first use imports, which takes its time and is no fault of an input."""
         attempt(self, next(iter(self.seeds())))

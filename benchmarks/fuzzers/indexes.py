@@ -144,7 +144,7 @@ class IndexFolder(Target):
             "table": table,
             "column": column,
             "row": row,
-            "value": _packed(_change_cell(column, values[column], random)),
+            "value": _pack(_change_cell(column, values[column], random)),
         }
 
     def _apply(self, index: Path, data: bytes) -> dict[str, str]:
@@ -167,7 +167,7 @@ class IndexFolder(Target):
                         if edit["table"] in ("manifest", "roots", "languages"):
                             keys = next(iter(self._cells[edit["table"]][edit["row"]].items()))
                             where = f"{keys[0]} = '{keys[1]}'"
-                        value = _unpacked(edit["value"])
+                        value = _unpack(edit["value"])
                         connection.execute(
                             f'UPDATE "{edit["table"]}" SET "{edit["column"]}" = ? WHERE {where}',
                             (value,),
@@ -244,6 +244,15 @@ class ExportedArchive(Target):
         return together(outcomes)
 
 
+class TextsTarget(made.IndexTarget):
+    """A target whose answers are compared with the documents of the index, by their ids."""
+
+    def prepare(self, folder: Path) -> None:
+        super().prepare(folder)
+        with closing(connect(folder / "index")) as connection:
+            self._texts = dict(connection.execute("SELECT id, text FROM documents").fetchall())
+
+
 def connect(index: Path) -> Any:
     """Open a database as an attacker does: with page checksums that SQLite mends itself."""
     import apsw
@@ -257,11 +266,11 @@ def connect(index: Path) -> Any:
     return connection
 
 
-def _packed(value: Any) -> Any:
+def _pack(value: Any) -> Any:
     return {"bytes": base64.b64encode(value).decode()} if isinstance(value, bytes) else value
 
 
-def _unpacked(value: Any) -> Any:
+def _unpack(value: Any) -> Any:
     return base64.b64decode(value["bytes"]) if isinstance(value, dict) else value
 
 

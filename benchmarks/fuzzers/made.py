@@ -8,7 +8,7 @@ import re
 import shutil
 from pathlib import Path
 
-from fuzzers.attempts import run_command
+from fuzzers.attempts import Target, run_command
 
 DOCUMENTS = {
     "bridge.md": (
@@ -100,3 +100,13 @@ def copy_index(source: Path, target: Path) -> Path:
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(source, target, ignore=shutil.ignore_patterns("*.lock"))
     return target
+
+
+class IndexTarget(Target):
+    """A target that runs commands on an index which is made once."""
+
+    def prepare(self, folder: Path) -> None:
+        super().prepare(folder)
+        set_environment(folder)
+        if not (folder / "index").exists():
+            make_index(folder)

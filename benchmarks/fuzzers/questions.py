@@ -5,26 +5,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from contextlib import closing
-from pathlib import Path
 from random import Random
 
 from fuzzers import made, mutation
 from fuzzers.attempts import FINE, REFUSED, Target, check_spans, together
-from fuzzers.indexes import connect
+from fuzzers.indexes import TextsTarget
 
 
-class _Asked(Target):
-    def prepare(self, folder: Path) -> None:
-        super().prepare(folder)
-        made.set_environment(folder)
-        if not (folder / "index").exists():
-            made.make_index(folder)
-        with closing(connect(folder / "index")) as connection:
-            self._texts = dict(connection.execute("SELECT id, text FROM documents").fetchall())
-
-
-class Queries(_Asked):
+class Queries(TextsTarget):
     """Questions with filters and numbers of passages, as JSON; the shell may give any bytes."""
 
     name = "queries"
@@ -66,7 +54,7 @@ class Queries(_Asked):
         return together(outcomes)
 
 
-class Claims(_Asked):
+class Claims(TextsTarget):
     """Claims, and files of claims."""
 
     name = "claims"
@@ -90,7 +78,7 @@ class Claims(_Asked):
         return together(outcomes)
 
 
-class QuestionFiles(_Asked):
+class QuestionFiles(TextsTarget):
     """Files of questions for `rag eval`: a CSV, and BEIR's questions with qrels."""
 
     name = "question-files"
@@ -124,10 +112,7 @@ class QuestionFiles(_Asked):
         return mutation.to_json(files)
 
     def run(self, data: bytes) -> str:
-        folder = self.folder / "questions"
-        folder.mkdir(exist_ok=True)
-        for name, text in json.loads(data).items():
-            (folder / Path(name).name).write_bytes(text.encode("utf-8", "surrogatepass"))
+        folder = self.unpack("questions", data)
         outcomes = []
         for arguments in (
             (folder,),

@@ -9,22 +9,12 @@ from pathlib import Path
 from random import Random
 
 from fuzzers import made, mutation
-from fuzzers.attempts import Target, together
+from fuzzers.attempts import together
 
 _VALUES = ('"auto"', "true", "0", "5", "0.5", "inf", "-1", '["a"]', '""', "1979-05-27", "{a = 1}")
 
 
-class _Settings(Target):
-    """A target that runs commands on an index which is made once."""
-
-    def prepare(self, folder: Path) -> None:
-        super().prepare(folder)
-        made.set_environment(folder)
-        if not (folder / "index").exists():
-            made.make_index(folder)
-
-
-class _AnySetting(_Settings):
+class _AnySetting(made.IndexTarget):
     """A setting may name a model, whose libraries take seconds to be imported."""
 
     def warm(self) -> None:
@@ -115,7 +105,7 @@ class Environment(_AnySetting):
             os.environ.update(kept)
 
 
-class Templates(_Settings):
+class Templates(made.IndexTarget):
     """Prompt templates, as JSON of the three files; `rag prompts` fills them in."""
 
     name = "templates"
@@ -145,10 +135,7 @@ class Templates(_Settings):
         return mutation.to_json(files)
 
     def run(self, data: bytes) -> str:
-        folder = self.folder / "templates"
-        folder.mkdir(exist_ok=True)
-        for name, text in json.loads(data).items():
-            (folder / Path(name).name).write_bytes(text.encode("utf-8", "surrogatepass"))
+        folder = self.unpack("templates", data)
         os.environ["RAG_PROMPT_TEMPLATES"] = str(folder)
         try:
             return self.command("prompts").outcome
@@ -156,7 +143,7 @@ class Templates(_Settings):
             del os.environ["RAG_PROMPT_TEMPLATES"]
 
 
-class IgnoreFile(_Settings):
+class IgnoreFile(made.IndexTarget):
     """A `.gitignore` and the same `.ragignore` of a folder with files of many names."""
 
     name = "ignore"

@@ -11,7 +11,7 @@ import struct
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -23,24 +23,15 @@ from fuzzers.attempts import (
     FINE,
     MOST_SECONDS,
     REFUSED,
-    Target,
     WrongError,
     check_spans,
     wait_until,
 )
-from fuzzers.indexes import connect
+from fuzzers.indexes import TextsTarget
 
 
-class _Messages(Target):
+class _Messages(TextsTarget):
     """An input is some messages of the daemon's protocol: MessagePack after its length."""
-
-    def prepare(self, folder: Path) -> None:
-        super().prepare(folder)
-        made.set_environment(folder)
-        if not (folder / "index").exists():
-            made.make_index(folder)
-        with closing(connect(folder / "index")) as connection:
-            self._texts = dict(connection.execute("SELECT id, text FROM documents").fetchall())
 
     def mutate(self, data: bytes, random: Random) -> bytes:
         try:

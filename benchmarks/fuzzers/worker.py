@@ -117,14 +117,14 @@ def work(target: Target, folder: Path, seconds: float, seed: int, *, guided: boo
     place = folder / "place"
     place.mkdir(exist_ok=True)
     # What the package imports while the block lasts tells which branches an input took.
-    with _instrumented() if guided else nullcontext():
+    with _instrument() if guided else nullcontext():
         target.prepare(place)
         containment.contain(folder, processes=target.starts_processes)
         target.warm()
         attempts.limit_memory()
         runner = Runner(target, folder, seconds)
         if guided:
-            _fuzz_guided(runner, folder / "corpus", seconds, seed)
+            _fuzz_by_coverage(runner, folder / "corpus", seconds, seed)
         else:
             _fuzz_blindly(runner, seconds, seed)
 
@@ -167,13 +167,13 @@ def is_guided() -> bool:
     return True
 
 
-def _instrumented() -> Any:
+def _instrument() -> Any:
     import atheris
 
     return atheris.instrument_imports(include=["rag"])
 
 
-def _fuzz_guided(runner: Runner, corpus: Path, seconds: float, seed: int) -> None:
+def _fuzz_by_coverage(runner: Runner, corpus: Path, seconds: float, seed: int) -> None:
     import atheris
 
     target = runner.target

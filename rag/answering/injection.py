@@ -98,7 +98,7 @@ class _Unit:
             bool(strong.search(words))
             or (directs and (context or labels or bool(_SPEAKER.search(seen))))
             or any(_RUN_TOGETHER.search(_join_words(run[0], "")) for run in _SPACED.finditer(seen))
-            or any(strong.search(_join_words(fold(hint))) for hint in _decode(text[start:end]))
+            or any(strong.search(_join_words(fold(hint))) for hint in decode(text[start:end]))
         )
         return cls(start, end, paragraph, labels, directs, directs or context, instructs)
 
@@ -194,7 +194,8 @@ def _join_words(text: str, space: str = " ") -> str:
     return _NO_WORD.sub(space, text.replace("_", " ")).strip()
 
 
-def _decode(text: str) -> Iterator[str]:
+def decode(text: str) -> Iterator[str]:
+    """Yield what stands in Base64 in a text, if it is text itself."""
     for match in _ENCODED.finditer(text):
         with contextlib.suppress(ValueError):
             padded = match[0] + "=" * (-len(match[0]) % 4)

@@ -9,7 +9,6 @@ fences of a prompt, is found by its form.
 
 from __future__ import annotations
 
-import base64
 import codecs
 import contextlib
 import re
@@ -19,7 +18,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-from rag.answering.injection import find_instructions, fold
+from rag.answering.injection import decode, find_instructions, fold
 from rag.text.sentences import split_sentences
 
 Span = tuple[int, int]
@@ -83,7 +82,6 @@ _APART = re.compile(r"(?<!\w)(?:[^\W\d_] {1,4}){5,}[^\W\d_](?!\w)")
 _WIDE = re.compile(r" {2,}")
 _LEET = re.compile(r"[^\W\d_][013457@$]+[^\W\d_]|\b[013457]+[^\W\d_]{3}|[^\W\d_]{2}[037]\b")
 _AS_LETTERS = str.maketrans("013457@$", "oieastas")
-_ENCODED = re.compile(r"[A-Za-z0-9+/]{24,4096}={0,2}")
 _HEXADECIMAL = re.compile(r"(?:[0-9a-fA-F]{2}[ :]?){16,2048}")
 _ROTATED = re.compile(r"\brot-?13\b|\b(?:gur|naq|nafjre|lbhe|ercyl|fnl gung)\b", re.IGNORECASE)
 
@@ -188,7 +186,7 @@ def _first_signs() -> tuple[re.Pattern[str], re.Pattern[str]]:
     for lists in _read_lists().values():
         patterns = [each for name in _FIRST for each in lists[name]]
         known = spaced if lists.get("spaced", True) else others
-        known.append(_compile("(?:{})", patterns, lists).pattern)
+        known.append(_expand("(?:{})", patterns, lists))
     return re.compile(rf"\b(?:{'|'.join(spaced)}){_EDGE}"), re.compile("|".join(others))
 
 
@@ -221,6 +219,12 @@ def _start(lists: dict[str, list[str]]) -> str:
 
 
 def _compile(shape: str, patterns: list[str], lists: dict[str, list[str]]) -> re.Pattern[str]:
+    return re.compile(_expand(shape, patterns, lists))
+
+
+def _expand(shape: str, patterns: list[str], lists: dict[str, list[str]]) -> str:
+    """Write patterns as one, in a shape, with the lists that they name."""
+
     def expand(mark: re.Match[str]) -> str:
         if mark["opening"]:
             return r"[\[(<{*=# -]*"
@@ -231,7 +235,7 @@ def _compile(shape: str, patterns: list[str], lists: dict[str, list[str]]) -> re
         return rf"[^.;!?:=]{{0,{int(mark['count']) * 10}}}?"
 
     joined = "|".join(_GAP.sub(expand, pattern) for pattern in patterns)
-    return re.compile(shape.replace("{}", fold(joined)))
+    return shape.replace("{}", fold(joined))
 
 
 def _tells(text: str) -> bool:
@@ -272,10 +276,7 @@ def _read_ways(text: str) -> Iterator[str]:
 
 
 def _decode(text: str) -> Iterator[str]:
-    for match in _ENCODED.finditer(text):
-        with contextlib.suppress(ValueError):
-            padded = match[0] + "=" * (-len(match[0]) % 4)
-            yield base64.b64decode(padded, validate=True).decode()
+    yield from decode(text)
     for match in _HEXADECIMAL.finditer(text):
         with contextlib.suppress(ValueError):
             yield bytes.fromhex(match[0].replace(":", " ")).decode()

@@ -172,7 +172,7 @@ SPAN_COLUMNS = 'id, document_id, start, "end", ordinal, heading, page, line'
 CARRIED_COLUMNS = 'document_id, ordinal, start, "end", heading, page, line, passage_hash'
 
 
-def checked(row: object, kind: Cells, table: str) -> Any:
+def check_cells(row: object, kind: Cells, table: str) -> Any:
     """Return the cells of a row of a table, if each is of its type and within its range.
 
     Raises:
@@ -247,7 +247,7 @@ def document(row: Sequence[Any]) -> Document:
     Raises:
         WrongValueError: if a cell is of another type, or out of range.
     """
-    cells = checked(row, _DOCUMENT, "documents")
+    cells = check_cells(row, _DOCUMENT, "documents")
     fields: dict[str, Any] = dict(zip(DOCUMENT_COLUMNS.split(", "), cells, strict=True))
     fields["metadata"] = metadata_of(fields["metadata"])
     pages = from_json(fields["pages"], _PAGES, "documents")
@@ -268,7 +268,7 @@ def chunk(row: Sequence[Any], text: str) -> Chunk:
     Raises:
         WrongValueError: if a cell is of another type, or out of range.
     """
-    number, name, start, end, ordinal, heading, page, line = checked(row, _SPAN, "chunks")
+    number, name, start, end, ordinal, heading, page, line = check_cells(row, _SPAN, "chunks")
     if not start <= end <= len(text):
         raise _wrong("chunks", f"a passage from {start} to {end} of {len(text)} characters")
     above = heading_of(heading)
@@ -281,7 +281,9 @@ def carried_chunk(row: Sequence[Any]) -> StoredChunk:
     Raises:
         WrongValueError: if a cell is of another type, or out of range.
     """
-    name, ordinal, start, end, heading, page, line, digest = checked(row, _STORED_CHUNK, "chunks")
+    name, ordinal, start, end, heading, page, line, digest = check_cells(
+        row, _STORED_CHUNK, "chunks"
+    )
     if len(digest) != _HASH_BYTES:
         raise _wrong("chunks", f"a hash of {len(digest)} bytes")
     return StoredChunk(name, ordinal, start, end, heading_of(heading), page, line, digest)
@@ -293,7 +295,7 @@ def check_chunk(row: Sequence[Any]) -> None:
     Raises:
         WrongValueError: if a cell is of another type, or out of range.
     """
-    *_, heading, _, _, digest, _ = checked(row, _CHUNK, "chunks")
+    *_, heading, _, _, digest, _ = check_cells(row, _CHUNK, "chunks")
     heading_of(heading)
     if len(digest) != _HASH_BYTES:
         raise _wrong("chunks", f"a hash of {len(digest)} bytes")
@@ -331,7 +333,7 @@ def manifest(connection: apsw.Connection) -> Manifest | None:
     if not {"embedder", "fingerprint", "dim", "chunk_size", "chunk_overlap"} <= values.keys():
         return None
     embedder, fingerprint, revision = (
-        checked([values.get(key, "")], TEXT, "manifest")[0]
+        check_cells([values.get(key, "")], TEXT, "manifest")[0]
         for key in ("embedder", "fingerprint", "revision")
     )
     if not embedder:
@@ -392,7 +394,7 @@ def note_languages(connection: apsw.Connection) -> None:
 def reading_settings(connection: apsw.Connection) -> str:
     """Return the settings that the last run read files with; empty if there was none."""
     row = connection.execute("SELECT value FROM manifest WHERE key = 'reading_settings'").fetchone()
-    return checked(row, TEXT, "manifest")[0] if row else ""
+    return check_cells(row, TEXT, "manifest")[0] if row else ""
 
 
 def commits(connection: apsw.Connection) -> int:
@@ -435,7 +437,7 @@ def read_cache_row(connection: apsw.Connection, kind: str) -> CacheRow | None:
     ).fetchone()
     if row is None:
         return None
-    generation, name, sha256, max_id, count, details = checked(row, _CACHE, "caches")
+    generation, name, sha256, max_id, count, details = check_cells(row, _CACHE, "caches")
     if name != caches.name_of(kind, generation):
         raise _wrong("caches", f"another name than {caches.name_of(kind, generation)}")
     described = from_json(details, dict[str, Any], "caches")
@@ -446,7 +448,7 @@ def read_cache_row(connection: apsw.Connection, kind: str) -> CacheRow | None:
 def languages(connection: apsw.Connection) -> tuple[str, ...]:
     """Return the languages (ISO 639-1) that documents are or were in."""
     found = connection.execute("SELECT language FROM languages ORDER BY language")
-    return tuple(checked(row, TEXT, "languages")[0] for row in found)
+    return tuple(check_cells(row, TEXT, "languages")[0] for row in found)
 
 
 def language_of(metadata: Mapping[str, Any]) -> str:
@@ -469,7 +471,7 @@ def passages(
         ).fetchone()
         if found is None:
             raise _wrong("chunks", "a passage of no document")
-        text, title, metadata = checked(found, _TITLED, "documents")
+        text, title, metadata = check_cells(found, _TITLED, "documents")
         language = language_of(metadata_of(metadata))
         for span in own:
             yield chunk(span, text), title, language
@@ -537,7 +539,7 @@ def file_record(row: Sequence[Any]) -> tuple[int, FileRecord, bool]:
     Raises:
         WrongValueError: if a cell is of another type, or out of range.
     """
-    number, *cells, complete = checked(row, _FILE, "files")
+    number, *cells, complete = check_cells(row, _FILE, "files")
     return number, FileRecord(*cells), bool(complete)
 
 
@@ -576,7 +578,7 @@ def stored_root(row: Sequence[Any]) -> StoredRoot:
     Raises:
         WrongValueError: if a cell is of another type, or out of range.
     """
-    path, source, include, exclude, hidden = checked(row, _ROOT, "roots")
+    path, source, include, exclude, hidden = check_cells(row, _ROOT, "roots")
     only, but = (from_json(each, _Strings, "roots") for each in (include, exclude))
     return StoredRoot(path, source, only, but, bool(hidden))
 
@@ -587,7 +589,7 @@ def problem(row: Sequence[Any]) -> Problem:
     Raises:
         WrongValueError: if a cell is of another type, or out of range.
     """
-    source, reason, kind, lasting = checked(row, _PROBLEM, "problems")
+    source, reason, kind, lasting = check_cells(row, _PROBLEM, "problems")
     return Problem(source, reason, kind, bool(lasting))
 
 

@@ -295,7 +295,7 @@ class Snapshot(rows.State):
         found = {}
         for span in spans:
             held = documents.get(span[1], ())
-            text, source, title, metadata = rows.checked(held, _HELD, "documents")
+            text, source, title, metadata = rows.check_cells(held, _HELD, "documents")
             language = rows.language_of(rows.metadata_of(metadata))
             found[span[0]] = Passage(rows.chunk(span, text), source, title, language)
         return found

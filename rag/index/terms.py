@@ -283,8 +283,8 @@ def is_whole(directory: Path, row: CacheRow, digests: Digests) -> bool:
         if not files.is_folder(folder) or not digests.agree(directory, row):
             return False
         names = {path.name for path in list_files(folder)}
-        managed = msgspec.json.decode(_noted(folder, _MANAGED), type=set[str])
-        meta = msgspec.json.decode(_noted(folder, _META), type=_Meta)
+        managed = msgspec.json.decode(_read_note(folder, _MANAGED), type=set[str])
+        meta = msgspec.json.decode(_read_note(folder, _META), type=_Meta)
     except (OSError, msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return False
     if not all(_FILE_NAME.fullmatch(name) for name in (*names, *managed)):
@@ -293,7 +293,7 @@ def is_whole(directory: Path, row: CacheRow, digests: Digests) -> bool:
     return held == row.count and [(each.name, each.type) for each in meta.fields] == _FIELDS
 
 
-def _noted(folder: Path, name: str) -> bytes:
+def _read_note(folder: Path, name: str) -> bytes:
     return files.read(folder / name, _MOST_NOTED_BYTES)
 
 

@@ -195,23 +195,16 @@ _FIRST_POSITION = 2
 _FARTHEST = 128
 
 # The names of the three projections, and of a layer's other parts.
+_SHARED = {
+    "up": "intermediate.dense",
+    "down": "output.dense",
+    "down_norm": "output.LayerNorm",
+}
 _BERT = (
     ("attention.self.query", "attention.self.key", "attention.self.value"),
-    {
-        "out": "attention.output.dense",
-        "out_norm": "attention.output.LayerNorm",
-        "up": "intermediate.dense",
-        "down": "output.dense",
-        "down_norm": "output.LayerNorm",
-    },
+    {"out": "attention.output.dense", "out_norm": "attention.output.LayerNorm", **_SHARED},
 )
 _MPNET = (
     ("attention.attn.q", "attention.attn.k", "attention.attn.v"),
-    {
-        "out": "attention.attn.o",
-        "out_norm": "attention.LayerNorm",
-        "up": "intermediate.dense",
-        "down": "output.dense",
-        "down_norm": "output.LayerNorm",
-    },
+    {"out": "attention.attn.o", "out_norm": "attention.LayerNorm", **_SHARED},
 )

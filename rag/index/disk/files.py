@@ -52,7 +52,7 @@ def open_to_read(path: Path) -> io.BufferedReader:
     Raises:
         OSError: if it is none, or cannot be read.
     """
-    return os.fdopen(_checked(os.open(path, os.O_RDONLY | _ONLY_ITSELF), path), "rb")
+    return os.fdopen(_require_ordinary(os.open(path, os.O_RDONLY | _ONLY_ITSELF), path), "rb")
 
 
 def read(path: Path, most: int) -> bytes:
@@ -74,7 +74,7 @@ def open_in_place(path: Path) -> int:
         OSError: if it is none, or cannot be written.
     """
     flags = os.O_RDWR | os.O_CREAT | _ONLY_ITSELF
-    return _checked(os.open(path, flags, file_mode(path.parent)), path)
+    return _require_ordinary(os.open(path, flags, file_mode(path.parent)), path)
 
 
 def create(path: Path) -> io.BufferedWriter:
@@ -134,7 +134,7 @@ def is_folder(path: Path) -> bool:
         return False
 
 
-def _checked(descriptor: int, path: Path) -> int:
+def _require_ordinary(descriptor: int, path: Path) -> int:
     try:
         mode = os.fstat(descriptor).st_mode
         if not stat.S_ISREG(mode):

@@ -245,7 +245,7 @@ def _check_documents(findings: Findings, connection: apsw.Connection) -> None:
     cursor = connection.execute(f"SELECT {rows.DOCUMENT_COLUMNS} FROM documents ORDER BY id")
     for row in cursor:
         number += 1
-        rows.checked(row[:1], rows.TEXT, "documents")
+        rows.check_cells(row[:1], rows.TEXT, "documents")
         reason = _find_breach(connection, row)
         if reason:
             findings.broken[str(row[0])] = reason
