@@ -166,7 +166,8 @@ def test_wrong_values_end_no_command(
         assert_no_traceback(cell, value, {name: commands[name] for name in READS})
 
 
-@pytest.mark.slow
+# Every value in every cell, by every command, takes minutes; the test above takes one value a cell.
+@pytest.mark.nightly
 def test_no_value_ends_any_command(
     whole: dict[str, bytes], commands: dict[str, Callable[[], object]], tmp_path: Path
 ) -> None:
