@@ -115,13 +115,13 @@ class OpenCaches:
 
         if row is None or anew:
             return self._open("terms", f"commit {rows.commits(connection)}", _load_none, build)
-        return self._open("terms", row.sha256, self._loading_terms(row), build)
+        return self._open("terms", row.sha256, self._terms_loader(row), build)
 
     def has_terms(self, row: CacheRow) -> bool:
         """Return whether the index of terms that a row names is open, or can be opened."""
-        return self._open("terms", row.sha256, self._loading_terms(row), lambda: None) is not None
+        return self._open("terms", row.sha256, self._terms_loader(row), lambda: None) is not None
 
-    def _loading_terms(self, row: CacheRow) -> Callable[[], TermsIndex | None]:
+    def _terms_loader(self, row: CacheRow) -> Callable[[], TermsIndex | None]:
         return partial(terms.load, self._directory, row, self._digests)
 
     def _open(
