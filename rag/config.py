@@ -131,6 +131,23 @@ class SourcesConfig(_Section):
 
 
 @dataclass(frozen=True, slots=True)
+class FetchingConfig(_Section):
+    """How far an address that is indexed reaches.
+
+    Links are followed `depth` deep, within the folder of the page that was named, to at most
+    `pages` pages. `allow_private` lets servers be asked that not everybody may reach, such as those
+    of a company's own network. One page may take `seconds`, and between two requests to one server
+    are `delay` seconds at least.
+    """
+
+    depth: Annotated[int, Meta(ge=0, le=20)] = 0
+    pages: Annotated[int, Meta(ge=1, le=50_000)] = 500
+    allow_private: bool = False
+    seconds: Annotated[float, Meta(ge=0.1, le=3_600)] = 30.0
+    delay: Annotated[float, Meta(ge=0, le=600)] = 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class ChunkingConfig(_Section):
     """The length of a chunk and how far it overlaps the next, in tokens of the embedder.
 
@@ -306,6 +323,7 @@ class Config:
 
     index: IndexConfig = field(default_factory=IndexConfig)
     sources: SourcesConfig = field(default_factory=SourcesConfig)
+    fetching: FetchingConfig = field(default_factory=FetchingConfig)
     chunking: ChunkingConfig = field(default_factory=ChunkingConfig)
     ingestion: IngestionConfig = field(default_factory=IngestionConfig)
     embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
@@ -328,6 +346,11 @@ def _anything(value: Any, folder: Path, before: Any) -> bool:
 def _tighter(value: Any, folder: Path, before: Any) -> bool:
     """Allow a limit that allows no more than the one before it."""
     return bool(value <= before)
+
+
+def _at_least(value: Any, folder: Path, before: Any) -> bool:
+    """Allow what asks no less of us than the value before it."""
+    return bool(value >= before)
 
 
 def _up_to(most: float) -> Harmless:
@@ -388,6 +411,11 @@ HARMLESS: Mapping[str, Harmless] = {
     "sources.memory_mb": _tighter,
     "sources.seconds": _tighter,
     "sources.confined": _only(True),
+    "fetching.depth": _tighter,
+    "fetching.pages": _tighter,
+    "fetching.allow_private": _only(False),
+    "fetching.seconds": _tighter,
+    "fetching.delay": _at_least,
     "chunking.size": _anything,
     "chunking.overlap": _anything,
     "ingestion.commit_passages": _tighter,

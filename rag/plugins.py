@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-Group = Literal["rag.embedders", "rag.generators", "rag.rerankers", "rag.readers"]
+Group = Literal["rag.embedders", "rag.generators", "rag.rerankers", "rag.readers", "rag.sources"]
 
 
 def plugin(group: Group, name: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -21,6 +22,8 @@ __all__ = [
     "Loadable",
     "Reranker",
     "Retriever",
+    "Source",
+    "SourceItem",
     "TokenEmbedder",
 ]
 
@@ -162,6 +165,32 @@ class FileReader(Protocol):
     """Reads one file into documents; raises `SourceError` if it cannot."""
 
     def __call__(self, path: Path, source: str) -> Iterable[Document]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class SourceItem:
+    """A thing at an address that becomes a file: a message, an object of a bucket.
+
+    `address` begins with the address that was named, is told apart from all others there, and is
+    what citations name. `name` is a file's name, whose suffix says the format. `version` changes
+    when the contents change (empty: it is read again each time). `read` returns the contents in
+    pieces, and is only called if they are needed. `modified` is in seconds since 1970.
+    """
+
+    address: str
+    name: str
+    version: str
+    read: Callable[[], Iterator[bytes]]
+    modified: float | None = None
+
+
+class Source(Protocol):
+    """Lists what an address stands for; raises `SourceError` if it cannot.
+
+    What it does not list any more is removed from the index, so it lists all or raises.
+    """
+
+    def __call__(self, address: str) -> Iterable[SourceItem]: ...
 
 
 class Chunker(Protocol):

@@ -1,25 +1,26 @@
-"""Remember which files of settings the user trusts: each by its place and its SHA-256.
+"""Remember what the user trusts: files of settings, by place and SHA-256, and addresses to fetch.
 
-The list is a file of the user's own, outside every project, that only the user may write. A file
+Each list is a file of the user's own, outside every project, that only the user may write. A file
 that changes is trusted no more, nor is a copy of it elsewhere, where the same words may name other
-things.
+things. An address is fetched for the index that it was named for: a folder that came from somebody
+else names addresses, too, and must not have this machine ask for them.
 """
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rag.errors import ConfigError
 
 
 def trust_list() -> Path:
     """Return where the list lies: in the folder for what programs remember of this user."""
-    import platformdirs
-
-    return Path(platformdirs.user_state_dir("rag"), "trusted.json")
+    return _TRUSTED.path
 
 
 def place_of(file: Path) -> str:
@@ -42,7 +43,7 @@ def trust(file: Path, sha256: str) -> None:
     Raises:
         ConfigError: as `trusted_files`, or if the list cannot be written.
     """
-    _change(lambda known: known.update({place_of(file): sha256}))
+    _TRUSTED.change(lambda known: known.update({place_of(file): sha256}))
 
 
 def forget(file: Path) -> bool:
@@ -54,7 +55,7 @@ def forget(file: Path) -> bool:
     place = place_of(file)
     if place not in trusted_files():
         return False
-    _change(lambda known: known.pop(place, None))
+    _TRUSTED.change(lambda known: known.pop(place, None))
     return True
 
 
@@ -64,55 +65,119 @@ def trusted_files() -> dict[str, str]:
     Raises:
         ConfigError: if the list cannot be read, or if others may write it.
     """
-    import json
-
-    listing = trust_list()
+    files = _TRUSTED.read()
     try:
-        with listing.open("rb") as opened:
-            state = os.fstat(opened.fileno())
-            data = opened.read()
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise ConfigError(f"{listing}: cannot be read: {error.strerror}") from error
-    if hasattr(os, "getuid") and (
-        state.st_uid != os.getuid() or stat.S_IMODE(state.st_mode) & 0o022
-    ):
-        raise ConfigError(
-            f"{listing}: others may write it, so that it does not tell what you trust: remove it, "
-            "then run `rag trust` again for each folder"
-        )
-    try:
-        known = json.loads(data)
-        return {str(place): str(sha256) for place, sha256 in known["files"].items()}
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise ConfigError(
-            f"{listing}: is damaged: remove it, then run `rag trust` again for each folder"
-        ) from error
+        return {str(place): str(sha256) for place, sha256 in files.items()}
+    except (TypeError, AttributeError) as error:
+        raise _TRUSTED.damage() from error
 
 
-def _change(change: Callable[[dict[str, str]], object]) -> None:
-    import json
-    import tempfile
+def named_addresses(index: Path) -> dict[str, dict[str, Any]]:
+    """Return the addresses that the user named for an index, each with how far it reaches.
 
-    from filelock import FileLock
+    An index that came from somebody else, or was moved, has none, whatever it holds itself.
 
-    listing = trust_list()
-    try:
-        listing.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with FileLock(listing.with_suffix(".lock")):
-            known = trusted_files()
-            change(known)
-            # `mkstemp` makes the draft for this user alone, mode 0600.
-            handle, draft = tempfile.mkstemp(prefix="trusted-", dir=listing.parent)
-            try:
-                with os.fdopen(handle, "w", encoding="utf-8") as opened:
-                    json.dump({"files": known}, opened, indent=1)
-                    opened.flush()
-                    os.fsync(opened.fileno())
-                Path(draft).replace(listing)
-            except BaseException:
-                Path(draft).unlink(missing_ok=True)
-                raise
-    except OSError as error:
-        raise ConfigError(f"{listing}: cannot be written: {error.strerror or error}") from error
+    Raises:
+        ConfigError: as `trusted_files`.
+    """
+    found = _ADDRESSES.read().get(str(index.resolve()), {})
+    if not isinstance(found, dict) or not all(isinstance(each, dict) for each in found.values()):
+        raise _ADDRESSES.damage()
+    return found
+
+
+def remember_address(index: Path, address: str, reach: Mapping[str, Any]) -> None:
+    """Note that the user named an address for an index.
+
+    Raises:
+        ConfigError: as `trust`.
+    """
+    noted = named_addresses(index) | {address: dict(reach)}
+    _ADDRESSES.change(lambda known: known.update({str(index.resolve()): noted}))
+
+
+def forget_address(index: Path, address: str) -> None:
+    """Note that an address is named no more.
+
+    Raises:
+        ConfigError: as `trust`.
+    """
+    noted = named_addresses(index)
+    if noted.pop(address, None) is not None:
+        _ADDRESSES.change(lambda known: known.update({str(index.resolve()): noted}))
+
+
+@dataclass(frozen=True, slots=True)
+class _List:
+    """A JSON file of the user's own, which only the user may write.
+
+    `key` is where in it the list stands, and `cure` what to do when it is lost.
+    """
+
+    name: str
+    key: str
+    cure: str
+
+    @property
+    def path(self) -> Path:
+        """Where the list lies: in the folder for what programs remember of this user."""
+        import platformdirs
+
+        return Path(platformdirs.user_state_dir("rag"), self.name)
+
+    def damage(self) -> ConfigError:
+        return ConfigError(f"{self.path}: is damaged: remove it, then {self.cure}")
+
+    def read(self) -> dict[str, Any]:
+        import json
+
+        listing = self.path
+        try:
+            with listing.open("rb") as opened:
+                state = os.fstat(opened.fileno())
+                data = opened.read()
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            raise ConfigError(f"{listing}: cannot be read: {error.strerror}") from error
+        if hasattr(os, "getuid") and (
+            state.st_uid != os.getuid() or stat.S_IMODE(state.st_mode) & 0o022
+        ):
+            raise ConfigError(
+                f"{listing}: others may write it, so that it does not tell what you trust: remove "
+                f"it, then {self.cure}"
+            )
+        try:
+            return dict(json.loads(data)[self.key])
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise self.damage() from error
+
+    def change(self, change: Callable[[dict[str, Any]], object]) -> None:
+        import json
+        import tempfile
+
+        from filelock import FileLock
+
+        listing = self.path
+        try:
+            listing.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with FileLock(listing.with_suffix(".lock")):
+                known = self.read()
+                change(known)
+                # `mkstemp` makes the draft for this user alone, mode 0600.
+                handle, draft = tempfile.mkstemp(prefix="draft-", dir=listing.parent)
+                try:
+                    with os.fdopen(handle, "w", encoding="utf-8") as opened:
+                        json.dump({self.key: known}, opened, indent=1)
+                        opened.flush()
+                        os.fsync(opened.fileno())
+                    Path(draft).replace(listing)
+                except BaseException:
+                    Path(draft).unlink(missing_ok=True)
+                    raise
+        except OSError as error:
+            raise ConfigError(f"{listing}: cannot be written: {error.strerror or error}") from error
+
+
+_TRUSTED = _List("trusted.json", "files", "run `rag trust` again for each folder")
+_ADDRESSES = _List("addresses.json", "indexes", "name each address again: `rag index ADDRESS`")

@@ -55,6 +55,11 @@ HARMFUL: dict[str, list[Any]] = {
     "sources.memory_mb": [1025],
     "sources.seconds": [60.5, 86_400.0],
     "sources.confined": [False],
+    "fetching.depth": [1],
+    "fetching.pages": [501],
+    "fetching.allow_private": [True],
+    "fetching.seconds": [31.0],
+    "fetching.delay": [0.5],
     "ingestion.commit_passages": [2049],
     "ingestion.commit_seconds": [10.5, 86_400.0],
     "embedding.model": [HUB, FOLDER, "/models/e5", "a-plugin", "smollm2-135m-instruct"],
@@ -414,7 +419,9 @@ def test_the_page_tells_what_needs_no_trust() -> None:
     table = [line for line in section.splitlines() if line.startswith("| `")]
     told = {name for line in table for name in re.findall(r"`([a-z]+\.[a-z_]+)`", line)}
     assert set(re.findall(r"`([a-z]+\.[a-z_]+)`", table[0])) == FREE
-    assert told == HARMLESS.keys() - {"sources.hidden", "sources.confined", "generation.plain_http"}
+    assert told == HARMLESS.keys() - {
+        *("sources.hidden", "sources.confined", "generation.plain_http", "fetching.allow_private"),
+    }
 
 
 def test_trust_errors_are_errors_of_settings() -> None:

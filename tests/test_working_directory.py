@@ -111,6 +111,8 @@ def test_processes_are_started_in_one_place() -> None:
         # Where a process is named in a type.
         ("sources/pool.py", "subprocess.Popen"),
         ("serving/daemon/control.py", "subprocess.Popen"),
+        # `git`, where the user's `PATH` names it absolutely.
+        ("sources/addresses/git.py", "subprocess.Popen"),
         # `man`, which no folder brings along.
         ("training/reader/manuals.py", "subprocess.run"),
     }

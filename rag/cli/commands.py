@@ -58,6 +58,23 @@ _exclude_option = options.setting(
 _hidden_option = options.setting(
     "--hidden", "sources.hidden", "Index hidden files too.", is_flag=True
 )
+_fetching_options = options.join(
+    options.setting(
+        "--depth",
+        "fetching.depth",
+        "Follow links from an address so far, in its own folder and below.",
+        metavar="N",
+    ),
+    options.setting(
+        "--pages", "fetching.pages", "Take at most so many pages of an address.", metavar="N"
+    ),
+    options.setting(
+        "--allow-private",
+        "fetching.allow_private",
+        "Let an address lead to servers of a private network, or of this machine.",
+        is_flag=True,
+    ),
+)
 _events_option = click.option(
     "--json", "as_json", is_flag=True, help="Print events as JSON lines while it works."
 )
@@ -65,7 +82,8 @@ _reading_options = options.join(
     options.embedder_option, options.precision_option, options.config_option, options.wait_option
 )
 _choosing_options = options.join(
-    _include_option, _exclude_option, _hidden_option, _retry_option, _events_option
+    *(_include_option, _exclude_option, _hidden_option, _fetching_options),
+    *(_retry_option, _events_option),
 )
 _finding_options = options.join(
     options.index_option,
@@ -98,15 +116,22 @@ def cli() -> None:
 def index(
     paths: tuple[str, ...], rebuild: bool, optimize: bool, watch: bool, retry: bool, as_json: bool
 ) -> None:
-    """Index files and folders, or bring the index up to date.
+    """Index files, folders or addresses, or bring all up to date.
 
-    Without PATH, look again at all that was indexed before. Unchanged files cost nothing, changed
-    files replace their passages, and files that are gone from a folder leave the index. Hidden
-    files and those that .gitignore or .ragignore names are left out. Exit code 1 means that a file
-    could not be read; all others are indexed.
+    PATH may be an address, too: https://... for a page, the pages that a sitemap lists or, with
+    --depth, a site; git+https://...@REVISION for the files of a repository.
+
+    Without PATH, look again at all that was indexed before. Unchanged files cost nothing,
+    changed files replace their passages, and files that are gone from a folder leave the index.
+    Hidden files and those that .gitignore or .ragignore names are left out. Exit code 1 means
+    that a file could not be read; all others are indexed.
     """
-    if not paths and any(key.startswith("sources.") for key in options.chosen_settings()):
-        raise click.UsageError("--include, --exclude and --hidden go with a PATH: name it.")
+    ways = ("sources.", "fetching.")
+    if not paths and any(key.startswith(ways) for key in options.chosen_settings()):
+        raise click.UsageError(
+            "--include, --exclude, --hidden, --depth, --pages and --allow-private go with a PATH: "
+            "name it."
+        )
     if optimize and not (paths or rebuild or retry or watch):
         _optimize(open_rag(), as_json)
         return

@@ -151,10 +151,12 @@ class Writer:
     def files_below(self, path: str, up_to: int | None = None) -> Iterator[tuple[int, FileRecord]]:
         """Yield id and record of the file at `path` and those below it, with ids up to `up_to`."""
         # The code point after the separator bounds all paths that begin with the folder.
+        separator = "/" if "://" in path else os.sep
+        below = path.rstrip(separator)
         rows_found = self._connection.execute(
             f"SELECT {rows.FILE_COLUMNS} FROM files "
             "WHERE (path = ? OR (path >= ? AND path < ?)) AND id <= coalesce(?, id)",
-            (path, path.rstrip(os.sep) + os.sep, path.rstrip(os.sep) + chr(ord(os.sep) + 1), up_to),
+            (path, below + separator, below + chr(ord(separator) + 1), up_to),
         )
         for row in rows_found:
             file_id, record, _ = rows.file_record(row)

@@ -15,6 +15,7 @@ from rag.characters import replace_surrogates
 from rag.config import Config
 from rag.errors import LockedError, SourceError
 from rag.index import Index, StoredRoot
+from rag.ingestion import addresses
 from rag.ingestion.pipeline import Pipeline, check_settings
 from rag.ingestion.plan import Plan, is_below, is_unchanged, paths_of
 from rag.ingestion.tally import Census, Tally
@@ -60,18 +61,28 @@ def ingest(
             `allow_empty`), or the index is empty and none of the files can be read.
         StoreError: if the index was built with other settings, or cannot be written.
     """
-    given = [sources.resolve_root(path, config.sources) for path in paths]
+    given = _resolve(index, config, paths)
     if not given and not index.directory.exists():
         # Raised here, so that no index is made that nobody asked for.
         raise _nothing_to_do()
     tally = Tally(progress or no_progress)
+    # Servers may take their time, for which no other writer has to wait.
+    followed = given or (_from_stored(index, index.roots()) if index.exists() else [])
+    missed = addresses.update(index, config, followed, tally, named=bool(given))
     with index.write() as writer:
         stored, waiting = writer.roots(), writer.waiting_roots()
         if rebuild:
             writer.clear()
         check_settings(writer, embedder, config.chunking, index.directory)
-        roots, missing = _check_roots(given or _from_stored(stored), waiting)
-        named = frozenset(root.path for root in given if Path(root.path).is_file())
+        here = given or _from_stored(index, stored)
+        # What was fetched before is enough to build from, and does not tell what is gone.
+        roots, missing = _check_roots(
+            [root for root in here if root.path not in missed or (rebuild and _holds_copies(root))],
+            waiting,
+            empty=bool(missed),
+        )
+        missing += missed.values()
+        named = frozenset(root.path for root in given if root.mirror or Path(root.path).is_file())
         plan = Plan(writer, config.sources, tally, roots, named=named, retry=retry)
         with Pipeline(writer, embedder, config, plan, tally, rebuild=rebuild) as pipeline:
             for problem in missing:
@@ -102,10 +113,11 @@ def remove(index: Index, paths: Paths) -> tuple[str, ...]:
         SourceError: if the index holds nothing of a path; nothing is removed then.
     """
     gone: list[str] = []
+    dropped: list[str] = []
     with index.write() as writer:
         for path in paths:
             # Of a path that is no text, the index holds nothing.
-            absolute = replace_surrogates(os.path.realpath(path))
+            absolute = replace_surrogates(_place_of(path))
             found = list(writer.files_below(absolute))
             known = (*writer.roots(), *writer.waiting_roots())
             roots = [root for root in known if is_below(root.path, absolute)]
@@ -116,8 +128,11 @@ def remove(index: Index, paths: Paths) -> tuple[str, ...]:
                 gone.append(record.source)
             for root in roots:
                 writer.remove_root(root.path)
+                dropped.append(root.path)
         writer.commit()
         writer.refresh_cache()
+    for path in dropped:
+        addresses.forget(index, path)
     return tuple(gone)
 
 
@@ -127,8 +142,9 @@ def status(index: Index, config: Config, paths: Paths = ()) -> IndexStatus:
     Raises:
         SourceError: if a path does not exist.
     """
-    given = [sources.resolve_root(path, config.sources) for path in paths]
-    roots, missing = _check_roots(given or _from_stored(index.roots()), index.waiting_roots())
+    given = _resolve(index, config, paths)
+    followed = given or _from_stored(index, index.roots())
+    roots, missing = _check_roots(followed, index.waiting_roots())
     known = {
         state.record.path: state
         for state in index.files()
@@ -186,7 +202,11 @@ def watch(
     """
     from rag.sources.watching import changes
 
-    roots, _ = _check_roots(_from_stored(index.roots()), index.waiting_roots())
+    roots, _ = _check_roots(_from_stored(index, index.roots()), index.waiting_roots())
+    # Nobody tells what changes at an address: it is looked at when watching begins.
+    roots = [root for root in roots if not root.mirror]
+    if not roots:
+        raise SourceError("the index", "follows addresses and no folder: there is none to watch")
     seen = changes(roots, stop=stop)
     # This run takes in what changed before watching began.
     yield ingest(index, embedder, config, progress=progress)
@@ -248,7 +268,7 @@ def _to_follow(root: Root, stored: Sequence[StoredRoot], *, prune: bool) -> Stor
     What is added to a root leaves in it what is there: the files of both remain included, and what
     either leaves out stays out.
     """
-    now = StoredRoot(*astuple(root))
+    now = StoredRoot(root.path, root.source, root.include, root.exclude, root.hidden)
     before = next((each for each in stored if each.path == root.path), None)
     if prune or before is None:
         return now
@@ -263,7 +283,7 @@ def _to_follow(root: Root, stored: Sequence[StoredRoot], *, prune: bool) -> Stor
 
 
 def _check_roots(
-    roots: Sequence[Root], waiting: Sequence[StoredRoot]
+    roots: Sequence[Root], waiting: Sequence[StoredRoot], *, empty: bool = False
 ) -> tuple[list[Root], list[Problem]]:
     """Split roots into those that are there, and problems of those that are not.
 
@@ -271,15 +291,15 @@ def _check_roots(
     and are only named.
 
     Raises:
-        SourceError: if there are none to begin with.
+        SourceError: if there are none to begin with, unless that is known (`empty`).
     """
-    if not roots:
+    if not roots and not empty:
         raise _nothing_to_do(waiting)
     reason = "is not there now: bring it back, or take it out with `rag remove`"
     missing = [
-        Problem(root.source, reason, lasting=False) for root in roots if not _exists(root.path)
+        Problem(root.source, reason, lasting=False) for root in roots if not _exists(root.place)
     ]
-    return [root for root in roots if _exists(root.path)], missing
+    return [root for root in roots if _exists(root.place)], missing
 
 
 def _nothing_to_do(waiting: Sequence[StoredRoot] = ()) -> SourceError:
@@ -291,8 +311,44 @@ def _nothing_to_do(waiting: Sequence[StoredRoot] = ()) -> SourceError:
     return SourceError("the index", f"{said}: name one, as in `rag index PATH`")
 
 
-def _from_stored(roots: Sequence[StoredRoot]) -> list[Root]:
-    return [Root(*astuple(root)) for root in roots]
+def _resolve(index: Index, config: Config, paths: Paths) -> list[Root]:
+    """Return the root at each path and address that the user named.
+
+    Raises:
+        SourceError: if there is nothing at a path, or nothing can fetch an address.
+    """
+    chosen = config.sources
+    found = []
+    for path in paths:
+        if isinstance(path, str) and sources.is_address(path):
+            address = sources.normalize_address(path)
+            rules = chosen.include, chosen.exclude, chosen.hidden
+            found.append(
+                Root(address, address, *rules, sources.mirror_of(index.directory, address))
+            )
+        else:
+            found.append(sources.resolve_root(path, chosen))
+    return found
+
+
+def _from_stored(index: Index, roots: Sequence[StoredRoot]) -> list[Root]:
+    found = [Root(*astuple(root)) for root in roots]
+    return [
+        replace(root, mirror=sources.mirror_of(index.directory, root.path))
+        if sources.is_address(root.path)
+        else root
+        for root in found
+    ]
+
+
+def _place_of(path: str | Path) -> str:
+    """Return how the index knows a path or an address."""
+    if isinstance(path, str) and sources.is_address(path):
+        try:
+            return sources.normalize_address(path)
+        except SourceError:
+            return path
+    return os.path.realpath(path)
 
 
 def _file_at(path: str, roots: Sequence[Root]) -> Iterator[SourceFile]:
@@ -307,6 +363,10 @@ def _file_at(path: str, roots: Sequence[Root]) -> Iterator[SourceFile]:
         below = path.removeprefix(root.path).lstrip(os.sep)
         source = str(Path(root.source, below)) if below else root.source
         yield SourceFile(path, source, status.st_size, status.st_mtime_ns)
+
+
+def _holds_copies(root: Root) -> bool:
+    return next(sources.discover([root]), None) is not None
 
 
 def _exists(path: str) -> bool:

@@ -97,7 +97,7 @@ class Pipeline:
 
     def take_in(self, found: Iterable[SourceFile | Problem], roots: Sequence[Root]) -> None:
         """Take in what has changed of the files that were found below `roots`."""
-        within = [root.path for root in roots]
+        within = [root.place for root in roots]
         for result in read_files(self.plan.files_to_read(found), self.config.sources, within):
             self._gather(result)
             if self._batch.is_full(self._batch_size):

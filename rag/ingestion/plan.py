@@ -10,7 +10,7 @@ from pathlib import Path
 from rag.config import SourcesConfig
 from rag.index import FileState, Writer
 from rag.ingestion.tally import Tally
-from rag.sources import Root, SourceFile
+from rag.sources import Root, SourceFile, is_address
 from rag.types import FileOutcome, Problem
 
 # Settings of sources that say which files are read, or how many at once, and not what can be.
@@ -119,7 +119,8 @@ def may_pass(state: FileState) -> bool:
 
 def is_below(path: str, folder: str) -> bool:
     """Return whether `path` is `folder` or lies in it."""
-    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
+    separator = "/" if is_address(folder) else os.sep
+    return path == folder or path.startswith(folder.rstrip(separator) + separator)
 
 
 def paths_of(source: str, roots: Sequence[Root]) -> list[str]:
@@ -127,10 +128,18 @@ def paths_of(source: str, roots: Sequence[Root]) -> list[str]:
 
     It was given in a working directory that need not be the present one.
     """
+    if is_address(source):
+        return [
+            path
+            for root in roots
+            if root.mirror
+            for path in (source, f"{root.path}/{source}")
+            if is_below(path, root.path)
+        ]
     return [
         str(Path(root.path, Path(source).relative_to(root.source)))
         for root in roots
-        if Path(source).is_relative_to(root.source)
+        if not root.mirror and Path(source).is_relative_to(root.source)
     ]
 
 

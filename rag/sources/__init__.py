@@ -4,20 +4,27 @@ A format's library is imported when the first such file is read. `read_files` re
 of their own, so that a bad file costs itself and no other.
 """
 
+from rag.sources.addresses import Reach, fetch, is_address, mirror_of, normalize_address
 from rag.sources.detection import known_suffixes
-from rag.sources.discovery import IGNORE_FILES, Root, SourceFile, discover, resolve_root
+from rag.sources.discovery import IGNORE_FILES, Root, SourceFile, discover, resolve_root, takes
 from rag.sources.files import read_file
 from rag.sources.pool import Finished, Result, read_files
 
 __all__ = [
     "IGNORE_FILES",
     "Finished",
+    "Reach",
     "Result",
     "Root",
     "SourceFile",
     "discover",
+    "fetch",
+    "is_address",
     "known_suffixes",
+    "mirror_of",
+    "normalize_address",
     "read_file",
     "read_files",
     "resolve_root",
+    "takes",
 ]

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from rag.config import SourcesConfig
 from rag.errors import SourceError
+from rag.sources.addresses.mirror import path_of, read_list
 from rag.sources.ignoring import Patterns, compile_patterns, parse_ignore_file
 from rag.sources.opening import open_file, open_folder, was_replaced
 from rag.types import Problem
@@ -30,12 +31,21 @@ _NOT_UTF8 = "has a name that is not valid UTF-8: rename it"
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """A file to read. `path` is resolved, `source` is as the user gave it, `size` is in bytes."""
+    """A file to read. `path` is resolved, `source` is as the user gave it, `size` is in bytes.
+
+    What was fetched from an address has that address as its path, and lies at `copy`.
+    """
 
     path: str
     source: str
     size: int
     mtime_ns: int
+    copy: str = ""
+
+    @property
+    def place(self) -> str:
+        """Where its bytes lie."""
+        return self.copy or self.path
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +53,8 @@ class Root:
     """A folder or file that the user named, with the rules for what is taken from the folder.
 
     `path` is resolved, `source` is as the user gave it. `include` (empty: everything) and `exclude`
-    are patterns as in `.gitignore`, relative to the folder.
+    are patterns as in `.gitignore`, relative to the folder. An address is a root, too: `mirror` is
+    the folder for what was fetched from it.
     """
 
     path: str
@@ -51,6 +62,12 @@ class Root:
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     hidden: bool = False
+    mirror: str = ""
+
+    @property
+    def place(self) -> str:
+        """The file or folder that its files lie in."""
+        return self.mirror or self.path
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +173,22 @@ def walk_folders(root: Root) -> Iterator[str]:
             yield item.path
 
 
+def takes(root: Root, below: str) -> bool:
+    """Return whether the patterns of a root take a thing, by its path there, with `/` between."""
+    folder = _top_folder(root)
+    *above, name = below.split("/")
+    for part in above:
+        entered = _enter_folder(root, folder, part)
+        if entered is None:
+            return False
+        folder = entered
+    return _is_taken(root, folder, name)
+
+
 def _discover_root(root: Root) -> Iterator[SourceFile | Problem]:
+    if root.mirror:
+        yield from _discover_mirror(root)
+        return
     try:
         status = Path(root.path).stat()
     except OSError as error:
@@ -166,6 +198,22 @@ def _discover_root(root: Root) -> Iterator[SourceFile | Problem]:
         yield from discover_below(root, root.path)
     else:
         yield _make_source_file(root.path, root.source, status)
+
+
+def _discover_mirror(root: Root) -> Iterator[SourceFile | Problem]:
+    """Yield what was fetched from an address, each under the address of its own."""
+    mirror = Path(root.mirror)
+    for entry in read_list(mirror):
+        path = path_of(mirror, entry)
+        try:
+            status = path.lstat()
+        except OSError:
+            continue
+        address = entry.address
+        # Its path lies below that of its root, as that of a file does.
+        own = address == root.path or address.startswith(root.path.rstrip("/") + "/")
+        found = _make_source_file(address if own else f"{root.path}/{address}", address, status)
+        yield replace(found, copy=str(path)) if isinstance(found, SourceFile) else found
 
 
 def _walk(root: Root, folder: _Folder) -> Iterator[_Folder | SourceFile | Problem]:

@@ -59,7 +59,7 @@ def check_file(file: SourceFile, config: SourcesConfig, path: Path | None = None
 
 
 def _input_of(file: SourceFile, path: Path | None) -> _Input:
-    return _Input(path or Path(file.path), file.source, Path(file.path).name, file.path)
+    return _Input(path or Path(file.place), file.source, Path(file.place).name, file.path)
 
 
 def _read(file: _Input, config: SourcesConfig) -> Iterator[Document | Problem]:

@@ -87,7 +87,7 @@ def _read_job(
     file: SourceFile, known_sha256: str | None, config: SourcesConfig, scratch: Path
 ) -> Iterator[dict[str, Any]]:
     try:
-        with open_file(file.path) as handle, name_for(handle, file.path, scratch) as path:
+        with open_file(file.place) as handle, name_for(handle, file.place, scratch) as path:
             before = _file_state(os.fstat(handle))
             check_file(file, config, path)
             with path.open("rb") as opened:
@@ -97,7 +97,7 @@ def _read_job(
                 return
             for item in read_file(file, config, path):
                 yield {"problem" if isinstance(item, Problem) else "document": asdict(item)}
-            now = Path(file.path).lstat()
+            now = Path(file.place).lstat()
             if _file_state(now) != before or _file_state(os.fstat(handle)) != before:
                 raise SourceError(
                     file.source, "changed while it was being read: run again", lasting=False
