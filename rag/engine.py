@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         IndexStatus,
         IngestionReport,
         Message,
+        Place,
         ProgressCallback,
         VectorSearch,
         Verdict,
@@ -474,6 +475,37 @@ class RAG:
             raise StoreError(f"{self.path}: holds no document {name!r}")
         shown = ", ".join(document.source for document in found[:5])
         raise StoreError(f"{name!r} may mean several documents: {shown}: say more of the path")
+
+    def locate(self, place: str) -> Place:
+        """Return the place that a citation names, in any form in which one is printed.
+
+        That is a document's id or source, or the end of its source, and after it a line (`:12`), a
+        page (`:p3`, `#page=3`), a span of characters (`:120-260`) or a heading (` › Results`).
+
+        Raises:
+            StoreError: if there is no such document, line, page or heading, or several documents.
+        """
+        from rag.viewing.finding import find_place
+
+        return find_place(replace_surrogates(place), self._index.find, str(self.path))
+
+    def view(self, place: Place) -> str:
+        """Return an address at which a browser shows a place with its words marked.
+
+        For a page of the web that the user named for this index it is the page's own; otherwise a
+        file is written that shows the stored text, or the page of a PDF.
+
+        Raises:
+            StoreError: if it cannot be written.
+        """
+        from rag.models import cache_dir
+        from rag.viewing.links import view_on_the_web
+        from rag.viewing.pages import view
+
+        path = self._index.path_of(place.document.id)
+        return view_on_the_web(place, path, self.path) or view(
+            place, path, cache_dir() / "opened", self.config.sources
+        )
 
     def documents(self) -> Iterator[Document]:
         """Iterate over all stored documents, in the order of their sources."""

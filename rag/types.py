@@ -42,6 +42,7 @@ __all__ = [
     "IngestionReport",
     "Message",
     "Page",
+    "Place",
     "Problem",
     "Progress",
     "Prompt",
@@ -128,6 +129,15 @@ class Document:
             elif above is None or heading.level <= above.level:
                 return (above.start if above else 0), heading.start
         return (above.start if above else 0), len(self.text)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A span of a document, `document.text[start:end]`."""
+
+    document: Document
+    start: int
+    end: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,8 +41,9 @@ ALLOWED: dict[str, set[str]] = {
     "retrieval": {"config", "models", "plugins", "text", "query", "index"},
     "generation": {"config", "models", "plugins"},
     "answering": {"config", "models", "text"},
+    "viewing": {"config", "trust", "sources"},
     "engine": {"config", "models", "embedding", "index", "ingestion", "retrieval", "generation"}
-    | {"answering"},
+    | {"answering", "viewing"},
     "evaluation": {"config", "text", "index", "engine"},
     "training": {
         "config",
@@ -56,7 +57,17 @@ ALLOWED: dict[str, set[str]] = {
     }
     | {"evaluation"},
     "serving": {"config", "processes", "models", "plugins", "answering", "engine"},
-    "cli": {"config", "trust", "text", "models", "embedding", "generation", "answering", "engine"}
+    "cli": {
+        "config",
+        "trust",
+        "text",
+        "models",
+        "viewing",
+        "embedding",
+        "generation",
+        "answering",
+        "engine",
+    }
     | {"evaluation", "training", "serving"},
     "__main__": {"cli"},
     "__init__": {"config", "query", "generation", "answering", "engine", "evaluation", "training"},
@@ -76,6 +87,7 @@ DOORS: dict[str, set[str]] = {
     "answering": {"claims", "conversation", "entailment", "extractive", "prompt", "reader"}
     | {"schema", "stream", "tools", "writing"},
     "training": {"distillation"},
+    "viewing": {"finding", "links", "pages"},
     "serving": {"daemon"},
 }
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -15,6 +15,7 @@ import click
 
 from rag.cli import options, output, progress
 from rag.cli.opening import open_rag
+from rag.cli.places import remember_citations
 from rag.cli.terminal import say, say_error, say_text
 from rag.errors import QuestionError, RagError
 
@@ -170,6 +171,7 @@ def _ask(chat: _Chat, question: str) -> bool:
     else:
         output.print_sources(answer)
         say()
+    remember_citations(chat.rag.path, answer.citations)
     _save_session(chat)
     if answer.interrupted:
         _complain(f"the answer is not complete: {answer.interrupted}")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -24,6 +23,7 @@ from rag.cli.daemon import daemon_command
 from rag.cli.evaluation import evaluation_command
 from rag.cli.models import models_command
 from rag.cli.opening import open_rag, open_to_ask, trace_settings
+from rag.cli.places import open_command, remember_citations, remember_hits, show_command
 from rag.cli.prompts import prompts_command
 from rag.cli.settings import config_command, trust_command
 from rag.cli.terminal import guard_output, say, say_error, say_text, show_usage_error
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 EXIT_ERROR = 1
 EXIT_NO_ANSWER = 3
 _INTERRUPTED = 130
-_SPAN = re.compile(r"(.+):([0-9]{1,15})-([0-9]{1,15})", re.DOTALL)
 
 _retry_option = click.option(
     "--retry", is_flag=True, help="Read files again that failed, even if they have not changed."
@@ -219,29 +218,6 @@ def status(paths: tuple[str, ...], as_json: bool) -> None:
 
 
 @cli.command()
-@click.argument("document", metavar="DOC[:START-END]")
-@options.index_options
-@options.json_option
-def show(document: str, as_json: bool) -> None:
-    """Print a document of the index, or one of its passages.
-
-    DOC is a document's id or path, or the end of its path. START and END count characters, as in
-    the JSON that `search` and `ask` print.
-    """
-    rag = open_rag()
-    span = _SPAN.fullmatch(document)
-    found = rag.find(span[1] if span else document)
-    bounds = (int(span[2]), int(span[3])) if span else None
-    if bounds is not None and not 0 <= bounds[0] < bounds[1] <= len(found.text):
-        _fail(f"{found.source}: has {len(found.text):,} characters, no {bounds[0]}-{bounds[1]}")
-    if as_json:
-        passage = {"passage": found.text[slice(*bounds)]} if bounds else {}
-        output.print_json({**output.as_json(found), **passage})
-    else:
-        output.print_document(found, bounds)
-
-
-@cli.command()
 @options.text_argument("question")
 @_finding_options
 @options.setting(
@@ -267,7 +243,9 @@ def search(question: str, k: int | None, where: str, explain: bool, as_json: boo
     means that nothing was found.
     """
     with progress.display() as show:
-        found = open_to_ask(show).explain(question, k, where)
+        rag = open_to_ask(show)
+        found = rag.explain(question, k, where)
+    remember_hits(rag.path, found.hits)
     if as_json:
         output.print_json(found if explain else found.hits)
     elif explain:
@@ -341,6 +319,7 @@ def ask(
         _tell_reading(stream.answer.read_as)
         output.print_sources(stream.answer)
     answer = stream.answer
+    remember_citations(rag.path, answer.citations)
     if answer.interrupted:
         _fail(f"the answer is not complete: {answer.interrupted}")
     if answer.abstained:
@@ -358,7 +337,7 @@ def info(as_json: bool) -> None:
 
 for _command in (
     *(chat_command, check_command, completion_command, config_command, daemon_command),
-    *(evaluation_command, models_command, trust_command),
+    *(evaluation_command, models_command, open_command, show_command, trust_command),
     *(prompts_command, upkeep.backup_command, upkeep.compact_command, upkeep.doctor_command),
     *(upkeep.export_command, upkeep.import_command),
 ):

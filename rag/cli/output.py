@@ -11,8 +11,9 @@ from dataclasses import fields, is_dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from rag.cli.terminal import one_line, say, say_json, say_text
+from rag.cli.terminal import one_line, say, say_json, say_link, say_text
 from rag.text.excerpts import excerpt, wrap
+from rag.viewing.links import link_to
 
 if TYPE_CHECKING:
     from rag import types
@@ -171,7 +172,8 @@ def _print_hit(hit: types.Hit) -> None:
     say(f"[{hit.rank}] ", "bold", end="")
     # The best of a fused ranking scores 1 however far it is: the cosine tells.
     near = f", cosine {hit.cosine:.2f}" if hit.cosine is not None and len(hit.trace) > 1 else ""
-    say(f"{hit.location}  ({hit.score:.3f}{near})", "cyan")
+    link = link_to(hit.source, hit.chunk.page)
+    say_link(f"{hit.location}  ({hit.score:.3f}{near})", link, "cyan")
     if hit.widened is None:
         columns = _LINES * (count_columns() - len(_INDENT) - _LOST)
         found = excerpt(hit.text, hit.matches, columns=columns)
@@ -272,7 +274,8 @@ def print_sources(answer: types.Answer) -> None:
     if answer.citations:
         say()
     for citation in answer.citations:
-        say(f"[{citation.number}] {citation.location}", "cyan")
+        link = link_to(citation.source, citation.page)
+        say_link(f"[{citation.number}] {citation.location}", link, "cyan")
         say(f"    “{shorten(citation.quote)}”", "dim")
     for sentence in [] if answer.abstained else answer.unsupported:
         say(f"no passage supports: {sentence.text}", "yellow")

@@ -28,6 +28,11 @@ PLAIN = {
     "“": '"', "”": '"', "…": "...", "–": "-", "›": ">", "▶": ">", "◀": "<", "✓": "x",
     "\ufffd": "?",
 }  # fmt: skip
+_TERMS_WITH_LINKS = ("xterm-kitty", "alacritty", "foot", "contour", "xterm-ghostty", "wezterm")
+_FIRST_VTE_WITH_LINKS = 5000
+_PROGRAMS_WITH_LINKS = frozenset(
+    {"iTerm.app", "WezTerm", "vscode", "ghostty", "Hyper", "rio", "Tabby", "WarpTerminal"}
+)
 _REPLACED = "\ufffd"
 _LONGEST_ERROR = 2000
 # They are not printable by themselves, and join letters in Persian, in Indian scripts and in emoji.
@@ -59,6 +64,37 @@ def say(text: str = "", style: str = "", *, end: str = "\n", err: bool = False) 
     _write(one_line(text), style, end, err)
 
 
+def say_link(text: str, address: str, style: str = "", *, end: str = "\n") -> None:
+    """Print a line that a terminal opens at a click, where it knows links (OSC 8).
+
+    Nothing of the address gets out that is not printable ASCII.
+    """
+    shown = one_line(text)
+    if address.isascii() and address.isprintable() and knows_links(sys.stdout):
+        begin, finish = f"\x1b]8;;{address}\x1b\\", "\x1b]8;;\x1b\\"
+        _write(shown, style, end, False, around=(begin, finish))
+    else:
+        _write(shown, style, end, False)
+
+
+def knows_links(stream: TextIO) -> bool:
+    """Return whether a stream is a terminal that is known to show links."""
+    forced = os.environ.get("FORCE_HYPERLINK")
+    if forced is not None:
+        return forced != "0"
+    if not stream.isatty():
+        return False
+    term, version = os.environ.get("TERM", ""), os.environ.get("VTE_VERSION", "")
+    known = (
+        term.startswith(_TERMS_WITH_LINKS)
+        or os.environ.get("TERM_PROGRAM", "") in _PROGRAMS_WITH_LINKS
+        or (version.isdecimal() and int(version[:9]) >= _FIRST_VTE_WITH_LINKS)
+        or any(os.environ.get(name) for name in ("WT_SESSION", "KONSOLE_VERSION", "DOMTERM"))
+    )
+    # What runs within another may not hand links through.
+    return known and not term.startswith(("screen", "tmux", "dumb"))
+
+
 def say_text(text: str, style: str = "", *, end: str = "\n", err: bool = False) -> None:
     """Print a text of any number of lines: as it is where standard output is piped."""
     piped = not err and not sys.stdout.isatty()
@@ -83,14 +119,18 @@ def _escape(line: str) -> str:
     return "".join(each if each.isprintable() else json.dumps(each)[1:-1] for each in line)
 
 
-def _write(text: str, style: str, end: str, err: bool) -> None:
+def _write(
+    text: str, style: str, end: str, err: bool, *, around: tuple[str, str] = ("", "")
+) -> None:
     plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") in ("dumb", "unknown")
     colour = None if style in ("", "bold", "dim") else style
     # None leaves bold and dim alone: with False, click would write what ends them.
     bold, dim = style == "bold" or None, style == "dim" or None
     fitting = fit(text, sys.stderr if err else sys.stdout)
     marked = click.style(fitting, fg=colour, bold=bold, dim=dim, reset=bool(style))
-    click.echo(marked + end, nl=False, err=err, color=False if plain else None)
+    begin, finish = around
+    # click takes out what colours, and leaves what links.
+    click.echo(begin + marked + finish + end, nl=False, err=err, color=False if plain else None)
 
 
 def fit(text: str, stream: TextIO) -> str:

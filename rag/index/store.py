@@ -141,6 +141,15 @@ class Index:
                 ).fetchall()
             return [rows.document(row) for row in found]
 
+    def path_of(self, document_id: str) -> str:
+        """Return the path, or the address, of the file that a document came from; empty if none."""
+        with self._connect() as connection:
+            row = connection.execute(
+                "SELECT path FROM files WHERE id = (SELECT file_id FROM documents WHERE id = ?)",
+                (document_id,),
+            ).fetchone()
+            return str(row[0]) if row else ""
+
     @contextmanager
     def write(self, *, wait: float | None = None) -> Iterator[Writer]:
         """Open the one writer of this index; what it did not commit is undone at the end.

@@ -7,17 +7,20 @@ of their own, so that a bad file costs itself and no other.
 from rag.sources.addresses import Reach, fetch, is_address, mirror_of, normalize_address
 from rag.sources.detection import known_suffixes
 from rag.sources.discovery import IGNORE_FILES, Root, SourceFile, discover, resolve_root, takes
+from rag.sources.drawing import DrawnPage, draw_page
 from rag.sources.files import read_file
 from rag.sources.pool import Finished, Result, read_files
 
 __all__ = [
     "IGNORE_FILES",
+    "DrawnPage",
     "Finished",
     "Reach",
     "Result",
     "Root",
     "SourceFile",
     "discover",
+    "draw_page",
     "fetch",
     "is_address",
     "known_suffixes",

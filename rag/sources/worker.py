@@ -37,7 +37,7 @@ _LEAST_FILE_MB = 256
 
 def main() -> None:
     """Serve jobs until standard input ends."""
-    jobs, results = sys.stdin.buffer, _reserve_output()
+    jobs, results = sys.stdin.buffer, reserve_output()
     sent: dict[str, Any] = json.loads(jobs.readline())
     given = sent["config"]
     lists = {key: tuple(value) for key, value in given.items() if isinstance(value, list)}
@@ -51,7 +51,7 @@ def main() -> None:
         from rag.sources.confinement import confine
 
         given_up = confine(sent["within"], scratch)
-    _limit_resources(config, given_up)
+    limit_resources(config, given_up)
     results.write(encode({"ready": os.getpid(), "given_up": given_up}))
     results.flush()
     for line in jobs:
@@ -121,7 +121,7 @@ def _file_state(status: os.stat_result) -> tuple[int, int, int, int]:
     return status.st_size, status.st_mtime_ns, status.st_ino, status.st_dev
 
 
-def _reserve_output() -> BinaryIO:
+def reserve_output() -> BinaryIO:
     """Reserve standard output for results, so that a library that prints cannot garble them."""
     results = os.fdopen(os.dup(1), "wb")
     quiet = os.open(os.devnull, os.O_WRONLY)
@@ -130,7 +130,7 @@ def _reserve_output() -> BinaryIO:
     return results
 
 
-def _limit_resources(config: SourcesConfig, given_up: tuple[str, ...]) -> None:
+def limit_resources(config: SourcesConfig, given_up: tuple[str, ...]) -> None:
     """Bound memory, what is written to one file, open files, and processes."""
     try:
         import resource

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from rag.answering.stream import AnswerStream
@@ -16,8 +17,6 @@ from rag.serving.daemon.paths import make_paths_absolute
 from rag.serving.daemon.socket_folder import SocketFolder, is_same_user
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from rag.config import Config
     from rag.engine import RAG
     from rag.types import Answer, Explanation, IngestionReport, ProgressCallback, Verdict
@@ -51,6 +50,11 @@ class DaemonRAG:
         self._progress = progress
         self._make_local = make_local
         self._local: RAG | None = None
+
+    @property
+    def path(self) -> Path:
+        """The index folder."""
+        return Path(self._config.index.path)
 
     def index(self, paths: Sequence[str | Path]) -> IngestionReport:
         """Index as `RAG.index` does, by this process, which then answers too."""

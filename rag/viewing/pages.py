@@ -1,0 +1,119 @@
+"""Write a page for the browser that shows a place with its words marked.
+
+The page holds text, and pictures that were drawn in a confined process: nothing of a document is
+run, or fetched, when it is opened.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import os
+import time
+from pathlib import Path
+
+from rag.config import SourcesConfig
+from rag.errors import SourceError, StoreError
+from rag.private import make_folder, open_for_owner
+from rag.sources import DrawnPage, draw_page
+from rag.types import Place
+
+# So much is shown on either side of what is marked.
+_CHARACTERS_AROUND = 100_000
+_SECONDS_KEPT = 86_400.0
+_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+_STYLE = """
+:root { color-scheme: light dark }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
+h1 { font-size: 1.2rem; overflow-wrap: anywhere }
+pre { font: inherit; white-space: pre-wrap; overflow-wrap: anywhere }
+pre.code { font-family: ui-monospace, monospace }
+mark { background: #ffd54a; color: #000; scroll-margin-top: 30vh }
+.sheet { position: relative; box-shadow: 0 0 6px #888 }
+.sheet img { width: 100%; display: block }
+.sheet i { position: absolute; background: #ffd54a; mix-blend-mode: multiply; scroll-margin: 30vh }
+"""
+
+
+def view(place: Place, path: str, folder: Path, config: SourcesConfig) -> str:
+    """Write a page that shows a place, and return its address.
+
+    A page of a PDF is drawn as it is, if the file at `path` is still there and holds the words;
+    anything else is shown as the text that is stored. Pages in `folder` that are older than a day
+    are removed.
+
+    Raises:
+        StoreError: if the page cannot be written.
+    """
+    document = place.document
+    number = document.page_at(place.start)
+    drawn = None
+    note = ""
+    if document.media_type == "application/pdf" and number is not None:
+        text = document.text[place.start : place.end]
+        try:
+            drawn = draw_page(path, number, text, config)
+        except SourceError as error:
+            note = f"The page itself cannot be shown: the file {error.reason}."
+        else:
+            if not drawn.boxes:
+                note = "The words are not found on this page: the file may have changed since."
+    where = f"{document.source}, page {number}" if number is not None else document.source
+    body = [f"<h1>{html.escape(where)}</h1>"]
+    if document.heading_at(place.start):
+        body.append(f"<p>{html.escape(' › '.join(document.heading_at(place.start)))}</p>")
+    if note:
+        body.append(f"<p><em>{html.escape(note)}</em></p>")
+    if drawn is not None:
+        body.append(_sheet(drawn))
+    if drawn is None or not drawn.boxes:
+        body.append(_text(place))
+    page = (
+        '<!doctype html><html><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+        f"<title>{html.escape(where)}</title><style>{_STYLE}</style></head>"
+        f"<body>{''.join(body)}</body></html>"
+    ).encode("utf-8", "replace")
+    name = hashlib.sha256(page).hexdigest()[:32] + ".html"
+    try:
+        make_folder(folder)
+        _remove_old(folder)
+        with open(folder / name, "wb", opener=open_for_owner) as file:
+            file.write(page)
+    except OSError as error:
+        raise StoreError(f"{folder}: cannot be written: {error.strerror or error}") from error
+    return f"{(folder / name).absolute().as_uri()}#here"
+
+
+def _text(place: Place) -> str:
+    text, start, end = place.document.text, place.start, place.end
+    if (start, end) == (0, len(text)):
+        start = end = 0
+    first, last = max(0, start - _CHARACTERS_AROUND), min(len(text), end + _CHARACTERS_AROUND)
+    shown = [html.escape(part) for part in (text[first:start], text[start:end], text[end:last])]
+    before, after = "…\n" if first else "", "\n…" if last < len(text) else ""
+    kind = ' class="code"' if place.document.verbatim else ""
+    # A browser drops the first line break in it.
+    return (
+        f'<pre{kind}>\n{before}{shown[0]}<mark id="here">{shown[1]}</mark>{shown[2]}{after}</pre>'
+    )
+
+
+def _sheet(drawn: DrawnPage) -> str:
+    boxes = []
+    for at, (left, top, right, bottom) in enumerate(drawn.boxes):
+        place = f"left:{left:.3%};top:{top:.3%};width:{right - left:.3%};height:{bottom - top:.3%}"
+        boxes.append(f'<i{"" if at else " id=here"} style="{place}"></i>')
+    data = base64.b64encode(drawn.png).decode()
+    picture = f'<img alt="" src="data:image/png;base64,{data}">'
+    return f'<div class="sheet">{picture}{"".join(boxes)}</div>'
+
+
+def _remove_old(folder: Path) -> None:
+    with os.scandir(folder) as listing:
+        for entry in listing:
+            if entry.name.endswith(".html") and not entry.is_dir(follow_symlinks=False):
+                age = time.time() - entry.stat(follow_symlinks=False).st_mtime
+                if age > _SECONDS_KEPT:
+                    Path(entry.path).unlink(missing_ok=True)
