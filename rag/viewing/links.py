@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from urllib.parse import quote
+from typing import TYPE_CHECKING
 
-from rag.trust import named_addresses
-from rag.types import Place
+if TYPE_CHECKING:
+    from rag.types import Place
 
 _WEB = re.compile("https?://", re.I)
 # What an address may hold as it is (RFC 3986); `%` stays, since it is encoded already.
@@ -22,6 +22,8 @@ def link_to(source: str, page: int | None = None, quoted: str = "") -> str:
     text fragment, which browsers scroll to and mark (WICG, Scroll to Text Fragment).
     """
     if _WEB.match(source):
+        from urllib.parse import quote
+
         address = quote(source, safe=_PLAIN)
         if page:
             return f"{address}#page={page}"
@@ -43,6 +45,9 @@ def view_on_the_web(place: Place, path: str, index: Path) -> str:
     Raises:
         ConfigError: if it cannot be told what the user named.
     """
+    # Not at import: `rag --help` needs none of it.
+    from rag.trust import named_addresses
+
     source = place.document.source
     if not _WEB.match(source):
         return ""
@@ -56,6 +61,8 @@ def view_on_the_web(place: Place, path: str, index: Path) -> str:
 
 
 def _text_fragment(quoted: str) -> str:
+    from urllib.parse import quote
+
     words = quoted.split()
     if not words:
         return ""
