@@ -208,9 +208,10 @@ class RetrievalConfig(_Section):
 
     `correct` reads a question without its typing errors: words that occur nowhere in the index
     become the nearest that do. Of passages that are at least as similar as `collapse`, only the
-    best is shown (0: all are). `diversity` trades nearness for variety, 0 to 1. `context` is what
-    is read of a hit: the `passage`, a `window` (a few sentences more on either side) or its
-    `section`.
+    best is shown (0: all are). Of several renditions of a document, such as a page as HTML and as
+    text, the kind that `prefer` names first is shown, by suffix. `diversity` trades nearness for
+    variety, 0 to 1. `context` is what is read of a hit: the `passage`, a `window` (a few sentences
+    more on either side) or its `section`.
     """
 
     top_k: Passages = 5
@@ -225,6 +226,7 @@ class RetrievalConfig(_Section):
     rerank_budget_ms: Annotated[int, Meta(ge=0, le=3_600_000)] = 0
     correct: bool = True
     collapse: Share = 0.95
+    prefer: tuple[str, ...] = ("html", "pdf", "docx", "epub", "md", "rst", "txt")
     diversity: Share = 0.0
     context: Literal["passage", "window", "section"] = "passage"
 
@@ -437,6 +439,7 @@ HARMLESS: Mapping[str, Harmless] = {
     "retrieval.rerank_budget_ms": _up_to(60_000),
     "retrieval.correct": _anything,
     "retrieval.collapse": _anything,
+    "retrieval.prefer": _anything,
     "retrieval.diversity": _anything,
     "retrieval.context": _anything,
     "generation.model": _in_catalogue("generator", "extractive"),

@@ -31,7 +31,13 @@ FREE = {
     *("sources.json_text", "sources.json_title", "sources.json_id"),
     *("chunking.size", "chunking.overlap", "embedding.device", "embedding.precision"),
     *("retrieval.mode", "retrieval.fusion", "retrieval.dense_weight", "retrieval.expansion"),
-    *("retrieval.correct", "retrieval.collapse", "retrieval.diversity", "retrieval.context"),
+    *(
+        "retrieval.correct",
+        "retrieval.collapse",
+        "retrieval.prefer",
+        "retrieval.diversity",
+        "retrieval.context",
+    ),
     *("generation.device", "generation.temperature", "generation.seed"),
     *("answering.way", "answering.strict", "answering.threshold", "daemon.use"),
 }

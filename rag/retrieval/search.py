@@ -15,6 +15,7 @@ from rag.query import LexicalQuery, matching_spans, parse_question, words_at
 from rag.retrieval.diversity import collapse, diversify
 from rag.retrieval.feedback import rm3, rocchio
 from rag.retrieval.fusion import convex, rrf
+from rag.retrieval.renditions import fold_renditions
 from rag.retrieval.rewording import hyde, multi_query
 from rag.retrieval.widening import merge, widen
 from rag.stopwatch import Stopwatch
@@ -197,6 +198,8 @@ class Search:
         with self.clock("shown"):
             if settings.collapse:
                 hits = collapse(hits, self._vectors_of(hits), settings.collapse)
+                vectors = self._vectors_of(hits)
+                hits = fold_renditions(hits, vectors, settings.prefer, self._snapshot.documents)
             if settings.diversity:
                 hits = diversify(hits, self._vectors_of(hits), settings.diversity, k)
             hits = hits[:k]
