@@ -135,6 +135,31 @@ def test_a_site_is_followed_as_deep_as_it_was_named(rag: RAG, site: Site) -> Non
     assert not {"/up.html", "/other/c.html"} & set(site.asked)
 
 
+def test_a_page_that_cannot_be_read_takes_along_nothing_that_it_leads_to(
+    rag: RAG, site: Site, embedder: Embedder
+) -> None:
+    site.pages |= {
+        "/d/": links("hub.html", "old.html"),
+        "/d/hub.html": links("a.html"),
+        "/d/a.html": ALPHA,
+        "/d/old.html": BETA,
+    }
+    deep = again(rag, embedder, **{"fetching.depth": 3})
+    assert deep.index(f"{site.address}/d/").documents == 4
+    site.pages["/d/hub.html"] = (502, {}, b"")
+    del site.pages["/d/old.html"]
+    report = rag.index()
+    assert [problem.source for problem in report.failed] == [f"{site.address}/d/hub.html"]
+    assert report.removed == (f"{site.address}/d/old.html",)
+    assert f"{site.address}/d/a.html" in sources_of(rag)
+    # A link that leads on to what is not taken is not taken either.
+    site.pages["/d/hub.html"] = (302, {"Location": "/other/b.html"}, b"")
+    site.pages["/other/b.html"] = BETA
+    rag.index()
+    assert sources_of(rag) == {f"{site.address}/d/"}
+    assert "/other/b.html" not in site.asked
+
+
 def test_pages_are_counted_patterns_hold_and_pictures_are_left(
     rag: RAG, site: Site, embedder: Embedder
 ) -> None:

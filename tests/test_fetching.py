@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from servers import raw
 from web import Site, serving
+from working import assert_grows_linearly
 
 from rag import SourceError
-from rag.sources.addresses import git
+from rag.sources.addresses import git, web
 from rag.sources.addresses.fetching import Fetcher, join, normalize
 from rag.sources.addresses.public import is_private_or_public, is_public
 
@@ -173,6 +174,34 @@ def test_a_body_without_an_end_is_cut_off() -> None:
 
     with raw(flood) as address, pytest.raises(SourceError, match=r"more than 1 MB"):
         get(Fetcher(private=True, most_bytes=1 << 20), address)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [b"<loc>" + b" " * 60, b"<loc> x" + b" " * 40 + b"]", b"<loc>" + b"x" * 50, b"<a " + b" " * 40,
+     b"<a href" + b" " * 40, b"<a x href=", b"<a:" + b"w" * 40, b" href='"],
+)  # fmt: skip
+@pytest.mark.parametrize("repeated", ["all", "end"])
+def test_links_are_found_in_time_that_grows_with_the_page(part: bytes, repeated: str) -> None:
+    def search(data: bytes) -> None:
+        web._LINK.findall(data)
+        web._LOCATION.findall(data)
+        web._SITEMAP.search(data)
+
+    def page(times: int) -> bytes:
+        return part * times if repeated == "all" else part + part[-1:] * (50 * times)
+
+    assert_grows_linearly(search, page(400), page(3200), 8)
+
+
+def test_all_that_is_fetched_has_an_end() -> None:
+    with serving(Site({"/": "w" * 700})) as site:
+        fetching = Fetcher(private=True, delay=0, most_in_all=1000)
+        get(fetching, site.address)
+        for _ in range(2):
+            with pytest.raises(SourceError, match="max_container_mb"):
+                get(fetching, site.address)
+    assert site.sent == 2
 
 
 @pytest.mark.parametrize("head", [b"", b"HTTP/1.1 200 OK\r\n\r\n"])

@@ -124,7 +124,11 @@ def _gather(
 
     most = config.max_file_mb << 20
     fetcher = Fetcher(
-        private=reach.private, seconds=reach.seconds, delay=reach.delay, most_bytes=most
+        private=reach.private,
+        seconds=reach.seconds,
+        delay=reach.delay,
+        most_bytes=most,
+        most_in_all=config.max_container_mb << 20,
     )
     try:
         if scheme in _GIT:
@@ -150,17 +154,21 @@ def _gather_items(
     show: Callable[[str], None],
 ) -> Iterator[Problem]:
     """Bring a mirror to the state of a source that an installed package reads."""
-    most = config.max_file_mb << 20
+    most, left = config.max_file_mb << 20, config.max_container_mb << 20
     try:
         for item in source(address):
             show(item.address)
+            if left < 0:
+                reason = f"has more than {config.max_container_mb:,} MB"
+                raise SourceError(address, f"{reason} (`sources.max_container_mb`)", lasting=False)
             known = mirror.find(item.address)
             if known is not None and item.version and known.version == item.version:
                 mirror.keep(item.address)
                 continue
             entry = Entry(item.address, item.name, version=item.version)
             try:
-                mirror.put(entry, _bound(item.read(), most), modified=item.modified)
+                copy = mirror.put(entry, _bound(item.read(), most), modified=item.modified)
+                left -= mirror.path_of(copy).stat().st_size
             except SourceError as error:
                 mirror.keep(item.address)
                 yield Problem(item.address, error.reason, error.kind, lasting=False)

@@ -51,6 +51,8 @@ class Response:
 class Fetcher:
     """Fetches one thing after the other, each within `seconds` and `most_bytes`.
 
+    All of them together have `most_in_all` bytes.
+
     Args:
         private: allow private addresses too, such as those of a company's own network.
         delay: the least seconds between two requests to one server.
@@ -66,6 +68,7 @@ class Fetcher:
         seconds: float = 30.0,
         delay: float = 1.0,
         most_bytes: int = 256 << 20,
+        most_in_all: int = 8192 << 20,
         resolve: public.Resolve | None = None,
         permits: Callable[[str], bool] | None = None,
         wait: Callable[[float], None] = time.sleep,
@@ -73,6 +76,8 @@ class Fetcher:
         self.seconds = seconds
         self.delay = delay
         self.most_bytes = most_bytes
+        self.most_in_all = most_in_all
+        self._fetched = 0
         self._private = private
         self._resolve = resolve or public.resolve_host
         self._permits = permits or (public.is_private_or_public if private else public.is_public)
@@ -128,6 +133,7 @@ class Fetcher:
             SourceError: naming the address, if there is no answer, or a limit is reached.
         """
         address = normalize(address)
+        self._check_all(address)
         url = httpx.URL(address)
         self._pause(url.host, max(delay, self.delay))
         self.deadline = time.monotonic() + self.seconds
@@ -171,6 +177,8 @@ class Fetcher:
         taken = 0
         for piece in pieces:
             taken += len(piece)
+            self._fetched += len(piece)
+            self._check_all(address)
             if taken > self.most_bytes:
                 raise SourceError(
                     address,
@@ -178,6 +186,12 @@ class Fetcher:
                     lasting=False,
                 )
             yield piece
+
+    def _check_all(self, address: str) -> None:
+        if self._fetched > self.most_in_all:
+            most = self.most_in_all >> 20
+            reason = f"was left, as all before it has {most:,} MB (`sources.max_container_mb`)"
+            raise SourceError(address, reason, lasting=False)
 
     def _pause(self, host: str, delay: float) -> None:
         now = time.monotonic()

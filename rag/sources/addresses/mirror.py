@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -67,9 +67,10 @@ class Mirror:
         if address in self._entries:
             self._confirmed.add(address)
 
-    def keep_all(self) -> None:
-        """Confirm all copies: what the source holds could not be learnt."""
+    def keep_all(self, *, but: Collection[str] = ()) -> None:
+        """Confirm all copies `but` some: what the source holds could not be learnt."""
         self._confirmed.update(self._entries)
+        self._confirmed.difference_update(but)
 
     def take_back(self, address: str) -> None:
         """Confirm a copy no longer: it is no document, but a list of others."""

@@ -43,17 +43,18 @@ _LONGEST_RETRY = 30.0
 # The protocol of sitemaps allows 50 MB and 50,000 addresses.
 _LONGEST_SITEMAP = 50 << 20
 _MOST_SITEMAPS = 100
-_SITEMAP = re.compile(rb"<(?:\w+:)?(urlset|sitemapindex)[\s>]")
+_SITEMAP = re.compile(rb"<(?:\w{1,30}:)?(urlset|sitemapindex)[\s>]")
 _LOCATION = re.compile(
-    rb"<(?:\w+:)?loc\s*>\s*(?:<!\[CDATA\[)?\s*([^<\]\s]{1,4096})\s*(?:\]\]>)?\s*</"
+    rb"<(?:\w{1,30}:)?loc\s*+>\s*+(?:<!\[CDATA\[\s*+)?([^<\]\s]{1,4096}+)\s*+(?:\]\]>\s*+)?</"
 )
 # Links are looked for in the bytes, with nothing that could be led astray or take long.
 _LINK = re.compile(
-    rb"<(a|area|base)\s(?:[^<>]{0,2000}?\s)?href\s*=\s*"
+    rb"<(a|area|base)\s(?:[^<>]{0,2000}?\s)?href\s*+=\s*+"
     rb"(?:\"([^\"<>]{1,4096})\"|'([^'<>]{1,4096})'|([^\s\"'<>]{1,4096}))",
     re.I,
 )
 _MOST_LINKS = 20_000
+_MOST_WAITING = 100_000
 _HTML = frozenset({"text/html", "application/xhtml+xml"})
 # What a link to such a thing leads to holds no text.
 _NO_DOCUMENT = re.compile(
@@ -97,49 +98,72 @@ def gather(
         SourceError: if the address itself cannot be fetched.
     """
     walk = _Walk(mirror, fetcher, show)
-    first = walk.visit(address, crawled=False)
+    first = walk.visit(address)
     if first.outcome in ("gone", "forbidden"):
         yield _problem_of(first)
         return
     start = mirror.base_of(address)
     listed = _read_start(mirror, address)
     is_sitemap = _SITEMAP.search(listed[:4096]) is not None
+    found = _Frontier(start, "/" if is_sitemap else _folder_of(start), takes)
     if is_sitemap:
         # A page that is listed is taken, and no link of it is followed.
-        queue = deque((each, depth) for each in walk.read_sitemap(start, listed))
-        yield from walk.problems
-        mirror.take_back(address)
-    else:
-        queue = deque((each, 1) for each in _links_of(mirror, address)) if depth else deque()
+        found.add(walk.read_sitemap(start, listed), depth)
+    elif depth:
+        found.seen.add(address)
+        found.add(_links_of(mirror, address), 1)
     taken = 0 if is_sitemap else 1
-    folder = "/" if is_sitemap else _folder_of(start)
-    seen = {start, address}
-    while queue:
-        link, level = queue.popleft()
-        inside = origin(link) == origin(start) and _is_in(link, folder)
-        if link in seen or not inside or not takes(_path_of(link)):
-            continue
-        seen.add(link)
+    gone = {address} if is_sitemap else set()
+    problems = list(walk.problems)
+    while found.waiting:
+        link, level = found.waiting.popleft()
         if taken >= pages:
             reason = f"has more than the {pages:,} pages that are taken (`--pages`)"
             yield Problem(address, reason, "skipped", lasting=False)
-            return
+            break
         try:
-            visit = walk.visit(link, crawled=True)
+            visit = walk.visit(link, found)
         except SourceError as error:
-            # It may be there again tomorrow.
-            mirror.keep(link)
-            yield Problem(link, error.reason, lasting=False)
+            problems.append(Problem(link, error.reason, lasting=False))
             continue
         if visit.outcome in ("gone", "forbidden"):
+            gone.add(link)
             yield _problem_of(visit)
-        elif visit.outcome in ("fresh", "kept") and (
-            visit.address == link or visit.address not in seen
-        ):
+        elif visit.outcome in ("fresh", "kept"):
             taken += 1
-            seen.add(visit.address)
             if level < depth:
-                queue.extend((each, level + 1) for each in _links_of(mirror, visit.address))
+                found.add(_links_of(mirror, visit.address), level + 1)
+    if problems:
+        # What a page leads to is not gone because the page cannot be read now.
+        mirror.keep_all(but=gone)
+    elif is_sitemap:
+        mirror.take_back(address)
+    yield from problems
+
+
+class _Frontier:
+    """The pages that were found and not visited yet: of one server, in one folder."""
+
+    def __init__(self, start: str, folder: str, takes: Callable[[str], bool]) -> None:
+        self.seen = {start}
+        self.waiting: deque[tuple[str, int]] = deque()
+        self._server = origin(start)
+        self._folder = folder
+        self._takes = takes
+
+    def wants(self, address: str) -> bool:
+        """Return whether a page is one of those to take."""
+        inside = origin(address) == self._server and _is_in(address, self._folder)
+        return inside and self._takes(_path_of(address))
+
+    def add(self, links: Iterable[str], level: int) -> None:
+        """Take in links to pages that are so deep, each page once."""
+        for link in links:
+            if len(self.waiting) >= _MOST_WAITING:
+                return
+            if link not in self.seen and self.wants(link):
+                self.seen.add(link)
+                self.waiting.append((link, level))
 
 
 class _Walk:
@@ -152,11 +176,11 @@ class _Walk:
         self._show = show
         self._rules: dict[tuple[str, str, int], Protego | None] = {}
 
-    def visit(self, address: str, *, crawled: bool) -> _Visit:
+    def visit(self, address: str, found: _Frontier | None = None) -> _Visit:
         """Bring the copy of an address up to date.
 
-        One that was named keeps its address through redirects; one that was `crawled` has the
-        address that it leads to, on the same server.
+        One that was named keeps its address through redirects. One that was `found` has the address
+        that it leads to, and is left if that was found, too, or is none of those to take.
 
         Raises:
             SourceError: if it cannot be fetched.
@@ -170,11 +194,13 @@ class _Walk:
             with self._open(at, known) as answer:
                 if answer.status in _REDIRECTS:
                     at = self._next(answer)
-                    if crawled and origin(at) != origin(address):
-                        return _Visit("elsewhere", address)
-                    known = self._mirror.find(at) if crawled else known
+                    if found is not None:
+                        if at in found.seen or not found.wants(at):
+                            return _Visit("elsewhere", address)
+                        found.seen.add(at)
+                        known = self._mirror.find(at)
                     continue
-                name = at if crawled else address
+                name = at if found is not None else address
                 if answer.status == 304 and known is not None:
                     self._mirror.keep(name)
                     return _Visit("kept", name)
@@ -182,7 +208,7 @@ class _Walk:
                     return _Visit("gone", address, answer.status)
                 if answer.status != 200:
                     raise SourceError(address, f"the server answers {answer.status}", lasting=False)
-                if crawled and _NO_DOCUMENT.match(_media_type(answer)):
+                if found is not None and _NO_DOCUMENT.match(_media_type(answer)):
                     return _Visit("nothing", name)
                 self._put(name, answer)
                 return _Visit("fresh", name)
@@ -208,8 +234,6 @@ class _Walk:
                 try:
                     waiting.append((link, self._read_whole(link)))
                 except SourceError as error:
-                    # What it lists is not gone because nobody can tell now.
-                    self._mirror.keep_all()
                     self.problems.append(Problem(link, error.reason, lasting=False))
 
     def _read_whole(self, address: str) -> bytes:
