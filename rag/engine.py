@@ -500,12 +500,13 @@ class RAG:
         """
         from rag.models import cache_dir
         from rag.viewing.links import view_on_the_web
-        from rag.viewing.pages import view
+        from rag.viewing.pages import find_file, view
 
         path = self._index.path_of(place.document.id)
-        return view_on_the_web(place, path, self.path) or view(
-            place, path, cache_dir() / "opened", self.config.sources
-        )
+        if on_the_web := view_on_the_web(place, path, self.path):
+            return on_the_web
+        file = find_file(path, place.document.source, self.path, self._index.roots())
+        return view(place, file, cache_dir() / "opened", self.config.sources)
 
     def documents(self) -> Iterator[Document]:
         """Iterate over all stored documents, in the order of their sources."""

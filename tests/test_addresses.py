@@ -14,6 +14,7 @@ from typing import ClassVar
 
 import pytest
 from conftest import ROOT
+from fpdf import FPDF
 from web import DELAY, Page, Site, listening, serving
 
 from rag import RAG, SourceError
@@ -35,6 +36,7 @@ def _own_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of what is fetched; models stay where they are."""
     monkeypatch.setattr("rag.sources.addresses._folder_of_copies", lambda: tmp_path / "copies")
+    monkeypatch.setattr("rag.models.cache_dir", lambda: tmp_path / "cache")
     return tmp_path / "copies"
 
 
@@ -443,6 +445,35 @@ def test_a_repository_is_taken_at_a_revision(
         assert (report.updated, report.added) == ((f"{place}/docs/a.md",), (f"{place}/d.md",))
         with pytest.raises(SourceError, match="cannot be fetched by git"):
             rag.index(f"{place}@no-such-branch")
+
+
+def test_git_connects_to_the_address_that_was_checked(
+    rag: RAG, repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # No system knows the name: git has nothing but what it is told.
+    looked_up: list[str] = []
+
+    def resolve(host: str, port: int) -> list[str]:
+        looked_up.append(host)
+        return ["127.0.0.1"] if host == "page.test" else []
+
+    monkeypatch.setattr("rag.sources.addresses.public.resolve_host", resolve)
+    pdf = FPDF()
+    pdf.add_page()
+    pdf.set_font("helvetica", size=14)
+    pdf.text(20, 20, "The alpha particle has two protons.")
+    (repository.folder / "a.pdf").write_bytes(bytes(pdf.output()))
+    repository.commit(b_md="# Beta\nIt is an electron.")
+    with listening(repository.reply) as address:
+        place = f"git+http://page.test:{address.rpartition(':')[2]}/x.git"
+        rag.index(place)
+    assert sources_of(rag) == {f"{place}/a.pdf", f"{place}/b.md"}
+    assert looked_up == ["page.test"]
+    # The page of a PDF is drawn from the copy.
+    shown = rag.view(rag.locate(f"{place}/a.pdf:p1"))
+    page = Path(shown.removeprefix("file://").removesuffix("#here")).read_text(encoding="utf-8")
+    assert "data:image/png;base64," in page
+    assert "<i id=here" in page
 
 
 def test_git_follows_no_redirect_and_no_alternates(

@@ -4,7 +4,14 @@ A format's library is imported when the first such file is read. `read_files` re
 of their own, so that a bad file costs itself and no other.
 """
 
-from rag.sources.addresses import Reach, fetch, is_address, mirror_of, normalize_address
+from rag.sources.addresses import (
+    Reach,
+    fetch,
+    find_copy,
+    is_address,
+    mirror_of,
+    normalize_address,
+)
 from rag.sources.detection import known_suffixes
 from rag.sources.discovery import IGNORE_FILES, Root, SourceFile, discover, resolve_root, takes
 from rag.sources.drawing import DrawnPage, draw_page
@@ -22,6 +29,7 @@ __all__ = [
     "discover",
     "draw_page",
     "fetch",
+    "find_copy",
     "is_address",
     "known_suffixes",
     "mirror_of",

@@ -11,12 +11,14 @@ import hashlib
 import html
 import os
 import time
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Protocol
 
 from rag.config import SourcesConfig
 from rag.errors import SourceError, StoreError
 from rag.private import make_folder, open_for_owner
-from rag.sources import DrawnPage, draw_page
+from rag.sources import DrawnPage, draw_page, find_copy, is_address
 from rag.types import Place
 
 # So much is shown on either side of what is marked.
@@ -84,6 +86,20 @@ def view(place: Place, path: str, folder: Path, config: SourcesConfig) -> str:
     except OSError as error:
         raise StoreError(f"{folder}: cannot be written: {error.strerror or error}") from error
     return f"{(folder / name).absolute().as_uri()}#here"
+
+
+def find_file(path: str, source: str, index: Path, roots: Iterable[Root]) -> str:
+    """Return the file that a document came from: what was fetched of it, if it has an address."""
+    if not is_address(source):
+        return path
+    return find_copy(index, [root.path for root in roots], source) or path
+
+
+class Root(Protocol):
+    """A folder, file or address that an index follows."""
+
+    @property
+    def path(self) -> str: ...
 
 
 def _text(place: Place) -> str:

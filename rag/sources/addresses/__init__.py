@@ -9,21 +9,21 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rag.errors import SourceError, first_line, without_passwords
 from rag.plugins import plugin
-from rag.sources.addresses.mirror import Entry, Mirror, open_mirror
+from rag.sources.addresses.mirror import Entry, Mirror, open_mirror, path_of, read_list
 from rag.types import Problem
 
 if TYPE_CHECKING:
     from rag.config import SourcesConfig
     from rag.protocols import Source
 
-__all__ = ["Reach", "fetch", "is_address", "mirror_of", "normalize_address"]
+__all__ = ["Reach", "fetch", "find_copy", "is_address", "mirror_of", "normalize_address"]
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,40})://")
 _WEB = ("http", "https")
@@ -78,6 +78,19 @@ def mirror_of(index: Path, address: str) -> str:
     key = f"{index.resolve()}\n{address}"
     name = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:32]
     return str(_folder_of_copies().resolve() / name)
+
+
+def find_copy(index: Path, roots: Iterable[str], address: str) -> str:
+    """Return where the copy of what was fetched from an address lies; empty if there is none.
+
+    `roots` are what the index follows.
+    """
+    for root in filter(is_address, roots):
+        folder = Path(mirror_of(index, root))
+        for entry in read_list(folder):
+            if entry.address == address:
+                return str(path_of(folder, entry))
+    return ""
 
 
 def _folder_of_copies() -> Path:
