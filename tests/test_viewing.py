@@ -11,7 +11,8 @@ import pytest
 from conftest import RunMain
 from fpdf import FPDF
 
-from rag import RAG, Document, Heading, Page, StoreError
+from rag import RAG, Citation, Document, Heading, Page, StoreError
+from rag.cli.places import remember_citations
 from rag.cli.terminal import knows_links
 from rag.config import SourcesConfig
 from rag.protocols import Embedder
@@ -215,6 +216,15 @@ def test_words_across_lines_in_parts_and_on_a_turned_page_are_found(tmp_path: Pa
     assert 0.05 < top < 0.12 < bottom < 0.4
 
 
+def citation(rag: RAG, number: int) -> Citation:
+    document = rag.find("a.md")
+    end = number + 10
+    return Citation(
+        document_id=document.id, source=document.source, page=None, line=None, heading=(),
+        start=number, end=end, quote=document.text[number:end], number=number,
+    )  # fmt: skip
+
+
 def test_the_last_answers_citation_is_opened_by_its_number(
     rag: RAG, run_main: RunMain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -231,6 +241,9 @@ def test_the_last_answers_citation_is_opened_by_its_number(
     assert run_main("open", "1").code == 0
     assert "two protons" in re.findall(r"<mark.*?</mark>", read(opened[0]), re.S)[0]
     assert run_main("open", "9").err.startswith("rag: the last answer has no citation 9 (it has: 1")
+    remember_citations(rag.path, [citation(rag, 4), citation(rag, 7)])
+    assert run_main("open", "7", "--print").out == run_main("open", "2", "--print").out
+    assert run_main("open", "3").code == 1
     shown = run_main("open", "a.md:3", "--print", *index)
     assert len(opened) == 1
     assert "<mark" in read(shown.out.strip())
@@ -255,6 +268,12 @@ def test_links_lead_where_the_source_is(tmp_path: Path) -> None:
     assert link_to("https://h.test/a%20b?x=ä\x1b]8;;") == "https://h.test/a%20b?x=%C3%A4%1B]8;;"
     words = link_to("https://h.test/a", quoted="one-two, three & four")
     assert words == "https://h.test/a#:~:text=one%2Dtwo%2C%20three%20%26%20four"
+    marked = link_to(
+        "https://h.test/a",
+        quoted="```\n## The `open` [call](x.html)\n\n- returns **a** file\n| b |",
+    )
+    assert marked == "https://h.test/a#:~:text=The%20open%20call,returns%20a%20file"
+    assert link_to("https://h.test/a", quoted="``` \n") == "https://h.test/a"
     many = link_to("https://h.test/a", quoted=" ".join(map(str, range(30))))
     assert many.endswith("#:~:text=0%201%202%203%204,25%2026%2027%2028%2029")
 

@@ -53,9 +53,9 @@ def show_command(place: str, as_json: bool) -> None:
 def open_command(place: str, only_print: bool) -> None:
     """Show a source in the browser, with the words marked.
 
-    N is the number of a citation of the last answer, or of a passage of the last search; PLACE is
-    as for `rag show`. A page of a PDF is shown as it looks, a page of the web where it stands,
-    anything else as text.
+    N is the number of a citation of the last answer (where none has it, the Nth is meant), or
+    of a passage of the last search; PLACE is as for `rag show`. A page of a PDF is shown as it
+    looks, a page of the web where it stands, anything else as text.
     """
     if re.fullmatch("[0-9]{1,6}", place):
         rag, found = _find_cited(int(place))
@@ -101,6 +101,9 @@ def _find_cited(number: int) -> tuple[RAG, Place]:
 
     index, places = _read_last()
     found = next((each for each in places if each[0] == number), None)
+    if found is None and 0 < number <= len(places):
+        # A citation has the number of its passage: the first one may be [5].
+        found = places[number - 1]
     if found is None:
         known = ", ".join(str(each[0]) for each in places) or "none"
         raise StoreError(f"the last answer has no citation {number} (it has: {known})")

@@ -13,6 +13,10 @@ _WEB = re.compile("https?://", re.I)
 # What an address may hold as it is (RFC 3986); `%` stays, since it is encoded already.
 _PLAIN = "%:/?#[]@!$&'()*+,;=~"
 _WORDS_AT_AN_END = 5
+_FEWEST_WORDS = 3
+# What stored text writes of Markdown, and a page does not show.
+_MARKUP = re.compile(r"^\s*(?:[#>|*+-]+|\d+\.)\s+|[`*|]+")
+_LINK = re.compile(r"!?\[([^\]\n]{0,300})\]\([^)\n]{0,2000}\)")
 
 
 def link_to(source: str, page: int | None = None, quoted: str = "") -> str:
@@ -63,12 +67,17 @@ def view_on_the_web(place: Place, path: str, index: Path) -> str:
 def _text_fragment(quoted: str) -> str:
     from urllib.parse import quote
 
-    words = quoted.split()
-    if not words:
+    # A browser looks for each end within one block of the page, which shows no markup.
+    lines = [_MARKUP.sub("", _LINK.sub(r"\1", line)).split() for line in quoted.splitlines()]
+    lines = [words for words in lines if len(words) >= _FEWEST_WORDS] or [
+        [each for words in lines for each in words]
+    ]
+    first, last = lines[0], lines[-1]
+    if not first:
         return ""
-    parts = [words]
-    if len(words) > 2 * _WORDS_AT_AN_END:
-        parts = [words[:_WORDS_AT_AN_END], words[-_WORDS_AT_AN_END:]]
+    parts = [first]
+    if len(lines) > 1 or len(first) > 2 * _WORDS_AT_AN_END:
+        parts = [first[:_WORDS_AT_AN_END], last[-_WORDS_AT_AN_END:]]
     # Its own signs are `-`, `,` and `&`.
     shown = [quote(" ".join(each), safe="").replace("-", "%2D") for each in parts]
     return f"#:~:text={','.join(shown)}"
