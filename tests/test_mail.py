@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import mailbox
 from email.message import EmailMessage
 from pathlib import Path
@@ -123,6 +124,75 @@ def test_what_is_malformed_is_read_as_far_as_it_goes(
     found = document(written(tmp_path / "a.eml", b"Subject: caf\xc3\xa9\n" + content))
     assert found.title == "café"
     assert found.text.endswith(expected)
+
+
+CHINESE = "负责人是朱镕，预算为三百万元。"
+JAPANESE = "責任者は髙橋、予算は三百万円です。①"
+
+
+@pytest.mark.parametrize(
+    ("label", "data", "expected"),
+    [
+        ("gb2312", CHINESE.encode("gbk"), CHINESE),
+        ("GBK", "余额：€5".encode("gb18030"), "余额：€5"),
+        ("shift_jis", JAPANESE.encode("cp932"), JAPANESE),
+        ("x-sjis", JAPANESE.encode("cp932"), JAPANESE),
+        ("iso-2022-jp", "予算は三百万円です。".encode("iso-2022-jp"), "予算は三百万円です。"),
+        ("ks_c_5601-1987", "예산은 삼백만 원, 뷁".encode("cp949"), "예산은 삼백만 원, 뷁"),
+        ("big5", "預算為三百萬元".encode("big5"), "預算為三百萬元"),
+        ("iso-8859-1", "“Silver” costs €49 –".encode("cp1252"), "“Silver” costs €49 –"),
+        ("us-ascii", "“Silver” costs €49 –".encode("cp1252"), "“Silver” costs €49 –"),
+        ("iso-8859-1", "Menü für 12 €".encode(), "Menü für 12 €"),
+        ("iso-8859-9", "Şişli €".encode("cp1254"), "Şişli €"),
+        ("koi8-r", "Бюджет".encode("koi8-r"), "Бюджет"),
+    ],
+)
+def test_labels_mean_what_they_mean_on_the_web(
+    tmp_path: Path, label: str, data: bytes, expected: str
+) -> None:
+    """Bodies, encoded words and headers of raw bytes alike."""
+    head = b"Content-Type: text/plain; charset=" + label.encode() + b"\n"
+    body = document(written(tmp_path / "body.eml", b"Subject: a\n" + head + b"\n" + data))
+    assert body.text.endswith(expected)
+    word = b"=?" + label.encode() + b"?B?" + base64.b64encode(data) + b"?="
+    encoded = document(written(tmp_path / "word.eml", b"Subject: " + word + b"\n\nBody."))
+    assert encoded.title == expected
+    if b"\x1b" not in data:
+        raw = document(written(tmp_path / "raw.eml", b"Subject: " + data + b"\n" + head + b"\nHi"))
+        assert raw.title == expected
+
+
+def test_markup_without_a_label_says_itself_what_it_is_in(tmp_path: Path) -> None:
+    markup = f"<meta charset=gb2312><p>{CHINESE}</p>".encode("gbk")
+    found = document(written(tmp_path / "a.eml", b"Content-Type: text/html\n\n" + markup))
+    assert found.text == CHINESE
+    wrong = b"Content-Type: text/html; charset=no-such\n\n" + markup
+    assert document(written(tmp_path / "b.eml", wrong)).text == CHINESE
+
+
+def test_raw_bytes_of_a_header_without_any_label_are_western(tmp_path: Path) -> None:
+    found = document(written(tmp_path / "a.eml", "Subject: Prüfung – neu\n\nHi".encode("cp1252")))
+    assert found.title == "Prüfung – neu"
+
+
+def test_a_stub_that_says_there_is_html_gives_way_to_it(tmp_path: Path) -> None:
+    letter = "<p>The crane lifts 52 tonnes. The depot opens at seven.</p>" * 3
+    both = message(body="Your program cannot show HTML. https://example.org/" + "x" * 300)
+    both.add_alternative(f"<style>{'p {color: red}' * 50}</style>{letter}", subtype="html")
+    assert "52 tonnes" in document(written(tmp_path / "a.eml", both)).text
+    full = message(body="The crane lifts 52 tonnes. The depot opens at seven. Plain.")
+    full.add_alternative(
+        f"<title>{'News ' * 99}</title><!-- {'hidden ' * 99} --><p>The crane lifts 52 tonnes.",
+        subtype="html",
+    )
+    assert "Plain." in document(written(tmp_path / "b.eml", full)).text
+
+
+def test_markup_that_never_closes_is_counted_once(tmp_path: Path) -> None:
+    """Each opening that looked for its end through all that follows would take hours."""
+    both = message(body="Plain.")
+    both.add_alternative("<style>" * 100_000 + "<!--" * 100_000 + "<p>" * 100, subtype="html")
+    assert "Plain." in document(written(tmp_path / "a.eml", both)).text
 
 
 PIECES = st.sampled_from(

@@ -28,6 +28,7 @@ import httpx
 from rag.errors import SourceError
 from rag.sources.addresses.fetching import AGENT, Fetcher, Response, join, origin
 from rag.sources.addresses.mirror import Entry, Mirror
+from rag.sources.encodings import find_codec
 from rag.types import Problem
 
 if TYPE_CHECKING:
@@ -61,8 +62,6 @@ _NO_DOCUMENT = re.compile(
     r"(?:image|audio|video|font)/|text/(?:css|javascript)|application/(?:javascript|octet-stream|"
     r"wasm|zip|gzip|x-tar|x-7z-compressed|java-archive|x-debian-package|rss\+xml|atom\+xml)"
 )
-# Labels that mean more than Python's codecs of that name (WHATWG, Encoding, section 4.2).
-_WIDER = {"iso8859-1": "cp1252", "ascii": "cp1252", "iso8859-9": "cp1254", "gb2312": "gb18030"}
 _SUFFIXES = {"text/html": ".html", "application/xhtml+xml": ".html", "text/plain": ".txt"}
 
 
@@ -417,12 +416,7 @@ def _charset(answer: Response) -> str:
     found = re.search(
         r"charset\s*=\s*[\"']?([\w.:-]{1,40})", answer.headers.get("content-type", ""), re.I
     )
-    try:
-        name = codecs.lookup(found[1]).name if found else ""
-        # Some codecs are no encodings of text, which shows when they are used.
-        return _WIDER.get(name, name) if name and b"a".decode(name) else ""
-    except (LookupError, ValueError, TypeError):
-        return ""
+    return find_codec(found[1]) if found else ""
 
 
 def _date(header: str) -> float | None:

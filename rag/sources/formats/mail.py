@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from email.header import decode_header, make_header
+from email.header import decode_header
 from email.message import Message
 from email.parser import BytesParser
 from email.policy import compat32
@@ -16,6 +16,7 @@ from pathlib import Path
 from rag.config import SourcesConfig
 from rag.errors import first_line
 from rag.sources.document import Member, TextBuilder, draft
+from rag.sources.encodings import decode_labelled, decode_roughly
 from rag.sources.formats import html
 from rag.sources.unpacking import escape_unprintable, set_time, temporary_file, temporary_folder
 from rag.types import Document, Heading, Problem
@@ -26,6 +27,9 @@ _SHOWN = ("From", "To", "Cc", "Date", "Subject")
 _CARRIERS = re.compile(
     r"application/(?:pgp-signature|pgp-encrypted|pgp-keys|(?:x-)?pkcs7-signature)"
 )
+# Where what nobody reads begins and ends, in markup.
+_UNREAD = re.compile(rb"<(/?)(?:style|script|title)\b[^<>]*>|(<!--)|(-->)", re.I)
+_TAGS_AND_ADDRESSES = re.compile(rb"<[^<>]*>|&nbsp;|https?://\S+", re.I)
 
 
 @dataclass(slots=True)
@@ -124,8 +128,18 @@ def unpack_attachments(
 def read_header(message: Message, name: str) -> str:
     """Return a header as one readable line, undecoded if it cannot be decoded."""
     raw = next((str(v) for key, v in message.raw_items() if key.lower() == name.lower()), "")
-    text = raw.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    data = raw.encode("utf-8", "surrogateescape")
+    text = decode_labelled(data, "utf-8")
+    if text is None:
+        # Bytes that say nothing of themselves are mostly in the encoding of the text below.
+        text = _decode_word(data, _label_of(message))
     return escape_unprintable(" ".join(_decode_words(text).split()))
+
+
+def _label_of(message: Message) -> str:
+    """Return the label of the first part that names its encoding, or what most of them would be."""
+    labels = (_ask(part.get_content_charset) for part in message.walk())
+    return next((label for label in labels if label not in ("", "us-ascii", "utf-8")), "cp1252")
 
 
 def read_message_id(message: Message) -> str:
@@ -160,12 +174,35 @@ def _sort_parts(message: Message) -> _Parts:
 
 
 def _choose_alternative(alternatives: list[Message]) -> Message | None:
-    for wanted in ("text/plain", "text/html"):
-        for alternative in alternatives:
-            texts = [part for part in alternative.walk() if part.get_content_type() == wanted]
-            if any(not _is_attached(part) and _decode_bytes(part).strip() for part in texts):
-                return alternative
-    return None
+    """Choose the plain text, unless it only says that the message is in HTML."""
+    texts = {
+        kind: found
+        for kind in ("text/plain", "text/html")
+        if (found := next(_holding_text(alternatives, kind), None)) is not None
+    }
+    plain, marked = texts.get("text/plain"), texts.get("text/html")
+    if plain is None or (marked is not None and 2 * plain[1] < marked[1]):
+        plain = marked
+    return plain[0] if plain is not None else None
+
+
+def _holding_text(alternatives: list[Message], kind: str) -> Iterator[tuple[Message, int]]:
+    """Yield the alternatives with text of a kind, and about how many bytes of it a person reads."""
+    for alternative in alternatives:
+        parts = [part for part in alternative.walk() if part.get_content_type() == kind]
+        read = b" ".join(_decode_bytes(part) for part in parts if not _is_attached(part))
+        if read.strip():
+            yield alternative, _count_bytes_read(read)
+
+
+def _count_bytes_read(data: bytes) -> int:
+    """Count the bytes of text or markup that a person reads, without spaces and addresses."""
+    count, at, is_read = 0, 0, True
+    for mark in _UNREAD.finditer(data):
+        if is_read:
+            count += len(b"".join(_TAGS_AND_ADDRESSES.sub(b" ", data[at : mark.start()]).split()))
+        at, is_read = mark.end(), bool(mark[1] or mark[3])
+    return count + is_read * len(b"".join(_TAGS_AND_ADDRESSES.sub(b" ", data[at:]).split()))
 
 
 def _inner(part: Message) -> list[Message]:
@@ -190,10 +227,18 @@ def _decode_words(text: str) -> str:
     if "=?" not in text:
         return text
     try:
-        return str(make_header(decode_header(text)))
+        return "".join(
+            part if isinstance(part, str) else _decode_word(part, label or "ascii")
+            for part, label in decode_header(text)
+        )
     # The library may raise anything here, too.
     except Exception:  # noqa: BLE001
         return text
+
+
+def _decode_word(data: bytes, label: str) -> str:
+    text = decode_labelled(data, label)
+    return decode_roughly(data, label) if text is None else text
 
 
 def _decode_bytes(part: Message) -> bytes:
@@ -205,16 +250,14 @@ def _decode_bytes(part: Message) -> bytes:
 
 
 def _decode_text(part: Message, config: SourcesConfig) -> str:
-    data = _decode_bytes(part)
-    declared = _ask(part.get_content_charset)
-    for encoding in (declared, "utf-8", config.encoding):
-        try:
-            text = data.decode(encoding or "utf-8")
-            break
-        except (UnicodeDecodeError, LookupError):
-            continue
-    else:
-        text = data.decode("utf-8", errors="replace")
+    data, label = _decode_bytes(part), _ask(part.get_content_charset)
+    text = decode_labelled(data, label) if label else None
+    if text is None and part.get_content_type() == "text/html":
+        text = html.decode_declared(data)
+    for encoding in ("utf-8", config.encoding):
+        text = decode_labelled(data, encoding) if text is None and encoding else text
+    if text is None:
+        text = decode_roughly(data, label)
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 

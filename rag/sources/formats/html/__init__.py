@@ -10,11 +10,11 @@ from rag.config import SourcesConfig
 from rag.sources.document import draft
 from rag.sources.formats.html.content import find_content
 from rag.sources.formats.html.metadata import find_metadata, find_title, iso_date, language_code
-from rag.sources.formats.html.parsing import decode_markup, parse
+from rag.sources.formats.html.parsing import decode_declared, decode_markup, parse
 from rag.sources.formats.html.rendering import to_markdown
 from rag.types import Document, Heading
 
-__all__ = ["Rendered", "iso_date", "language_code", "read", "render"]
+__all__ = ["Rendered", "decode_declared", "iso_date", "language_code", "read", "render"]
 
 
 class Rendered(NamedTuple):

@@ -7,6 +7,7 @@ import re
 
 from rag.config import SourcesConfig
 from rag.errors import SourceError
+from rag.sources.encodings import decode_labelled
 from rag.sources.formats.html.elements import Element
 from rag.sources.formats.text import decode
 
@@ -15,20 +16,6 @@ _DECLARED_CHARSET = re.compile(
     re.I,
 )
 _CHARSET_BYTES = 4096
-# The wider encoding that browsers use for a declared name (WHATWG Encoding Standard).
-_WIDER = {
-    "ascii": "cp1252",
-    "iso8859-1": "cp1252",
-    "iso8859-9": "cp1254",
-    "tis_620": "cp874",
-    "gb2312": "gb18030",
-    "gbk": "gb18030",
-    "shift_jis": "cp932",
-    "euc_kr": "cp949",
-}
-_CHARSET = re.compile(
-    r"ascii|utf-8|iso8859|cp\d|gb|hz$|big5|shift|euc_|koi8|mac-|iso2022|tis|johab"
-)
 # libxml2 would leave out what follows these tags, but browsers show it.
 _REMOVED = re.compile(r"</(?:body|html)\s*>", re.I)
 # Old pages never close these tags, so that each would be nested in the one before.
@@ -39,18 +26,16 @@ _MOST_NESTING = 2_000
 
 def decode_markup(data: bytes, source: str, config: SourcesConfig) -> str:
     """Decode markup in the encoding it declares, or else as any text is decoded."""
-    found = _DECLARED_CHARSET.search(data[:_CHARSET_BYTES])
     marked = data.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    if found and not marked:
-        try:
-            name = codecs.lookup((found[1] or found[2]).decode("ascii")).name
-            # Python knows further encodings, which the web does not use and are slow to decode.
-            if _CHARSET.match(name):
-                data = data.decode(_WIDER.get(name, name)).encode()
-        except (LookupError, UnicodeError):
-            # The declaration is wrong; the text may still be UTF-8.
-            pass
-    return decode(data, source, config)
+    text = None if marked else decode_declared(data)
+    # If the declaration is wrong, the text may still be UTF-8.
+    return decode(data if text is None else text.encode("utf-8", "replace"), source, config)
+
+
+def decode_declared(data: bytes) -> str | None:
+    """Decode markup in the encoding that it declares; None if there is none, or it is wrong."""
+    found = _DECLARED_CHARSET.search(data[:_CHARSET_BYTES])
+    return decode_labelled(data, (found[1] or found[2]).decode("ascii")) if found else None
 
 
 def parse(markup: str, source: str, config: SourcesConfig) -> Element | None:
