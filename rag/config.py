@@ -95,8 +95,9 @@ class SourcesConfig(_Section):
 
     `include` and `exclude` are patterns as in `.gitignore`; `hidden` takes files whose names begin
     with a dot. `encoding` is for text that is not UTF-8 and does not name its encoding (empty:
-    such a file is refused). `json_text`, `json_title` and `json_id` name the fields of JSON
-    records, with dots for fields within fields; commas join several text fields.
+    such a file is refused), `encodings` for the files of a pattern each: `old/*.csv = cp1252`.
+    `json_text`, `json_title` and `json_id` name the fields of JSON records, with dots for fields
+    within fields; commas join several text fields.
 
     Limits: `max_file_mb` on disk (`max_container_mb` for archives, mailboxes and JSON lines, which
     are streamed), `max_text_mb` for the text of one document, `max_pages`, `max_nesting` of HTML
@@ -111,6 +112,7 @@ class SourcesConfig(_Section):
     exclude: tuple[str, ...] = ()
     hidden: bool = False
     encoding: str = ""
+    encodings: tuple[Annotated[str, Meta(pattern=r"\S\s*=\s*\S")], ...] = ()
     json_text: str = ""
     json_title: str = ""
     json_id: str = ""
@@ -396,6 +398,7 @@ HARMLESS: Mapping[str, Harmless] = {
     "sources.exclude": _anything,
     "sources.hidden": _only(False),
     "sources.encoding": _anything,
+    "sources.encodings": _anything,
     "sources.json_text": _anything,
     "sources.json_title": _anything,
     "sources.json_id": _anything,

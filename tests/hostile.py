@@ -309,7 +309,7 @@ def _structures() -> Files:
         "twice.jsonl": (twice, FAILED, "line 2 has the id 't' of an earlier one"),
         "broken.ipynb": (b'{"cells": [', FAILED, "not JSON"),
         "list.ipynb": (b"[]", FAILED, "no list of cells"),
-        "old.ipynb": (b'{"worksheets": []}', FAILED, "old notebook format"),
+        "old.ipynb": (b'{"worksheets": []}', FAILED, "no list of cells"),
         "script.html": (script, SKIPPED, "holds no text"),
         "field.csv": (b'name,text\na,"' + b"x" * 3_000_000 + b'"\n', FAILED, "."),
     }

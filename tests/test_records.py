@@ -135,11 +135,10 @@ def test_a_list_of_objects_is_a_document_each(tmp_path: Path, wrap: Any) -> None
     rows = [{"id": "a", "text": "one"}, {"id": "b", "text": "two", "n": 1}, {"id": "c"}, 3]
     path = whole(tmp_path / "a.json", wrap(rows))
     found = {d.source.removeprefix(str(path)): d.text for d in documents(path)}
-    assert found == {"#a": "one", "#b": "two"}
-    assert [(p.source, p.reason) for p in problems(path)] == [
-        (f"{path}:3", "item 3 has no field for its text"),
-        (f"{path}:4", "item 4 has no field for its text"),
-    ]
+    # What has no field for its text is text as a whole.
+    assert found == {"#a": "one", "#b": "two", "#c": "id: c"}
+    (problem,) = problems(path)
+    assert (problem.source, problem.reason) == (f"{path}:4", "item 4 has no field for its text")
 
 
 def test_what_stands_around_a_list_is_kept(tmp_path: Path) -> None:
@@ -233,3 +232,47 @@ def test_no_json_makes_reading_crash_and_no_string_is_lost(value: Any, as_lines:
 
 def rendered(document: Document) -> str:
     return " ".join(strings_in(dict(document.metadata))).replace("\0", "\ufffd")
+
+
+def test_tables_among_texts_are_taken(tmp_path: Path) -> None:
+    rows = [
+        {"type": "text", "text": "The gate code is 7731."},
+        {"type": "table", "rows": [["Gate", "Code"], ["North", "5520"]]},
+    ]
+    joined = "\n".join(d.text for d in documents(whole(tmp_path / "a.json", rows)))
+    assert "7731" in joined
+    assert "rows.1: North, 5520" in joined
+
+
+def test_comments_and_last_commas_of_settings_are_no_mistake(tmp_path: Path) -> None:
+    text = """{
+      // how long sessions live
+      "session_minutes": 45, /* , } ] " */
+      "url": "https://a.example/*b*/", "odd": "a\\"//,]",
+      "list": [1, 2, /* last */ ],
+      "retries": 3, // then give up
+    }"""
+    (tmp_path / "a.json").write_text(text, encoding="utf-8")
+    assert document(tmp_path / "a.json").text.split("\n") == [
+        "session_minutes: 45",
+        "url: https://a.example/*b*/",
+        'odd: a"//,]',
+        "list: 1, 2",
+        "retries: 3",
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{,}", "[1,,2]", '{"a": 1,, }', '{"a": "' + '\\"' * 50_000, "[1 /*" * 20_000, "// only"],
+)
+def test_what_comments_do_not_explain_is_still_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.json").write_text(text, encoding="utf-8")
+    with pytest.raises(SourceError, match="is not JSON"):
+        results(tmp_path / "a.json")
+
+
+def test_a_picture_within_json_is_cut_out(tmp_path: Path) -> None:
+    value = {"report": "It failed.", "picture": "data:image/png;base64," + "iVBO" * 40_000}
+    found = document(whole(tmp_path / "a.json", value)).text
+    assert found == "report: It failed.\npicture: data:image/png;base64,"

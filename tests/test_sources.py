@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from reading import document, documents, headings
 
 from rag import SourceError
+from rag.errors import ConfigError
 from rag.sources.formats.markdown import find_headings
 
 
@@ -83,13 +84,99 @@ def test_byte_order_marks_and_line_ends(tmp_path: Path, mark: bytes, encoding: s
     assert document(path).text == "né\nb\nc"
 
 
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Artikel;Preis\nSchraube;0,12\n",
+        "Крана грузоподъёмность\n52 т.\n",
+        "倉庫の温度は、\n18 度。\n",
+    ],
+)
+def test_wide_text_without_a_mark_is_known(tmp_path: Path, text: str, encoding: str) -> None:
+    for name in ("a.txt", "a.csv"):
+        assert (
+            text.split("\n", maxsplit=1)[0][:7]
+            in document(written(tmp_path, name, text.encode(encoding))).text
+        )
+
+
+def test_one_file_has_an_encoding_of_its_own(tmp_path: Path) -> None:
+    settings = {"encodings": ("*.txt = koi8-r", "old/*.csv=cp1252"), "encoding": "cp1251"}
+    (tmp_path / "old").mkdir()
+    for name, encoding in (("a.txt", "koi8-r"), ("a.md", "cp1251")):
+        path = written(tmp_path, name, "Грузоподъёмность".encode(encoding))
+        assert document(path, **settings).text == "Грузоподъёмность"
+    table = written(tmp_path, "old/a.csv", "a,b\nKöln,5 €\n".encode("cp1252"))
+    assert "Köln | b: 5 €" in document(table, **settings).text
+    with pytest.raises(ConfigError, match="there is no encoding 'nonsense'"):
+        document(table, encodings=("*.csv = nonsense",))
+
+
+PICTURE = "data:image/png;base64," + "iVBORw0KGgo+/=" * 9_000
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.md", f"The pump failed.\n\n![photo]({PICTURE})\n\nOn day 9."),
+        ("a.txt", f"The pump failed. {PICTURE} On day 9."),
+        ("a.html", f"<p>The pump failed.<img src='{PICTURE}' alt=photo></p><p>On day 9."),
+        (
+            "a.ipynb",
+            json.dumps(
+                {
+                    "cells": [
+                        {"cell_type": "markdown", "source": f"The pump failed.\n![a]({PICTURE})"},
+                        {"cell_type": "code", "source": "On day 9.", "outputs": [
+                            {"output_type": "display_data", "data": {"image/png": PICTURE[22:]}},
+                            {"output_type": "stream", "text": PICTURE},
+                        ]},
+                    ]
+                }
+            ),
+        ),
+    ],
+)  # fmt: skip
+def test_a_picture_in_a_text_is_cut_out_and_the_text_taken(
+    tmp_path: Path, name: str, content: str
+) -> None:
+    text = document(written(tmp_path, name, content)).text
+    assert "The pump failed." in text
+    assert "On day 9." in text
+    assert "iVBOR" not in text
+    assert text.count("\n") == content.count("\n") or name not in ("a.md", "a.txt")
+
+
+def test_notebooks_of_the_third_format_are_read(tmp_path: Path) -> None:
+    cells = [
+        {"cell_type": "heading", "level": 2, "source": ["Rain"]},
+        {"cell_type": "markdown", "source": ["It was 81 mm."]},
+        {
+            "cell_type": "code",
+            "input": ["print(81)"],
+            "outputs": [
+                {"output_type": "stream", "text": ["81\n"]},
+                {"output_type": "pyout", "text": ["Out"]},
+                {"output_type": "pyerr", "ename": "NameError", "evalue": "no"},
+            ],
+        },
+    ]
+    found = document(written(tmp_path, "a.ipynb", json.dumps({"worksheets": [{"cells": cells}]})))
+    assert found.text == (
+        "## Rain\n\nIt was 81 mm.\n\n```python\nprint(81)\n```\n\n```\n81\n```\n\n```\nOut\n```"
+        "\n\n```\nNameError: no\n```"
+    )
+    assert headings(found) == [(2, "Rain", "## Rain")]
+
+
 BAD = {
     "latin.md": ("h\xe9".encode("latin1"), "byte 0xe9 at offset 1"),
     "nul.txt": (b"a\0b", "NUL"),
     "empty.txt": (b"", "is empty"),
     "blank.md": (b"\n \n", "holds no text"),
     "a.ipynb": (b"[]", "no list of cells"),
-    "old.ipynb": (b'{"worksheets": []}', "nbconvert"),
+    "old.ipynb": (b'{"worksheets": [{"cells": 3}, 4]}', "no list of cells"),
     "odd.xyz": (b"\0\1\2", "is not a document: binary data (.xyz)"),
 }
 

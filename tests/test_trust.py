@@ -27,7 +27,8 @@ DOCS = Path(__file__).parent.parent / "docs"
 # What a stranger may choose freely: it changes how documents are searched and shown.
 FREE = {
     *("index.wait", "index.kind", "index.recall"),
-    *("sources.include", "sources.exclude", "sources.encoding"),
+    *("sources.include", "sources.exclude"),
+    *("sources.encoding", "sources.encodings"),
     *("sources.json_text", "sources.json_title", "sources.json_id"),
     *("chunking.size", "chunking.overlap", "embedding.device", "embedding.precision"),
     *("retrieval.mode", "retrieval.fusion", "retrieval.dense_weight", "retrieval.expansion"),

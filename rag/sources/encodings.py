@@ -45,6 +45,8 @@ _TEXT = re.compile(
 )
 # In these a byte is a character, so that what is valid UTF-8 beyond ASCII is UTF-8.
 _SINGLE = re.compile(r"ascii|iso8859|cp125|cp874|koi8|mac-")
+# Fewer characters of one byte may stand in binary data by chance.
+_LEAST_WIDE = 4
 
 
 def find_codec(label: str) -> str:
@@ -82,3 +84,26 @@ def decode_roughly(data: bytes, label: str) -> str:
     """Decode data by its label or as UTF-8, whichever leaves less as U+FFFD."""
     tried = [data.decode(codec, "replace") for codec in (find_codec(label), "utf-8") if codec]
     return min(tried, key=lambda text: text.count("\ufffd"))
+
+
+def find_wide_encoding(head: bytes) -> str:
+    """Tell whether data without a mark is UTF-16, by its first bytes, and in which order of bytes.
+
+    Text of one byte a character holds no NUL; in UTF-16 every space and line break has one. Read in
+    the wrong order, these are characters that hardly any text holds.
+    """
+    head = head[: len(head) // 2 * 2]
+    if head.count(0) < _LEAST_WIDE:
+        return ""
+    for codec, other_half in (("utf-16-le", head[::2]), ("utf-16-be", head[1::2])):
+        if 0 in other_half:
+            continue
+        try:
+            # A character of two units may be cut at the end.
+            text = codecs.getincrementaldecoder(codec)().decode(head)
+        except UnicodeDecodeError:
+            continue
+        shown = sum(each.isprintable() or each in "\t\n\r\f" for each in text)
+        if shown >= 0.99 * len(text):
+            return codec
+    return ""

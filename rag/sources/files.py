@@ -15,6 +15,7 @@ from rag.plugins import plugins
 from rag.sources.detection import STREAMED, detect
 from rag.sources.discovery import SourceFile
 from rag.sources.document import Member, problem_of
+from rag.sources.ignoring import Patterns, compile_patterns
 from rag.sources.language import detect_language
 from rag.types import Document, Problem
 
@@ -66,6 +67,7 @@ def _read(file: _Input, config: SourcesConfig) -> Iterator[Document | Problem]:
     source = file.source
     kind = Path(file.name).suffix.lstrip(".").upper() or "a document"
     count = 0
+    config = _with_encoding(source, config)
     try:
         modified = file.path.stat().st_mtime
         read_format = _load_reader(_detect_format(file, config))
@@ -97,6 +99,23 @@ def _read(file: _Input, config: SourcesConfig) -> Iterator[Document | Problem]:
         raise SourceError(source, f"cannot be read as {kind}: {first_line(error)[:200]}") from error
     if not count:
         raise SourceError(source, "holds no text", kind="skipped")
+
+
+def _matches(patterns: Patterns, path: str) -> bool:
+    """Say whether patterns match a path, or what is left of it below one of its folders."""
+    parts = path.split("/")
+    return any(patterns.decide("/".join(parts[at:])) for at in range(len(parts)))
+
+
+def _with_encoding(source: str, config: SourcesConfig) -> SourcesConfig:
+    """Return the settings with the encoding that `sources.encodings` names for a file."""
+    path = source.replace("\\", "/").strip("/")
+    for line in reversed(config.encodings):
+        pattern, _, encoding = line.rpartition("=")
+        patterns = compile_patterns((pattern.strip(),))
+        if patterns is not None and _matches(patterns, path):
+            return replace(config, encoding=encoding.strip())
+    return config
 
 
 def _finish_item(

@@ -24,15 +24,12 @@ def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document]:
         notebook = json.loads(decode(path.read_bytes(), source, config))
     except json.JSONDecodeError as error:
         raise SourceError(source, f"cannot be read as a notebook: not JSON ({error})") from error
-    if isinstance(notebook, dict) and "worksheets" in notebook:
-        raise SourceError(
-            source, "is in an old notebook format: run `jupyter nbconvert --to notebook` on it"
-        )
-    if not isinstance(notebook, dict) or not isinstance(notebook.get("cells"), list):
+    cells = _find_cells(notebook)
+    if cells is None:
         raise SourceError(source, "cannot be read as a notebook: it has no list of cells")
     language = _language(notebook.get("metadata"))
     builder = TextBuilder()
-    for cell in notebook["cells"]:
+    for cell in cells:
         for text, is_markdown in _render_cell(cell, language):
             builder.add(text, headings=find_headings(text) if is_markdown else ())
     yield draft(
@@ -45,12 +42,27 @@ def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document]:
     )
 
 
+def _find_cells(notebook: Any) -> list[Any] | None:
+    """Return the cells of a notebook, in worksheets up to format 3; None if it has none."""
+    if not isinstance(notebook, dict):
+        return None
+    sheets = notebook.get("worksheets")
+    holders = [notebook, *(sheets if isinstance(sheets, list) else [])]
+    found = [each["cells"] for each in holders if isinstance(each, dict) and "cells" in each]
+    lists = [cells for cells in found if isinstance(cells, list)]
+    return [cell for cells in lists for cell in cells] if lists else None
+
+
 def _render_cell(cell: Any, language: str) -> Iterator[tuple[str, bool]]:
     if not isinstance(cell, dict):
         return
-    text = _join_lines(cell.get("source")).strip("\n")
+    # Code is `input` up to format 3, which has cells for headings, too.
+    text = _join_lines(cell.get("source", cell.get("input"))).strip("\n")
     kind = cell.get("cell_type")
-    if text.strip():
+    level = cell.get("level")
+    if kind == "heading" and isinstance(level, int) and text.strip():
+        yield f"{'#' * min(max(level, 1), 6)} {' '.join(text.split())}", True
+    elif text.strip():
         yield (text, True) if kind == "markdown" else (fence_code(text, language), False)
     outputs = cell.get("outputs") if kind == "code" else None
     for output in outputs if isinstance(outputs, list) else []:
@@ -62,7 +74,7 @@ def _render_cell(cell: Any, language: str) -> Iterator[tuple[str, bool]]:
 def _render_output(output: Any) -> str:
     if not isinstance(output, dict):
         return ""
-    if output.get("output_type") == "error":
+    if output.get("output_type") in ("error", "pyerr"):
         return f"{output.get('ename', 'error')}: {output.get('evalue', '')}"
     data = output.get("data")
     plain = data.get("text/plain") if isinstance(data, dict) else output.get("text")

@@ -18,8 +18,9 @@ from typing import TextIO
 from rag.config import SourcesConfig
 from rag.errors import SourceError
 from rag.sources.document import draft
+from rag.sources.encodings import find_wide_encoding
 from rag.sources.formats.rows import rows_text
-from rag.sources.formats.text import naming_encoding
+from rag.sources.formats.text import SAY_ENCODING, naming_encoding
 from rag.types import Document
 
 _DELIMITERS = (",", ";", "\t", "|")
@@ -39,8 +40,7 @@ def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document]:
             raise SourceError(
                 source,
                 f"is not valid {(mark or 'utf-8').removesuffix('-sig').upper()} "
-                f"(byte 0x{error.object[error.start]:02x}): convert it to UTF-8, or say what it is "
-                "with `sources.encoding`",
+                f"(byte 0x{error.object[error.start]:02x}): convert it to UTF-8, or {SAY_ENCODING}",
             ) from error
         with naming_encoding(config.encoding, source):
             text = _read_rows(path, config.encoding, source, config)
@@ -49,14 +49,14 @@ def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document]:
 
 
 def _read_byte_order_mark(path: Path) -> str | None:
-    """Return the encoding that a byte order mark declares, by the name that drops the mark."""
+    """Return the encoding of wide characters, or that a mark declares, by the name without it."""
     with path.open("rb") as file:
-        head = file.read(4)
+        head = file.read(4096)
     if head.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
         return "utf-32"
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
-    return "utf-8-sig" if head.startswith(codecs.BOM_UTF8) else None
+    return "utf-8-sig" if head.startswith(codecs.BOM_UTF8) else find_wide_encoding(head) or None
 
 
 def _read_rows(path: Path, encoding: str, source: str, config: SourcesConfig) -> str:

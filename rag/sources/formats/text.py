@@ -11,6 +11,7 @@ from pathlib import Path
 from rag.config import SourcesConfig
 from rag.errors import ConfigError, SourceError
 from rag.sources.document import draft
+from rag.sources.encodings import find_wide_encoding
 from rag.types import Document
 
 _MARKS = (
@@ -19,6 +20,16 @@ _MARKS = (
     (codecs.BOM_UTF32_BE, "utf-32-be"),
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+_HEAD = 4096
+# A picture or other data that is written into the text: what says so is left of it.
+_DATA = re.compile(
+    r"(\bdata:[\w.+-]{1,80}/[\w.+-]{1,80}(?:;[\w.+-]{1,80}=[^;,\s]{1,80}){0,4};base64,)"
+    r"[A-Za-z0-9+/=_%\\-]{64,}"
+)
+SAY_ENCODING = (
+    'say what it is with `sources.encodings` (such as `["*.csv = windows-1252"]`), or for all '
+    "files with `sources.encoding`"
 )
 
 
@@ -47,15 +58,16 @@ def fence_code(code: str, language: str) -> str:
 
 
 def decode(data: bytes, source: str, config: SourcesConfig) -> str:
-    r"""Decode the text of a file; line ends become `\n`.
+    r"""Decode the text of a file; line ends become `\n`, and pictures within it are cut out.
 
-    The encoding is the one of the byte order mark, else UTF-8, else `config.encoding`.
+    The encoding is the one of the byte order mark, else UTF-8 or UTF-16, else `config.encoding`.
 
     Raises:
         SourceError: if the bytes are not text in that encoding.
     """
     mark, encoding = next(
-        ((mark, encoding) for mark, encoding in _MARKS if data.startswith(mark)), (b"", "utf-8")
+        ((mark, encoding) for mark, encoding in _MARKS if data.startswith(mark)),
+        (b"", find_wide_encoding(data[:_HEAD]) or "utf-8"),
     )
     try:
         text = data[len(mark) :].decode(encoding)
@@ -65,13 +77,13 @@ def decode(data: bytes, source: str, config: SourcesConfig) -> str:
             raise SourceError(
                 source,
                 f"is not valid {encoding.upper()} (byte 0x{data[at]:02x} at offset {at}): "
-                "convert it to UTF-8, or say what it is with `sources.encoding`",
+                f"convert it to UTF-8, or {SAY_ENCODING}",
             ) from error
         with naming_encoding(config.encoding, source):
             text = data.decode(config.encoding)
     if "\0" in text:
         raise SourceError(source, "holds NUL characters: it is binary, or in another encoding")
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    return _DATA.sub(r"\1", text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
 @contextmanager
@@ -84,4 +96,6 @@ def naming_encoding(encoding: str, source: str) -> Iterator[None]:
             source, f"is neither valid UTF-8 nor valid {encoding} (`sources.encoding`)"
         ) from error
     except LookupError as error:
-        raise ConfigError(f"`sources.encoding`: there is no encoding {encoding!r}") from error
+        raise ConfigError(
+            f"`sources.encoding` or `sources.encodings`: there is no encoding {encoding!r}"
+        ) from error
