@@ -13,6 +13,7 @@ from typing import Any
 
 import docx
 import openpyxl
+import openpyxl.comments
 import pptx
 import pytest
 from docx.oxml import parse_xml
@@ -30,6 +31,7 @@ from reading import document, headings, problems, results
 from rag import Document
 from rag.config import SourcesConfig
 from rag.errors import SourceError
+from rag.sources.formats.numbers import format_number
 from rag.sources.formats.package import check_package
 
 RELATIONS = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
@@ -503,6 +505,86 @@ def test_workbook_rows_name_their_columns(tmp_path: Path) -> None:
     assert (found.title, found.markup) == ("a", "plain")
     assert found.metadata["sheets"] == 3
     assert found.metadata["sheet_names"] == ["Staff", "Empty", "Items"]
+
+
+@pytest.mark.parametrize(
+    ("value", "code", "shown"),
+    [
+        (0.125, "0.0%", "12.5%"),
+        (0.125, "0%", "13%"),
+        (1234.5, '#,##0.00 "EUR"', "1,234.50 EUR"),
+        (1234.5, "[$€-407]#,##0.00", "€1,234.50"),
+        (-5, '#,##0.00 "EUR";[Red](#,##0.00)', "(5.00)"),
+        (-5, "0.0", "-5.0"),
+        (7, "00000", "00007"),
+        (1234567, "#,##0,", "1,235"),
+        (0.5, "#.##", ".5"),
+        (3, "0.0##", "3.0"),
+        (2.345, r"0.0\ \m", "2.3 m"),
+        (0, '0;-0;"none"', None),
+        (0.5, "# ?/?", None),
+        (1e5, "0.00E+00", None),
+        (5, "yyyy-mm-dd", None),
+        (5, "[>=10]0.0;0", None),
+        (5, "General", None),
+        (5, "0" * 300, None),
+    ],
+)
+def test_numbers_are_shown_as_the_sheet_shows_them(
+    value: float, code: str, shown: str | None
+) -> None:
+    assert format_number(value, code) == shown
+
+
+@given(st.floats(-1e14, 1e14), st.text('0#?,.%;"-$ €[]\\_*xE/@', max_size=20))
+def test_no_code_of_a_format_fails(value: float, code: str) -> None:
+    shown = format_number(value, code)
+    assert shown is None or "\n" not in shown
+
+
+def test_workbook_shows_what_the_sheet_shows(tmp_path: Path) -> None:
+    made = openpyxl.Workbook()
+    sheet = made.active
+    for row in (["Task", "Share", "Price", "Gross"], ["Paint", 0.125, 1234.5, "=C2*2"]):
+        sheet.append(row)
+    sheet["B2"].number_format, sheet["C2"].number_format = "0.0%", '#,##0.00 "EUR"'
+    sheet["A2"].hyperlink = "https://example.org/paint"
+    sheet["A2"].comment = openpyxl.comments.Comment("Ask Bea\nfirst.", "Ada")
+    made.save(tmp_path / "a.xlsx")
+    assert document(tmp_path / "a.xlsx").text == (
+        "Sheet\n\nTask | Share | Price | Gross\n"
+        "Task: Paint (https://example.org/paint) | Share: 12.5% | Price: 1,234.50 EUR | "
+        "Gross: (=C2*2, not computed)\n\nComment on A2: Ask Bea first."
+    )
+
+
+def test_workbook_fills_merged_cells_into_the_rows_and_columns_that_they_span(
+    tmp_path: Path,
+) -> None:
+    made = openpyxl.Workbook()
+    sheet = made.active
+    for row in (
+        ["Sales of the year", None, None, None],
+        ["Region", "City", "Steel", None],
+        [None, None, "2022", "2023"],
+        ["North", "Oslo", 10, 11],
+        [None, "Bergen", 20, None],
+        [None, "Bodo", 30, 31],
+        ["South", "Lund", 40, 41],
+    ):
+        sheet.append(row)
+    for span in ("A1:D1", "A2:A3", "B2:B3", "C2:D2", "A4:A6"):
+        sheet.merge_cells(span)
+    made.save(tmp_path / "a.xlsx")
+    assert document(tmp_path / "a.xlsx").text.split("\n")[2:] == [
+        "Sales of the year",
+        "Region | City | Steel | Steel",
+        "Region | City | 2022 | 2023",
+        "Region: North | City: Oslo | Steel 2022: 10 | Steel 2023: 11",
+        "Region: North | City: Bergen | Steel 2022: 20",
+        "Region: North | City: Bodo | Steel 2022: 30 | Steel 2023: 31",
+        "Region: South | City: Lund | Steel 2022: 40 | Steel 2023: 41",
+    ]
 
 
 def test_workbook_without_header_and_with_hidden_sheet(tmp_path: Path) -> None:

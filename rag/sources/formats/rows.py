@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, islice
+from itertools import chain, islice, pairwise, zip_longest
 
 from rag.config import SourcesConfig
 from rag.errors import SourceError
@@ -57,6 +57,9 @@ def row_lines(rows: Iterable[Sequence[object]]) -> Iterator[str]:
     labels = [sum(map(_is_label, cells)) for cells in first]
     after = next((at for at, count in enumerate(labels, start=1) if count * 2 > len(used)), 0)
     names = first[after - 1] if after else []
+    if after and after < len(first) and _continues_header(names, first[after]):
+        names = [_join_labels(*each) for each in zip_longest(names, first[after], fillvalue="")]
+        after += 1
     yield from map(_join_values, first[:after])
     for cells in chain(first[after:], filled):
         names += [""] * (len(cells) - len(names))
@@ -66,6 +69,18 @@ def row_lines(rows: Iterable[Sequence[object]]) -> Iterator[str]:
         yield " | ".join(
             f"{name}: {cell}" for name, cell in zip(names, cells, strict=False) if cell
         )
+
+
+def _continues_header(names: Sequence[str], cells: Sequence[str]) -> bool:
+    """Say whether a row of labels goes on below a header some of whose labels are merged cells."""
+    pairs = list(zip(names, cells, strict=False))
+    spans = any(one and one == other for one, other in pairs)
+    spans = spans or any(one and one == other for one, other in pairwise(names))
+    return spans and all(_is_label(cell) for cell in cells if cell)
+
+
+def _join_labels(above: str, below: str) -> str:
+    return below if above in ("", below) else f"{above} {below}".strip()
 
 
 def cell_text(value: object) -> str:

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import re
 import zipfile
+from collections import deque
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rag.config import SourcesConfig
 from rag.errors import SourceError
 from rag.sources.document import TextBuilder, draft
 from rag.sources.formats.office import read_properties
 from rag.sources.formats.package import check_package
-from rag.sources.formats.rows import cell_text, column_number, rows_text
+from rag.sources.formats.rows import cell_text, column_letters, column_number, rows_text
+from rag.sources.formats.spreadsheet import Notes, SheetNotes
 from rag.types import Document
+
+if TYPE_CHECKING:
+    from python_calamine import CalamineSheet
 
 _OPEN_XML = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 _MEDIA_TYPES = {
@@ -29,6 +35,7 @@ _CELL_BYTES = 32
 _REFERENCE = re.compile(rb"""\sr=["']([A-Z]{1,3})(\d{1,7})["']""")
 _PIECE = 1 << 20
 _LONGEST_REFERENCE = 16
+_MOST_RANGES = 100_000
 
 
 def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document]:
@@ -43,16 +50,20 @@ def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document]:
     known = read_properties(path) if packaged else {}
     builder = TextBuilder()
     try:
-        with closing(CalamineWorkbook.from_path(path)) as workbook:
+        with ExitStack() as opened:
+            workbook = opened.enter_context(closing(CalamineWorkbook.from_path(path)))
+            notes = Notes(opened.enter_context(zipfile.ZipFile(path))) if packaged else None
             sheets = workbook.sheets_metadata
             for sheet in sheets:
                 if sheet.typ != SheetTypeEnum.WorkSheet:
                     continue
-                rows = workbook.get_sheet_by_name(sheet.name).iter_rows()
+                noted = notes.of_sheet(sheet.name) if notes else SheetNotes()
+                rows = _show_rows(workbook.get_sheet_by_name(sheet.name), noted)
                 text = rows_text(rows, source, config, before=builder.length)
-                if text:
+                comments = _show_comments(noted)
+                if text or comments:
                     builder.add_heading(cell_text(sheet.name), 1)
-                    builder.add(text)
+                    builder.add("\n\n".join(filter(None, (text, comments))))
     except PasswordError as error:
         raise SourceError(source, "is encrypted: save a copy without the password") from error
     yield draft(
@@ -62,6 +73,44 @@ def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document]:
         media_type=_MEDIA_TYPES.get(path.suffix.lower(), _OPEN_XML),
         metadata={**known, "sheets": len(sheets), "sheet_names": [sheet.name for sheet in sheets]},
         headings=builder.headings,
+    )
+
+
+def _show_rows(sheet: CalamineSheet, notes: SheetNotes) -> Iterator[list[object]]:
+    """Yield the rows as the sheet shows them, with what merged cells hold in each that they span.
+
+    A row of one merged cell is a title, and stays one cell.
+    """
+    left = sheet.start[1] if sheet.start else 0
+    ranges = deque(sorted(sheet.merged_cell_ranges or ())[:_MOST_RANGES])
+    # What is to be filled in, by the last row of each range.
+    open_ranges: list[tuple[int, int, int, object]] = []
+    noted = notes.columns_by_row()
+    for at, row in enumerate(sheet.iter_rows()):
+        cells: list[object] = list(row)
+        for column in noted.get(at, ()):
+            if 0 <= column - left < len(cells):
+                cells[column - left] = notes.show((at, column), cells[column - left])
+        open_ranges = [each for each in open_ranges if each[0] >= at]
+        while ranges and ranges[0][0][0] <= at:
+            (top, first), (bottom, last) = ranges.popleft()
+            first, last = first - left, min(last - left, len(cells) - 1)
+            if top == at and 0 <= first < len(cells) and cells[first] != "":
+                width = last - first + 1
+                # What spans all that the table uses is its title.
+                last = first if width > 1 and width >= len(cells) else last
+                open_ranges.append((bottom, first, last, cells[first]))
+        for _, first, last, value in open_ranges:
+            for column in range(first, min(last + 1, len(cells))):
+                cells[column] = value if cells[column] == "" else cells[column]
+        yield cells
+
+
+def _show_comments(notes: SheetNotes) -> str:
+    return "\n".join(
+        f"Comment on {column_letters(column)}{row + 1}: {text}"
+        for (row, column), text in sorted(notes.comments.items())
+        if text
     )
 
 
