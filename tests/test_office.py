@@ -16,6 +16,8 @@ import openpyxl
 import openpyxl.comments
 import pptx
 import pytest
+from docx.opc.packuri import PackURI as DocumentURI
+from docx.opc.part import Part as DocumentPart
 from docx.oxml import parse_xml
 from docx.oxml.ns import nsdecls
 from hypothesis import given, settings
@@ -117,7 +119,7 @@ def test_word_in_order(tmp_path: Path) -> None:
 
     found = document(word(tmp_path / "a.docx", build))
     assert found.text == (
-        "Manual\n\nBefore all.\n\nCare\n\n- Wash cold\n- Dry flat\n\nParts\n\n"
+        "Confidential\n\nManual\n\nBefore all.\n\nCare\n\n- Wash cold\n- Dry flat\n\nParts\n\n"
         "| Part | Weight |\n| --- | --- |\n| Bolt \\| nut | 3 g |\n\n1. Unpack\n2. Assemble"
     )
     assert found.markup == "markdown"
@@ -292,7 +294,101 @@ def test_word_merged_and_nested_tables(tmp_path: Path) -> None:
         inner.cell(0, 0).text, inner.cell(0, 1).text = "in", "ner"
 
     assert document(word(tmp_path / "a.docx", build)).text == (
-        "| 00 | wide |  |\n| --- | --- | --- |\n| tall | 11 | 12 |\n|  | 21 | 22 in ner |"
+        "| 00 | wide | wide |\n| --- | --- | --- |\n| tall | 11 | 12 |\n| tall | 21 | 22 in ner |"
+    )
+
+
+def test_word_headers_and_footers_stand_once_around_the_body(tmp_path: Path) -> None:
+    def build(made: Any) -> None:
+        made.add_paragraph("Body.")
+        for _ in range(2):
+            section = made.add_section()
+            section.header.is_linked_to_previous = section.footer.is_linked_to_previous = False
+            section.header.paragraphs[0].text = "Valid from 1 May 2024"
+            section.footer.paragraphs[0].text = "Page 3 of 7"
+        made.sections[0].footer.paragraphs[0].text = "Case 4711, Lund"
+
+    found = document(word(tmp_path / "a.docx", build)).text
+    assert found == "Valid from 1 May 2024\n\nBody.\n\nCase 4711, Lund"
+
+    def build_empty(made: Any) -> None:
+        made.sections[0].header.paragraphs[0].text = "Only here"
+
+    assert document(word(tmp_path / "b.docx", build_empty)).text == "Only here"
+
+
+def test_word_comments_stand_below_what_they_are_about(tmp_path: Path) -> None:
+    def build(made: Any) -> None:
+        about = made.add_paragraph("The rent is 900 euro.")
+        made.add_comment(about.runs, text="Raised to 950 in May.", author="Ada")
+        made.add_paragraph("Next.")
+
+    assert document(word(tmp_path / "a.docx", build)).text == (
+        "The rent is 900 euro.\n\n[Comment by Ada: Raised to 950 in May.]\n\nNext."
+    )
+
+
+def test_word_formulas_show_what_stands_above_and_below(tmp_path: Path) -> None:
+    math = 'xmlns:m="http://schemas.openxmlformats.org/officeDocument/2006/math"'
+
+    def sign(text: str) -> str:
+        return f"<m:r><m:t>{text}</m:t></m:r>"
+
+    fraction = (
+        f"<m:f><m:num>{sign('s')}</m:num><m:den>{sign('t')}{sign('+1')}</m:den></m:f>"
+        f"<m:sSup><m:e>{sign('x')}</m:e><m:sup>{sign('2')}</m:sup></m:sSup>"
+    )
+    found = body_text(tmp_path, f"{run('Speed: ')}<m:oMath {math}>{sign('v=')}{fraction}</m:oMath>")
+    assert found == "Speed: v=s/(t+1)x^2"
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "expected"),
+    [
+        ("text/html", b"<meta charset=latin1><p>Caf\xe9 is <b>open</b>.</p>", "Café is open."),
+        ("text/plain", "Café is open.".encode(), "Café is open."),
+        ("application/rtf", b"{\\rtf1 x}", None),
+    ],
+)
+def test_word_takes_what_is_set_into_it_or_names_it(
+    tmp_path: Path, kind: str, data: bytes, expected: str | None
+) -> None:
+    def build(made: Any) -> None:
+        made.add_paragraph("Before.")
+        part = DocumentPart(DocumentURI("/word/chunk1.bin"), kind, data, made.part.package)
+        relation = made.part.relate_to(part, f"{RELATIONS}/aFChunk")
+        chunk = f'<w:altChunk {nsdecls("w", "r")} r:id="{relation}"/>'
+        made.element.body.insert(-1, parse_xml(chunk))
+        made.add_paragraph("After.")
+
+    path = word(tmp_path / "a.docx", build)
+    assert document(path).text == "\n\n".join(filter(None, ("Before.", expected, "After.")))
+    reasons = [problem.reason for problem in problems(path)]
+    assert reasons == ([] if expected else [f"holds a part that is left out: {kind}"])
+
+
+def test_word_charts_and_diagrams(tmp_path: Path) -> None:
+    chart = (
+        '<c:chartSpace xmlns:c="http://schemas.openxmlformats.org/drawingml/2006/chart"><c:chart>'
+        "<c:plotArea><c:barChart><c:ser><c:tx><c:v>Steel</c:v></c:tx><c:cat><c:strRef><c:strCache>"
+        '<c:pt idx="0"><c:v>Oslo</c:v></c:pt></c:strCache></c:strRef></c:cat><c:val><c:numRef>'
+        '<c:numCache><c:pt idx="0"><c:v>12</c:v></c:pt></c:numCache></c:numRef></c:val></c:ser>'
+        "</c:barChart></c:plotArea></c:chart></c:chartSpace>"
+    )
+
+    def build(made: Any) -> None:
+        made.add_paragraph("See below.")
+        kind = "application/vnd.openxmlformats-officedocument.drawingml.chart+xml"
+        part = DocumentPart(
+            DocumentURI("/word/charts/chart1.xml"), kind, chart.encode(), made.part.package
+        )
+        relation = made.part.relate_to(part, f"{RELATIONS}/chart")
+        namespace = "http://schemas.openxmlformats.org/drawingml/2006/chart"
+        shown = f'<c:chart xmlns:c="{namespace}" r:id="{relation}"/>'
+        made.element.body.insert(-1, paragraph_xml(f"<w:r><w:drawing>{shown}</w:drawing></w:r>"))
+
+    assert document(word(tmp_path / "a.docx", build)).text == (
+        "See below.\n\n|  | Steel |\n| --- | --- |\n| Oslo | 12 |"
     )
 
 

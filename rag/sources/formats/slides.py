@@ -9,14 +9,12 @@ from typing import Any
 from rag.config import SourcesConfig
 from rag.errors import SourceError
 from rag.sources.document import TextBuilder
+from rag.sources.formats.drawings import diagram_relation, render_chart, render_diagram
 from rag.sources.formats.office import document_of, markdown_table, one_line
 from rag.sources.formats.package import check_package
 from rag.types import Document, Page
 
 _A = "{http://schemas.openxmlformats.org/drawingml/2006/main}"
-_C = "{http://schemas.openxmlformats.org/drawingml/2006/chart}"
-_DIAGRAM = "{http://schemas.openxmlformats.org/drawingml/2006/diagram}"
-_R = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}"
 _MC = "{http://schemas.openxmlformats.org/markup-compatibility/2006}"
 _MEDIA_TYPE = "application/vnd.openxmlformats-officedocument.presentationml.presentation"
 _BULLETS = tuple(f"{_A}{name}" for name in ("buChar", "buAutoNum", "buBlip"))
@@ -114,7 +112,7 @@ def _render_shape(shape: Any) -> Iterator[str]:
             ]
         )
     elif getattr(shape, "has_chart", False):
-        text = _render_chart(shape.chart.part._element)
+        text = render_chart(shape.chart.part._element)
     else:
         text = _render_diagram(shape)
     if text:
@@ -135,43 +133,10 @@ def _render_frame(frame: Any, *, listed: bool) -> str:
     return "\n".join(lines)
 
 
-def _render_chart(root: Any) -> str:
-    """Render a chart's title, and its series as a table over the categories."""
-    title = one_line(
-        " ".join(node.text or "" for node in root.iterfind(f"{_C}chart/{_C}title//{_A}t"))
-    )
-    series = list(root.iter(f"{_C}ser"))
-    categories: dict[str, str] = {}
-    columns: list[tuple[str, dict[str, str]]] = []
-    for one in series:
-        categories = categories or _points(one, "cat") or _points(one, "xVal")
-        name = " ".join(node.text or "" for node in one.iterfind(f"{_C}tx//{_C}v"))
-        columns.append((name, _points(one, "val") or _points(one, "yVal")))
-    rows = [["", *(name for name, _ in columns)]]
-    for at in categories or (columns[0][1] if columns else {}):
-        rows.append([categories.get(at, at), *(values.get(at, "") for _, values in columns)])
-    return "\n\n".join(filter(None, [title, markdown_table(rows)]))
-
-
-def _points(series: Any, name: str) -> dict[str, str]:
-    """Return the values of the cells that a chart was drawn from, by their index."""
-    return {
-        point.get("idx"): point.findtext(f"{_C}v", "")
-        for point in series.iterfind(f"{_C}{name}//{_C}pt")
-    }
-
-
 def _render_diagram(shape: Any) -> str:
-    """Render the words of a diagram (SmartArt), which are kept in a part of their own."""
     from pptx.oxml import parse_xml
 
-    ids = next(shape._element.iter(f"{_DIAGRAM}relIds"), None)
-    relation = ids.get(f"{_R}dm") if ids is not None else None
-    if relation is None or relation not in shape.part.rels:
+    relation = diagram_relation(shape._element)
+    if relation not in shape.part.rels:
         return ""
-    root = parse_xml(shape.part.related_part(relation).blob)
-    lines = (
-        one_line("".join(node.text or "" for node in paragraph.iter(f"{_A}t")))
-        for paragraph in root.iter(f"{_A}p")
-    )
-    return "\n".join(f"- {line}" for line in lines if line)
+    return render_diagram(parse_xml(shape.part.related_part(relation).blob))

@@ -1,4 +1,4 @@
-"""Read Word documents: the body in order, with headings, lists, tables and notes."""
+"""Read Word documents: headings, lists, tables, notes, comments, charts, headers and footers."""
 
 from __future__ import annotations
 
@@ -10,13 +10,23 @@ from typing import Any, NamedTuple
 from rag.config import SourcesConfig
 from rag.errors import SourceError
 from rag.sources.document import TextBuilder
+from rag.sources.formats import html
+from rag.sources.formats.drawings import (
+    chart_relation,
+    diagram_relation,
+    render_chart,
+    render_diagram,
+)
 from rag.sources.formats.office import document_of, markdown_table, one_line
 from rag.sources.formats.package import check_package
-from rag.types import Document
+from rag.sources.formats.text import decode
+from rag.types import Document, Problem
 
 _W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
+_M = "{http://schemas.openxmlformats.org/officeDocument/2006/math}"
+_R = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}"
 _MC = "{http://schemas.openxmlformats.org/markup-compatibility/2006}"
-_TEXTS = frozenset({f"{_W}t", "{http://schemas.openxmlformats.org/officeDocument/2006/math}t"})
+_TEXTS = frozenset({f"{_W}t", f"{_M}t"})
 _SIGNS = {
     f"{_W}tab": " ",
     f"{_W}ptab": " ",
@@ -28,7 +38,19 @@ _SIGNS = {
 _PASSED_OVER = frozenset(
     f"{_W}{name}" for name in ("del", "moveFrom", "pPr", "rPr", "sdtPr", "tblPr", "rt")
 )
-_NOTES = {f"{_W}footnoteReference": "footnotes", f"{_W}endnoteReference": "endnotes"}
+_NOTES = {
+    f"{_W}footnoteReference": "footnotes",
+    f"{_W}endnoteReference": "endnotes",
+    f"{_W}commentReference": "comments",
+}
+# What formulas show between their parts, which stand one above the other.
+_FORMULAS = {
+    f"{_M}f": ("num", "/", "den"),
+    f"{_M}sSup": ("e", "^", "sup"),
+    f"{_M}sSub": ("e", "_", "sub"),
+}
+# What a margin holds beside the number of the page.
+_NO_TEXT = re.compile(r"(?:\w{1,12}\W*)?\d+(?:\W*\w{1,4}\W*\d+)?")
 # Word stores the names of its styles in English whatever its language; other programs do not.
 _HEADING_STYLE = re.compile(
     r"(?:heading|(?:ü|ue)?berschrift|titre|t[ií]?tulo|titolo|kop|rubrik|overskrift|otsikko"
@@ -40,8 +62,12 @@ _BODY_LEVEL = 9
 _LONGEST_HEADING = 300
 
 
-def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document]:
-    """Read a Word file as one document, without headers, footers, comments and deletions."""
+def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document | Problem]:
+    """Read a Word file as one document, without deletions; each header and footer once.
+
+    Comments stand below what they are about, in brackets. A part in another format that is set
+    into the document is taken if it is HTML or text, and named otherwise.
+    """
     from docx.package import Package
 
     check_package(path, source, config)
@@ -55,9 +81,13 @@ def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document]:
         ) from error
     body = _root(part).find(f"{_W}body")
     builder = TextBuilder()
+    walk = _Body(builder, part, source, config)
+    walk.add_margins("header")
     if body is not None:
-        _Body(builder, part).add_all(body)
+        walk.add_all(body)
+    walk.add_margins("footer")
     yield document_of(path, source, builder, _MEDIA_TYPE)
+    yield from walk.problems
 
 
 def _root(part: Any) -> Any:
@@ -93,8 +123,11 @@ def _columns(value: str | None) -> int:
 class _Body:
     """A walk over a document's body that adds what it finds to blocks of text."""
 
-    def __init__(self, builder: TextBuilder, part: Any) -> None:
+    def __init__(self, builder: TextBuilder, part: Any, source: str, config: SourcesConfig) -> None:
+        self.problems: list[Problem] = []
         self._builder = builder
+        self._part = part
+        self._source, self._config = source, config
         self._styles = _Styles(_related_part(part, "styles"))
         self._lists = _Lists(_related_part(part, "numbering"))
         self._notes = {
@@ -112,8 +145,44 @@ class _Body:
                 self._add_paragraph(node)
             elif node.tag == f"{_W}tbl":
                 self._add_table(node)
+            elif node.tag == f"{_W}altChunk":
+                self._add_foreign(node)
             elif node.tag not in _PASSED_OVER:
                 self.add_all(node)
+
+    def add_margins(self, kind: str) -> None:
+        """Add the texts of all headers, or footers, each once."""
+        taken = set()
+        for relation in self._part.rels.values():
+            if not relation.reltype.endswith(f"/{kind}") or relation.is_external:
+                continue
+            root = _root(relation.target_part)
+            text = one_line(self._text(root))
+            if text and text not in taken and not _NO_TEXT.fullmatch(text):
+                taken.add(text)
+                self.add_all(root)
+            self._after.clear()
+            self._in_list = False
+
+    def _add_foreign(self, node: Any) -> None:
+        """Add a part in another format that is set into the document."""
+        part = self._related(node.get(f"{_R}id", ""))
+        if part is None:
+            return
+        kind = str(part.content_type)
+        if "html" in kind:
+            self._builder.add(html.render(part.blob, self._source, self._config).text)
+        elif kind == "text/plain":
+            self._builder.add(decode(part.blob, self._source, self._config))
+        else:
+            reason = f"holds a part that is left out: {kind}"
+            self.problems.append(Problem(f"{self._source}{part.partname}", reason, "skipped"))
+        self._in_list = False
+
+    def _related(self, relation: str) -> Any:
+        """Return the part that a relation of the document leads to, or None."""
+        found = self._part.rels.get(relation)
+        return None if found is None or found.is_external else found.target_part
 
     def _add_paragraph(self, node: Any) -> None:
         after, self._after = self._after, []
@@ -138,31 +207,41 @@ class _Body:
             # A table of one cell is a frame around text.
             self.add_all(cells[0][0])
             return
-        text = markdown_table(
-            [
-                [""] * _columns(_value(row, "trPr/gridBefore"))
-                + [text for cell in within for text in self._cell(cell)]
-                for row, within in zip(rows, cells, strict=True)
-            ]
-        )
+        shown: list[list[str]] = []
+        for row, within in zip(rows, cells, strict=True):
+            above = shown[-1] if shown else []
+            texts = [""] * _columns(_value(row, "trPr/gridBefore"))
+            for cell in within:
+                # What spans the whole table is its title.
+                texts += self._cell(cell, above[len(texts) :], alone=len(within) == 1)
+            shown.append(texts)
+        text = markdown_table(shown)
         if text:
             self._builder.add(text)
             self._in_list = False
         self._add_asides()
 
-    def _cell(self, cell: Any) -> list[str]:
-        """Return a cell's text once, and empty texts for the columns and rows it also covers."""
+    def _cell(self, cell: Any, above: list[str], *, alone: bool) -> list[str]:
+        """Return a cell's text for each column that it covers; a merged one's for each row."""
         merged = cell.find(f"{_W}tcPr/{_W}vMerge")
         continues = merged is not None and merged.get(f"{_W}val") != "restart"
-        further = _columns(_value(cell, "tcPr/gridSpan")) - 1
-        return ["" if continues else self._text(cell)] + [""] * further
+        further = max(_columns(_value(cell, "tcPr/gridSpan")) - 1, 0)
+        text = (above[0] if above else "") if continues else self._text(cell)
+        return [text] + ["" if alone else text] * further
 
     def _add_asides(self) -> None:
         """Add the text boxes and notes that belong to what was just added."""
         asides, self._after = self._after, []
         for aside in asides:
-            if aside.tag == f"{_W}txbxContent":
+            if isinstance(aside, str):
+                self._builder.add(aside)
+                self._in_list = False
+            elif aside.tag == f"{_W}txbxContent":
                 self.add_all(aside)
+            elif aside.tag == f"{_W}comment" and (text := one_line(self._text(aside))):
+                author = one_line(aside.get(f"{_W}author", ""))
+                self._builder.add(f"[Comment{f' by {author}' if author else ''}: {text}]")
+                self._in_list = False
             elif text := one_line(self._text(aside)):
                 self._builder.add(f"[{text}]")
                 self._in_list = False
@@ -183,11 +262,32 @@ class _Body:
                     self._after.append(note)
             elif node.tag == f"{_W}txbxContent":
                 self._after.append(node)
+            elif node.tag == f"{_W}drawing":
+                self._put_drawing_aside(node)
+                stack.extend(reversed(list(_children(node))))
+            elif node.tag in _FORMULAS:
+                upper, sign, lower = _FORMULAS[node.tag]
+                parts += [self._text_of(node, upper), sign, self._text_of(node, lower)]
             elif node.tag not in _PASSED_OVER:
                 if node.tag == f"{_W}p":
                     parts.append(" ")
                 stack.extend(reversed(list(_children(node))))
         return "".join(parts)
+
+    def _text_of(self, formula: Any, name: str) -> str:
+        """Return a part of a formula, in parentheses if it is more than one sign or number."""
+        part = formula.find(f"{_M}{name}")
+        text = one_line(self._text(part)) if part is not None else ""
+        return text if re.fullmatch(r"\w*|.", text) else f"({text})"
+
+    def _put_drawing_aside(self, drawing: Any) -> None:
+        for relation, render in (
+            (chart_relation(drawing), render_chart),
+            (diagram_relation(drawing), render_diagram),
+        ):
+            part = self._related(relation) if relation else None
+            if part is not None and (text := render(_root(part))):
+                self._after.append(text)
 
 
 def _children(parent: Any) -> Iterator[Any]:
