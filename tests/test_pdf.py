@@ -485,3 +485,53 @@ def test_no_letter_is_lost_wherever_it_stands(
     assert found.text[found.pages[-1].start :] == "End"
     for line in found.headings:
         assert found.text[line.start : line.end].split() == line.title.split()
+
+
+FORM = b"""%PDF-1.7
+1 0 obj <</Type /Catalog /Pages 2 0 R /AcroForm <</Fields [4 0 R 5 0 R 6 0 R 7 0 R 8 0 R]>>>> endobj
+2 0 obj <</Type /Pages /Kids [3 0 R] /Count 1>> endobj
+3 0 obj <</Type /Page /Parent 2 0 R /MediaBox [0 0 300 300]
+ /Annots [4 0 R 5 0 R 6 0 R 7 0 R 8 0 R 9 0 R 10 0 R 11 0 R]>> endobj
+4 0 obj <</Type /Annot /Subtype /Widget /FT /Tx /T (name) /TU (Full name) /V (Ilse
+Brandt) /Rect [0 0 9 9]>> endobj
+5 0 obj <</Type /Annot /Subtype /Widget /FT /Ch /T (country) /V (Norway) /Opt [(Norway) (Iran)]
+ /Rect [0 0 9 9]>> endobj
+6 0 obj <</Type /Annot /Subtype /Widget /FT /Btn /T (paid) /V /Yes /AS /Yes /Rect [0 0 9 9]
+ /AP <</N <</Yes 12 0 R /Off 12 0 R>>>>>> endobj
+7 0 obj <</Type /Annot /Subtype /Widget /FT /Btn /T (late) /V /Off /AS /Off /Rect [0 0 9 9]
+ /AP <</N <</Yes 12 0 R /Off 12 0 R>>>>>> endobj
+8 0 obj <</Type /Annot /Subtype /Widget /FT /Tx /T (empty) /Rect [0 0 9 9]>> endobj
+9 0 obj <</Type /Annot /Subtype /Text /Contents (Agreed on 850 euro.) /T (Ada)
+ /Rect [0 0 9 9]>> endobj
+10 0 obj <</Type /Annot /Subtype /FreeText /Contents (Valid until May.) /Rect [0 0 9 9]>> endobj
+11 0 obj <</Type /Annot /Subtype /Popup /Contents (Agreed on 850 euro.)
+ /Rect [0 0 9 9]>> endobj
+12 0 obj <</Type /XObject /Subtype /Form /BBox [0 0 9 9] /Length 0>> stream
+endstream endobj
+trailer <</Root 1 0 R>>
+%%EOF"""
+
+
+def test_fields_that_are_filled_in_and_notes_are_taken(tmp_path: Path) -> None:
+    (tmp_path / "a.pdf").write_bytes(FORM)
+    found = document(tmp_path / "a.pdf")
+    assert found.text.split("\n\n") == [
+        "Field Full name: Ilse Brandt",
+        "Field country: Norway",
+        "Field paid: Yes",
+        "[Note by Ada: Agreed on 850 euro.]",
+        "Valid until May.",
+    ]
+    assert [page.number for page in found.pages] == [1]
+    assert found.headings == ()
+
+
+def test_notes_stand_at_the_end_of_their_page(tmp_path: Path) -> None:
+    pdf = new_pdf()
+    paragraph(pdf, "The rent is 900 euro.")
+    pdf.text_annotation(20, 20, "Raised in May.")
+    pdf.add_page()
+    paragraph(pdf, "The deposit is 100 euro.")
+    found = document(saved(pdf, tmp_path / "a.pdf"))
+    texts = [found.text[page.start : page.end].strip() for page in found.pages]
+    assert texts == ["The rent is 900 euro.\n\n[Note: Raised in May.]", "The deposit is 100 euro."]

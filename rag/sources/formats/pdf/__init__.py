@@ -41,6 +41,7 @@ def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document]:
 
 def _read(path: Path, source: str, config: SourcesConfig) -> Document:
     import pypdfium2
+    from pypdfium2 import raw
 
     try:
         pdf = pypdfium2.PdfDocument(path)
@@ -53,6 +54,9 @@ def _read(path: Path, source: str, config: SourcesConfig) -> Document:
         if count > config.max_pages:
             reason = f"has {count:,} pages, the limit is {config.max_pages:,} (`sources.max_pages`)"
             raise SourceError(source, reason)
+        if pdf.get_formtype() != raw.FORMTYPE_NONE:
+            # Nothing that a form does of itself is run: this build of PDFium knows no scripts.
+            pdf.init_forms()
         laid: list[list[Line]] = []
         for index in range(count):
             try:

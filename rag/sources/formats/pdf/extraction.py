@@ -15,6 +15,7 @@ from contextlib import closing
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
+from rag.sources.formats.pdf.annotations import read_annotations
 from rag.sources.formats.pdf.layout import Line, Piece, reading_order
 
 if TYPE_CHECKING:
@@ -33,7 +34,10 @@ _BOLD = re.compile(rb"bold|black|heavy|cmbx|sfbx|[-,]medi(?!um)|demi", re.IGNORE
 
 
 def page_lines(pdf: Any, index: int) -> list[Line]:
-    """Return the lines of a page in reading order, or none if it holds no text."""
+    """Return the lines of a page in reading order, or none if it holds no text.
+
+    Values of form fields and notes follow: where they lie says little of what they belong to.
+    """
     with closing(pdf[index]) as page, closing(page.get_textpage()) as textpage:
         characters = _Characters(textpage)
         upright, turned = _make_pieces(characters)
@@ -44,6 +48,9 @@ def page_lines(pdf: Any, index: int) -> list[Line]:
             for piece in turned
         ]
         _mark_bold(lines, characters)
+        lines += [
+            Line(text, "\n\n", 0.0, 0.0, 0.0, 0.0, 0, 0) for text in read_annotations(pdf, page)
+        ]
     return lines
 
 

@@ -19,7 +19,7 @@ def font_headings(lines: list[PlacedLine]) -> tuple[Heading, ...]:
     large = {
         at: round(line.size, 1)
         for at, line in enumerate(lines)
-        if line.size >= body * _LARGER and _may_be_heading(line.text)
+        if line.size >= body * _LARGER > 0 and _may_be_heading(line.text)
     }
     sizes = sorted(set(large.values()), reverse=True)
     levels = {at: min(sizes.index(size) + 1, 6) for at, size in large.items()}
