@@ -997,3 +997,85 @@ def test_a_workbook_without_values_is_skipped(tmp_path: Path) -> None:
     with pytest.raises(SourceError) as error:
         problems(path)
     assert error.value.kind == "skipped"
+
+
+# OpenDocument and Rich Text
+
+
+def opendocument(path: Path, kind: str, body: str, header: str = "") -> Path:
+    names = " ".join(
+        f'xmlns:{prefix}="urn:oasis:names:tc:opendocument:xmlns:{name}:1.0"'
+        for prefix, name in (
+            ("office", "office"), ("style", "style"), ("text", "text"), ("table", "table"),
+            ("draw", "drawing"), ("presentation", "presentation"),
+        )
+    )  # fmt: skip
+    names += ' xmlns:dc="http://purl.org/dc/elements/1.1/"'
+    margins = f"<style:master-page><style:header>{header}</style:header></style:master-page>"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("mimetype", f"application/vnd.oasis.opendocument.{kind}")
+        archive.writestr(
+            "content.xml",
+            f"<office:document-content {names}><office:body><office:{kind}>{body}</office:{kind}>"
+            "</office:body></office:document-content>",
+        )
+        archive.writestr(
+            "styles.xml",
+            f"<office:document-styles {names}><office:master-styles>{margins}"
+            "</office:master-styles></office:document-styles>",
+        )
+    return path
+
+
+def test_texts_of_opendocument(tmp_path: Path) -> None:
+    body = (
+        "<text:tracked-changes><text:p>gone</text:p></text:tracked-changes>"
+        '<text:h text:outline-level="1">Lease</text:h>'
+        "<text:p>The rent is<text:s text:c='3'/>900<text:tab/>euro<text:note><text:note-citation>1"
+        "</text:note-citation><text:note-body><text:p>Since May.</text:p></text:note-body>"
+        "</text:note> a month<office:annotation><dc:creator>Ada</dc:creator><text:p>Raise it."
+        "</text:p></office:annotation>.</text:p>"
+        "<text:list><text:list-item><text:p>One</text:p><text:list><text:list-item><text:p>Inner"
+        "</text:p></text:list-item></text:list></text:list-item></text:list>"
+        "<table:table><table:table-header-rows><table:table-row><table:table-cell><text:p>Region"
+        "</text:p></table:table-cell><table:table-cell><text:p>City</text:p></table:table-cell>"
+        "</table:table-row></table:table-header-rows>"
+        '<table:table-row><table:table-cell table:number-rows-spanned="2"><text:p>North</text:p>'
+        "</table:table-cell><table:table-cell><text:p>Oslo</text:p></table:table-cell>"
+        "</table:table-row><table:table-row><table:covered-table-cell/><table:table-cell><text:p>"
+        "Bodo</text:p></table:table-cell></table:table-row></table:table>"
+        "<text:p><draw:frame><draw:text-box><text:p>In a box.</text:p></draw:text-box></draw:frame>"
+        "</text:p>"
+    )
+    header = "<text:p>Case 4711</text:p>"
+    found = document(opendocument(tmp_path / "a.odt", "text", body, header))
+    assert found.text == (
+        "Case 4711\n\nLease\n\nThe rent is 900 euro a month.\n\n[Since May.]\n\n"
+        "[Comment by Ada: Raise it.]\n\n- One\n    - Inner\n\n"
+        "| Region | City |\n| --- | --- |\n| North | Oslo |\n| North | Bodo |\n\nIn a box."
+    )
+    assert headings(found) == [(1, "Lease", "Lease")]
+
+
+def test_presentations_of_opendocument(tmp_path: Path) -> None:
+    def frame(kind: str, text: str) -> str:
+        inner = f"<draw:text-box><text:p>{text}</text:p></draw:text-box>"
+        return f'<draw:frame presentation:class="{kind}">{inner}</draw:frame>'
+
+    slide = (
+        f"<draw:page>{frame('title', 'Budget')}{frame('outline', 'Travel: 1,200 euro')}"
+        f"{frame('page-number', '7')}<presentation:notes>{frame('notes', 'Ask Bea.')}"
+        f"{frame('page-number', '7')}</presentation:notes></draw:page>"
+    )
+    found = document(opendocument(tmp_path / "a.odp", "presentation", slide + "<draw:page/>"))
+    assert found.text == "Budget\n\nTravel: 1,200 euro\n\nNotes: Ask Bea.\n\nSlide 2"
+    assert [page.number for page in found.pages] == [1, 2]
+
+
+def test_rich_text(tmp_path: Path) -> None:
+    path = tmp_path / "a.doc"
+    path.write_bytes(
+        rb"{\rtf1\ansi\ansicpg1252{\fonttbl{\f0 Arial;}}{\info{\title T}}"
+        rb"The rent is \'80 900 in M\'fcnchen.\par\par Next {\b bold} \u8211? line.\par}"
+    )
+    assert document(path).text == "The rent is € 900 in München.\n\nNext bold – line."

@@ -24,22 +24,27 @@ STREAMED = frozenset({"records", "mailbox", "archive", "compressed", "table"})
 
 # Formats that are not plain text. Their readers know best what is wrong with such a file.
 _BINARY = frozenset(
-    {"pdf", "word", "slides", "workbook", "epub", "archive", "compressed", "mail", "mailbox"}
+    {
+        *("pdf", "word", "slides", "workbook", "opendocument", "richtext", "epub"),
+        *("archive", "compressed", "mail", "mailbox"),
+    }
 )
 
 _MAGIC = (
     (b"%PDF-", "pdf"),
+    (b"{\\rtf", "richtext"),
     (b"\x1f\x8b", "compressed"),
     *((b"BZh%d1AY&SY" % level, "compressed") for level in range(1, 10)),
     (b"\xfd7zXZ\x00", "compressed"),
 )
 # Formats that are written as text but are of no use as text.
-_ENCODED_TEXT = (
-    (b"{\\rtf", "is in Rich Text Format: save it as .docx"),
-    (b"%!PS", "is PostScript: convert it to PDF"),
-)
+_ENCODED_TEXT = ((b"%!PS", "is PostScript: convert it to PDF"),)
 # Control codes that text does not hold; the excepted ones occur in logs of terminals.
 _CONTROL = bytes(set(range(32)) - set(b"\t\n\r\f\x1b\b"))
+_OPEN_DOCUMENTS = tuple(
+    b"application/vnd.oasis.opendocument." + kind for kind in (b"text", b"presentation")
+)
+_IWORK = {".pages": "Pages", ".numbers": "Numbers", ".key": "Keynote"}
 _OLD_OFFICE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _WIDE_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
 _SECTION_SUFFIX = re.compile(r"\.[1-9][a-z]{0,6}$")
@@ -110,6 +115,8 @@ def _detect_by_magic(path: Path, head: bytes, suffix: str, source: str) -> str |
     for magic, reason in _ENCODED_TEXT:
         if head.startswith(magic):
             raise SourceError(source, reason)
+    if head.startswith(_OLD_OFFICE) and suffix == ".msg":
+        raise SourceError(source, "is a message of Outlook: save it as .eml")
     if head.startswith(_OLD_OFFICE) and suffix != ".xls":
         # An Open XML file with a password is wrapped in a file of the old kind.
         if _names_of("formats").get(suffix) in ("word", "slides", "workbook"):
@@ -125,6 +132,7 @@ def _detect_by_magic(path: Path, head: bytes, suffix: str, source: str) -> str |
 
 
 def _detect_in_zip(path: Path, suffix: str, source: str) -> str:
+    mime, names = b"", dict[str, zipfile.ZipInfo]()
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.NameToInfo
@@ -136,7 +144,6 @@ def _detect_in_zip(path: Path, suffix: str, source: str) -> str:
             ):
                 if part in names:
                     return name
-            mime = b""
             if "mimetype" in names:
                 with archive.open("mimetype") as file:
                     mime = file.read(200)
@@ -147,9 +154,13 @@ def _detect_in_zip(path: Path, suffix: str, source: str) -> str:
         return "epub"
     if mime.startswith(b"application/vnd.oasis.opendocument.spreadsheet"):
         return "workbook"
+    if mime.startswith(_OPEN_DOCUMENTS):
+        return "opendocument"
     if mime.startswith(b"application/vnd.oasis.opendocument"):
+        raise SourceError(source, "is an OpenDocument drawing, chart or database: export it as PDF")
+    if suffix in _IWORK and any(name.startswith("Index") for name in names):
         raise SourceError(
-            source, "is an OpenDocument file but no spreadsheet: save it as .docx or .pptx"
+            source, f"is a document of Apple {_IWORK[suffix]}: export it as PDF or an Office file"
         )
     # A file that claims to be a document goes to its reader, which says that it is not.
     claimed = _names_of("formats").get(suffix, "archive")

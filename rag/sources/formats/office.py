@@ -24,6 +24,19 @@ _PROPERTIES = {
 _LANGUAGE = re.compile(r"([a-z]{2})(?:[-_].*)?", re.IGNORECASE)
 
 
+# "Page 3 of 7", "- 3 -", "Seite 3/7".
+_PAGE_NUMBER = re.compile(
+    r"\W*(?:(?:page|seite|página|pagina|pág|side|sida|sivu|strona|страница|стр|p|s)\W*)?\d+"
+    r"(?:\s*(?:/|of|von|de|av|af|di|sur|z|из)\s*\d+)?\W*",
+    re.IGNORECASE,
+)
+
+
+def is_page_number(text: str) -> bool:
+    """Say whether a header or footer tells no more than the number of its page."""
+    return _PAGE_NUMBER.fullmatch(text) is not None
+
+
 def one_line(text: str) -> str:
     """Return a text without line breaks and with single spaces."""
     return " ".join(text.split())

@@ -17,7 +17,7 @@ from rag.sources.formats.drawings import (
     render_chart,
     render_diagram,
 )
-from rag.sources.formats.office import document_of, markdown_table, one_line
+from rag.sources.formats.office import document_of, is_page_number, markdown_table, one_line
 from rag.sources.formats.package import check_package
 from rag.sources.formats.text import decode
 from rag.types import Document, Problem
@@ -49,8 +49,6 @@ _FORMULAS = {
     f"{_M}sSup": ("e", "^", "sup"),
     f"{_M}sSub": ("e", "_", "sub"),
 }
-# What a margin holds beside the number of the page.
-_NO_TEXT = re.compile(r"(?:\w{1,12}\W*)?\d+(?:\W*\w{1,4}\W*\d+)?")
 # Word stores the names of its styles in English whatever its language; other programs do not.
 _HEADING_STYLE = re.compile(
     r"(?:heading|(?:ü|ue)?berschrift|titre|t[ií]?tulo|titolo|kop|rubrik|overskrift|otsikko"
@@ -158,7 +156,7 @@ class _Body:
                 continue
             root = _root(relation.target_part)
             text = one_line(self._text(root))
-            if text and text not in taken and not _NO_TEXT.fullmatch(text):
+            if text and text not in taken and not is_page_number(text):
                 taken.add(text)
                 self.add_all(root)
             self._after.clear()
