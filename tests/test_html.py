@@ -214,7 +214,7 @@ def test_definition_lists() -> None:
 
 TABLES = {
     "<table><caption>Cap</caption><tr><th rowspan=2>A<th colspan=2>B<tr><td>1<td>2<tr><td>3<td>4"
-    "<td>5</table>": "Cap\n\n| A | B |  |\n| --- | --- | --- |\n| A | 1 | 2 |\n| 3 | 4 | 5 |",
+    "<td>5</table>": "Cap\n\n| A | B | B |\n| --- | --- | --- |\n| A | 1 | 2 |\n| 3 | 4 | 5 |",
     "<table><thead><tr><td>A<td>B</thead><tbody><tr><td><p>1<p>2<td><ul><li>x<li>y</ul></table>": (
         "| A | B |\n| --- | --- |\n| 1 2 | x y |"
     ),

@@ -75,7 +75,7 @@ def _is_layout(table: Element, rows: list[list[Element]], dropped: set[Element])
 
 
 def _repeat_spans(rows: list[list[Element]], dropped: set[Element]) -> Iterator[list[str]]:
-    """Yield the texts of the cells; a cell that spans several rows is repeated in each."""
+    """Yield the texts of the cells; one that spans rows is repeated in each, a header in columns."""
     below: dict[int, tuple[int, str]] = {}
     # Spans are limited, since a page of a few bytes may claim spans of any size.
     room = 10 * sum(map(len, rows)) + 100
@@ -97,6 +97,8 @@ def _repeat_spans(rows: list[list[Element]], dropped: set[Element]) -> Iterator[
             if down > 1:
                 repeated = text if len(text) <= _MOST_REPEATED else ""
                 below[len(texts)] = (down - 1, repeated)
-            texts += [text] + [""] * (across - 1)
+            # What spans the whole row is a title.
+            names_columns = name_of(cell) == "th" and len(row) > 1 and len(text) <= _MOST_REPEATED
+            texts += [text] + [text if names_columns else ""] * (across - 1)
             room -= across - 1
         yield texts
