@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
 from datetime import date, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from rag.index import FileRecord, Index, Manifest
 from rag.index.disk import database
 from rag.index.filtering import chunk_ids
 from rag.query.filters import And, Filter, Not, Or, algebra, matches, parse_filter
-from rag.types import Chunk, Document
+from rag.types import Chunk, Document, Page
 
 DIM = 4
 PDF, HTML, MARKDOWN = "application/pdf", "text/html", "text/markdown"
@@ -36,8 +38,15 @@ def document(
     return Document(source, source, "0123456789", title, media_type, "", file_time, metadata)
 
 
-def chunk(owner: Document, page: int | None = None, heading: tuple[str, ...] = ()) -> Chunk:
-    return Chunk(0, owner.id, owner.text, 0, len(owner.text), 0, heading, page)
+def chunk(
+    owner: Document,
+    page: int | None = None,
+    heading: tuple[str, ...] = (),
+    start: int = 0,
+    end: int | None = None,
+) -> Chunk:
+    end = len(owner.text) if end is None else end
+    return Chunk(0, owner.id, owner.text[start:end], start, end, 0, heading, page)
 
 
 def build(directory: Path, documents: list[tuple[Document, list[Chunk]]]) -> Index:
@@ -235,6 +244,32 @@ def test_pages_and_headings_are_those_of_the_chunk(expression: str, expected: li
     assert [n for n, each in enumerate(chunks) if matches(wanted, owner, chunk=each)] == expected
 
 
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ("page:1", [0, 1]),
+        ("page:2", [1]),
+        ("page:3", [1, 2]),
+        ("page:2..3", [1, 2]),
+        ("page>=4", []),
+        ("page!=3", [0]),
+        ("page:" + ",".join(map(str, range(3, 120))), [1, 2]),
+    ],
+)
+def test_a_chunk_is_of_every_page_that_it_has_characters_on(
+    tmp_path: Path, expression: str, expected: list[int]
+) -> None:
+    pages = (Page(0, 3, 1), Page(4, 6, 2), Page(7, 10, 3))
+    owner = replace(LIBRARY["lease"], pages=pages)
+    chunks = [chunk(owner, 1, end=3), chunk(owner, 1, start=2, end=8), chunk(owner, 3, start=7)]
+    wanted = parse_filter(expression)
+    assert wanted is not None
+    assert [n for n, each in enumerate(chunks) if matches(wanted, owner, chunk=each)] == expected
+    index = build(tmp_path, [(owner, chunks)])
+    (found,) = by_sql(index, wanted)
+    assert found == [each + 1 for each in expected]
+
+
 def test_without_a_chunk_there_are_no_pages() -> None:
     for expression, expected in (("page>=1", False), ("-page>=1", True), ("heading~a", False)):
         wanted = parse_filter(expression)
@@ -396,6 +431,17 @@ values = st.recursive(
 KEYS = ["author", "created", "modified", "year", "a", "Print Year", "back\\slash"]
 
 
+# Pages of some characters each, with a character between two, numbered from any.
+pages = st.tuples(
+    st.integers(0, 3), st.lists(st.integers(0, 9), max_size=6, unique=True).map(sorted)
+).map(
+    lambda drawn: tuple(
+        Page(start, end - 1, number)
+        for number, (start, end) in enumerate(pairwise(drawn[1]), start=drawn[0])
+    )
+)
+
+
 @st.composite
 def documents(draw: st.DrawFn) -> list[tuple[Document, list[Chunk]]]:
     found = []
@@ -410,10 +456,12 @@ def documents(draw: st.DrawFn) -> list[tuple[Document, list[Chunk]]]:
             modified=draw(st.none() | st.sampled_from([NOON_17_MAY_2024, 0.0, -1e9, 1e300])),
             metadata=draw(st.dictionaries(st.sampled_from(KEYS), values))
             | draw(st.sampled_from([{}, {"language": "en"}, {"language": "de"}])),
+            pages=draw(pages),
         )
-        pages = draw(st.lists(st.none() | st.integers(0, 5), max_size=5))
+        begun = draw(st.lists(st.none() | st.integers(0, 5), max_size=5))
         headings = st.lists(st.sampled_from(WORDS), max_size=2).map(tuple)
-        found.append((owner, [chunk(owner, page, draw(headings)) for page in pages]))
+        spans = st.tuples(st.integers(0, 3), st.integers(5, 10))
+        found.append((owner, [chunk(owner, page, draw(headings), *draw(spans)) for page in begun]))
     return found
 
 

@@ -32,7 +32,11 @@ if TYPE_CHECKING:
 _numbers = itertools.count()
 # SQLite refuses the deep expressions that longer lists would make.
 _MOST_VALUES = 100
-_IN_BOUNDS = "coalesce(page >= ? AND page < ?, 0)"
+# A passage is of the page that it begins on, and of all others that its characters are on.
+_ON_PAGES = (
+    "(coalesce(page >= ? AND page < ?, 0) "
+    'OR coalesce(start < passing.flag_{until} AND "end" > passing.flag_{since}, 0))'
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,8 @@ def _condition(
         flags.append(_condition(connection, part))
         return _Condition(f"passing.flag_{len(flags) - 1}")
     if isinstance(part, Test):
+        if flags is not None and field_of(part.field).kind == "page":
+            return _page_test(connection, part, flags)
         return _test(connection, part)
     if isinstance(part, Not):
         negated = _condition(connection, part.part, flags)
@@ -95,12 +101,52 @@ def _join(word: str, conditions: Sequence[_Condition]) -> _Condition:
     return _Condition(f"({sql})", tuple(v for condition in conditions for v in condition.values))
 
 
+def _page_test(connection: apsw.Connection, test: Test, flags: list[_Condition]) -> _Condition:
+    """Make the condition of a test of pages; where they begin and end is asked once a document."""
+    bounds = [page_bounds(test.operator, value) for value in test.values]
+    if len(bounds) > _MOST_VALUES:
+        name = f"passes_{next(_numbers)}"
+        passes = predicate(test)
+
+        def passes_pages(text: Any, page: Any, start: Any, end: Any) -> bool:
+            touched = (number for low, high, number in _pages(text) if low < end and start < high)
+            return passes(page) or any(map(passes, touched))
+
+        connection.create_scalar_function(name, passes_pages, 4, deterministic=True)
+        flags.append(_Condition("pages"))
+        return _Condition(f'{name}(passing.flag_{len(flags) - 1}, page, start, "end")')
+    edges = [f"{edge}_{next(_numbers)}" for edge in ("since", "until")]
+    for name, find in zip(edges, (_find_start, _find_end), strict=True):
+        connection.create_scalar_function(name, find, 3, deterministic=True)
+    conditions = []
+    for pair in bounds:
+        known = [at for at, flag in enumerate(flags) if flag.values == pair]
+        if not known:
+            known = [len(flags)]
+            flags += [_Condition(f"{name}(pages, ?, ?)", pair) for name in edges]
+        since = known[0]
+        conditions.append(_Condition(_ON_PAGES.format(since=since, until=since + 1), pair))
+    return _join("OR", conditions)
+
+
+def _find_start(text: Any, low: Any, high: Any) -> int | None:
+    """Return where the first page within bounds begins."""
+    return min((start for start, _, number in _pages(text) if low <= number < high), default=None)
+
+
+def _find_end(text: Any, low: Any, high: Any) -> int | None:
+    """Return where the last page within bounds ends."""
+    return max((end for _, end, number in _pages(text) if low <= number < high), default=None)
+
+
+@lru_cache(maxsize=256)
+def _pages(text: str) -> tuple[tuple[int, int, int], ...]:
+    return tuple((page.start, page.end, page.number) for page in rows.pages_of(text))
+
+
 def _test(connection: apsw.Connection, test: Test) -> _Condition:
     field = field_of(test.field)
     few = len(test.values) <= _MOST_VALUES
-    if few and field.kind == "page":
-        bounds = [page_bounds(test.operator, value) for value in test.values]
-        return _join("OR", [_Condition(_IN_BOUNDS, pair) for pair in bounds])
     if few and field.kind == "id":
         return _Condition(f"id IN ({','.join('?' * len(test.values))})", test.values)
     name = f"passes_{next(_numbers)}"

@@ -203,6 +203,15 @@ def _decoder(kind: Any) -> Any:
     return msgspec.json.Decoder(kind)
 
 
+def pages_of(text: object) -> tuple[Page, ...]:
+    """Read the pages of a document.
+
+    Raises:
+        WrongValueError: if they are no list of pages.
+    """
+    return tuple(Page(*page) for page in from_json(text, _PAGES, "documents"))
+
+
 def metadata_of(text: object) -> dict[str, Any]:
     """Read the metadata of a document.
 
@@ -250,8 +259,7 @@ def document(row: Sequence[Any]) -> Document:
     cells = check_cells(row, _DOCUMENT, "documents")
     fields: dict[str, Any] = dict(zip(DOCUMENT_COLUMNS.split(", "), cells, strict=True))
     fields["metadata"] = metadata_of(fields["metadata"])
-    pages = from_json(fields["pages"], _PAGES, "documents")
-    fields["pages"] = tuple(Page(*page) for page in pages)
+    fields["pages"] = pages_of(fields["pages"])
     headings = from_json(fields["headings"], _HEADINGS, "documents")
     fields["headings"] = tuple(Heading(*heading) for heading in headings)
     fields["verbatim"] = bool(fields["verbatim"])

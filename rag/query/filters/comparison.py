@@ -69,9 +69,20 @@ def matches(filter: Filter, document: Document, *, chunk: Chunk | None = None) -
     if isinstance(filter, Not):
         return not matches(filter.part, document, chunk=chunk)
     field = field_of(filter.field)
+    if field.kind == "page":
+        passes = predicate(filter)
+        return chunk is not None and any(map(passes, _pages_of(document, chunk)))
     owner = chunk if field.of_chunk else document
     stated = [value_at(document.metadata, key) for key in field.keys]
     return predicate(filter)(*stated, *(getattr(owner, name, None) for name in field.columns))
+
+
+def _pages_of(document: Document, chunk: Chunk) -> list[int | None]:
+    """Return the page that a chunk begins on, and all that its characters are on."""
+    touched = [
+        page.number for page in document.pages if page.start < chunk.end and chunk.start < page.end
+    ]
+    return [chunk.page, *touched]
 
 
 def value_at(metadata: Any, key: tuple[str, ...]) -> Any:

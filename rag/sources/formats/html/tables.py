@@ -75,7 +75,7 @@ def _is_layout(table: Element, rows: list[list[Element]], dropped: set[Element])
 
 
 def _repeat_spans(rows: list[list[Element]], dropped: set[Element]) -> Iterator[list[str]]:
-    """Yield the texts of the cells; one that spans rows is repeated in each, a header in columns."""
+    """Yield the texts of the cells, in each row that they span; a header in each column."""
     below: dict[int, tuple[int, str]] = {}
     # Spans are limited, since a page of a few bytes may claim spans of any size.
     room = 10 * sum(map(len, rows)) + 100
