@@ -112,11 +112,13 @@ def _page_test(connection: apsw.Connection, test: Test, flags: list[_Condition])
             touched = (number for low, high, number in _pages(text) if low < end and start < high)
             return passes(page) or any(map(passes, touched))
 
-        connection.create_scalar_function(name, passes_pages, 4, deterministic=True)
+        function: Callable[..., bool] = passes_pages
+        connection.create_scalar_function(name, function, 4, deterministic=True)
         flags.append(_Condition("pages"))
         return _Condition(f'{name}(passing.flag_{len(flags) - 1}, page, start, "end")')
     edges = [f"{edge}_{next(_numbers)}" for edge in ("since", "until")]
-    for name, find in zip(edges, (_find_start, _find_end), strict=True):
+    finders: tuple[Callable[..., int | None], ...] = (_find_start, _find_end)
+    for name, find in zip(edges, finders, strict=True):
         connection.create_scalar_function(name, find, 3, deterministic=True)
     conditions = []
     for pair in bounds:
