@@ -553,6 +553,69 @@ def test_slides_alternatives_and_diagrams(tmp_path: Path) -> None:
     assert document(tmp_path / "a.pptx").text == "Slide 1\n\nformula\n\n- Plan\n- Do"
 
 
+def test_slides_with_a_picture_as_title_and_strokes_of_a_pen(tmp_path: Path) -> None:
+    made = pptx.Presentation()
+    slide = made.slides.add_slide(made.slide_layouts[5])
+    title = slide.shapes.title._element
+    presentation = "http://schemas.openxmlformats.org/presentationml/2006/main"
+    drawing = "http://schemas.openxmlformats.org/drawingml/2006/main"
+    title.addprevious(
+        slide_xml(
+            f'<p:pic xmlns:p="{presentation}" xmlns:a="{drawing}" xmlns:r="{RELATIONS}"><p:nvPicPr>'
+            '<p:cNvPr id="2" name="t"/><p:cNvPicPr/><p:nvPr><p:ph type="title"/></p:nvPr>'
+            '</p:nvPicPr><p:blipFill><a:blip r:embed=""/></p:blipFill><p:spPr/></p:pic>'
+        )
+    )
+    title.getparent().remove(title)
+    slide.shapes._spTree.append(
+        slide_xml(f'<p:contentPart xmlns:p="{presentation}" xmlns:r="{RELATIONS}" r:id="rId9"/>')
+    )
+    box = slide.shapes.add_textbox(Inches(1), Inches(3), Inches(2), Inches(1))
+    box.text_frame.text = "The pump needs oil."
+    made.save(str(tmp_path / "a.pptx"))
+    (found,) = results(tmp_path / "a.pptx")
+    assert isinstance(found, Document)
+    assert found.text == "Slide 1\n\nThe pump needs oil."
+
+
+def test_slides_name_a_part_that_is_damaged_and_take_the_rest(tmp_path: Path) -> None:
+    made = pptx.Presentation()
+    for text in ("first", "second"):
+        slide = made.slides.add_slide(made.slide_layouts[6])
+        box = slide.shapes.add_textbox(Inches(1), Inches(1), Inches(2), Inches(1))
+        box.text_frame.text = text
+    slide.shapes.add_table(1, 1, Inches(1), Inches(3), Inches(2), Inches(1))
+    made.save(str(tmp_path / "a.pptx"))
+    damaged = replaced("ppt/slides/slide2.xml", b"<a:tc>", b'<a:tc hMerge="maybe">')
+    path = repack(tmp_path / "a.pptx", damaged)
+    assert document(path).text == "Slide 1\n\nfirst\n\nSlide 2\n\nsecond"
+    (named,) = problems(path)
+    assert named.source == f"{path}/slide 2"
+    assert named.reason == "holds a part that cannot be read: it is damaged, or of an unknown kind"
+
+
+def test_slides_comments(tmp_path: Path) -> None:
+    made = pptx.Presentation()
+    slide = made.slides.add_slide(made.slide_layouts[5])
+    slide.shapes.title.text = "Plan"
+    main = "http://schemas.openxmlformats.org/presentationml/2006/main"
+    older = f'<p:cmLst xmlns:p="{main}"><p:cm><p:text>Ask Bea.</p:text></p:cm></p:cmLst>'
+    newer = (
+        '<n:cmLst xmlns:n="urn:n" xmlns:a="urn:a"><n:cm><n:replyLst><n:reply><n:txBody><a:p><a:r>'
+        "<a:t>Yes.</a:t></a:r></a:p></n:txBody></n:reply></n:replyLst><n:txBody><a:p><a:r>"
+        "<a:t>Is it </a:t></a:r><a:r><a:t>true?</a:t></a:r></a:p></n:txBody></n:cm></n:cmLst>"
+    )
+    kinds = (RELATIONS, "http://schemas.microsoft.com/office/2018/10/relationships")
+    for number, (kind, xml) in enumerate(zip(kinds, (older, newer), strict=True)):
+        name = PackURI(f"/ppt/comments/comment{number}.xml")
+        part = Part(name, "application/xml", slide.part.package, xml.encode())
+        slide.part.relate_to(part, f"{kind}/comments")
+    made.save(str(tmp_path / "a.pptx"))
+    assert document(tmp_path / "a.pptx").text == (
+        "Plan\n\n[Comment: Ask Bea.]\n\n[Comment: Is it true?]\n\n[Comment: Yes.]"
+    )
+
+
 def test_slides_first_empty(tmp_path: Path) -> None:
     made = pptx.Presentation()
     made.slides.add_slide(made.slide_layouts[6])
@@ -696,6 +759,41 @@ def test_workbook_without_header_and_with_hidden_sheet(tmp_path: Path) -> None:
     found = document(tmp_path / "a.xlsx")
     assert found.text == "Secret\n\nA: 1 | B: 2.5 | C: 1e+20\nA: 3 | C: 4\n\nShown\n\nx"
     assert (found.title, found.metadata["author"]) == ("Numbers", "Ada")
+
+
+def with_other_sheet(path: Path, kind: str) -> Path:
+    """A workbook that lists a sheet of another kind, such as one of macros, before its own."""
+    relation = f'<Relationship Id="rId77" Type="{kind}" Target="macrosheets/sheet1.xml"/>'
+    listed = f'<sheets><sheet name="Macro1" sheetId="9" xmlns:r="{RELATIONS}" r:id="rId77"/>'
+    made = repack(
+        workbook(path, Stock=[["Part", "Count"], ["Bolt", 7]]),
+        replaced("xl/workbook.xml", b"<sheets>", listed.encode()),
+    )
+    end = "</Relationships>"
+    return repack(
+        made,
+        replaced("xl/_rels/workbook.xml.rels", end.encode(), (relation + end).encode()),
+        **{"xl/macrosheets/sheet1.xml": b"<macrosheet/>"},
+    )
+
+
+def test_workbook_names_a_sheet_of_macros_and_takes_the_others(tmp_path: Path) -> None:
+    path = with_other_sheet(
+        tmp_path / "a.xlsm", "http://schemas.microsoft.com/office/2006/relationships/xlMacrosheet"
+    )
+    assert document(path).text == "Stock\n\nPart | Count\nPart: Bolt | Count: 7"
+    (named,) = problems(path)
+    assert (named.source, named.kind) == (f"{path}/Macro1", "skipped")
+    assert "macros" in named.reason
+
+
+def test_workbook_names_a_sheet_that_is_damaged_and_takes_the_others(tmp_path: Path) -> None:
+    path = workbook(tmp_path / "a.xlsx", Good=[["Part", "Count"], ["Bolt", 7]], Bad=[["Part"], [8]])
+    repack(path, replaced("xl/worksheets/sheet2.xml", b"<v>8</v>", b"<v>8</w>"))
+    assert document(path).text == "Good\n\nPart | Count\nPart: Bolt | Count: 7"
+    (named,) = problems(path)
+    assert named.source == f"{path}/Bad"
+    assert named.reason == "is a sheet that cannot be read: it is damaged; the others are taken"
 
 
 def test_workbook_over_years(tmp_path: Path) -> None:
@@ -980,7 +1078,7 @@ def test_a_password_is_named(tmp_path: Path, suffix: str) -> None:
 def test_an_old_workbook_that_is_damaged(tmp_path: Path) -> None:
     path = tmp_path / "a.xls"
     path.write_bytes(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600))
-    assert refusal(path).startswith("cannot be read as XLS: ")
+    assert refusal(path).startswith("cannot be read as XLS: it is damaged")
 
 
 @pytest.mark.parametrize("suffix", [".docx", ".pptx", ".xlsx"])

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rag.errors import SourceError
+from rag.errors import ConfigError, SourceError
 from rag.types import Document, Heading, Page, Problem
 
 
@@ -23,6 +23,17 @@ class Member:
     name: str
     path: Path
     alone: bool = False
+
+
+def is_fault(error: BaseException) -> bool:
+    """Say whether an error is a parser's fault over what it found, so that the rest can be read.
+
+    A library in Rust panics, which is no Exception. Want of memory, files that cannot be opened and
+    refusals of our own concern the whole file.
+    """
+    if isinstance(error, SourceError | ConfigError | MemoryError | OSError | ModuleNotFoundError):
+        return False
+    return isinstance(error, Exception) or type(error).__name__ == "PanicException"
 
 
 class TextBuilder:

@@ -14,7 +14,7 @@ from rag.errors import ConfigError, SourceError, first_line
 from rag.plugins import plugins
 from rag.sources.detection import STREAMED, detect
 from rag.sources.discovery import SourceFile
-from rag.sources.document import Member, problem_of
+from rag.sources.document import Member, is_fault, problem_of
 from rag.sources.ignoring import Patterns, compile_patterns
 from rag.sources.language import detect_language
 from rag.types import Document, Problem
@@ -66,12 +66,12 @@ def _input_of(file: SourceFile, path: Path | None) -> _Input:
 def _read(file: _Input, config: SourcesConfig) -> Iterator[Document | Problem]:
     source = file.source
     kind = Path(file.name).suffix.lstrip(".").upper() or "a document"
-    count = 0
+    format_name, count = "", 0
     config = _with_encoding(source, config)
     try:
         modified = file.path.stat().st_mtime
-        read_format = _load_reader(_detect_format(file, config))
-        for item in read_format(file.path, source, config):
+        format_name = _detect_format(file, config)
+        for item in _load_reader(format_name)(file.path, source, config):
             for result in _finish_item(item, file, modified, config):
                 count += 1
                 yield result
@@ -95,8 +95,17 @@ def _read(file: _Input, config: SourcesConfig) -> Iterator[Document | Problem]:
         reason = f"cannot be read: {error.strerror or first_line(error)}"
         raise SourceError(source, reason, lasting=False) from error
     # A parser may raise anything on a damaged file, which must cost this file and no other.
-    except Exception as error:
-        raise SourceError(source, f"cannot be read as {kind}: {first_line(error)[:200]}") from error
+    except BaseException as error:
+        if not is_fault(error):
+            raise
+        # Who wrote a reader is helped by its words; those of a parser help nobody.
+        reason = (
+            first_line(error)[:200]
+            if format_name in plugins("rag.readers")
+            else "it is damaged, or holds what its reader does not know; try to open it in the "
+            "program that made it, and to save it again"
+        )
+        raise SourceError(source, f"cannot be read as {kind}: {reason}") from error
     if not count:
         raise SourceError(source, "holds no text", kind="skipped")
 

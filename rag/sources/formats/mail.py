@@ -14,7 +14,6 @@ from mimetypes import MimeTypes
 from pathlib import Path
 
 from rag.config import SourcesConfig
-from rag.errors import first_line
 from rag.sources.document import Member, TextBuilder, draft
 from rag.sources.encodings import decode_labelled, decode_roughly
 from rag.sources.formats import html
@@ -114,8 +113,8 @@ def unpack_attachments(
             try:
                 content = _decode_bytes(part)
             # A damaged part may make the library raise anything.
-            except Exception as error:  # noqa: BLE001
-                reason = f"cannot be unpacked: {first_line(error)}"
+            except Exception:  # noqa: BLE001
+                reason = "cannot be unpacked: the message is damaged"
                 yield Problem(f"{source}/{folder}{name}", reason)
                 continue
             if content:

@@ -23,7 +23,9 @@ def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document]:
     try:
         notebook = json.loads(decode(path.read_bytes(), source, config))
     except json.JSONDecodeError as error:
-        raise SourceError(source, f"cannot be read as a notebook: not JSON ({error})") from error
+        where = f"line {error.lineno}, column {error.colno}"
+        reason = f"cannot be read as a notebook: it is not JSON, see {where}"
+        raise SourceError(source, reason) from error
     cells = _find_cells(notebook)
     if cells is None:
         raise SourceError(source, "cannot be read as a notebook: it has no list of cells")

@@ -158,7 +158,7 @@ def parse(text: str) -> Any:
     except RecursionError:
         raise ValueError("is nested too deeply") from None
     except json.JSONDecodeError as error:
-        raise ValueError(f"is not JSON ({error})") from None
+        raise ValueError(f"is not JSON: see line {error.lineno}, column {error.colno}") from None
     return value
 
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from rag.config import SourcesConfig
 from rag.errors import SourceError
-from rag.sources.document import TextBuilder
+from rag.sources.document import TextBuilder, is_fault
 from rag.sources.formats.drawings import diagram_relation, render_chart, render_diagram
 from rag.sources.formats.office import document_of, markdown_table, one_line
 from rag.sources.formats.package import check_package
-from rag.types import Document, Page
+from rag.types import Document, Page, Problem
 
 _A = "{http://schemas.openxmlformats.org/drawingml/2006/main}"
 _MC = "{http://schemas.openxmlformats.org/markup-compatibility/2006}"
@@ -22,8 +23,11 @@ _BULLETS = tuple(f"{_A}{name}" for name in ("buChar", "buAutoNum", "buBlip"))
 _BESIDE = 914_400 // 5
 
 
-def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document]:
-    """Read a presentation as one document, a page a slide; an untitled slide is `Slide N`."""
+def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document | Problem]:
+    """Read a presentation as one document, a page a slide; an untitled slide is `Slide N`.
+
+    A shape or slide that cannot be read is named, and the rest is taken.
+    """
     from pptx.package import Package
 
     check_package(path, source, config)
@@ -35,10 +39,16 @@ def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document]:
             source, "holds no presentation that can be read: it is damaged, or of an unknown kind"
         ) from error
     builder = TextBuilder()
-    pages = []
-    for number, slide in enumerate(slides, start=1):
+    pages, problems = [], []
+    for number in range(1, len(slides) + 1):
         start = end = builder.length
-        title, found = _render_slide(slide)
+        faults: list[Exception] = []
+        title, found = "", list[str]()
+        with _keep_fault(faults):
+            title, found = _render_slide(slides[number - 1], faults)
+        if faults:
+            reason = "holds a part that cannot be read: it is damaged, or of an unknown kind"
+            problems.append(Problem(f"{source}/slide {number}", reason))
         if title or found:
             start = builder.add_heading(title or f"Slide {number}", 1)
             for block in found:
@@ -46,47 +56,103 @@ def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document]:
             end = builder.length
         pages.append(Page(start, end, number))
     yield document_of(path, source, builder, _MEDIA_TYPE, pages=pages)
+    yield from problems
 
 
-def _render_slide(slide: Any) -> tuple[str, list[str]]:
+@contextmanager
+def _keep_fault(faults: list[Exception]) -> Iterator[None]:
+    """Add a parser's fault to others, and go on after the block."""
+    try:
+        yield
+    except Exception as error:
+        if not is_fault(error):
+            raise
+        faults.append(error)
+
+
+def _render_slide(slide: Any, faults: list[Exception]) -> tuple[str, list[str]]:
     """Return a slide's title, and the blocks of text below it."""
     _choose_alternatives(slide.shapes._spTree)
     title = slide.shapes.title
-    blocks = [
-        block
-        for shape in _in_reading_order(slide.shapes)
-        if title is None or shape._element is not title._element
-        for block in _render_shape(shape)
-    ]
+    # A picture may stand in the title's place.
+    titled = title is not None and title.has_text_frame
+    blocks: list[str] = []
+    for shape in _in_reading_order(slide.shapes):
+        if not titled or shape._element is not title._element:
+            with _keep_fault(faults):
+                blocks += _render_shape(shape)
+    with _keep_fault(faults):
+        if spoken := _render_notes(slide):
+            blocks.append(f"Notes: {spoken}")
+    with _keep_fault(faults):
+        blocks += _render_comments(slide)
+    return one_line(title.text_frame.text) if titled else "", blocks
+
+
+def _render_notes(slide: Any) -> str:
     notes = slide.notes_slide.notes_text_frame if slide.has_notes_slide else None
-    spoken = _render_frame(notes, listed=False) if notes is not None else ""
-    if spoken:
-        blocks.append(f"Notes: {spoken}")
-    return one_line(title.text_frame.text) if title is not None else "", blocks
+    return _render_frame(notes, listed=False) if notes is not None else ""
+
+
+def _render_comments(slide: Any) -> Iterator[str]:
+    """Render the comments on a slide, of the older kind and of the newer."""
+    from pptx.oxml import parse_xml
+
+    for relation in slide.part.rels.values():
+        if relation.is_external or not relation.reltype.endswith("/comments"):
+            continue
+        for comment in parse_xml(relation.target_part.blob).iter("{*}cm", "{*}reply"):
+            words = comment.findtext("{*}text") or " ".join(
+                node.text or "" for node in comment.iterfind("{*}txBody//{*}t")
+            )
+            if words := one_line(words):
+                yield f"[Comment: {words}]"
 
 
 def _choose_alternatives(tree: Any) -> None:
-    """Replace alternative contents by the first of them, since the library sees none of them."""
+    """Replace alternative contents by the first of them, since the library sees none of them.
+
+    Strokes of a pen go: they hold no text, and the library fails over them.
+    """
     for node in list(tree.iter(f"{_MC}AlternateContent")):
         parent = node.getparent()
         for chosen in list(node[0]) if len(node) else ():
             node.addprevious(chosen)
         parent.remove(node)
+    for node in list(tree.iter("{*}contentPart")):
+        node.getparent().remove(node)
 
 
 def _in_reading_order(shapes: Iterable[Any]) -> Iterator[Any]:
     """Yield shapes in rows from top to bottom, each from left to right; groups are entered."""
     row: list[Any] = []
-    for shape in sorted(shapes, key=lambda shape: shape.top or 0):
-        if row and (shape.top or 0) > (row[0].top or 0) + _BESIDE:
+    for shape in sorted(shapes, key=_top):
+        if row and _top(shape) > _top(row[0]) + _BESIDE:
             yield from _enter_row(row)
             row = []
         row.append(shape)
     yield from _enter_row(row)
 
 
+def _top(shape: Any) -> int:
+    return _place(shape)[0]
+
+
+def _left(shape: Any) -> int:
+    return _place(shape)[1]
+
+
+def _place(shape: Any) -> tuple[int, int]:
+    """Return how far a shape is from the top and from the left; 0 where this is damaged."""
+    try:
+        return shape.top or 0, shape.left or 0
+    # The library may raise anything; it costs the order alone.
+    except Exception:  # noqa: BLE001
+        return 0, 0
+
+
 def _enter_row(shapes: list[Any]) -> Iterator[Any]:
-    for shape in sorted(shapes, key=lambda shape: shape.left or 0):
+    for shape in sorted(shapes, key=_left):
         if hasattr(shape, "shapes"):
             yield from _in_reading_order(shape.shapes)
         else:

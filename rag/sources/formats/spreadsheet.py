@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import posixpath
 import re
+import shutil
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from rag.sources.formats.numbers import BUILT_IN, format_number
@@ -73,6 +75,37 @@ class Notes:
             sheet.get("name", ""): targets.get(sheet.get(f"{{{_RELATIONS}}}id", ""), "")
             for sheet in sheets
         }
+
+    def copy_without_other_sheets(self, target: Path) -> list[str]:
+        """Copy the package without what is listed as a sheet and holds no cells: macros, dialogs.
+
+        Returns their names. Some parsers give up the whole book over them.
+        """
+        book = _parse_part(self._archive, "xl/workbook.xml")
+        kinds = {key: (path, kind) for key, path, kind in self._relations("xl/workbook.xml")}
+        names: list[str] = []
+        for sheet in list(book.iterfind(".//{*}sheet")) if book is not None else ():
+            path, kind = kinds.get(sheet.get(f"{{{_RELATIONS}}}id", ""), ("", ""))
+            if not kind.endswith("/worksheet") or path not in self._archive.NameToInfo:
+                names.append(cell_text(sheet.get("name", "")))
+                sheet.getparent().remove(sheet)
+        if names:
+            # Names count sheets by their order.
+            for defined in list(book.iterfind(".//{*}definedNames")):
+                defined.getparent().remove(defined)
+            self._write_copy(target, {"xl/workbook.xml": book})
+        return names
+
+    def _write_copy(self, target: Path, replaced: Mapping[str, Any]) -> None:
+        from lxml import etree
+
+        with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as copy:
+            for name in self._archive.NameToInfo:
+                if name in replaced:
+                    copy.writestr(name, etree.tostring(replaced[name]))
+                    continue
+                with self._archive.open(name) as part, copy.open(name, "w") as written:
+                    shutil.copyfileobj(part, written, _PIECE)
 
     def of_sheet(self, name: str) -> SheetNotes:
         """Return the notes of a sheet; none where its part is not there."""

@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING
 
 from rag.config import SourcesConfig
 from rag.errors import SourceError
-from rag.sources.document import TextBuilder, draft
+from rag.sources.document import TextBuilder, draft, is_fault
 from rag.sources.formats.office import read_properties
 from rag.sources.formats.package import check_package
 from rag.sources.formats.rows import cell_text, column_letters, column_number, rows_text
 from rag.sources.formats.spreadsheet import Notes, SheetNotes
-from rag.types import Document
+from rag.sources.unpacking import temporary_file, temporary_folder
+from rag.types import Document, Problem
 
 if TYPE_CHECKING:
-    from python_calamine import CalamineSheet
+    from python_calamine import CalamineSheet, CalamineWorkbook
 
 _OPEN_XML = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 _MEDIA_TYPES = {
@@ -38,9 +39,12 @@ _LONGEST_REFERENCE = 16
 _MOST_RANGES = 100_000
 
 
-def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document]:
-    """Read a workbook as one document, a heading a sheet, with formulas as last computed."""
-    from python_calamine import CalamineWorkbook, PasswordError, SheetTypeEnum
+def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document | Problem]:
+    """Read a workbook as one document, a heading a sheet, with formulas as last computed.
+
+    A sheet that cannot be read is named, and the others are taken.
+    """
+    from python_calamine import PasswordError, SheetTypeEnum
 
     with path.open("rb") as file:
         packaged = file.read(len(_OLD_EXCEL)) != _OLD_EXCEL
@@ -49,17 +53,27 @@ def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document]:
         _check_extent(path, source, config)
     known = read_properties(path) if packaged else {}
     builder = TextBuilder()
+    problems: list[Problem] = []
     try:
         with ExitStack() as opened:
-            workbook = opened.enter_context(closing(CalamineWorkbook.from_path(path)))
             notes = Notes(opened.enter_context(zipfile.ZipFile(path))) if packaged else None
+            workbook, left_out = _open_workbook(path, notes, opened)
+            reason = "is a sheet without cells, such as macros: it is left out"
+            problems += [Problem(f"{source}/{name}", reason, "skipped") for name in left_out]
             sheets = workbook.sheets_metadata
             for sheet in sheets:
                 if sheet.typ != SheetTypeEnum.WorkSheet:
                     continue
-                noted = notes.of_sheet(sheet.name) if notes else SheetNotes()
-                rows = _show_rows(workbook.get_sheet_by_name(sheet.name), noted)
-                text = rows_text(rows, source, config, before=builder.length)
+                try:
+                    noted = notes.of_sheet(sheet.name) if notes else SheetNotes()
+                    rows = _show_rows(workbook.get_sheet_by_name(sheet.name), noted)
+                    text = rows_text(rows, source, config, before=builder.length)
+                except BaseException as error:
+                    if not is_fault(error) or isinstance(error, PasswordError):
+                        raise
+                    reason = "is a sheet that cannot be read: it is damaged; the others are taken"
+                    problems.append(Problem(f"{source}/{cell_text(sheet.name)}", reason))
+                    continue
                 comments = _show_comments(noted)
                 if text or comments:
                     builder.add_heading(cell_text(sheet.name), 1)
@@ -74,6 +88,32 @@ def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document]:
         metadata={**known, "sheets": len(sheets), "sheet_names": [sheet.name for sheet in sheets]},
         headings=builder.headings,
     )
+    yield from problems
+
+
+def _open_workbook(
+    path: Path, notes: Notes | None, opened: ExitStack
+) -> tuple[CalamineWorkbook, list[str]]:
+    """Open a workbook, without sheets that hold no cells if the library fails over them.
+
+    Returns it with the names of those sheets.
+    """
+    from python_calamine import CalamineWorkbook, PasswordError
+
+    try:
+        return opened.enter_context(closing(CalamineWorkbook.from_path(path))), []
+    except PasswordError:
+        raise
+    except BaseException as error:
+        if notes is None or not is_fault(error):
+            raise
+        copy = opened.enter_context(
+            temporary_file("copy.xlsx", opened.enter_context(temporary_folder()))
+        )
+        names = notes.copy_without_other_sheets(copy)
+        if not names:
+            raise
+        return opened.enter_context(closing(CalamineWorkbook.from_path(copy))), names
 
 
 def _show_rows(sheet: CalamineSheet, notes: SheetNotes) -> Iterator[list[object]]:
