@@ -3,6 +3,7 @@
     python benchmarks/answers.py ask --data DIR --output ROWS.jsonl [SET...] [--packages DIR]
         [--every N] [--seed N] [--titles TITLE...] [--set KEY=VALUE...]
     python benchmarks/answers.py tables ROWS.jsonl... [--verdicts VERDICTS.jsonl] [--rows SET...]
+    python benchmarks/answers.py plot ROWS.jsonl... --output reliability.png
 
 `ask` builds an index for each set, asks its questions through `RAG.ask` with the default settings
 and no generator, and writes a row for each: what was asked and expected, what came, how sure it
@@ -29,12 +30,16 @@ them to `tables`.
 the others by regular expressions, which only sort, or by the verdicts of whoever read the answers:
 a line of JSON each with `set`, `id`, `text` (of the answer) and `right`. A verdict on another text
 is not counted.
+
+`plot` draws how often answers are right that are given with about the same probability: on the
+diagonal, "p = 0.9" is right nine times in ten.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import itertools
 import json
 import random
 import re
@@ -128,6 +133,9 @@ def main() -> None:
     tables.add_argument("files", nargs="+", type=Path, metavar="ROWS.jsonl")
     tables.add_argument("--verdicts", type=Path, help="what a person says of the answers")
     tables.add_argument("--rows", nargs="+", default=[], help="print every row of these sets")
+    plot = commands.add_parser("plot", help="draw how far the probability can be believed")
+    plot.add_argument("files", nargs="+", type=Path, metavar="ROWS.jsonl")
+    plot.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
     if arguments.command == "ask":
         unknown = set(arguments.sets) - set(SETS)
@@ -140,6 +148,9 @@ def main() -> None:
             print_rows([row for row in rows if row["set"] == name])
         return
     rows = [row for file in arguments.files for row in read_rows(file)]
+    if arguments.command == "plot":
+        draw_reliability(rows, arguments.output)
+        return
     if arguments.verdicts:
         rows = apply_verdicts(rows, read_rows(arguments.verdicts))
     print_tables(rows)
@@ -456,6 +467,44 @@ def figures(rows: Sequence[Row]) -> dict[str, float | None]:
         "gold cited": _mean(row["gold_cited"] for row in answered),
         "gold found": _mean(row["gold_rank"] is not None for row in asked),
     }
+
+
+def bin_by_probability(rows: Sequence[Row], bins: int) -> list[tuple[float, float, int]]:
+    """Return the mean probability, the share of right ones and their count, of rows in each bin.
+
+    Bins hold as many rows each. A question that the documents do not answer has no right answer.
+    """
+    ranked = sorted(rows, key=lambda row: row["probability"])
+    edges = [round(number * len(ranked) / bins) for number in range(bins + 1)]
+    found = []
+    for low, high in itertools.pairwise(edges):
+        chosen = ranked[low:high]
+        if chosen:
+            right = fmean(bool(row.get("right")) for row in chosen)
+            found.append((fmean(row["probability"] for row in chosen), right, len(chosen)))
+    return found
+
+
+def draw_reliability(rows: Sequence[Row], output: Path) -> None:
+    """Plot the share of right answers by probability, a line a set; refusals are left out."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(5, 4.5), dpi=110)
+    axes.plot([0, 1], [0, 1], color="0.7", linewidth=1, label="as it says")
+    for name, marker in zip(SETS, "os^Dv", strict=True):
+        chosen = [row for row in rows if row["set"] == name and not row["refused"]]
+        if chosen:
+            found = bin_by_probability(chosen, max(2, min(10, len(chosen) // 25)))
+            x, y, _ = zip(*found, strict=True)
+            axes.plot(x, y, marker=marker, markersize=4, label=f"{name}, {len(chosen)} answers")
+    axes.set(xlabel="probability", ylabel="share that is right", xlim=(0, 1), ylim=(0, 1))
+    axes.grid(color="0.9")
+    axes.legend(fontsize=8, loc="lower right")
+    figure.tight_layout()
+    figure.savefig(output)
 
 
 def _mean(values: Iterable[float]) -> float | None:

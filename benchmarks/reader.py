@@ -1,8 +1,8 @@
 """How well the reader answers: over gold paragraphs, and over what our own search finds.
 
     python benchmarks/reader.py hits DATASET --output HITS.json [--leave-out TITLE...]
-    python benchmarks/reader.py ask HITS.json --weights W.safetensors --output READ.json [--every N]
-        [--base NAME]
+    python benchmarks/reader.py ask HITS.json --weights W.safetensors --config CONFIG.toml
+        --output READ.json [--every N] [--base DIRECTORY]
     python benchmarks/reader.py ask HITS.json --model DIRECTORY --output READ.json
     python benchmarks/reader.py report READ.json... [--wrong N]
     python benchmarks/reader.py questions QUESTIONS.jsonl INDEX --model DIRECTORY
@@ -28,7 +28,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from calibration import write_regressions
@@ -42,7 +42,9 @@ from rag.answering.passages import Passages
 from rag.answering.reader.onnx import open_reader
 from rag.evaluation import index_corpus, load_dataset
 from rag.evaluation.answer_metrics import exact_match, token_f1
-from rag.models import resolve
+
+if TYPE_CHECKING:
+    from rag.training.loop import Config
 
 Row = dict[str, Any]
 # question, passages -> the best span as (passage, start, end), log-odds of any answer, of the span.
@@ -51,7 +53,6 @@ Read = Callable[[str, Sequence[str]], tuple[tuple[int, int, int], float, float]]
 K = 5
 # Of the questions about other subjects, every so manieth is asked.
 STRAYS = 10
-BASE = "all-minilm-l6-v2"
 MOST_LOST = 0.10
 
 
@@ -102,7 +103,7 @@ def open_graph(folder: Path) -> Read:
     return read
 
 
-def ask_weights(rows: Sequence[Row], weights: Path, base: str) -> None:
+def ask_weights(rows: Sequence[Row], weights: Path, config: Config, base: str) -> None:
     """Read all rows with trained weights, many passages at once; fills in `gold` and `joint`."""
     import torch
     from torch.nn import functional
@@ -111,13 +112,14 @@ def ask_weights(rows: Sequence[Row], weights: Path, base: str) -> None:
     from rag.training.reader.encoding import collate, encode, open_tokenizer
     from rag.training.reader.examples import Example
     from rag.training.reader.model import WIDTH, build, span_odds
+    from rag.training.reader.train import locate
 
-    model, embeddings = build(resolve(base, kind="embedder").location)
+    location, words_of = locate(config, base)
+    model, embeddings = build(location, layers=config.layers, packed=config.packed)
     load_weights(model, weights)
     model.eval()
     embeddings = embeddings.to(torch.bfloat16)
-    # The words of MPNet are those of MiniLM.
-    tokenizer = open_tokenizer(resolve(BASE, kind="embedder").location)
+    tokenizer = open_tokenizer(words_of)
     chance = random.Random(0)  # noqa: S311
     pairs = sorted(
         {(row["question"], text) for row in rows for text in [*row["hits"], row["near"]] if text}
@@ -442,7 +444,8 @@ def parse() -> argparse.Namespace:
     part = parts.add_parser("ask")
     part.add_argument("hits", type=Path)
     part.add_argument("--weights", type=Path, help="as trained, read in bfloat16")
-    part.add_argument("--base", default=BASE, help="what the weights were trained from")
+    part.add_argument("--config", type=Path, help="what the weights were trained by")
+    part.add_argument("--base", default="", help="where their base lies, if not at its name")
     part.add_argument("--model", type=Path, help="as it ships, read in 8 bits")
     part.add_argument("--titles", nargs="*", default=[], help="of these articles only")
     part.add_argument("--every", type=int, default=1)
@@ -471,7 +474,9 @@ def ask(arguments: argparse.Namespace) -> None:
     rows = rows[:: arguments.every]
     started = time.perf_counter()
     if arguments.weights:
-        ask_weights(rows, arguments.weights, arguments.base)
+        from rag.training.loop import read_config
+
+        ask_weights(rows, arguments.weights, read_config(arguments.config), arguments.base)
     else:
         read = open_graph(arguments.model)
         for row in rows:

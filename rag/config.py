@@ -294,7 +294,7 @@ class AnsweringConfig(_Section):
     the generator was measured to answer better than an extract, and extracted where it was not, or
     the passages do not support what was generated). `writers` names generators that you measured
     yourself and that `auto` lets write, too. `reader` is a question answering model that decides
-    whether the passages answer, and extracts: `minilm-reader`, which comes with this package, a
+    whether the passages answer, and extracts: `mpnet-reader`, which comes with this package, a
     hub name or a directory (empty: words and meanings are compared). `entailment` is a natural
     language inference model that verifies and checks claims: `minilm-entailment`, which comes with
     this package, a hub name or a directory (empty or `none`: words and meanings are compared).
@@ -304,7 +304,7 @@ class AnsweringConfig(_Section):
 
     way: Literal["auto", "generate", "extract"] = "auto"
     writers: tuple[str, ...] = ()
-    reader: str = "minilm-reader"
+    reader: str = "mpnet-reader"
     entailment: str = ""
     strict: bool = False
     threshold: Share = 0.15
@@ -456,7 +456,7 @@ HARMLESS: Mapping[str, Harmless] = {
     "generation.plain_http": _only(False),
     "prompt.shots": _up_to(20),
     "answering.way": _anything,
-    "answering.reader": _in_catalogue("reader", "minilm-reader", ""),
+    "answering.reader": _in_catalogue("reader", "mpnet-reader", ""),
     "answering.entailment": _in_catalogue("entailment", "minilm-entailment", "none", ""),
     "answering.strict": _anything,
     "answering.threshold": _anything,

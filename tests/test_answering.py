@@ -170,7 +170,7 @@ def test_extract_asks_no_generator(sample: RAG, embedder: Embedder) -> None:
     )
     answer = rag.ask(QUESTION)
     assert answer.way == "extract"
-    assert answer.model == "minilm-reader"
+    assert answer.model == "mpnet-reader"
     assert answer.spans
     assert all(answer.text[start:end].strip() for start, end in answer.spans)
     assert answer.brief in answer.text

@@ -23,9 +23,8 @@ from rag.answering.reader.onnx import OnnxReader, open_reader
 from rag.answering.reader.reading import NEVER, Reading, Span, log_sum, weigh
 from rag.config import AnsweringConfig
 from rag.errors import ModelError
-from rag.protocols import Embedder
 
-SHIPPED_FOLDER = Path(str(files("rag.answering.reader"))) / "minilm"
+SHIPPED_FOLDER = Path(str(files("rag.answering.reader"))) / "mpnet"
 DEPOT = (
     "The depot in Oslo opens at half past seven on weekdays. On Sundays it is closed. "
     "The crane lifts 52 tonnes. The manager of the depot is Ilse Brandt."
@@ -34,8 +33,8 @@ OTHER = "Bees keep their hive at 35 degrees. A colony has one queen and several 
 
 
 @pytest.fixture(scope="module")
-def reader(embedder: Embedder) -> OnnxReader:
-    """The shipped reader; the embedder is its base."""
+def reader() -> OnnxReader:
+    """The shipped reader."""
     loaded = load_reader(AnsweringConfig(reader=SHIPPED))
     assert isinstance(loaded, OnnxReader)
     return loaded
@@ -117,7 +116,11 @@ def test_a_question_without_end_is_cut(reader: OnnxReader) -> None:
         ("reader.int8.onnx", b"no graph", "ONNX Runtime cannot load it .*install the package"),
         ("reader.int8.onnx", None, "ONNX Runtime cannot load it .*install the package"),
         ("reader.json", b"{}", "holds no reader .*export it again"),
-        ("reader.json", b'{"base": "nowhere", "temperature": 1, "bias": 0}', "no such embedder"),
+        ("reader.json", b'{"temperature": "warm", "bias": 0}', "holds no reader .*export it again"),
+        ("words.safetensors", b"\x05" + bytes(30), "its word embeddings cannot be read"),
+        ("words.safetensors", None, "its word embeddings cannot be read"),
+        ("tokenizer.json", b"{}", "is no tokenizer"),
+        ("tokenizer.json", None, "is no tokenizer"),
         ("reader.json", None, "holds no reader .*export it again"),
     ],
 )

@@ -102,7 +102,7 @@ ORDINARY: dict[str, list[Any]] = {
     "retrieval.rerank": ["embedder", "late-interaction", "likelihood"],
     "generation.model": ["extractive", "qwen2.5-coder-0.5b-instruct"],
     "generation.max_tokens": [400],
-    "answering.reader": ["", "minilm-reader"],
+    "answering.reader": ["", "mpnet-reader"],
     "answering.entailment": ["minilm-entailment", "none"],
 }
 

@@ -5,16 +5,14 @@ from __future__ import annotations
 import argparse
 import hashlib
 from collections.abc import Callable, Sequence
-from math import prod
 from pathlib import Path
 
 
-def count_weights(file: Path) -> int:
-    """Return how many numbers the tensors of a safetensors file hold."""
-    from safetensors import safe_open
+def count_weights(graph: Path) -> int:
+    """Return how many trained numbers a graph that ships holds."""
+    from rag.training.shipping import restore_weights
 
-    with safe_open(str(file), framework="numpy") as opened:
-        return sum(prod(opened.get_slice(name).get_shape()) for name in opened.keys())  # noqa: SIM118
+    return sum(each.numel() for each in restore_weights(graph).values())
 
 
 def list_files(folder: Path, names: Sequence[str]) -> str:

@@ -94,10 +94,15 @@ class Encoder(nn.Module):
         return hidden
 
 
-def read_shape(location: str) -> dict[str, Any]:
-    """Read the sizes of a model in transformers' form."""
+def read_shape(location: str, layers: int = 0) -> dict[str, Any]:
+    """Read the sizes of a model in transformers' form.
+
+    Args:
+        location: a directory of transformers' form.
+        layers: so many of its layers are used; 0 for all.
+    """
     shape: dict[str, Any] = json.loads((Path(location) / "config.json").read_text(encoding="utf-8"))
-    return shape
+    return {**shape, "num_hidden_layers": layers or shape["num_hidden_layers"]}
 
 
 def load_base(model: Encoder, location: str, heads: Sequence[str]) -> Tensor:

@@ -64,6 +64,8 @@ class Config:
         length: the most tokens of a text.
         stages: one after another.
         words: the model whose tokens are read; empty for the base.
+        layers: so many of the base's layers are trained, from the first; 0 for all.
+        packed: whether the word embeddings are read as they are kept in 4 bits.
         teacher: of a larger model that this one learns from, its `base` and its `weights`, a file
             in the folder of output.
     """
@@ -73,6 +75,8 @@ class Config:
     length: int
     stages: Sequence[Stage]
     words: str = ""
+    layers: int = 0
+    packed: bool = False
     teacher: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -226,9 +230,22 @@ def learn(
 
 def load_weights(model: nn.Module, path: Path) -> None:
     """Read trained weights into a model; the word embeddings are the base's own."""
+    model.load_state_dict(read_weights(path))
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Read trained weights as float32: what training wrote, or a graph that ships.
+
+    Raises:
+        ValueError: if the graph does not say where its weights are.
+    """
+    if path.suffix == ".onnx":
+        from rag.training.shipping import restore_weights
+
+        return restore_weights(path)
     from safetensors.torch import load_file
 
-    model.load_state_dict(load_file(str(path)))
+    return {name: value.float() for name, value in load_file(str(path)).items()}
 
 
 def trained_weights(model: nn.Module) -> dict[str, Tensor]:

@@ -42,7 +42,7 @@ def load_shipped(progress: ProgressCallback | None = None) -> OnnxEntailment:
     Raises:
         ModelError: if its base model cannot be fetched.
     """
-    return open_entailment(shipped_folder("rag.answering.entailment"), progress)
+    return open_entailment(shipped_folder("rag.answering.entailment", "minilm"), progress)
 
 
 def open_entailment(folder: Path, progress: ProgressCallback | None = None) -> OnnxEntailment:
@@ -69,7 +69,9 @@ class OnnxEntailment:
     name = SHIPPED
 
     def __init__(self, folder: Path, base: Path, temperature: float) -> None:
-        self._graph = PairGraph(self.name, folder / GRAPH, base)
+        self._graph = PairGraph(
+            self.name, folder / GRAPH, base / "tokenizer.json", base / "model.safetensors"
+        )
         self._temperature = temperature
 
     def entail(self, pairs: Sequence[tuple[str, str]]) -> Vectors:

@@ -9,7 +9,7 @@ from rag.types import ProgressCallback
 
 __all__ = ["SHIPPED", "Reading", "Span", "load_reader"]
 
-SHIPPED = "minilm-reader"
+SHIPPED = "mpnet-reader"
 """The name of the reader that comes with this package."""
 
 
@@ -24,7 +24,7 @@ def load_reader(
     if config.reader == SHIPPED:
         from rag.answering.reader.onnx import load_shipped
 
-        return load_shipped(progress)
+        return load_shipped()
     from rag.answering.reader.transformer import load_transformer
 
     return load_transformer(config, device, progress=progress)

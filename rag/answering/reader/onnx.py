@@ -1,7 +1,7 @@
 """The reader that this package ships: a graph of 8-bit products, run by ONNX Runtime.
 
-The graph is given the word vectors of its base model, which are mapped from the base's own file,
-so that only those of the words at hand are read.
+The graph is given the vectors of words, which are mapped from a file in the same folder, so that
+only those of the words at hand are read.
 """
 
 from __future__ import annotations
@@ -15,9 +15,7 @@ import msgspec
 from rag.answering.passages import Stretch
 from rag.answering.reader import SHIPPED
 from rag.answering.reader.reading import NEVER, Reading, log_sum, trim, weigh
-from rag.models import resolve
 from rag.models.onnx.pairs import PairGraph, cut, read_facts, shipped_folder
-from rag.types import ProgressCallback
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,6 +24,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float32]
 
 GRAPH, FACTS = "reader.int8.onnx", "reader.json"
+WORDS, TOKENIZER = "words.safetensors", "tokenizer.json"
 # Trained on so many tokens of question and passage; a longer passage is read in parts.
 _LENGTH = 256
 _OVERLAP = 64
@@ -39,29 +38,27 @@ _SPANS = 12
 class _Facts(msgspec.Struct, frozen=True):
     """What `reader.json` says of the graph beside it."""
 
-    base: str
     temperature: float
     bias: float
 
 
-def load_shipped(progress: ProgressCallback | None = None) -> OnnxReader:
+def load_shipped() -> OnnxReader:
     """Return the reader in this package; it is loaded at first use.
 
     Raises:
-        ModelError: if its base model cannot be fetched.
+        ModelError: if the package is damaged.
     """
-    return open_reader(shipped_folder("rag.answering.reader"), progress)
+    return open_reader(shipped_folder("rag.answering.reader", "mpnet"))
 
 
-def open_reader(folder: Path, progress: ProgressCallback | None = None) -> OnnxReader:
+def open_reader(folder: Path) -> OnnxReader:
     """Return the reader in a folder that `rag.training.reader.export` wrote.
 
     Raises:
-        ModelError: if the folder holds no such reader, or its base model cannot be fetched.
+        ModelError: if the folder holds no such reader.
     """
     facts = read_facts(folder / FACTS, _Facts, "reader", "rag.training.reader.export")
-    base = resolve(facts.base, kind="embedder", progress=progress)
-    return OnnxReader(folder, Path(base.location), facts)
+    return OnnxReader(folder, facts)
 
 
 class OnnxReader:
@@ -73,8 +70,8 @@ class OnnxReader:
 
     name = SHIPPED
 
-    def __init__(self, folder: Path, base: Path, facts: _Facts) -> None:
-        self._graph = PairGraph(self.name, folder / GRAPH, base)
+    def __init__(self, folder: Path, facts: _Facts) -> None:
+        self._graph = PairGraph(self.name, folder / GRAPH, folder / TOKENIZER, folder / WORDS)
         self._facts = facts
 
     def read(self, question: str, passages: Sequence[str], most: int = 10) -> Reading:

@@ -1,6 +1,6 @@
-"""A graph over pairs of texts that is given the word vectors of its base model.
+"""A graph over pairs of texts that is given the vectors of their words.
 
-The graph holds all but the word embeddings: those are mapped from the base's own file, so that only
+The graph holds all but the word embeddings: those are mapped from a file of their own, so that only
 the vectors of the words at hand are read. The reader and the judge of claims are of this form.
 """
 
@@ -17,7 +17,7 @@ import msgspec
 
 from rag.errors import GenerationError, ModelError, first_line
 from rag.models.devices import usable_cores
-from rag.models.onnx.words import map_word_vectors
+from rag.models.onnx.words import PackedWords, map_word_vectors
 from rag.once import once
 
 if TYPE_CHECKING:
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 Facts = TypeVar("Facts", bound=msgspec.Struct)
 
 
-def shipped_folder(package: str) -> Path:
-    """Return the folder of the model that comes with a package of this project."""
-    with as_file(files(package) / "minilm") as folder:
+def shipped_folder(package: str, name: str) -> Path:
+    """Return the folder, by its name, of a model that comes with a package of this project."""
+    with as_file(files(package) / name) as folder:
         return folder
 
 
@@ -63,13 +63,15 @@ class PairGraph:
     Args:
         name: what errors call the model.
         graph: an ONNX file with the inputs `words`, `[1, tokens, width]`, and `types`.
-        base: the directory of the base model, in transformers' form.
+        tokenizer: the `tokenizer.json` that cuts texts into the words the graph knows.
+        words: the safetensors file with their vectors.
     """
 
-    def __init__(self, name: str, graph: Path, base: Path) -> None:
+    def __init__(self, name: str, graph: Path, tokenizer: Path, words: Path) -> None:
         self._name = name
         self._graph = graph
-        self._base = base
+        self._tokenizer_file = tokenizer
+        self._words = words
         # A tokenizer that one thread sets up anew would change under the others.
         self._lock = threading.RLock()
 
@@ -77,7 +79,7 @@ class PairGraph:
         """Cut texts into tokens, with their `ids` and `offsets`, without marks around them.
 
         Raises:
-            ModelError: if the base's tokenizer cannot be read.
+            ModelError: if the tokenizer cannot be read.
         """
         with self._lock:
             found: list[Any] = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
@@ -133,7 +135,7 @@ class PairGraph:
     def _tokenizer(self) -> Any:
         from tokenizers import Tokenizer
 
-        file = self._base / "tokenizer.json"
+        file = self._tokenizer_file
         try:
             tokenizer = Tokenizer.from_file(str(file))
         # Tokenizers written in Rust raise bare exceptions.
@@ -150,8 +152,8 @@ class PairGraph:
         return self._tokenizer.token_to_id("[CLS]"), self._tokenizer.token_to_id("[SEP]")
 
     @once
-    def _vectors(self) -> Floats:
-        return map_word_vectors(self._base / "model.safetensors")
+    def _vectors(self) -> Floats | PackedWords:
+        return map_word_vectors(self._words)
 
     @once
     def _session(self) -> Any:

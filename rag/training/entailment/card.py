@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from rag.answering.entailment.onnx import FACTS, GRAPH
 from rag.training.cards import count_weights, list_files, run_command
-from rag.training.entailment.export import FACTS, GRAPH, WEIGHTS
 
 _CARD = """# Entailment
 
@@ -18,10 +18,10 @@ probabilities, of entailment, neutral and contradiction.
 - **Base**: {base} (MiniLM, 6 layers, 384 wide; Apache-2.0). Its word embeddings are unchanged and
   not here: they come from the base's own package, as the tokenizer does. The layers go on from the
   first stage of the reader's training (`rag/training/reader/reader-long.toml`, stage `reading`).
-- **Files**: `{weights_file}`, the {weights:,} trained weights in half precision, from which
-  training can go on; `{graph_file}`, the graph that multiplies in 8 bits, whose inputs are word
-  vectors; `{facts_file}`, the temperature, the accuracy on documents held out, and the agreement of
-  the graph with the weights.
+- **Files**: `{graph_file}`, the graph that multiplies in 8 bits, whose inputs are word vectors, and
+  from which training can go on (`rag.training.shipping.restore_weights`: {weights:,} weights);
+  `{facts_file}`, the temperature, the accuracy on documents held out, and the agreement of the
+  graph with the weights.
 - **Trained on** pairs made by rule: questions with their right and wrong answers turned into
   statements, sentences changed or shortened, sentences of the same article, and short facts by
   template. The questions and sentences are those of QAMR (MIT; Michael et al., NAACL 2018),
@@ -65,8 +65,7 @@ def write_card(folder: Path, measured: str) -> None:
     held_out = facts["held out"]
     text = _CARD.format(
         base=facts["base"],
-        weights=count_weights(folder / WEIGHTS),
-        weights_file=WEIGHTS,
+        weights=count_weights(folder / GRAPH),
         graph_file=GRAPH,
         facts_file=FACTS,
         temperature=facts["temperature"],
@@ -80,7 +79,7 @@ def write_card(folder: Path, measured: str) -> None:
             for kind, (share, count) in held_out["accuracy by kind"].items()
         ),
         measured=measured.strip(),
-        files=list_files(folder, (WEIGHTS, GRAPH)),
+        files=list_files(folder, (GRAPH,)),
     )
     (folder / "README.md").write_text(text, encoding="utf-8")
 

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rag.answering.entailment.onnx import FACTS, GRAPH
 from rag.models import resolve
 from rag.models.onnx.graph import calibration
 from rag.training.entailment import synthetic
@@ -25,15 +26,13 @@ from rag.training.entailment.encoding import Encoded, encode
 from rag.training.entailment.model import build
 from rag.training.entailment.pairs import LABELS, Pair
 from rag.training.entailment.train import make_pairs
-from rag.training.loop import Config, read_config, say, write_facts
+from rag.training.loop import Config, load_weights, read_config, say, write_facts
 from rag.training.reader.encoding import open_tokenizer
-from rag.training.shipping import Sample, halve, write_small_graph
-
-WEIGHTS, GRAPH, FACTS = "entailment.safetensors", "entailment.int8.onnx", "entailment.json"
+from rag.training.shipping import Sample, write_small_graph
 
 
 def export(weights: Path, config: Config, data: Path, output: Path) -> dict[str, Any]:
-    """Write the weights in half precision, the 8-bit graph and the facts; return the facts.
+    """Write the 8-bit graph and the facts; return the facts.
 
     Args:
         weights: what training wrote.
@@ -45,7 +44,8 @@ def export(weights: Path, config: Config, data: Path, output: Path) -> dict[str,
     location = resolve(config.base, kind="embedder").location
     tokenizer = open_tokenizer(location)
     model, embeddings = build(location)
-    halve(weights, output / WEIGHTS, model)
+    load_weights(model, weights)
+    model.eval()
     pairs = make_pairs(config.stages[-1], data, config.seed, held_out=True)
     rows = encode(tokenizer, pairs, config.length)
     labels = torch.tensor([row.label for row in rows])

@@ -16,7 +16,16 @@ from rag.training.entailment.encoding import Batch, batches, encode
 from rag.training.entailment.makers import MAKERS
 from rag.training.entailment.model import HEADS, Judge, build
 from rag.training.entailment.pairs import Pair
-from rag.training.loop import Config, Stage, learn, load_weights, make_mix, run_stages, say
+from rag.training.loop import (
+    Config,
+    Stage,
+    learn,
+    load_weights,
+    make_mix,
+    read_weights,
+    run_stages,
+    say,
+)
 from rag.training.reader.encoding import open_tokenizer
 
 
@@ -93,10 +102,8 @@ def load_layers(model: Judge, path: Path) -> None:
     Raises:
         ValueError: if it lacks some of the layers.
     """
-    from safetensors.torch import load_file
-
     own = set(model.state_dict())
-    kept = {name: value.float() for name, value in load_file(str(path)).items() if name in own}
+    kept = {name: value for name, value in read_weights(path).items() if name in own}
     missing = model.load_state_dict(kept, strict=False).missing_keys
     lost = [name for name in missing if not name.startswith(HEADS)]
     if lost:

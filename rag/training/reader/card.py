@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from rag.answering.reader.onnx import FACTS, GRAPH, TOKENIZER, WORDS
 from rag.training.cards import count_weights, list_files, run_command
 
 _CARD = """# Reader
@@ -13,11 +14,12 @@ Marks the answer to a question in passages, word for word, or says that they hol
 
 - **Made by** `python -m rag.training.reader rag/training/reader/reader.toml --data DIRECTORY
   --output DIRECTORY`, then `python -m rag.training.reader.export`.
-- **Base**: {base} (MiniLM, 6 layers, 384 wide; Apache-2.0). Its word embeddings are unchanged and
-  not here: they come from the base's own package, as the tokenizer does.
-- **Files**: `reader.safetensors`, the {weights:,} trained weights in half precision, from which
-  training can go on; `reader.int8.onnx`, the graph that multiplies in 8 bits, whose inputs are
-  word vectors; `reader.json`, the calibration and the agreement of the graph with the weights.
+- **Base**: {base} (MPNet, its first {layers} layers, 768 wide; Apache-2.0). Its word embeddings are
+  unchanged but for being kept in 4 bits a value, 32 sharing a scale; it was trained on these.
+  The tokenizer is that of all-minilm-l6-v2 (Apache-2.0), which numbers the same words.
+- **Files**: `{graph}`, the graph that multiplies in 8 bits, whose inputs are word vectors, and from
+  which training can go on (`--start`, or `rag.training.shipping.restore_weights`: {weights:,}
+  weights); `{words}`, the words; `{tokenizer}`; `{facts}`, the agreement of the graph with the weights.
 - **Trained on**: QAMR (MIT; Michael et al., NAACL 2018), PolicyQA (MIT; Ahmad et al., Findings of
   EMNLP 2020), Natural Questions as in lost-in-the-middle (CC BY-SA 3.0; Kwiatkowski et al., TACL
   2019), six articles of SQuAD 2.0 (CC BY-SA 4.0; Rajpurkar, Jia & Liang, ACL 2018), questions
@@ -29,7 +31,12 @@ Marks the answer to a question in passages, word for word, or says that they hol
 - **Calibration**: a logistic regression over its log-odds and what surrounds the span, `reading` in
   `rag/answering/weights.json`, fitted by `benchmarks/reader.py fit`.
 
+## Measured
+
 {measured}
+
+The 8-bit graph differs from the weights by {difference:.2f} in the log-odds of the best span on
+average over {passages} passages ({largest:.2f} at most), and marks the same span in {same:.0%}.
 
 ## Limits
 
@@ -46,12 +53,22 @@ passage is from but its text.
 
 def write_card(folder: Path, measured: str) -> None:
     """Write `README.md` into the folder of an exported reader."""
-    facts = json.loads((folder / "reader.json").read_text(encoding="utf-8"))
+    facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+    agreement = facts["agreement"]
     text = _CARD.format(
         base=facts["base"],
-        weights=count_weights(folder / "reader.safetensors"),
+        layers=facts["layers"],
+        graph=GRAPH,
+        words=WORDS,
+        tokenizer=TOKENIZER,
+        facts=FACTS,
+        weights=count_weights(folder / GRAPH),
         measured=measured.strip(),
-        files=list_files(folder, ("reader.safetensors", "reader.int8.onnx")),
+        difference=agreement["mean difference of the best log-odds"],
+        largest=agreement["largest difference"],
+        passages=agreement["passages"],
+        same=agreement["same best span"],
+        files=list_files(folder, (GRAPH, WORDS, TOKENIZER)),
     )
     (folder / "README.md").write_text(text, encoding="utf-8")
 

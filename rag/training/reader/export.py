@@ -1,14 +1,16 @@
-"""Trained weights -> what ships: weights in half precision, and a graph that multiplies in 8 bits.
+"""Trained weights -> what ships: a graph that multiplies in 8 bits, its words, its tokenizer.
 
-    python -m rag.training.reader.export WEIGHTS.safetensors --output DIRECTORY
+    python -m rag.training.reader.export WEIGHTS.safetensors --config CONFIG.toml --output DIRECTORY
 
-The graph holds no word embeddings: its input `words` are the base's vectors of the tokens.
+The graph holds no word embeddings: its input `words` are the tokens' vectors, which lie beside it
+in 4 bits.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
@@ -16,35 +18,43 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.numpy import save_file
 from torch import Tensor
 
-from rag.models import resolve
+from rag.answering.reader.onnx import FACTS, GRAPH, TOKENIZER, WORDS
 from rag.models.onnx.graph import calibration
-from rag.training.loop import say, write_facts
+from rag.models.onnx.words import pack_words
+from rag.training.loop import Config, load_weights, read_config, say, write_facts
 from rag.training.reader import synthetic
 from rag.training.reader.encoding import encode, open_tokenizer
 from rag.training.reader.examples import Example
 from rag.training.reader.model import Reader, build, span_odds
-from rag.training.shipping import Sample, halve, write_small_graph
+from rag.training.reader.train import locate
+from rag.training.shipping import Sample, write_small_graph
 
-WEIGHTS, GRAPH, FACTS = "reader.safetensors", "reader.int8.onnx", "reader.json"
 _QUESTIONS = ("What is the default?", "When did it begin and who decided it?", "How is it done?")
 
 
-def export(weights: Path, base: str, output: Path, facts: dict[str, Any]) -> dict[str, Any]:
-    """Write the weights in half precision, the 8-bit graph and the facts; return the agreement.
+def export(weights: Path, config: Config, output: Path, base: str = "") -> dict[str, Any]:
+    """Write the graph, the words, the tokenizer and the facts; return the facts.
 
     Args:
         weights: what training wrote.
-        base: the model whose word embeddings are used.
+        config: what it was trained by.
         output: the directory to write into.
-        facts: kept in `reader.json`, such as the temperature.
+        base: where the configuration's base lies, if not at its name.
     """
     output.mkdir(parents=True, exist_ok=True)
-    location = resolve(base, kind="embedder").location
-    model, embeddings = build(location)
-    halve(weights, output / WEIGHTS, model)
-    samples = _samples(location, embeddings)
+    location, words_of = locate(config, base)
+    model, embeddings = build(location, layers=config.layers, packed=config.packed)
+    load_weights(model, weights)
+    model.eval()
+    words = pack_words(embeddings.numpy())
+    save_file({"codes": words.codes, "scales": words.scales}, str(output / WORDS))
+    # What ships reads what is left of the words, and so do the samples.
+    embeddings = torch.from_numpy(words.unpack())
+    shutil.copyfile(Path(words_of) / "tokenizer.json", output / TOKENIZER)
+    samples = _samples(words_of, embeddings)
     write_small_graph(
         model,
         output / GRAPH,
@@ -52,9 +62,15 @@ def export(weights: Path, base: str, output: Path, facts: dict[str, Any]) -> dic
         samples,
         by_token=["starts", "ends"],
     )
-    agreement = compare(model, output / GRAPH, samples)
-    write_facts(output / FACTS, {**facts, "base": base, "agreement": agreement})
-    return agreement
+    facts = {
+        "base": config.base,
+        "layers": len(model.layers),
+        "temperature": 1.0,
+        "bias": 0.0,
+        "agreement": compare(model, output / GRAPH, samples),
+    }
+    write_facts(output / FACTS, facts)
+    return facts
 
 
 def compare(model: Reader, graph: Path, samples: Sequence[Sample]) -> dict[str, float]:
@@ -106,14 +122,12 @@ def main() -> None:
         prog="python -m rag.training.reader.export", description="Make a trained reader small."
     )
     parser.add_argument("weights", type=Path)
-    parser.add_argument("--base", default="all-minilm-l6-v2", help="whose word embeddings it uses")
+    parser.add_argument("--config", type=Path, required=True, help="what it was trained by")
+    parser.add_argument("--base", default="", help="where the base lies, if not at its name")
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--calibration", type=Path, help="JSON with temperature and bias")
     arguments = parser.parse_args()
-    facts: dict[str, Any] = {"temperature": 1.0, "bias": 0.0}
-    if arguments.calibration:
-        facts |= json.loads(arguments.calibration.read_text(encoding="utf-8"))
-    say(json.dumps(export(arguments.weights, arguments.base, arguments.output, facts)))
+    config = read_config(arguments.config)
+    say(json.dumps(export(arguments.weights, config, arguments.output, arguments.base), indent=1))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from rag.models.onnx.words import pack_words
 from rag.training.encoder import NEVER, Encoder, linear, load_base, read_shape
 
 # The most tokens of an answer.
@@ -65,15 +66,20 @@ class Reader(Encoder):
         return starts, ends, linear(self.silence, first).squeeze(-1)
 
 
-def build(location: str, dropout: float = 0.0) -> tuple[Reader, Tensor]:
+def build(
+    location: str, dropout: float = 0.0, *, layers: int = 0, packed: bool = False
+) -> tuple[Reader, Tensor]:
     """Make a reader of a base's weights; give it and the word embeddings.
 
     Args:
         location: a directory of transformers' form.
         dropout: of hidden states while training.
+        layers: so many of the base's layers, from the first; 0 for all.
+        packed: whether the word embeddings are those that are left of 4 bits.
     """
-    reader = Reader(read_shape(location), dropout)
-    return reader, load_base(reader, location, ("span.", "silence"))
+    reader = Reader(read_shape(location, layers), dropout)
+    words = load_base(reader, location, ("span.", "silence"))
+    return reader, torch.from_numpy(pack_words(words.numpy()).unpack()) if packed else words
 
 
 def span_odds(starts: Tensor, ends: Tensor, silence: Tensor, inside: Tensor) -> Tensor:

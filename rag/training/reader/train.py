@@ -39,6 +39,20 @@ def open_teacher(teacher: Mapping[str, str], output: Path) -> Callable[[Batch], 
     return teach
 
 
+def locate(config: Config, base: str = "") -> tuple[str, str]:
+    """Return the directories of the base and of the model whose tokens are read.
+
+    Args:
+        config: names both.
+        base: where the base lies, if not at its name.
+
+    Raises:
+        ModelError: if one of them cannot be had.
+    """
+    location = resolve(base or config.base, kind="embedder").location
+    return location, resolve(config.words, kind="embedder").location if config.words else location
+
+
 def make_examples(stage: Stage, data: Path, seed: int) -> list[Example]:
     """Make a stage's examples, shuffled; the same ones each time."""
     return make_mix(stage, MAKERS, data, seed, describe)
@@ -58,6 +72,8 @@ def train(
     *,
     until: str = "",
     leave_out: Sequence[str] = (),
+    base: str = "",
+    start: Path | None = None,
     save_every: float = 120.0,
 ) -> Path:
     """Run the stages that are not done yet; return the weights of the last one.
@@ -68,19 +84,22 @@ def train(
         output: where checkpoints and weights are kept; an interrupted run goes on from there.
         until: the last stage to run; empty for all.
         leave_out: titles that the maker `judged` does not read.
+        base: where the configuration's base lies, if not at its name.
+        start: weights that the first stage goes on from, or the graph that ships.
         save_every: seconds between two checkpoints.
     """
-    location = resolve(config.base, kind="embedder").location
-    words_of = resolve(config.words, kind="embedder").location if config.words else location
+    location, words_of = locate(config, base)
     tokenizer = open_tokenizer(words_of)
 
     def run(stage: Stage, source: Path | None, done: Path) -> None:
         seed = stage.seed or config.seed
         torch.manual_seed(seed)
-        model, embeddings = build(location, stage.dropout)
+        model, embeddings = build(
+            location, stage.dropout, layers=config.layers, packed=config.packed
+        )
         embeddings = embeddings.to(torch.bfloat16)
-        if source is not None:
-            load_weights(model, source)
+        if before := source or start:
+            load_weights(model, before)
         mix = [{**each, "leave_out": list(leave_out)} for each in stage.mix]
         examples = make_examples(replace(stage, mix=mix), data, seed)
         todo = list(
