@@ -110,14 +110,17 @@ class PairGraph:
     def run_each(
         self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]
     ) -> Iterator[list[Floats]]:
-        """Yield the graph's outputs for each pair, which are read side by side.
+        """Yield the graph's outputs for each pair, which are read side by side, the longest first.
 
-        Small products gain little from a second core: pairs beside one another do.
+        Small products gain little from a second core: pairs beside one another do. A long one that
+        came last would be waited for alone.
 
         Raises:
             ModelError, GenerationError: as `run`.
         """
-        return self._pool.map(lambda pair: self.run(*pair), pairs)
+        longest = sorted(range(len(pairs)), key=lambda at: -sum(map(len, pairs[at])))
+        jobs = {at: self._pool.submit(self.run, *pairs[at]) for at in longest}
+        return (jobs[at].result() for at in range(len(pairs)))
 
     def load(self) -> None:
         """Load tokenizer, word vectors and graph now.

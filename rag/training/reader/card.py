@@ -19,7 +19,7 @@ Marks the answer to a question in passages, word for word, or says that they hol
   The tokenizer is that of all-minilm-l6-v2 (Apache-2.0), which numbers the same words.
 - **Files**: `{graph}`, the graph that multiplies in 8 bits, whose inputs are word vectors, and from
   which training can go on (`--start`, or `rag.training.shipping.restore_weights`: {weights:,}
-  weights); `{words}`, the words; `{tokenizer}`; `{facts}`, the agreement of the graph with the weights.
+  weights); `{words}`, the words; `{tokenizer}`; `{facts}`, the agreement of graph and weights.
 - **Trained on**: QAMR (MIT; Michael et al., NAACL 2018), PolicyQA (MIT; Ahmad et al., Findings of
   EMNLP 2020), Natural Questions as in lost-in-the-middle (CC BY-SA 3.0; Kwiatkowski et al., TACL
   2019), six articles of SQuAD 2.0 (CC BY-SA 4.0; Rajpurkar, Jia & Liang, ACL 2018), questions
