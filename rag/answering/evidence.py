@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
+from rag.answering.cells import CellAnswer, find_cell
 from rag.answering.citations import Draft, quote, quote_stretches
 from rag.answering.extraction import (
     Candidate,
@@ -19,10 +20,11 @@ from rag.answering.logistic import regression
 from rag.answering.passages import Passages
 from rag.answering.quoting import Layouts, quote_answer
 from rag.answering.reader import SHIPPED
+from rag.answering.reader.reading import Span
 from rag.answering.silence import find_signs
 
 if TYPE_CHECKING:
-    from rag.answering.reader.reading import Reading, Span
+    from rag.answering.reader.reading import Reading
     from rag.answering.tools import Reader
 
 # A name of a program: with an underscore or a dot within, or an option.
@@ -34,6 +36,8 @@ MEASURED = (
 """The signs that are weighed: the others gained nothing on the article they were not fitted on."""
 # So many spans are weighed, the best by the reader.
 _WEIGHED = 5
+# A question that names a row and a column is plain; it may still mean another table.
+_SURE_OF_CELL = 0.9
 # Stands for the cosine of a passage that was found by its words alone.
 _NO_COSINE = 0.4
 
@@ -66,8 +70,26 @@ def find_evidence(question: str, passages: Passages, reader: Reader | None) -> E
     # The regression was fitted to the reader of this package; others have their own scale.
     if reader.name != SHIPPED or not reading.spans:
         return _ByReader(question, passages, reading, reader.name, reading.probability)
+    asked = find_cell(question, passages)
+    if asked is not None:
+        return _take_cell(question, passages, reading, asked)
     reading, probability = weigh_spans(question, passages, reading)
     return _ByReader(question, passages, reading, reader.name, probability)
+
+
+def _take_cell(question: str, passages: Passages, reading: Reading, asked: CellAnswer) -> _ByReader:
+    """Put the cell of a table first that a question plainly asks for, or say that it is empty."""
+    if asked.cell is None:
+        return _ByReader(question, passages, reading, SHIPPED, 0.0)
+    cell = asked.cell
+    first = Span(cell.number, cell.start, cell.end, reading.log_odds, _SURE_OF_CELL)
+    others = tuple(
+        span
+        for span in reading.spans
+        if span.number != cell.number or span.end <= cell.start or cell.end <= span.start
+    )
+    reading = replace(reading, spans=(first, *others))
+    return _ByReader(question, passages, reading, SHIPPED, _SURE_OF_CELL)
 
 
 def weigh_spans(question: str, passages: Passages, reading: Reading) -> tuple[Reading, float]:
