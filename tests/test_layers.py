@@ -78,7 +78,7 @@ DOORS: dict[str, set[str]] = {
     | {"languages.english", "words", "excerpts"},
     "query": {"filters"},
     "models": {"checkpoints", "devices", "fingerprint", "sentence_models", "tokenization"}
-    | {"onnx.graph", "onnx.quantization", "onnx.runtimes", "onnx.pairs"},
+    | {"onnx.graph", "onnx.quantization", "onnx.runtimes", "onnx.pairs", "onnx.words"},
     "sources": {"watching"},
     "embedding": {"measuring", "static"},
     "generation": {"keys", "measuring"},

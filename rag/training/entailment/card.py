@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from rag.answering.entailment.onnx import FACTS, GRAPH
 from rag.training.cards import count_weights, list_files, run_command
+from rag.training.entailment.export import FACTS, GRAPH
 
 _CARD = """# Entailment
 

@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rag.answering.entailment.onnx import FACTS, GRAPH
 from rag.models import resolve
 from rag.models.onnx.graph import calibration
 from rag.training.entailment import synthetic
@@ -29,6 +28,8 @@ from rag.training.entailment.train import make_pairs
 from rag.training.loop import Config, load_weights, read_config, say, write_facts
 from rag.training.reader.encoding import open_tokenizer
 from rag.training.shipping import Sample, write_small_graph
+
+GRAPH, FACTS = "entailment.int8.onnx", "entailment.json"
 
 
 def export(weights: Path, config: Config, data: Path, output: Path) -> dict[str, Any]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from rag.answering.reader.onnx import FACTS, GRAPH, TOKENIZER, WORDS
 from rag.training.cards import count_weights, list_files, run_command
+from rag.training.reader.export import FACTS, GRAPH, TOKENIZER, WORDS
 
 _CARD = """# Reader
 

@@ -21,7 +21,6 @@ import torch
 from safetensors.numpy import save_file
 from torch import Tensor
 
-from rag.answering.reader.onnx import FACTS, GRAPH, TOKENIZER, WORDS
 from rag.models.onnx.graph import calibration
 from rag.models.onnx.words import pack_words
 from rag.training.loop import Config, load_weights, read_config, say, write_facts
@@ -32,6 +31,8 @@ from rag.training.reader.model import Reader, build, span_odds
 from rag.training.reader.train import locate
 from rag.training.shipping import Sample, write_small_graph
 
+GRAPH, FACTS = "reader.int8.onnx", "reader.json"
+WORDS, TOKENIZER = "words.safetensors", "tokenizer.json"
 _QUESTIONS = ("What is the default?", "When did it begin and who decided it?", "How is it done?")
 
 
