@@ -1177,3 +1177,25 @@ def test_rich_text(tmp_path: Path) -> None:
         rb"The rent is \'80 900 in M\'fcnchen.\par\par Next {\b bold} \u8211? line.\par}"
     )
     assert document(path).text == "The rent is € 900 in München.\n\nNext bold – line."
+
+
+def test_rich_text_notes_comments_and_headers(tmp_path: Path) -> None:
+    path = tmp_path / "a.rtf"
+    path.write_bytes(
+        rb"{\rtf1\ansi {\fonttbl{\f0 Arial;}}{\header \pard Case 4711\par}{\footerf\pard Lund\par}"
+        rb"\pard The rent is 900 euro.\chftn{\footnote \pard\plain {\super\chftn }See clause 4.}"
+        rb" It is due monthly.{\*\atnid AB}{\*\annotation \pard {\*\atnref 1}Raised to 950.}\par"
+        rb" Braces \{footnote\} stay.\par}"
+    )
+    assert [line for line in document(path).text.split("\n") if line] == [
+        "Case 4711",
+        "Lund",
+        "The rent is 900 euro. [See clause 4.] It is due monthly. [Comment: Raised to 950.]",
+        "Braces {footnote} stay.",
+    ]
+
+
+@pytest.mark.parametrize("code", ["{\\footnote " * 20_000, "}" * 20_000, "{\\*\\header"])
+def test_rich_text_of_groups_without_an_end(tmp_path: Path, code: str) -> None:
+    (tmp_path / "a.rtf").write_text("{\\rtf1 text" + code, encoding="ascii")
+    assert document(tmp_path / "a.rtf").text.startswith("text")
