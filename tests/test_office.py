@@ -1199,3 +1199,8 @@ def test_rich_text_notes_comments_and_headers(tmp_path: Path) -> None:
 def test_rich_text_of_groups_without_an_end(tmp_path: Path, code: str) -> None:
     (tmp_path / "a.rtf").write_text("{\\rtf1 text" + code, encoding="ascii")
     assert document(tmp_path / "a.rtf").text.startswith("text")
+
+
+def test_a_piece_of_rich_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.rtf").write_bytes(rb"{\pard A caption:\par}{\trowd {12\cell}\row}")
+    assert refusal(tmp_path / "a.rtf").startswith("is no Rich Text, which begins with `{\\rtf`")

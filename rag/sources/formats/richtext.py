@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rag.config import SourcesConfig
+from rag.errors import SourceError
 from rag.sources.document import draft
 from rag.types import Document
 
@@ -24,8 +25,13 @@ def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document]:
     from striprtf.striprtf import rtf_to_text
 
     del config
+    data = path.read_bytes()
+    if not data.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{\\rtf"):
+        raise SourceError(
+            source, "is no Rich Text, which begins with `{\\rtf`: save it again as RTF"
+        )
     # Other characters are written as escapes.
-    code = show_asides(path.read_bytes().decode("latin-1"))
+    code = show_asides(data.decode("latin-1"))
     text = rtf_to_text(code, errors="replace").replace("\r\n", "\n")
     lines = [
         line.strip(" \t\0") for line in re.sub(r" (\[|\[Comment: )\s+", r" \1", text).split("\n")
