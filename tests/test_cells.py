@@ -24,6 +24,14 @@ FARES = """Fares in the city.
 | C | 6.00 | 11.50 | 2 hours |
 
 Children pay half."""
+DELIVERIES = """Deliveries by depot, in tonnes
+
+Depot | Steel | Copper | Zinc
+Oslo | 12 |  | 3
+| 31 | 9 | 1
+Tromso | 7 | 2 | 8
+
+All depots are open."""
 SALES = """Region: North | City: Oslo | Steel 2022: 10 | Steel 2023: 11 (https://example.org/a)
 Region: North | City: Bergen | Steel 2022: 20
 Region: South | City: Lund | Steel 2022: 40 | Steel 2023: 41"""
@@ -55,11 +63,13 @@ def ask(question: str, *texts: str) -> str | None:
         ("What steel was sold in Lund in 2023?", "41"),
         ("How much steel 2022 did Bergen sell?", "20"),
         ("Which region is Bergen in?", "North"),
+        ("How much zinc was delivered to Oslo?", "3"),
+        ("How much steel did Tromso get?", "7"),
         ("Which city sold steel 2022 of 40?", "Lund"),
     ],
 )
 def test_a_cell_is_found_by_its_row_and_its_column(question: str, answer: str) -> None:
-    found = ask(question, MACHINES, FARES, SALES)
+    found = ask(question, MACHINES, FARES, SALES, DELIVERIES)
     assert found is not None
     assert found.split(" (")[0] == answer
 
@@ -69,6 +79,7 @@ def test_a_cell_is_found_by_its_row_and_its_column(question: str, answer: str) -
     [
         ("What power has Mill D?", MACHINES),
         ("How much is a return in zone B?", FARES),
+        ("How much copper was delivered to Oslo?", DELIVERIES),
     ],
 )
 def test_an_empty_cell_is_no_neighbour_s_value(question: str, text: str) -> None:
@@ -100,7 +111,7 @@ def test_an_empty_cell_is_no_neighbour_s_value(question: str, text: str) -> None
     ],
 )
 def test_what_asks_for_no_one_cell_is_left_to_the_reader(question: str) -> None:
-    assert ask(question, MACHINES, FARES, SALES) is None
+    assert ask(question, MACHINES, FARES, SALES, DELIVERIES) is None
 
 
 def test_a_row_that_two_passages_hold_is_one() -> None:

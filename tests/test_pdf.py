@@ -175,6 +175,38 @@ def test_a_table_without_rules_is_read_across(tmp_path: Path, order: Callable[[A
     assert found.text.split("\n") == [f"r{y}c0 | r{y}c1 | r{y}c2" for y in range(20)]
 
 
+def test_an_empty_cell_stays_an_empty_cell(tmp_path: Path) -> None:
+    """Without it `Oslo | 12 | 3` said that the zinc is copper."""
+    rows = [
+        ["Depot", "Steel", "Copper", "Zinc"],
+        ["Oslo", "12", "", "3"],
+        ["", "31", "9", ""],
+        ["Tromso", "7", "2", "8"],
+    ]
+    pdf = new_pdf()
+    paragraph(pdf, prose(1, 30))
+    for y, row in enumerate(rows):
+        for x, text in enumerate(row):
+            pdf.text(10 + 40 * x, 60 + 6 * y, text)
+    lines = document(saved(pdf, tmp_path / "a.pdf")).text.splitlines()
+    assert [line.strip() for line in lines[-4:]] == [
+        "Depot | Steel | Copper | Zinc",
+        "Oslo | 12 |  | 3",
+        "| 31 | 9 |",
+        "Tromso | 7 | 2 | 8",
+    ]
+
+
+def test_lines_whose_cells_stand_below_no_others_are_no_columns(tmp_path: Path) -> None:
+    pdf = new_pdf()
+    for y, row in enumerate([[(10, "one"), (60, "two")], [(30, "a"), (90, "b"), (140, "c")]] * 2):
+        for x, text in row:
+            pdf.text(x, 60 + 6 * y, text)
+    text = document(saved(pdf, tmp_path / "a.pdf")).text
+    assert "one | two" in text
+    assert "a | b | c" in text
+
+
 @pytest.mark.parametrize("space", [22, 25, 40])
 def test_cells_of_several_lines_are_not_taken_for_columns(tmp_path: Path, space: int) -> None:
     pdf = new_pdf(10)

@@ -90,35 +90,46 @@ def _words(text: str) -> tuple[str, ...]:
 
 
 def _rows_of(passages: Passages) -> Iterator[tuple[_Cell, ...]]:
-    """Yield the rows of all tables of the passages."""
+    """Yield the rows of all tables of the passages.
+
+    They are rows of Markdown, lines of records, or, as in a PDF, lines of as many cells as the
+    first one, which holds the heads.
+    """
     for number, passage in enumerate(passages, start=1):
         text, at = passage.readable, 0
         head: list[tuple[str, ...]] = []
         before: list[tuple[int, int]] = []
         for line in text.split("\n"):
             cells = _split(line, at)
+            is_markdown = line.startswith("|")
             if _MARKS.match(line) and before:
                 head = [_words(text[start:end]) for start, end in before]
-            elif not line.startswith("|"):
+            elif records := list(_record(line, at, number)):
                 head = []
-                yield from _record(line, at, number)
-            elif head:
+                yield from records
+            elif head and len(cells) == len(head):
                 yield tuple(
                     _Cell(name, _words(text[start:end]), Stretch(number, start, end))
-                    for name, (start, end) in zip(head, cells, strict=False)
+                    for name, (start, end) in zip(head, cells, strict=True)
                 )
-            before = cells if line.startswith("|") else []
+            elif is_markdown:
+                # A row of a PDF's table that begins with an empty cell has no label.
+                head = head if not before else []
+            else:
+                head = [_words(text[start:end]) for start, end in cells] if len(cells) > 1 else []
+            before = cells if is_markdown else []
             at += len(line) + 1
 
 
 def _split(line: str, at: int) -> list[tuple[int, int]]:
-    """Return where the cells of a row of Markdown stand, without the space around them."""
-    cells, start = [], line.find("|") + 1
-    while (end := line.find("|", start)) >= 0:
-        cell = line[start:end]
+    """Return where the cells of a row stand, without the space and the strokes around them."""
+    inner = line.removeprefix("|")
+    start = len(line) - len(inner)
+    cells = []
+    for cell in (inner[:-1] if line.startswith("|") and line.endswith("|") else inner).split("|"):
         first = start + len(cell) - len(cell.lstrip())
         cells.append((at + first, at + max(first, start + len(cell.rstrip()))))
-        start = end + 1
+        start += len(cell) + 1
     return cells
 
 
@@ -151,7 +162,11 @@ def _match(asked: Sequence[str], row: tuple[_Cell, ...]) -> _Match | None:
 def _find(asked: Sequence[str], cell: _Cell, taken: set[int]) -> int | None:
     """Return where a cell's words stand in the question, if they say which row is meant."""
     size = len(cell.words)
-    if not size or all(word in PROSE_STOP_WORDS and len(word) > 1 for word in cell.words):
+    if (
+        not size
+        or cell.words == cell.head
+        or all(word in PROSE_STOP_WORDS and len(word) > 1 for word in cell.words)
+    ):
         return None
     heads = {stem(word) for word in cell.head}
     for at in range(len(asked) - size + 1):

@@ -24,6 +24,7 @@ _INKED = 0.7  # of a line's width
 _GUTTER = 0.8
 _COLUMN = 10.0
 _CELLS_APART = 1.5
+_LEAST_ROWS = 3  # of a table whose columns are looked for
 _BAND_APART = 2.5
 _JUMP_BACK = 0.8
 _PARAGRAPH = 0.3
@@ -65,10 +66,7 @@ class Line:
 
 def reading_order(pieces: Sequence[Piece]) -> list[Line]:
     """Return the lines of a page, column by column."""
-    blocks = [
-        [_join_row(row) for row in _find_rows(block)]
-        for block in _find_blocks(list(pieces), _DEEPEST)
-    ]
+    blocks = [_join_rows(_find_rows(block)) for block in _find_blocks(list(pieces), _DEEPEST)]
     leading = _measure_leading(blocks)
     for block in blocks:
         for above, line in pairwise(block):
@@ -253,14 +251,56 @@ def _are_beside(one: Piece, other: Piece) -> bool:
     return overlap >= 0.5 * heights[0] and heights[1] <= 2.2 * heights[0]
 
 
-def _join_row(row: list[Piece]) -> Line:
-    parts = [row[0].text]
+def _join_rows(rows: list[list[Piece]]) -> list[Line]:
+    """Join the pieces of each row to a line; in a table, an empty cell stays an empty cell."""
+    cells = [_cut_into_cells(row) for row in rows]
+    lines: list[Line] = []
+    for is_table, group in groupby(cells, key=lambda row: len(row) > 1):
+        run = list(group)
+        columns = _find_columns(run) if is_table and len(run) >= _LEAST_ROWS else []
+        lines += [_join_cells(row, columns) for row in run]
+    return lines
+
+
+def _cut_into_cells(row: list[Piece]) -> list[list[Piece]]:
+    """Divide a row where there is much more white space than between words."""
+    cells = [[row[0]]]
     for before, piece in pairwise(row):
-        apart = piece.x0 - before.x1 >= _CELLS_APART * min(before.size, piece.size)
-        parts += [" | " if apart else " ", piece.text]
+        if piece.x0 - before.x1 >= _CELLS_APART * min(before.size, piece.size):
+            cells.append([piece])
+        else:
+            cells[-1].append(piece)
+    return cells
+
+
+def _find_columns(rows: list[list[list[Piece]]]) -> list[tuple[float, float]]:
+    """Return where the columns of a table begin and end; none if a cell lies in two of them."""
+    most = max(map(len, rows))
+    if min(map(len, rows)) == most:
+        return []
+    spans = sorted((cell[0].x0, cell[-1].x1) for row in rows for cell in row)
+    columns: list[tuple[float, float]] = []
+    for left, right in spans:
+        if columns and left < columns[-1][1]:
+            columns[-1] = (columns[-1][0], max(columns[-1][1], right))
+        else:
+            columns.append((left, right))
+    # Each row would have a cell in each of them.
+    return columns if len(columns) == most else []
+
+
+def _join_cells(cells: list[list[Piece]], columns: list[tuple[float, float]]) -> Line:
+    texts = {at: " ".join(piece.text for piece in cell) for at, cell in enumerate(cells)}
+    if columns:
+        starts = [left for left, _ in columns]
+        texts = {
+            bisect.bisect(starts, cell[0].x0) - 1: text
+            for cell, text in zip(cells, texts.values(), strict=True)
+        }
+    row = [piece for cell in cells for piece in cell]
     main = max(row, key=lambda piece: len(piece.text))
     return Line(
-        "".join(parts),
+        " | ".join(texts.get(at, "") for at in range(len(columns) or len(cells))),
         "",
         main.size,
         min(piece.y0 for piece in row),
