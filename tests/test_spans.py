@@ -131,6 +131,37 @@ def as_workbook(path: Path, sections: Sequence[Section]) -> None:
     book.save(path)
 
 
+def as_opendocument(path: Path, sections: Sequence[Section]) -> None:
+    prefix = "urn:oasis:names:tc:opendocument:xmlns"
+    body = "".join(
+        f'<text:h text:outline-level="1">{html.escape(s.title)}</text:h>'
+        + "".join(f"<text:p>{html.escape(p)}</text:p>" for p in s.paragraphs)
+        for s in sections
+    )
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("mimetype", "application/vnd.oasis.opendocument.text")
+        archive.writestr(
+            "content.xml",
+            f'<office:document-content xmlns:office="{prefix}:office:1.0" '
+            f'xmlns:text="{prefix}:text:1.0"><office:body><office:text>{body}</office:text>'
+            "</office:body></office:document-content>",
+        )
+
+
+def as_rich_text(path: Path, sections: Sequence[Section]) -> None:
+    def escape(text: str) -> str:
+        units = text.encode("utf-16-le")
+        codes = (
+            int.from_bytes(units[at : at + 2], "little", signed=True)
+            for at in range(0, len(units), 2)
+        )
+        return "".join(f"\\u{code}?" for code in codes)
+
+    lines = [line for s in sections for line in (s.title, *s.paragraphs)]
+    body = "".join(f"{escape(line)}\\par\\par " for line in lines)
+    path.write_bytes(f"{{\\rtf1\\ansi {body}}}".encode("ascii"))
+
+
 def as_csv(path: Path, sections: Sequence[Section]) -> None:
     with path.open("w", newline="") as file:
         rows = csv.writer(file)
@@ -243,6 +274,8 @@ FORMATS: dict[str, Writer] = {
     "a.docx": as_word,
     "a.pptx": as_slides,
     "a.xlsx": as_workbook,
+    "a.odt": as_opendocument,
+    "a.rtf": as_rich_text,
     "a.csv": as_csv,
     "a.epub": as_epub,
     "a.eml": as_mail,

@@ -33,6 +33,8 @@ def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document]:
     # Other characters are written as escapes.
     code = show_asides(data.decode("latin-1"))
     text = rtf_to_text(code, errors="replace").replace("\r\n", "\n")
+    # A character beyond the first 65,536 is written as two halves.
+    text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     lines = [
         line.strip(" \t\0") for line in re.sub(r" (\[|\[Comment: )\s+", r" \1", text).split("\n")
     ]
