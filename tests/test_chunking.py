@@ -258,6 +258,21 @@ def test_a_table_is_cut_between_rows_and_overlaps_by_rows(embedder: Embedder) ->
     assert any(second.start < first.end for first, second in pairwise(chunks))
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_rows_of_a_table_that_is_plain_text_stay_whole(embedder: Embedder, named: bool) -> None:
+    """As CSV, workbooks and PDF are read: `Part: P-1 | Torque: 11`, or without the names."""
+    names = ("Part: ", "Torque Nm: ", "Supplier: ") if named else ("", "", "")
+    rows = [
+        " | ".join(f"{name}{value}" for name, value in zip(names, row, strict=True))
+        for row in ((f"P-{1000 + at}", str(at), "Hansen Steel") for at in range(60))
+    ]
+    text = "\n".join(["Part | Torque Nm | Supplier", *rows])
+    found = cut(embedder, text, 60, 10, markup="plain")
+    assert len(found) > 5
+    lines = set(text.split("\n"))
+    assert all(line in lines for chunk in found for line in chunk.text.split("\n"))
+
+
 def test_a_fence_stays_whole_where_it_fits(embedder: Embedder) -> None:
     fence = "```python\n" + "\n\n".join(f"value_{n} = {n}" for n in range(8)) + "\n```"
     size = tokens(embedder, fence)

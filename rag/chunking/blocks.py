@@ -20,6 +20,10 @@ Kind = Literal[
 # A Markdown parser's tokens take many times the memory of their text, so it is fed in portions.
 _PORTION = 1 << 20
 
+_CELLS_APART = " | "
+# The share of lines that are rows: a title or a remark may stand among them.
+_LEAST_ROWS = 0.75
+
 _BLANK = re.compile(r"\n[ \t]*\n\s*")
 _ITEM = re.compile(r"([ \t]*)(?:[-*+•]|\d{1,3}[.)]|#\.)[ \t]")
 _LITERAL = re.compile(r"\.\. (?:code|code-block|sourcecode|parsed-literal|math|testcode)::")
@@ -211,7 +215,17 @@ def _paragraph(text: str, start: int, end: int, *, rst: bool) -> Block:
         # An item within an item is indented further.
         outer = [mark.start() for mark in marks if mark and len(mark[1]) <= indent]
         return _of_parts(text, [start, *outer, end], "list", "item")
+    if not rst and _holds_rows(text, lines):
+        return _of_parts(text, lines, "table", "row")
     return Block(start, end, "prose")
+
+
+def _holds_rows(text: str, lines: Sequence[int]) -> bool:
+    """Say whether most lines are rows of a table, as readers of tables and PDF write them."""
+    if len(lines) < 3 or text.find(_CELLS_APART, lines[0], lines[-1]) < 0:
+        return False
+    rows = sum(text.find(_CELLS_APART, first, last) >= 0 for first, last in pairwise(lines))
+    return rows >= _LEAST_ROWS * (len(lines) - 1)
 
 
 def _of_parts(text: str, cuts: Sequence[int], kind: Kind, part: Kind) -> Block:
