@@ -160,8 +160,9 @@ def test_broken_chapters_and_packages(tmp_path: Path) -> None:
     deep = chapter("<div>" * 1_500)
     with pytest.raises(SourceError, match=r"chapter 'OEBPS/text/three.xhtml' nests .*max_nesting"):
         document(book(tmp_path / "a.epub", more={"OEBPS/text/three.xhtml": deep}))
-    with pytest.raises(SourceError, match="is not XML"):
-        document(book(tmp_path / "b.epub", more={"book.opf": "<package><metadata>"}))
+    for damaged in ("<package><metadata>", "<package>\0</package>"):
+        with pytest.raises(SourceError, match=r"book\.opf' is not XML$"):
+            document(book(tmp_path / "b.epub", more={"book.opf": damaged}))
     with pytest.raises(SourceError, match="lists no chapters"):
         document(book(tmp_path / "c.epub", more={"book.opf": "<package/>"}))
     whole = book(tmp_path / "d.epub").read_bytes()

@@ -203,7 +203,7 @@ class ReaderProcesses(_Files):
                 raise WrongError(f"a reason that is not a line: {reason!r}")
             if "sources.seconds" in reason:
                 raise WrongError(f"a reader took more than {MOST_SECONDS:g} s")
-            if "its reader" in reason:
+            if reason.startswith("its reader"):
                 raise WrongError(f"{Path(file.path).suffix}: {reason}")
             if result.last:
                 return outcome

@@ -80,7 +80,7 @@ def _parse_part(
     except KeyError:
         raise SourceError(source, f"is not an EPUB, or a damaged one: it has no {name!r}") from None
     except etree.XMLSyntaxError as error:
-        raise SourceError(source, f"is damaged: {name!r} is not XML ({error.msg})") from error
+        raise SourceError(source, f"is damaged: {name!r} is not XML") from error
     return etree.Element("empty") if root is None else root
 
 
