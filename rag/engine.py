@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -139,8 +139,57 @@ class RAG:
             **options,
         )
 
+    def add_texts(
+        self,
+        texts: Sequence[str],
+        *,
+        ids: Sequence[str] | None = None,
+        titles: Sequence[str] | None = None,
+        metadata: Sequence[Mapping[str, Any]] | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> tuple[str, ...]:
+        """Index texts that are in no file, all of them or none, and return their ids.
+
+        A text takes the place of an earlier one of its id; without `ids`, the same text with the
+        same title and metadata is one document. Its source is `text:ID`. It stays until
+        `remove_texts` or `remove("text:ID")`, whatever folders are indexed, with `rebuild` too.
+
+        Raises:
+            ConfigError: if there are more or fewer ids, titles or metadata than texts.
+            SourceError: if a text is blank or too long, an id or metadata cannot be stored, or an
+                id is given twice.
+            StoreError: if an id is that of a document from a file, the index was built with
+                another embedder or chunking, or it cannot be written.
+        """
+        from rag.ingestion import add_texts
+
+        return add_texts(
+            self._index,
+            self.embedder,
+            self.config,
+            texts,
+            ids=ids,
+            titles=titles,
+            metadata=metadata,
+            progress=progress or self._progress,
+        )
+
+    def remove_texts(self, ids: Sequence[str]) -> tuple[str, ...]:
+        """Take texts out of the index by their ids, and return the ids that were there.
+
+        Raises:
+            StoreError: if an id is that of a document from a file, there is no index, or it cannot
+                be written.
+        """
+        from rag.ingestion import remove_texts
+
+        self._index.check()
+        return remove_texts(self._index, ids)
+
     def remove(self, paths: str | Path | Sequence[str | Path]) -> tuple[str, ...]:
-        """Take files and folders out of the index, and return the sources that were removed.
+        """Take files, folders and texts out of the index; return the sources that were removed.
+
+        A text is named as it is cited, `text:ID`.
 
         Raises:
             SourceError: if the index holds nothing of a path.
@@ -508,9 +557,12 @@ class RAG:
         file = find_file(path, place.document.source, self.path, self._index.roots())
         return view(place, file, cache_dir() / "opened", self.config.sources)
 
-    def documents(self) -> Iterator[Document]:
-        """Iterate over all stored documents, in the order of their sources."""
-        return self._index.documents()
+    def documents(self, ids: Iterable[str] | None = None) -> Iterator[Document]:
+        """Iterate over all stored documents by source, or over those of `ids` in their order.
+
+        An id that no document has is passed over.
+        """
+        return self._index.documents(ids)
 
     def info(self) -> IndexInfo:
         """Return what the index holds, what it was built with, and its size on disk.

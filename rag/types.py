@@ -578,9 +578,9 @@ class VectorSearch:
 class IndexInfo:
     """What an index holds, what it was built with, and its size on disk in bytes.
 
-    `files` counts those that gave documents. `embedder` names the model and `fingerprint` its
-    weights, `revision` the commit of a hub's model; `chunk_size` and `chunk_overlap` are in tokens.
-    All of them, and `search`, are None before anything was indexed.
+    `files` counts those that gave documents, and texts. `embedder` names the model and
+    `fingerprint` its weights, `revision` the commit of a hub's model; `chunk_size` and
+    `chunk_overlap` are in tokens. All of them, and `search`, are None before anything was indexed.
     """
 
     path: str
@@ -659,7 +659,8 @@ class IndexStatus:
 
     `roots` are the folders and files that were indexed; `failed` and `skipped` are remembered from
     then. Files `left_out` are indexed and still there, but patterns or ignore files leave them out
-    today. The next run of indexing removes them, and those that are `gone`.
+    today. The next run of indexing removes them, and those that are `gone`. `texts` counts what was
+    added as texts, which no run removes.
     """
 
     roots: tuple[str, ...]
@@ -670,6 +671,7 @@ class IndexStatus:
     failed: tuple[Problem, ...]
     skipped: tuple[Problem, ...]
     left_out: tuple[str, ...] = ()
+    texts: int = 0
 
 
 # Every part says this, word for word, when the passages hold no answer: prompts ask for it, and

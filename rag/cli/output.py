@@ -128,7 +128,10 @@ def print_examination(found: types.Examination) -> None:
 
 def print_status(status: types.IndexStatus) -> None:
     """Print what is new, changed or gone, and everything that could not be indexed."""
-    say(f"indexed: {', '.join(status.roots)}")
+    if status.roots:
+        say(f"indexed: {', '.join(status.roots)}")
+    if status.texts:
+        say(f"texts:    {status.texts:,} that were added without a file")
     for name in ("new", "changed", "gone", "left_out"):
         for source in getattr(status, name):
             label = name.replace("_", " ") + ":"

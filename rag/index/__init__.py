@@ -1,7 +1,15 @@
 """The store: SQLite holds the truth; FAISS and tantivy files are checksummed caches of it."""
 
 from rag.index.contents import Contents
-from rag.index.rows import FileRecord, FileState, Manifest, StoredChunk, StoredRoot
+from rag.index.rows import (
+    FileRecord,
+    FileState,
+    Manifest,
+    StoredChunk,
+    StoredRoot,
+    is_text,
+    text_path,
+)
 from rag.index.snapshot import Passage, Snapshot
 from rag.index.store import Index, check_embedder
 from rag.index.vectors.kinds import CacheSettings
@@ -20,4 +28,6 @@ __all__ = [
     "StoredRoot",
     "Writer",
     "check_embedder",
+    "is_text",
+    "text_path",
 ]

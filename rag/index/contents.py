@@ -66,6 +66,15 @@ class Contents(rows.State):
                 )
             yield path, document
 
+    def texts(self) -> Iterator[Document]:
+        """Yield the documents that were added as texts, by id."""
+        columns = ", ".join(f"documents.{name}" for name in rows.DOCUMENT_COLUMNS.split(", "))
+        for row in self._connection.execute(
+            f"SELECT {columns} FROM files JOIN documents ON file_id = files.id "
+            f"WHERE {rows.IS_TEXT} ORDER BY path"
+        ):
+            yield rows.document(row)
+
     def chunks(self) -> Iterator[StoredChunk]:
         """Yield all chunks by the ids of their documents, without vectors."""
         for row in self._connection.execute(

@@ -34,6 +34,12 @@ if TYPE_CHECKING:
 
     Ids = NDArray[np.int64]
 
+# What a program added as a text has this before its id, where a file has its absolute path.
+_PREFIX = "text:"
+# An address may begin with the same letters.
+_NO_TEXT = "text://"
+IS_TEXT = f"path >= '{_PREFIX}' AND path < 'text;' AND substr(path, 1, 7) <> '{_NO_TEXT}'"
+
 # Each number can be counted on from, and added to another, and is still one of SQLite's.
 MOST = 1 << 53
 _Natural = Annotated[int, msgspec.Meta(ge=0, le=MOST)]
@@ -520,6 +526,25 @@ def sorted_ids(joined: str | None) -> Ids:
     if len(ids) and not 0 < ids[0] <= ids[-1] <= MOST:
         raise _wrong("chunks", f"ids from {ids[0]} to {ids[-1]}")
     return ids
+
+
+def text_path(document_id: str) -> str:
+    """Return what a document that was added as a text has for the path of its file."""
+    return _PREFIX + document_id
+
+
+def is_text(path: str) -> bool:
+    """Return whether a document was added as a text, by the path of its file."""
+    return path.startswith(_PREFIX) and not path.startswith(_NO_TEXT)
+
+
+def path_of(connection: apsw.Connection, document_id: str) -> str:
+    """Return the path, or the address, of the file that a document came from; empty if none."""
+    row = connection.execute(
+        "SELECT path FROM files WHERE id = (SELECT file_id FROM documents WHERE id = ?)",
+        (document_id,),
+    ).fetchone()
+    return str(row[0]) if row else ""
 
 
 def file_state(connection: apsw.Connection, row: Sequence[Any]) -> FileState:

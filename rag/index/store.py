@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -97,13 +97,26 @@ class Index:
             ).fetchone()
             return rows.document(row) if row else None
 
-    def documents(self) -> Iterator[Document]:
-        """Yield all documents of one state of the index, by source."""
+    def documents(self, ids: Iterable[str] | None = None) -> Iterator[Document]:
+        """Yield all documents of one state of the index, by source; or those of `ids`, in order.
+
+        An id that no document has is passed over.
+        """
+        columns = f"SELECT {rows.DOCUMENT_COLUMNS} FROM documents"
         with self._connect() as connection:
-            for row in connection.execute(
-                f"SELECT {rows.DOCUMENT_COLUMNS} FROM documents ORDER BY source, id"
-            ):
-                yield rows.document(row)
+            if ids is None:
+                for row in connection.execute(f"{columns} ORDER BY source, id"):
+                    yield rows.document(row)
+                return
+            for each in ids:
+                row = connection.execute(f"{columns} WHERE id = ?", (each,)).fetchone()
+                if row is not None:
+                    yield rows.document(row)
+
+    def count_texts(self) -> int:
+        """Count the documents that were added as texts."""
+        with self._connect() as connection:
+            return int(connection.execute(f"SELECT count(*) FROM files WHERE {rows.IS_TEXT}").get)
 
     def chunks(self, document_id: str) -> list[Chunk]:
         """Return the chunks of one document in order."""
@@ -144,11 +157,7 @@ class Index:
     def path_of(self, document_id: str) -> str:
         """Return the path, or the address, of the file that a document came from; empty if none."""
         with self._connect() as connection:
-            row = connection.execute(
-                "SELECT path FROM files WHERE id = (SELECT file_id FROM documents WHERE id = ?)",
-                (document_id,),
-            ).fetchone()
-            return str(row[0]) if row else ""
+            return rows.path_of(connection, document_id)
 
     @contextmanager
     def write(self, *, wait: float | None = None) -> Iterator[Writer]:

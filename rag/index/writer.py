@@ -148,6 +148,10 @@ class Writer:
         ).fetchone()
         return rows.file_state(self._connection, row) if row else None
 
+    def path_of(self, document_id: str) -> str:
+        """Return the path, or the address, of the file that a document came from; empty if none."""
+        return rows.path_of(self._connection, document_id)
+
     def files_below(self, path: str, up_to: int | None = None) -> Iterator[tuple[int, FileRecord]]:
         """Yield id and record of the file at `path` and those below it, with ids up to `up_to`."""
         # The code point after the separator bounds all paths that begin with the folder.
@@ -587,8 +591,8 @@ class Writer:
             (document.id,),
         ).fetchone()
         if owner and owner[0] != file_id:
-            # A renamed file takes its documents along.
-            if os.path.lexists(owner[1]):
+            # A renamed file takes its documents along; a text stays where it is.
+            if rows.is_text(owner[1]) or os.path.lexists(owner[1]):
                 raise StoreError(
                     f"{document.source}: its document id {document.id!r} belongs to {owner[2]} "
                     "already: index the two into different folders with --index"

@@ -14,7 +14,7 @@ from rag import sources
 from rag.characters import replace_surrogates
 from rag.config import Config
 from rag.errors import LockedError, SourceError
-from rag.index import Index, StoredRoot
+from rag.index import Index, StoredRoot, is_text
 from rag.ingestion import addresses
 from rag.ingestion.pipeline import Pipeline, check_settings
 from rag.ingestion.plan import Plan, is_below, is_unchanged, paths_of
@@ -52,7 +52,7 @@ def ingest(
     Args:
         prune: remove what is gone; otherwise files that are gone keep their documents.
         rebuild: forget everything first, to change the embedder or the chunking; readers see the
-            old index until the new one is whole.
+            old index until the new one is whole. Texts that a program added are taken over.
         retry: read again what could not be read, although it has not changed.
         allow_empty: follow folders in which there is nothing yet.
 
@@ -69,6 +69,7 @@ def ingest(
     # Servers may take their time, for which no other writer has to wait.
     followed = given or (_from_stored(index, index.roots()) if index.exists() else [])
     missed = addresses.update(index, config, followed, tally, named=bool(given))
+    texts = index.count_texts() if index.exists() else 0
     with index.write() as writer:
         stored, waiting = writer.roots(), writer.waiting_roots()
         if rebuild:
@@ -79,12 +80,12 @@ def ingest(
         roots, missing = _check_roots(
             [root for root in here if root.path not in missed or (rebuild and _holds_copies(root))],
             waiting,
-            empty=bool(missed),
+            empty=bool(missed) or (rebuild and bool(texts)),
         )
         missing += missed.values()
         named = frozenset(root.path for root in given if root.mirror or Path(root.path).is_file())
         plan = Plan(writer, config.sources, tally, roots, named=named, retry=retry)
-        with Pipeline(writer, embedder, config, plan, tally, rebuild=rebuild) as pipeline:
+        with Pipeline(writer, embedder, config, plan, tally, at_once=rebuild) as pipeline:
             for problem in missing:
                 tally.note(problem)
             for root in roots:
@@ -102,12 +103,18 @@ def ingest(
                     "holds no file to index; hidden ones, and those that --include, --exclude, "
                     ".gitignore or .ragignore leave out, do not count",
                 )
+            if rebuild and texts:
+                # What a program added is nowhere else: it is taken over from the state before.
+                with index.contents() as before:
+                    pipeline.take_texts(before.texts())
             pipeline.finish()
     return tally.report(index.counts())
 
 
 def remove(index: Index, paths: Paths) -> tuple[str, ...]:
-    """Remove files and folders from the index, and return the sources that went.
+    """Remove files, folders and texts from the index, and return the sources that went.
+
+    A text is named as it is cited, `text:ID`.
 
     Raises:
         SourceError: if the index holds nothing of a path; nothing is removed then.
@@ -116,6 +123,11 @@ def remove(index: Index, paths: Paths) -> tuple[str, ...]:
     dropped: list[str] = []
     with index.write() as writer:
         for path in paths:
+            text = writer.file(path) if isinstance(path, str) and is_text(path) else None
+            if text is not None:
+                writer.remove_file(text.id)
+                gone.append(text.record.source)
+                continue
             # Of a path that is no text, the index holds nothing.
             absolute = replace_surrogates(_place_of(path))
             found = list(writer.files_below(absolute))
@@ -144,7 +156,8 @@ def status(index: Index, config: Config, paths: Paths = ()) -> IndexStatus:
     """
     given = _resolve(index, config, paths)
     followed = given or _from_stored(index, index.roots())
-    roots, missing = _check_roots(followed, index.waiting_roots())
+    texts = index.count_texts()
+    roots, missing = _check_roots(followed, index.waiting_roots(), empty=bool(texts))
     known = {
         state.record.path: state
         for state in index.files()
@@ -183,6 +196,7 @@ def status(index: Index, config: Config, paths: Paths = ()) -> IndexStatus:
         unchanged=unchanged,
         failed=tuple(problem for problem in problems if problem.kind == "failed"),
         skipped=tuple(problem for problem in problems if problem.kind == "skipped"),
+        texts=texts,
     )
 
 

@@ -14,7 +14,7 @@ from typing import Literal
 from rag.chunking import chunk_document, chunk_size, embedded_texts, embedding_limit
 from rag.config import ChunkingConfig, Config
 from rag.errors import StoreError
-from rag.index import FileRecord, Manifest, Writer, check_embedder
+from rag.index import FileRecord, Manifest, Writer, check_embedder, text_path
 from rag.ingestion.batch import Batch, Embedding, EndOfFile, NewDocument, SameDocument
 from rag.ingestion.plan import Plan, reading_settings
 from rag.ingestion.tally import SECONDS_BETWEEN_EVENTS, Tally
@@ -55,8 +55,8 @@ def check_settings(
 class Pipeline:
     """The way of a plan's files into the index.
 
-    Use it as a context: what was written is committed when the user interrupts. A `rebuild` is one
-    transaction, so readers keep the old index until the new one is whole.
+    Use it as a context: what was written is committed when the user interrupts. What is done
+    `at_once` is one transaction: of a rebuild, readers keep the old index until the new is whole.
     """
 
     writer: Writer
@@ -64,7 +64,7 @@ class Pipeline:
     config: Config
     plan: Plan
     tally: Tally
-    rebuild: bool = False
+    at_once: bool = False
     _embedding: Embedding = field(init=False)
     _batch: Batch = field(default_factory=Batch)
     _batch_size: int = _PASSAGES_AT_FIRST
@@ -91,8 +91,8 @@ class Pipeline:
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
         self._embedding.stop()
-        # Each document is whole; of a rebuild, readers are to see all or nothing.
-        if kind is not None and issubclass(kind, KeyboardInterrupt) and not self.rebuild:
+        # Each document is whole; of what is done at once, readers are to see all or nothing.
+        if kind is not None and issubclass(kind, KeyboardInterrupt) and not self.at_once:
             self.writer.commit()
 
     def take_in(self, found: Iterable[SourceFile | Problem], roots: Sequence[Root]) -> None:
@@ -103,28 +103,36 @@ class Pipeline:
             if self._batch.is_full(self._batch_size):
                 self._submit()
             self.tally.show(result.file.source)
-        # The last passages, and then nothing: each call writes the batch of the one before.
-        self._submit()
-        self._submit()
+        self._flush()
+        self.writer.set_reading_settings(reading_settings(self.config.sources))
+
+    def take_texts(self, documents: Iterable[Document]) -> None:
+        """Take in documents that are in no file."""
+        for document in documents:
+            size, now = len(document.text.encode()), time.time_ns()
+            path = text_path(document.id)
+            record = FileRecord(path, document.source, size, now, document.content_hash)
+            state = self.writer.file(path)
+            if state is not None and state.complete:
+                self.plan.hashes[path] = state.record.sha256
+            self._add(record, document)
+            self._batch.add(EndOfFile(record, 0.0))
+            if self._batch.is_full(self._batch_size):
+                self._submit()
+            self.tally.show(document.source)
+        self._flush()
 
     def finish(self) -> None:
         """Commit, and bring the caches of the index up to date."""
-        self.writer.set_reading_settings(reading_settings(self.config.sources))
         self.writer.commit()
         with self.tally.clock("write"):
             self.writer.refresh_cache()
 
     def _gather(self, result: Result) -> None:
-        """Put what was read into the batch, cut into chunks if it is new."""
+        """Put what was read into the batch."""
         file, item = result.file, result.item
         if isinstance(item, Document):
-            if self.writer.holds(item):
-                self._batch.add(SameDocument(_record(file), item))
-                return
-            with self.tally.clock("chunk"):
-                chunks = self._cut(item)
-                passages = tuple(embedded_texts(item, chunks))
-                self._batch.add(NewDocument(_record(file), item, chunks, passages))
+            self._add(_record(file), item)
         elif isinstance(item, Finished):
             self._batch.add(EndOfFile(_record(file, item.sha256), result.seconds, item.unchanged))
         elif result.last:
@@ -132,6 +140,16 @@ class Pipeline:
             self._batch.add(EndOfFile(_record(file), result.seconds, problem=problem))
         else:
             self._problems.setdefault(file.path, []).append(item)
+
+    def _add(self, record: FileRecord, document: Document) -> None:
+        """Put a document into the batch, cut into chunks if it is new."""
+        if self.writer.holds(document):
+            self._batch.add(SameDocument(record, document))
+            return
+        with self.tally.clock("chunk"):
+            chunks = self._cut(document)
+            passages = tuple(embedded_texts(document, chunks))
+            self._batch.add(NewDocument(record, document, chunks, passages))
 
     def _cut(self, document: Document) -> tuple[Chunk, ...]:
         # Asked for when the first text needs cutting: a run that finds nothing new loads no model.
@@ -141,6 +159,11 @@ class Pipeline:
             self._overlap = self.config.chunking.overlap
         limits = {"size": self._size, "overlap": self._overlap, "limit": self._limit}
         return tuple(chunk_document(document, self.embedder.token_offsets, **limits))
+
+    def _flush(self) -> None:
+        # The last passages, and then nothing: each call writes the batch of the one before.
+        self._submit()
+        self._submit()
 
     def _submit(self) -> None:
         """Let the gathered passages be embedded, and meanwhile write the batch before."""
@@ -237,7 +260,7 @@ class Pipeline:
             self._uncommitted >= settings.commit_passages
             or time.monotonic() - self._last_commit >= settings.commit_seconds
         )
-        if due and not self.rebuild:
+        if due and not self.at_once:
             self.writer.commit()
             self._uncached += self._uncommitted
             self._uncommitted = 0

@@ -17,6 +17,7 @@ from rag.sources.discovery import IGNORE_FILES, Root, SourceFile, discover, reso
 from rag.sources.drawing import DrawnPage, draw_page
 from rag.sources.files import read_file
 from rag.sources.pool import Finished, Result, read_files
+from rag.sources.texts import make_document
 
 __all__ = [
     "IGNORE_FILES",
@@ -32,6 +33,7 @@ __all__ = [
     "find_copy",
     "is_address",
     "known_suffixes",
+    "make_document",
     "mirror_of",
     "normalize_address",
     "read_file",

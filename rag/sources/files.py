@@ -27,7 +27,7 @@ _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
-class _Input:
+class Input:
     """A file to read: its path, what it is called, and the identity that ids are made from."""
 
     path: Path
@@ -59,11 +59,11 @@ def check_file(file: SourceFile, config: SourcesConfig, path: Path | None = None
     _detect_format(_input_of(file, path), config)
 
 
-def _input_of(file: SourceFile, path: Path | None) -> _Input:
-    return _Input(path or Path(file.place), file.source, Path(file.place).name, file.path)
+def _input_of(file: SourceFile, path: Path | None) -> Input:
+    return Input(path or Path(file.place), file.source, Path(file.place).name, file.path)
 
 
-def _read(file: _Input, config: SourcesConfig) -> Iterator[Document | Problem]:
+def _read(file: Input, config: SourcesConfig) -> Iterator[Document | Problem]:
     source = file.source
     kind = Path(file.name).suffix.lstrip(".").upper() or "a document"
     format_name, count = "", 0
@@ -128,7 +128,7 @@ def _with_encoding(source: str, config: SourcesConfig) -> SourcesConfig:
 
 
 def _finish_item(
-    item: Document | Member | Problem, file: _Input, modified: float, config: SourcesConfig
+    item: Document | Member | Problem, file: Input, modified: float, config: SourcesConfig
 ) -> Iterator[Document | Problem]:
     if isinstance(item, Problem):
         yield item
@@ -136,7 +136,7 @@ def _finish_item(
         yield from _read_member(item, file, config)
     else:
         try:
-            yield from _finish_document(item, file, modified, config)
+            yield from finish_document(item, file, modified, config)
         except SourceError as error:
             # A bad document of several in a file, such as a message of a mailbox, costs no other.
             if item.source == file.source:
@@ -145,11 +145,11 @@ def _finish_item(
 
 
 def _read_member(
-    member: Member, outer: _Input, config: SourcesConfig
+    member: Member, outer: Input, config: SourcesConfig
 ) -> Iterator[Document | Problem]:
     below = "" if member.alone else f"/{member.name}"
     source, identity = outer.source + below, outer.identity + below
-    inner = _Input(member.path, source, member.name, identity, outer.depth + 1)
+    inner = Input(member.path, source, member.name, identity, outer.depth + 1)
     if inner.depth > config.max_depth:
         reason = f"lies more than {config.max_depth} archives deep (`sources.max_depth`)"
         raise SourceError(source, reason)
@@ -170,7 +170,7 @@ def _load_reader(name: str) -> ReadFormat:
     return read_format
 
 
-def _detect_format(file: _Input, config: SourcesConfig) -> str:
+def _detect_format(file: Input, config: SourcesConfig) -> str:
     size = file.path.stat().st_size
     if not size:
         raise SourceError(file.source, "is empty", kind="skipped")
@@ -184,9 +184,14 @@ def _detect_format(file: _Input, config: SourcesConfig) -> str:
     return format_name
 
 
-def _finish_document(
-    document: Document, file: _Input, modified: float, config: SourcesConfig
+def finish_document(
+    document: Document, file: Input, modified: float, config: SourcesConfig
 ) -> Iterator[Document]:
+    """Yield a document with its identity, hash and times, unless it holds no text.
+
+    Raises:
+        SourceError: if its text is longer than a text may be, or no text but data.
+    """
     source = file.source
     text = _UNSTORABLE.sub("\ufffd", document.text)
     if not text.strip():
