@@ -28,7 +28,7 @@ from rag.trust import is_trusted
 
 CONFIG_FILE = "rag.toml"
 FILE_VARIABLE = "RAG_CONFIG"
-RESERVED_VARIABLES = frozenset({"RAG_CACHE", "RAG_API_KEY", FILE_VARIABLE})
+RESERVED_VARIABLES = frozenset({"RAG_CACHE", "RAG_API_KEY", "RAG_SERVE_TOKEN", FILE_VARIABLE})
 # A file of settings is written by hand.
 _LONGEST_FILE = 1 << 20
 _LONGEST_SHOWN = 80
@@ -322,6 +322,40 @@ class DaemonConfig(_Section):
 
 
 @dataclass(frozen=True, slots=True)
+class ServeConfig(_Section):
+    """How `rag serve` is reached, and within which limits.
+
+    It listens at `host` and `port` (0: any that is free), by TLS with the files `certificate` and
+    `key`. `folder` holds one index a collection (empty: the one index of the settings is served),
+    `users` is the file of those who may enter (empty: one token for all, from RAG_SERVE_TOKEN or
+    made at each start). With `read_only` nobody adds or removes anything. `state` is where uploads
+    and jobs are kept (empty: beside the index). `audit` is a file that each request adds a line
+    to.
+
+    `workers` answer at once (0: one per core), and `queue` more requests wait; others are asked to
+    come again. An upload has at most `upload_mb`, and any other request `request_kb`. `origins` are
+    sites whose pages may ask from a browser. `upstream` is the base URL of an OpenAI-compatible
+    server that answers for models that are not ours; what it says is checked.
+    """
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65_535)] = 8000
+    certificate: str = ""
+    key: str = ""
+    folder: str = ""
+    users: str = ""
+    read_only: bool = False
+    state: str = ""
+    audit: str = ""
+    workers: Annotated[int, Meta(ge=0, le=1_024)] = 0
+    queue: Annotated[int, Meta(ge=0, le=100_000)] = 64
+    upload_mb: Megabytes = 256
+    request_kb: Annotated[int, Meta(ge=1, le=1 << 20)] = 1_024
+    origins: tuple[str, ...] = ()
+    upstream: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """All settings, one section per field."""
 
@@ -336,6 +370,7 @@ class Config:
     prompt: PromptConfig = field(default_factory=PromptConfig)
     answering: AnsweringConfig = field(default_factory=AnsweringConfig)
     daemon: DaemonConfig = field(default_factory=DaemonConfig)
+    serve: ServeConfig = field(default_factory=ServeConfig)
 
 
 Harmless = Callable[[Any, Path, Any], bool]
@@ -531,6 +566,8 @@ class Setting:
 # The numbers that calls and options take and no setting has. Their defaults stand with the calls.
 _ARGUMENTS: Mapping[str, Any] = {
     "k": Passages,
+    "limit": Annotated[int, Meta(ge=1, le=10_000)],
+    "offset": Annotated[int, Meta(ge=0, le=1 << 40)],
     "wait": Patience,
     "depth": Passages,
     "every": Many,

@@ -17,11 +17,13 @@ from rag.stopwatch import Stopwatch
 from rag.types import Compaction, IndexInfo, Progress, no_progress
 
 if TYPE_CHECKING:
+    from rag.answering.asynchronous import AsyncAnswerStream
     from rag.answering.conversation import Conversation
     from rag.answering.prompt import Example, Templates
     from rag.answering.stream import AnswerStream
     from rag.answering.tools import Find, Query, Reader, Tools
     from rag.protocols import Embedder, EntailmentModel, LanguageModel, Reranker, Retriever
+    from rag.sources import DrawnPage
     from rag.types import (
         Answer,
         CopyReport,
@@ -31,11 +33,13 @@ if TYPE_CHECKING:
         Hits,
         IndexStatus,
         IngestionReport,
+        Listing,
         Message,
         Place,
         ProgressCallback,
         VectorSearch,
         Verdict,
+        Verification,
     )
 
 
@@ -438,14 +442,7 @@ class RAG:
         from rag.answering.stream import AnswerStream
         from rag.answering.writing import write
 
-        if schema is not None:
-            from rag.answering.schema import check_schema
-
-            check_schema(schema)
-            if self.config.generation.model == "extractive":
-                raise ConfigError(
-                    "a JSON schema takes a generator that writes: set `generation.model` to one"
-                )
+        self._check_schema(schema)
         query = self.query(question, k, where)
         pieces = write(
             query.question,
@@ -457,6 +454,69 @@ class RAG:
             passes=query.passes,
         )
         return AnswerStream(pieces, query.asked, query.question)
+
+    def _check_schema(self, schema: Mapping[str, Any] | None) -> None:
+        if schema is None:
+            return
+        from rag.answering.schema import check_schema
+
+        check_schema(schema)
+        if self.config.generation.model == "extractive":
+            raise ConfigError(
+                "a JSON schema takes a generator that writes: set `generation.model` to one"
+            )
+
+    def reply(
+        self,
+        messages: Sequence[Message],
+        k: int | None = None,
+        where: str | Mapping[str, Any] = "",
+        *,
+        schema: Mapping[str, Any] | None = None,
+        tools: Tools | None = None,
+    ) -> AnswerStream:
+        """Answer the last of `messages`, a user's, which may lean on those before it.
+
+        Messages of the role `system` instruct the generator, where one writes.
+
+        Raises:
+            QuestionError, StoreError, GenerationError: as `ask`; the last message must be a user's.
+        """
+        from rag.answering.conversation import reply
+
+        self._check_schema(schema)
+        return reply(self, messages, k, where, schema=schema, tools=tools)
+
+    async def aask(
+        self,
+        question: str,
+        k: int | None = None,
+        where: str | Mapping[str, Any] = "",
+        *,
+        history: Sequence[Message] = (),
+        schema: Mapping[str, Any] | None = None,
+    ) -> Answer:
+        """Answer like `ask`, in a thread; it stops writing when the task is cancelled."""
+        return await self.astream(question, k, where, history=history, schema=schema).answer()
+
+    def astream(
+        self,
+        question: str,
+        k: int | None = None,
+        where: str | Mapping[str, Any] = "",
+        *,
+        history: Sequence[Message] = (),
+        schema: Mapping[str, Any] | None = None,
+    ) -> AsyncAnswerStream:
+        """Answer like `stream`: `async for piece in stream`, then `await stream.answer()`."""
+        from rag.answering.asynchronous import AsyncAnswerStream
+        from rag.answering.stopping import stop_when
+
+        def begin(is_over: Callable[[], bool]) -> AnswerStream:
+            tools = stop_when(self.tools, is_over)
+            return self.stream(question, k, where, history=history, schema=schema, tools=tools)
+
+        return AsyncAnswerStream(begin)
 
     def chat(self) -> Conversation:
         """Begin a conversation, which understands follow-up questions from those before."""
@@ -500,6 +560,53 @@ class RAG:
         timings = {**clock.times, **verdict.timings}
         return replace(verdict, timings=timings, filter_matched=filter_matched)
 
+    def verify(
+        self, text: str, k: int | None = None, where: str | Mapping[str, Any] = ""
+    ) -> Verification:
+        """Check each sentence of a text, whoever wrote it, as `check` does a claim.
+
+        Questions, headings and other sentences that claim nothing are left out; marks such as
+        `[1]` are no part of what is checked.
+
+        Raises:
+            QuestionError, StoreError: as `search`.
+        """
+        from rag.answering.verification import find_claims
+        from rag.types import CheckedSentence, Verification
+
+        text = check_text(text, "text")
+        return Verification(
+            text,
+            tuple(
+                CheckedSentence(
+                    text[start:end],
+                    start,
+                    end,
+                    self.check(claim, k, where) if claim else None,
+                )
+                for start, end, claim in find_claims(text)
+            ),
+        )
+
+    def list_documents(
+        self, where: str | Mapping[str, Any] = "", limit: int = 100, offset: int = 0
+    ) -> Listing:
+        """List documents by source, from number `offset` on, without their texts.
+
+        Raises:
+            QuestionError: if `where` cannot be understood, or asks for pages or headings.
+            StoreError: if there is no index.
+        """
+        limit = check_argument("limit", limit, QuestionError)
+        offset = check_argument("offset", offset, QuestionError)
+        wanted = None
+        if where:
+            from rag.query.filters import parse_filter
+
+            wanted = parse_filter(where)
+        self._index.check()
+        return self._index.entries(wanted, limit, offset)
+
     def document(self, document_id: str) -> Document:
         """Return a stored document, whose text citations point into.
 
@@ -511,13 +618,20 @@ class RAG:
             raise StoreError(f"{self.path}: holds no document {document_id!r}")
         return found
 
+    def find_all(self, name: str) -> list[Document]:
+        """Return the stored documents whose id or source is `name`, or else whose source ends so.
+
+        There are 20 at most, by source.
+        """
+        return self._index.find(replace_surrogates(name))
+
     def find(self, name: str) -> Document:
         """Return the one stored document whose id or source is `name`, or whose source ends so.
 
         Raises:
             StoreError: if there is none, or more than one.
         """
-        found = self._index.find(replace_surrogates(name))
+        found = self.find_all(name)
         if len(found) == 1:
             return found[0]
         if not found:
@@ -536,7 +650,7 @@ class RAG:
         """
         from rag.viewing.finding import find_place
 
-        return find_place(replace_surrogates(place), self._index.find, str(self.path))
+        return find_place(replace_surrogates(place), self.find_all, str(self.path))
 
     def view(self, place: Place) -> str:
         """Return an address at which a browser shows a place with its words marked.
@@ -556,6 +670,25 @@ class RAG:
             return on_the_web
         file = find_file(path, place.document.source, self.path, self._index.roots())
         return view(place, file, cache_dir() / "opened", self.config.sources)
+
+    def draw(self, place: Place) -> DrawnPage:
+        """Draw the page of a PDF that a place begins on, with boxes around its words.
+
+        Raises:
+            StoreError: if the document has no pages that can be drawn.
+            SourceError: if the file is gone or cannot be drawn.
+        """
+        from rag.sources import draw_page
+        from rag.viewing.pages import find_file
+
+        document = place.document
+        number = document.page_at(place.start)
+        if document.media_type != "application/pdf" or number is None:
+            raise StoreError(f"{document.source}: has no pages to draw")
+        path = self._index.path_of(document.id)
+        file = find_file(path, document.source, self.path, self._index.roots())
+        words = document.text[place.start : place.end]
+        return draw_page(file, number, words, self.config.sources)
 
     def documents(self, ids: Iterable[str] | None = None) -> Iterator[Document]:
         """Iterate over all stored documents by source, or over those of `ids` in their order.

@@ -24,11 +24,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Answer",
+    "CheckedSentence",
     "Chunk",
     "Citation",
     "Compaction",
     "CopyReport",
     "Document",
+    "DocumentEntry",
     "Evidence",
     "Examination",
     "Explanation",
@@ -40,6 +42,7 @@ __all__ = [
     "IndexInfo",
     "IndexStatus",
     "IngestionReport",
+    "Listing",
     "Message",
     "Page",
     "Place",
@@ -51,6 +54,7 @@ __all__ = [
     "Stage",
     "VectorSearch",
     "Verdict",
+    "Verification",
     "Widened",
     "Work",
 ]
@@ -480,6 +484,57 @@ class Verdict:
             f"<div><p><b>{html.escape(self.claim)}</b></p><p>{self.label} ({self.score:.2f}, by "
             f"{html.escape(self.judge)})</p>{f'<ul>{rows}</ul>' if rows else ''}</div>"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedSentence:
+    """A sentence of a text, `text[start:end]`, with what the documents say of it.
+
+    `verdict` is None for a sentence that claims nothing: a question, a greeting, a heading.
+    """
+
+    text: str
+    start: int
+    end: int
+    verdict: Verdict | None
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """A text, each of whose sentences was checked against the documents; see `CheckedSentence`."""
+
+    text: str
+    sentences: tuple[CheckedSentence, ...]
+
+    def labelled(self, label: str) -> tuple[CheckedSentence, ...]:
+        """Return the sentences whose verdict is `label`."""
+        return tuple(s for s in self.sentences if s.verdict and s.verdict.label == label)
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentEntry:
+    """What a list of documents says of one; the fields are those of `Document`.
+
+    `characters` is the length of its text in code points, and `passages` how many it is cut into.
+    """
+
+    id: str
+    source: str
+    title: str
+    media_type: str
+    content_hash: str
+    characters: int
+    passages: int
+    modified: float | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Documents by source, some of `total`."""
+
+    documents: tuple[DocumentEntry, ...]
+    total: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,8 +37,8 @@ from rag.serving.daemon.messages import (
     encode,
     receive,
 )
-from rag.serving.daemon.paths import MODELS, PATHS, make_paths_absolute
 from rag.serving.daemon.socket_folder import SocketFolder
+from rag.serving.paths import MODELS, PATHS, make_paths_absolute
 
 pytestmark = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="takes Unix sockets")
 
@@ -580,7 +580,7 @@ def test_templates_and_models_that_were_changed_are_read_again(
 
 
 def test_models_are_shared_by_settings_that_agree_on_them(home: Home, sample: RAG) -> None:
-    from rag.serving.daemon.residents import MOST, Residents
+    from rag.serving.residents import MOST, Residents
 
     residents = Residents()
     config = load_config(None, {}, {"index.path": str(sample.path)})
@@ -644,6 +644,8 @@ def test_every_setting_that_is_text_is_known_to_be_a_path_or_not() -> None:
         "generation.served_model",
         "generation.device",
         "answering.way",
+        "serve.host",
+        "serve.upstream",
     }
     texts = {key for key, setting in known_settings().items() if setting.kind is str}
     assert texts - words == {*PATHS, *MODELS}

@@ -43,7 +43,7 @@ ALLOWED: dict[str, set[str]] = {
     "answering": {"config", "models", "text"},
     "viewing": {"config", "trust", "sources"},
     "engine": {"config", "models", "embedding", "index", "ingestion", "retrieval", "generation"}
-    | {"answering", "viewing"},
+    | {"answering", "query", "sources", "viewing"},
     "evaluation": {"config", "text", "index", "engine"},
     "training": {
         "config",
@@ -56,7 +56,8 @@ ALLOWED: dict[str, set[str]] = {
         "engine",
     }
     | {"evaluation"},
-    "serving": {"config", "processes", "models", "plugins", "answering", "engine"},
+    "serving": {"config", "processes", "models", "plugins", "query", "sources", "answering"}
+    | {"viewing", "engine"},
     "cli": {
         "config",
         "trust",
@@ -85,10 +86,10 @@ DOORS: dict[str, set[str]] = {
     "index": {"upkeep"},
     "retrieval": {"rerank"},
     "answering": {"claims", "conversation", "entailment", "extractive", "prompt", "reader"}
-    | {"schema", "stream", "tools", "writing"},
+    | {"asynchronous", "schema", "stopping", "stream", "tools", "verification", "writing"},
     "training": {"distillation"},
     "viewing": {"finding", "links", "pages"},
-    "serving": {"daemon"},
+    "serving": {"daemon", "feedback", "http", "http.access", "mcp"},
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
 

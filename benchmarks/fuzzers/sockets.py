@@ -64,16 +64,17 @@ class DaemonServer(_Messages):
 
     def seeds(self) -> Iterator[bytes]:
         from rag.config import load_config
+        from rag.serving import operations
         from rag.serving.daemon import messages
         from rag.serving.daemon.identity import identity
-        from rag.serving.daemon.paths import make_paths_absolute
+        from rag.serving.paths import make_paths_absolute
 
         config = make_paths_absolute(load_config())
         greeting = messages.encode(messages.Greeting(identity(), "answer"))
         for operation in (
-            messages.Explain(made.QUESTION, 3, "title~vorn"),
-            messages.Ask(made.QUESTION, None, "", None),
-            messages.Check("The Vorn bridge was opened in 1921.", 2, "", False),
+            operations.Explain(made.QUESTION, 3, "title~vorn"),
+            operations.Ask(made.QUESTION, None, "", None),
+            operations.Check("The Vorn bridge was opened in 1921.", 2, "", False),
         ):
             yield greeting + messages.encode(messages.Request(config, operation))
         yield messages.encode(messages.Greeting(identity(), "state"))
@@ -129,17 +130,20 @@ class DaemonClient(_Messages):
         from rag import RAG
         from rag.config import load_config
         from rag.errors import QuestionError
+        from rag.serving import operations
         from rag.serving.daemon import messages
         from rag.types import Progress
 
         rag = RAG(config=load_config())
         accepted = messages.encode(messages.Acceptance())
         answer = rag.ask(made.QUESTION)
-        pieces = messages.encode(messages.TextPiece(answer.text))
-        step = messages.encode(messages.ProgressEvent(Progress("loading", 1, 2, "files")))
+        pieces = messages.encode(operations.TextPiece(answer.text))
+        step = messages.encode(operations.ProgressEvent(Progress("loading", 1, 2, "files")))
         for value in (answer, rag.explain(made.QUESTION)):
-            yield accepted + step + pieces + messages.encode(messages.Result.of(value))
-        yield accepted + messages.encode(messages.Failure.of(QuestionError("the question is bad")))
+            yield accepted + step + pieces + messages.encode(operations.Result.of(value))
+        yield accepted + messages.encode(
+            operations.Failure.of(QuestionError("the question is bad"))
+        )
         yield messages.encode(messages.Refusal(("version",)))
 
     def run(self, data: bytes) -> str:

@@ -21,7 +21,7 @@ from rag import private
 from rag.answering.followups import complete_question
 from rag.answering.stream import AnswerStream
 from rag.answering.writing import write
-from rag.errors import SourceError, StoreError, check_text
+from rag.errors import QuestionError, SourceError, StoreError, check_text
 from rag.parsing import parse_json
 from rag.types import Citation, Message
 
@@ -223,6 +223,43 @@ class Conversation:
             return self._tools.document(document_id)
         except StoreError:
             return None
+
+
+def reply(
+    rag: Wired,
+    messages: Sequence[Message],
+    k: int | None = None,
+    where: str | Mapping[str, Any] = "",
+    *,
+    schema: Mapping[str, Any] | None = None,
+    tools: Tools | None = None,
+) -> AnswerStream:
+    """Answer the last of `messages`, a user's, which may lean on those before it.
+
+    Messages of the role `system` instruct the generator, where one writes.
+
+    Raises:
+        QuestionError: if the last message is no question of a user.
+    """
+    if not messages or messages[-1].role != "user":
+        raise QuestionError("the last message must be the user's question")
+    *said, last = messages
+    question = check_text(last.content, "question")
+    tools = tools or rag.tools
+    writer = tools.generator() if tools.writes else None
+    talk = [message for message in said if message.role != "system"]
+    standalone = complete_question(question, talk, writer) if talk else question
+    query = rag.query(standalone, k, where)
+    pieces = write(
+        query.question,
+        query.find,
+        tools,
+        history=said,
+        schema=schema,
+        asked=query.asked,
+        passes=query.passes,
+    )
+    return AnswerStream(pieces, question, query.question)
 
 
 def _messages(turn: Turn) -> list[Message]:

@@ -25,6 +25,7 @@ from rag.cli.models import models_command
 from rag.cli.opening import open_rag, open_to_ask, trace_settings
 from rag.cli.places import open_command, remember_citations, remember_hits, show_command
 from rag.cli.prompts import prompts_command
+from rag.cli.serving import feedback_command, mcp_command, serve_command
 from rag.cli.settings import config_command, trust_command
 from rag.cli.terminal import guard_output, say, say_error, say_text, show_usage_error
 from rag.errors import RagError, is_out_of_memory
@@ -340,6 +341,7 @@ for _command in (
     *(evaluation_command, models_command, open_command, show_command, trust_command),
     *(prompts_command, upkeep.backup_command, upkeep.compact_command, upkeep.doctor_command),
     *(upkeep.export_command, upkeep.import_command),
+    *(feedback_command, mcp_command, serve_command),
 ):
     cli.add_command(_command)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import apsw
 
+from rag.errors import FilterError
 from rag.index import rows
 from rag.index.disk.database import WrongValueError
 from rag.query.filters import (
@@ -24,6 +25,7 @@ from rag.query.filters import (
     predicate,
     value_at,
 )
+from rag.types import Listing
 
 if TYPE_CHECKING:
     from rag.index.rows import Ids
@@ -65,6 +67,35 @@ def chunk_ids(connection: apsw.Connection, filter: Filter) -> Ids:  # noqa: A002
         [value for condition in (*flags, document, chunk) for value in condition.values],
     ).get
     return rows.sorted_ids(found)
+
+
+def document_entries(
+    connection: apsw.Connection,
+    filter: Filter | None,  # noqa: A002
+    limit: int,
+    offset: int,
+) -> Listing:
+    """Return documents that pass a filter, by source, from number `offset` on, and their count.
+
+    Raises:
+        FilterError: if the filter asks for pages or headings, which passages have.
+    """
+    if filter is not None and _reads_chunks(filter):
+        raise FilterError(
+            "`page` and `heading` select passages: filter a list of documents by their own fields"
+        )
+    passing = _Condition("1") if filter is None else _condition(connection, filter)
+    total = connection.execute(
+        f"SELECT count(*) FROM documents WHERE {passing.sql}", passing.values
+    ).get
+    # The text is left empty: a list of many documents would be the whole index.
+    columns = rows.DOCUMENT_COLUMNS.replace(" text,", " '' AS text,")
+    found = connection.execute(
+        f"SELECT length(text), (SELECT count(*) FROM chunks WHERE document_id = documents.id), "
+        f"{columns} FROM documents WHERE {passing.sql} ORDER BY source, id LIMIT ? OFFSET ?",
+        (*passing.values, limit, offset),
+    )
+    return Listing(tuple(rows.document_entry(row) for row in found), rows.count_of(total))
 
 
 def _reads_chunks(part: Filter) -> bool:

@@ -24,7 +24,7 @@ from rag.index import caches
 from rag.index.caches import CacheRow
 from rag.index.disk.database import WrongValueError
 from rag.index.vectors.kinds import Shape
-from rag.types import Chunk, Document, Heading, Page, Problem
+from rag.types import Chunk, Document, DocumentEntry, Heading, Page, Problem
 
 if TYPE_CHECKING:
     import numpy as np
@@ -274,6 +274,38 @@ def document(row: Sequence[Any]) -> Document:
         # A file system may keep such a time, but no calendar has it.
         fields["modified"] = None
     return Document(**fields)
+
+
+def document_entry(row: Sequence[Any]) -> DocumentEntry:
+    """Make an entry of a row of two counts, of characters and passages, and DOCUMENT_COLUMNS.
+
+    Raises:
+        WrongValueError: as `document`.
+    """
+    characters, passages, *cells = row
+    read = document(cells)
+    return DocumentEntry(
+        id=read.id,
+        source=read.source,
+        title=read.title,
+        media_type=read.media_type,
+        content_hash=read.content_hash,
+        characters=count_of(characters),
+        passages=count_of(passages),
+        modified=read.modified,
+        metadata=read.metadata,
+    )
+
+
+def count_of(cell: object) -> int:
+    """Return a count.
+
+    Raises:
+        WrongValueError: if it is none, as that of a text that is no text.
+    """
+    if type(cell) is not int or cell < 0:
+        raise _wrong("documents", f"{cell!r:.40} where a count belongs")
+    return cell
 
 
 def chunk(row: Sequence[Any], text: str) -> Chunk:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import apsw
 
@@ -21,7 +22,10 @@ from rag.index.vectors import cache, optimizing
 from rag.index.vectors.kinds import CacheSettings, shape_of
 from rag.index.writer import Writer
 from rag.protocols import Embedder
-from rag.types import Chunk, Document, VectorSearch
+from rag.types import Chunk, Document, Listing, VectorSearch
+
+if TYPE_CHECKING:
+    from rag.query.filters import Filter
 
 _LOOKS = 5
 # Rewriting a database of a few gigabytes takes so long.
@@ -117,6 +121,18 @@ class Index:
         """Count the documents that were added as texts."""
         with self._connect() as connection:
             return int(connection.execute(f"SELECT count(*) FROM files WHERE {rows.IS_TEXT}").get)
+
+    def entries(self, wanted: Filter | None, limit: int, offset: int) -> Listing:
+        """Return the list of documents that pass a filter, from number `offset` on, by source.
+
+        Raises:
+            FilterError: if the filter asks for pages or headings, which passages have.
+        """
+        # Most commands list nothing, and need not import what filters.
+        from rag.index.filtering import document_entries
+
+        with self._connect() as connection:
+            return document_entries(connection, wanted, limit, offset)
 
     def chunks(self, document_id: str) -> list[Chunk]:
         """Return the chunks of one document in order."""

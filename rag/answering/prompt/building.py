@@ -35,16 +35,17 @@ def build_prompt(
 
     When room is short, the examples go first, then the oldest turns of `history`, then passages:
     they go in whole, best first; one that does not fit is listed in `left_out`, and the next ones
-    are tried. Question and instructions are never cut. A turn of `history` is a user message with
-    the reply to it; the last of `examples` is the nearest to the question. `hits` may be passages
-    that were read already.
+    are tried. Question and instructions, which system messages of `history` join, are never cut. A
+    turn of `history` is a user message with the reply to it; the last of `examples` is the nearest
+    to the question. `hits` may be passages that were read already.
 
     Raises:
         QuestionError: if question and instructions alone, or with any one of the passages, are
             longer than the generator reads.
         ConfigError: if a template cannot be rendered.
     """
-    parts = _Parts(templates or load_templates(), question, schema)
+    told = [message.content for message in history if message.role == "system"]
+    parts = _Parts(templates or load_templates(), question, schema, told)
     turns = _pair_turns(history)
     shown = [parts.example(example) for example in examples]
     numbered = hits if isinstance(hits, Passages) else Passages(hits)
@@ -121,7 +122,11 @@ class _Parts:
     """The messages of a prompt, rendered from the templates."""
 
     def __init__(
-        self, templates: Templates, question: str, schema: Mapping[str, Any] | None
+        self,
+        templates: Templates,
+        question: str,
+        schema: Mapping[str, Any] | None,
+        told: Sequence[str] = (),
     ) -> None:
         self._templates = templates
         self._question = neutralize(question)
@@ -129,7 +134,9 @@ class _Parts:
             "no_answer": NO_ANSWER,
             "schema": None if schema is None else json.dumps(schema, ensure_ascii=False),
         }
-        self._system = Message("system", templates.system.render(self._common))
+        # One message: the chat templates of many models accept no second one.
+        instructions = [templates.system.render(self._common), *map(neutralize, told)]
+        self._system = Message("system", "\n\n".join(filter(None, instructions)))
 
     def messages(
         self,

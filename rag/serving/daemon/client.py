@@ -13,8 +13,17 @@ from rag.errors import DaemonError
 from rag.serving.daemon import messages
 from rag.serving.daemon.identity import identity
 from rag.serving.daemon.messages import LONGEST_EVENT, encode, receive
-from rag.serving.daemon.paths import make_paths_absolute
 from rag.serving.daemon.socket_folder import SocketFolder, is_same_user
+from rag.serving.operations import (
+    Ask,
+    Check,
+    Explain,
+    Failure,
+    ProgressEvent,
+    Result,
+    TextPiece,
+)
+from rag.serving.paths import make_paths_absolute
 
 if TYPE_CHECKING:
     from rag.config import Config
@@ -66,7 +75,7 @@ class DaemonRAG:
         """Explain as `RAG.explain` does."""
         from rag.types import Explanation
 
-        found = self._request(messages.Explain(question, k, _as_data(where)), Explanation)
+        found = self._request(Explain(question, k, _as_data(where)), Explanation)
         return self._open_local().explain(question, k, where) if found is None else found
 
     def check(
@@ -80,7 +89,7 @@ class DaemonRAG:
         """Check as `RAG.check` does."""
         from rag.types import Verdict
 
-        found = self._request(messages.Check(claim, k, _as_data(where), by_generator), Verdict)
+        found = self._request(Check(claim, k, _as_data(where), by_generator), Verdict)
         if found is None:
             return self._open_local().check(claim, k, where, by_generator=by_generator)
         return found
@@ -94,27 +103,23 @@ class DaemonRAG:
         schema: Mapping[str, Any] | None = None,
     ) -> AnswerStream:
         """Answer as `RAG.stream` does."""
-        operation = messages.Ask(
-            question, k, _as_data(where), None if schema is None else dict(schema)
-        )
+        operation = Ask(question, k, _as_data(where), None if schema is None else dict(schema))
 
         def ask_here() -> AnswerStream:
             return self._open_local().stream(question, k, where, schema=schema)
 
         return AnswerStream(_relay(self._receive_events(operation), ask_here), question)
 
-    def _request(self, operation: messages.Explain | messages.Check, kind: type[T]) -> T | None:
+    def _request(self, operation: Explain | Check, kind: type[T]) -> T | None:
         """Return the daemon's result; None if this process has to do the operation."""
         with suppress(UnreachableError):
             for event in self._receive_events(operation):
-                if isinstance(event, messages.Result):
+                if isinstance(event, Result):
                     with unreachable_if_broken():
                         return event.decode(kind)
         return None
 
-    def _receive_events(
-        self, operation: messages.Operation
-    ) -> Iterator[messages.TextPiece | messages.Result]:
+    def _receive_events(self, operation: Explain | Ask | Check) -> Iterator[TextPiece | Result]:
         """Send a request, and yield what the daemon sends back.
 
         Raises:
@@ -132,14 +137,14 @@ class DaemonRAG:
                     event: messages.Event = receive(connection, messages.Event, LONGEST_EVENT)
                 if isinstance(event, messages.Acceptance):
                     connection.settimeout(None)
-                elif isinstance(event, messages.ProgressEvent):
+                elif isinstance(event, ProgressEvent):
                     if self._progress is not None:
                         self._progress(event.progress)
-                elif isinstance(event, messages.Failure):
+                elif isinstance(event, Failure):
                     raise event.error()
-                elif isinstance(event, messages.TextPiece):
+                elif isinstance(event, TextPiece):
                     yield event
-                elif isinstance(event, messages.Result):
+                elif isinstance(event, Result):
                     yield event
                     return
                 else:
@@ -152,7 +157,7 @@ class DaemonRAG:
 
 
 def _relay(
-    events: Iterator[messages.TextPiece | messages.Result], ask_here: Callable[[], AnswerStream]
+    events: Iterator[TextPiece | Result], ask_here: Callable[[], AnswerStream]
 ) -> Generator[str, None, Answer]:
     """Yield the pieces that the daemon sends and return its answer, or those of this process."""
     from rag.types import Answer
@@ -160,7 +165,7 @@ def _relay(
     begun = False
     try:
         for event in events:
-            if isinstance(event, messages.Result):
+            if isinstance(event, Result):
                 with unreachable_if_broken():
                     return event.decode(Answer)
             begun = True

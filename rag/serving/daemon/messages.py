@@ -14,7 +14,15 @@ import msgspec
 
 from rag import errors
 from rag.config import Config
-from rag.types import Progress
+from rag.serving.operations import (
+    Ask,
+    Check,
+    Explain,
+    Failure,
+    ProgressEvent,
+    Result,
+    TextPiece,
+)
 
 if TYPE_CHECKING:
     import socket
@@ -39,40 +47,11 @@ class Greeting(msgspec.Struct, frozen=True):
     wants: Literal["answer", "state", "stop"]
 
 
-class Explain(msgspec.Struct, frozen=True, tag=True):
-    """A call of `RAG.explain`."""
-
-    question: str
-    k: int | None
-    where: str | dict[str, Any]
-
-
-class Ask(msgspec.Struct, frozen=True, tag=True):
-    """A call of `RAG.stream`."""
-
-    question: str
-    k: int | None
-    where: str | dict[str, Any]
-    schema: dict[str, Any] | None
-
-
-class Check(msgspec.Struct, frozen=True, tag=True):
-    """A call of `RAG.check`."""
-
-    claim: str
-    k: int | None
-    where: str | dict[str, Any]
-    by_generator: bool
-
-
-Operation = Explain | Ask | Check
-
-
 class Request(msgspec.Struct, frozen=True):
     """An operation with the settings for it, whose paths are absolute."""
 
     config: Config
-    operation: Operation
+    operation: Explain | Ask | Check
 
 
 class Acceptance(msgspec.Struct, frozen=True, tag=True):
@@ -83,62 +62,6 @@ class Refusal(msgspec.Struct, frozen=True, tag=True):
     """The daemon differs from the client in the facts named, so that its answers might differ."""
 
     differing: tuple[str, ...]
-
-
-class ProgressEvent(msgspec.Struct, frozen=True, tag=True):
-    """How far a long piece of work is, such as loading a model."""
-
-    progress: Progress
-
-
-class TextPiece(msgspec.Struct, frozen=True, tag=True):
-    """The next piece of an answer's text."""
-
-    text: str
-
-
-class Result(msgspec.Struct, frozen=True, tag=True):
-    """The last event: what the operation returned, encoded. The client knows its type."""
-
-    encoded: msgspec.Raw
-
-    @classmethod
-    def of(cls, value: Any) -> Result:
-        """Encode what an operation returned."""
-        return cls(msgspec.Raw(msgspec.msgpack.encode(value)))
-
-    def decode(self, kind: type[T]) -> T:
-        """Return the value, which is a `kind`.
-
-        Raises:
-            ConnectionError: if it is of another type.
-        """
-        try:
-            return msgspec.msgpack.decode(self.encoded, type=kind)
-        except (msgspec.DecodeError, ValueError, RecursionError) as error:
-            raise ConnectionError(f"a result that cannot be understood: {error}") from error
-
-
-class Failure(msgspec.Struct, frozen=True, tag=True):
-    """The last event: an error raised on purpose, with the name of its class in `rag.errors`."""
-
-    kind: str
-    message: str
-    details: dict[str, Any]
-
-    @classmethod
-    def of(cls, error: errors.RagError) -> Failure:
-        """Encode an error; one of a class that `rag.errors` does not have as the nearest there."""
-        kind = next(each for each in type(error).__mro__ if each.__module__ == errors.__name__)
-        return cls(kind.__name__, str(error), vars(error))
-
-    def error(self) -> errors.RagError:
-        """Return the error as the other side raised it."""
-        kind: type[errors.RagError] = getattr(errors, self.kind, errors.RagError)
-        # Constructors differ, but the attributes that they set are known.
-        error = kind.__new__(kind, self.message)
-        vars(error).update(self.details)
-        return error
 
 
 class State(msgspec.Struct, frozen=True):

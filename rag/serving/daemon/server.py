@@ -12,25 +12,24 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from filelock import FileLock, Timeout
 
 import rag
+from rag.answering.stopping import StoppedError
 from rag.errors import DaemonError, RagError
 from rag.serving.daemon import messages
 from rag.serving.daemon.identity import find_differences, identity
 from rag.serving.daemon.messages import LONGEST_REQUEST, encode, receive
-from rag.serving.daemon.residents import Resident, Residents, listener
 from rag.serving.daemon.socket_folder import SocketFolder, is_same_user
+from rag.serving.operations import Failure, ProgressEvent, Result, perform
+from rag.serving.residents import Residents, listener
 
 if TYPE_CHECKING:
-    from rag.protocols import LanguageModel
-    from rag.types import Answer, Message, Progress, Prompt
+    from rag.types import Progress
 
 # A client sends its whole request at once, and reads the events as they come.
 _CLIENT_SECONDS = 60.0
@@ -202,77 +201,23 @@ class _Handler(socketserver.BaseRequestHandler):
     def handle(self) -> None:
         server = cast(_Server, self.server)
         # A client may go in the middle of its answer.
-        with suppress(ConnectionError, TimeoutError, _HungUpError):
+        with suppress(ConnectionError, TimeoutError, StoppedError):
             server.converse(self.request)
 
 
 def _answer(connection: socket.socket, request: messages.Request, residents: Residents) -> None:
     def send_progress(progress: Progress) -> None:
-        connection.sendall(encode(messages.ProgressEvent(progress)))
+        connection.sendall(encode(ProgressEvent(progress)))
 
     listener.set(send_progress)
-    asked = request.operation
+    gone = partial(_has_hung_up, connection)
     try:
         found = residents.rag(request.config)
-        if isinstance(asked, messages.Explain):
-            value: Any = found.explain(asked.question, asked.k, asked.where)
-        elif isinstance(asked, messages.Check):
-            value = found.check(asked.claim, asked.k, asked.where, by_generator=asked.by_generator)
-        else:
-            value = _stream_answer(connection, found, asked)
-        last = encode(messages.Result.of(value))
+        value = perform(found, request.operation, lambda e: connection.sendall(encode(e)), gone)
+        last = encode(Result.of(value))
     except RagError as error:
-        last = encode(messages.Failure.of(error))
+        last = encode(Failure.of(error))
     connection.sendall(last)
-
-
-def _stream_answer(connection: socket.socket, found: Resident, asked: messages.Ask) -> Answer:
-    """Send the pieces of an answer as they are written, and return it."""
-    gone = partial(_has_hung_up, connection)
-    tools = replace(found.tools, generator=lambda: _StoppableModel(found.generator, gone))
-    stream = found.stream(asked.question, asked.k, asked.where, schema=asked.schema, tools=tools)
-    for piece in stream:
-        connection.sendall(encode(messages.TextPiece(piece)))
-    return stream.answer
-
-
-class _StoppableModel:
-    """A generator that stops, after any piece of text, once nobody waits for the next."""
-
-    def __init__(self, generator: LanguageModel, gone: Callable[[], bool]) -> None:
-        self._generator = generator
-        self._gone = gone
-
-    @property
-    def name(self) -> str:
-        # Not stored: a server names its model only when it is asked.
-        return self._generator.name
-
-    @property
-    def context_tokens(self) -> int:
-        return self._generator.context_tokens
-
-    @property
-    def max_tokens(self) -> int:
-        return self._generator.max_tokens
-
-    def count_tokens(self, messages: Sequence[Message]) -> int:
-        return self._generator.count_tokens(messages)
-
-    def stream(self, prompt: Prompt) -> Iterator[str]:
-        pieces = self._generator.stream(prompt)
-        try:
-            for piece in pieces:
-                if self._gone():
-                    raise _HungUpError
-                yield piece
-        finally:
-            if isinstance(pieces, Generator):
-                pieces.close()
-
-
-class _HungUpError(Exception):
-    """Nobody waits for the answer any more."""
 
 
 def _has_hung_up(connection: socket.socket) -> bool:

@@ -9,7 +9,17 @@ from pathlib import Path
 from rag.config import Config, replace_settings
 from rag.plugins import plugins
 
-PATHS = ("index.path", "prompt.templates", "prompt.examples")
+PATHS = (
+    *("index.path", "prompt.templates", "prompt.examples"),
+    *(
+        "serve.certificate",
+        "serve.key",
+        "serve.folder",
+        "serve.users",
+        "serve.state",
+        "serve.audit",
+    ),
+)
 # A folder or file, or a name that means the same everywhere.
 MODELS = (
     "embedding.model",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from rag.config import Config
 from rag.engine import RAG
 from rag.once import once
-from rag.serving.daemon.paths import MODELS
+from rag.serving.paths import MODELS
 
 if TYPE_CHECKING:
     from rag.protocols import Embedder, LanguageModel

@@ -1,0 +1,100 @@
+"""Do work in a bounded number of threads; when too much of it waits, ask to come again."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import threading
+import time
+from collections.abc import AsyncGenerator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from rag.answering.stopping import StoppedError
+from rag.serving.http.access import Refused
+from rag.serving.operations import Asked, Operation, TextPiece, perform
+
+T = TypeVar("T")
+
+_LONGEST_WAIT = 60
+
+
+class Workers:
+    """Threads that do the work of requests, `queue` of which wait at most."""
+
+    def __init__(self, count: int, queue: int) -> None:
+        self.count = count or os.cpu_count() or 1
+        self._most = self.count + queue
+        self._threads = ThreadPoolExecutor(self.count, thread_name_prefix="rag-work")
+        self.begun = 0
+        self._seconds = 1.0
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Do a piece of work in a thread.
+
+        Raises:
+            Refused: if too much waits already.
+        """
+        if self.begun >= self._most:
+            wait = math.ceil(self._seconds * self.begun / self.count)
+            raise Refused(
+                429, "the server is busy: try again later", max(1, min(wait, _LONGEST_WAIT))
+            )
+        self.begun += 1
+        loop = asyncio.get_running_loop()
+        future = loop.run_in_executor(self._threads, self._timed, work)
+        # Not when the caller is gone, but when the thread is free.
+        future.add_done_callback(self._count_done)
+        return await asyncio.shield(future)
+
+    def _timed(self, work: Callable[[], T]) -> T:
+        started = time.monotonic()
+        try:
+            return work()
+        finally:
+            self._seconds += 0.1 * (time.monotonic() - started - self._seconds)
+
+    def _count_done(self, done: asyncio.Future[Any]) -> None:
+        self.begun -= 1
+        if not done.cancelled():
+            # An error that nobody waits for any more is not logged as forgotten.
+            done.exception()
+
+    async def events(
+        self, rag: Asked, operation: Operation, gone: threading.Event | None = None
+    ) -> AsyncGenerator[TextPiece | Any, None]:
+        """Yield the pieces of an answer as they are written, and at last what was returned.
+
+        The thread never waits for a slow reader, and stops when the generator is closed, or `gone`
+        is set.
+        """
+        loop = asyncio.get_running_loop()
+        pieces: asyncio.Queue[TextPiece | None] = asyncio.Queue()
+        gone = gone or threading.Event()
+
+        def tell(piece: TextPiece | None) -> None:
+            loop.call_soon_threadsafe(pieces.put_nowait, piece)
+
+        def work() -> Any:
+            try:
+                if gone.is_set():
+                    raise StoppedError
+                return perform(rag, operation, tell, gone.is_set)
+            finally:
+                tell(None)
+
+        task = asyncio.ensure_future(self.run(work))
+        task.add_done_callback(lambda done: pieces.put_nowait(None))
+        try:
+            while (piece := await pieces.get()) is not None:
+                yield piece
+            yield await task
+        finally:
+            gone.set()
+            if not task.done():
+                task.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    def close(self) -> None:
+        """Take no more work, and wait for what was begun."""
+        self._threads.shutdown(wait=True, cancel_futures=True)
