@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         Verdict,
         Verification,
     )
+    from rag.viewing.proof import Proof
 
 
 # In so many passages evidence is looked for, unless another number is asked for.
@@ -670,6 +671,16 @@ class RAG:
             return on_the_web
         file = find_file(path, place.document.source, self.path, self._index.roots())
         return view(place, file, cache_dir() / "opened", self.config.sources)
+
+    def prove(self, answer: Answer) -> Proof:
+        """Return the proof of an answer, which `rag verify` checks without index or model.
+
+        Raises:
+            StoreError: if a document that it cites has left the index meanwhile.
+        """
+        from rag.viewing.proof import prove
+
+        return prove(answer, self.document)
 
     def draw(self, place: Place) -> DrawnPage:
         """Draw the page of a PDF that a place begins on, with boxes around its words.

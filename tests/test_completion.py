@@ -20,7 +20,7 @@ def complete(*words: str) -> list[str]:
 
 
 def test_commands_options_and_choices_are_completed() -> None:
-    assert complete("se") == ["search"]
+    assert complete("sea") == ["search"]
     assert complete("ask", "--st") == ["--strict"]
     assert complete("search", "--mode", "") == ["hybrid", "dense", "lexical"]
     assert complete("search", "--mode", "le") == ["lexical"]

@@ -88,7 +88,7 @@ DOORS: dict[str, set[str]] = {
     "answering": {"claims", "conversation", "entailment", "extractive", "prompt", "reader"}
     | {"asynchronous", "schema", "stopping", "stream", "tools", "verification", "writing"},
     "training": {"distillation"},
-    "viewing": {"finding", "links", "pages"},
+    "viewing": {"finding", "links", "pages", "proof"},
     "serving": {"daemon", "feedback", "http", "http.access", "mcp"},
 }
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -45,6 +45,21 @@ FREE = {
 SERVER, HUB, FOLDER = "https://example.org/v1", "somebody/model", "./model"
 # Values of every other setting that a stranger may not choose.
 HARMFUL: dict[str, list[Any]] = {
+    "serve.host": ["0.0.0.0"],
+    "serve.port": [80],
+    "serve.certificate": ["theirs.pem"],
+    "serve.key": ["theirs.pem"],
+    "serve.folder": [".."],
+    "serve.users": ["users.json"],
+    "serve.read_only": [True],
+    "serve.state": ["/srv"],
+    "serve.audit": ["/srv/log"],
+    "serve.workers": [1_000],
+    "serve.queue": [100_000],
+    "serve.upload_mb": [100_000],
+    "serve.request_kb": [100_000],
+    "serve.origins": [["https://example.org"]],
+    "serve.upstream": ["https://example.org/v1"],
     "index.path": ["../other", "/srv/other", "a/../../b", "link/index", "~/../.."],
     "index.memory_mb": [1, 1_000_000],
     "sources.hidden": [True],
@@ -153,6 +168,7 @@ def test_somebody_has_decided_on_every_setting() -> None:
     assert HARMLESS.keys() <= SETTINGS.keys()
     always = {"index.memory_mb", "embedding.batch_tokens", "generation.served_model"}
     always |= {"prompt.templates", "prompt.examples", "answering.writers"}
+    always |= {key for key in SETTINGS if key.startswith("serve.")}
     assert SETTINGS.keys() - HARMLESS.keys() == always
 
 

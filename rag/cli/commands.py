@@ -28,6 +28,7 @@ from rag.cli.prompts import prompts_command
 from rag.cli.serving import feedback_command, mcp_command, serve_command
 from rag.cli.settings import config_command, trust_command
 from rag.cli.terminal import guard_output, say, say_error, say_text, show_usage_error
+from rag.cli.verifying import verify_command
 from rag.errors import RagError, is_out_of_memory
 
 if TYPE_CHECKING:
@@ -279,6 +280,12 @@ def search(question: str, k: int | None, where: str, explain: bool, as_json: boo
 @options.setting(
     "--strict", "answering.strict", "Leave out what no passage supports.", is_flag=True
 )
+@click.option(
+    "--save",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Save the answer with quotes, places and hashes, for `rag verify`.",
+)
 @options.file_option("--schema", "Answer with JSON that follows the JSON schema in FILE.")
 @click.option("--brief", is_flag=True, help="Print the part that answers, and nothing else.")
 @options.embedder_option
@@ -291,6 +298,7 @@ def ask(
     where: str,
     schema: Path | None,
     brief: bool,
+    save: Path | None,
     as_json: bool,
 ) -> None:
     """Answer a question from the documents, and name the sources.
@@ -321,6 +329,10 @@ def ask(
         output.print_sources(stream.answer)
     answer = stream.answer
     remember_citations(rag.path, answer.citations)
+    if save is not None:
+        from rag.viewing.proof import save_proof
+
+        save_proof(open_rag().prove(answer), save)
     if answer.interrupted:
         _fail(f"the answer is not complete: {answer.interrupted}")
     if answer.abstained:
@@ -341,7 +353,7 @@ for _command in (
     *(evaluation_command, models_command, open_command, show_command, trust_command),
     *(prompts_command, upkeep.backup_command, upkeep.compact_command, upkeep.doctor_command),
     *(upkeep.export_command, upkeep.import_command),
-    *(feedback_command, mcp_command, serve_command),
+    *(feedback_command, mcp_command, serve_command, verify_command),
 ):
     cli.add_command(_command)
 

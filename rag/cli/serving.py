@@ -46,10 +46,11 @@ _file_option = options.setting(
 @options.config_option
 @click.pass_context
 def serve_command(context: click.Context) -> None:
-    """Answer over HTTP: a web page, OpenAI's API, and tools for agents under /mcp.
+    """Answer over HTTP: a page, OpenAI's API, agents.
 
-    Only this machine can reach it unless you set --host, and only who has the token that it prints,
-    or that RAG_SERVE_TOKEN holds. `rag serve users` gives tokens to others. Ctrl-C ends it.
+    The tools for agents are under /mcp. Only this machine can reach it unless you set --host, and
+    only who has the token that it prints, or that RAG_SERVE_TOKEN holds. `rag serve users` gives
+    tokens to others. Ctrl-C ends it.
     """
     if context.invoked_subcommand is not None:
         return
@@ -162,9 +163,10 @@ def _users_file(config: Config) -> Path:
 @options.generator_option
 @options.config_option
 def mcp_command(write: bool) -> None:
-    """Let an agent search, read and check the documents: MCP over standard input and output.
+    """Let an agent search, read and check documents.
 
-    Name this command in the agent's settings; `rag serve` offers the same tools under /mcp.
+    Speaks MCP over standard input and output: name this command in the agent's settings. `rag
+    serve` offers the same tools under /mcp.
     """
     try:
         from rag.serving.mcp import serve_stdio

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rag.query.filters import Filter
     from rag.sources import DrawnPage
     from rag.types import (
+        Answer,
         Document,
         Explanation,
         Listing,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
         Verdict,
         Verification,
     )
+    from rag.viewing.proof import Proof
 
 
 class View:
@@ -126,6 +128,10 @@ class View:
         from rag.viewing.finding import find_place
 
         return find_place(place, self._find, self._name)
+
+    def prove(self, answer: Answer) -> Proof:
+        """Return the proof of an answer, as `RAG.prove` does."""
+        return self._rag.prove(answer)
 
     def draw(self, document_id: str, start: int, end: int) -> DrawnPage:
         """Draw the page of a PDF that a span begins on, as `RAG.draw` does.

@@ -17,7 +17,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rag import private
@@ -64,8 +64,7 @@ def make_app(config: Config, users: Users) -> Starlette:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            if app.state.agents is not None:
-                await stack.enter_async_context(app.state.agents.run())
+            await stack.enter_async_context(agents.run())
             app.state.jobs = Jobs(collections.state, lambda job, tell: _do(collections, job, tell))
             try:
                 yield
@@ -93,7 +92,6 @@ def make_app(config: Config, users: Users) -> Starlette:
     app.state.collections = collections
     app.state.workers = workers
     app.state.metrics = metrics
-    app.state.agents = agents
     app.state.describe = describe
     return app
 
@@ -168,8 +166,8 @@ def _routes(agents: Any) -> list[BaseRoute]:
         Route(path, _guard(handler), methods=[method], name=handler.__name__)
         for method, path, handler in known
     ]
-    if agents is not None:
-        routes.append(Mount("/mcp", app=agents))
+    # Not a mount, which would send clients from one of these to the other.
+    routes += [Route(path, agents, methods=None) for path in ("/mcp", "/mcp/")]
     return [*routes, *page.routes()]
 
 

@@ -23,7 +23,8 @@ from rag.serving.http.jobs import Job, Jobs, is_over
 from rag.serving.http.places import address_of, show_answer, show_hit, show_quote
 from rag.serving.operations import Ask, Check, Explain, ListDocuments, Read, TextPiece, Verify
 from rag.serving.view import View
-from rag.types import Message, Verdict
+from rag.types import Answer, Message, Verdict
+from rag.viewing.proof import as_data
 
 _MOST_LISTED = 1_000
 # What is shown of a document at once, in characters.
@@ -184,7 +185,15 @@ async def ask(request: Request) -> Response:
         first = await anext(events)
         return stream(_answer_events(request, collection, first, events))
     collection, answer = await perform(request, body.collection, operation)
-    return reply({**show_answer(request, collection.name, answer), "collection": collection.name})
+    return reply(await _whole(request, collection, answer))
+
+
+async def _whole(request: Request, collection: Collection, answer: Answer) -> dict[str, Any]:
+    """Return an answer as it is shown, with its proof for `rag verify`."""
+    view = request.app.state.collections.view(collection, user_of(request))
+    proof = await asyncio.to_thread(view.prove, answer)
+    shown = show_answer(request, collection.name, answer)
+    return {**shown, "collection": collection.name, "proof": as_data(proof)}
 
 
 async def _answer_events(
@@ -196,10 +205,10 @@ async def _answer_events(
         while isinstance(piece, TextPiece):
             yield event({"text": piece.text}, "message")
             piece = await anext(events)
-        shown = show_answer(request, collection.name, piece)
+        shown = await _whole(request, collection, piece)
         for citation in shown["citations"]:
             yield event(citation, "citation")
-        yield event({**shown, "collection": collection.name}, "final_answer")
+        yield event(shown, "final_answer")
     except (RagError, Refused) as error:
         status, reason = request.app.state.describe(request, error)
         yield event({"status": status, "message": reason}, "error")

@@ -190,7 +190,7 @@ function answerCard(answer) {
   card.append(el("div", { class: "row" },
     el("button", { class: "small", type: "button", on: { click: () => copy(withSources(answer), "Copied with its sources.") } }, "Copy"),
     el("button", { class: "small", type: "button", on: { click: () => copy(share, "The link asks this question again, for whoever has a token.") } }, "Link"),
-    el("button", { class: "small", type: "button", on: { click: () => download("answer.json", JSON.stringify(answer, null, 1), "application/json") } }, "Save"),
+    el("button", { class: "small", type: "button", on: { click: () => download("answer.json", JSON.stringify(answer.proof, null, 1), "application/json") } }, "Save"),
     el("button", { class: "small", type: "button", "aria-label": "This answer is right", on: { click: rate("good") } }, "Right"),
     el("button", { class: "small", type: "button", "aria-label": "This answer is wrong", on: { click: rate("bad") } }, "Wrong")));
   const way = { extract: "quoted from the documents", generate: `written by ${answer.model}`, none: "nothing was written" }[answer.way];
