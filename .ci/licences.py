@@ -27,6 +27,7 @@ ACCEPTED = {
 # Packages whose metadata say less than their licences, or that only tests use.
 KNOWN = {
     "atheris": "Apache 2.0, which its file says and its metadata do not",
+    "dirtyjson": "MIT, or the Academic Free License",
     "docutils": "public domain and BSD, but for one file for an editor, which is not installed",
     "pypdfium2": "BSD or Apache, and the permissive licences of what PDFium is made of",
     "fpdf2": "LGPL: makes PDF files for tests, and is in no installation of a user",
