@@ -17,7 +17,17 @@ OURS = "checkable-rag"
 # changes to its own files alone, and we make none.
 ACCEPTED = {
     *("0bsd", "any-osi", "apache-2.0", "apache-2.0 with llvm-exception", "bsd", "bsd-2-clause"),
-    *("bsd-3-clause", "bsl-1.0", "cc0-1.0", "cnri-python", "isc", "mit", "mit-cmu", "mpl-2.0"),
+    *(
+        "bsd-3-clause",
+        "bsl-1.0",
+        "cc0-1.0",
+        "cnri-python",
+        "isc",
+        "mit",
+        "mit-0",
+        "mit-cmu",
+        "mpl-2.0",
+    ),
     *("psf-2.0", "unlicense", "zlib", "psfl"),
     *("apache 2.0", "apache 2.0 license", "apache license 2.0", "apache license, version 2.0"),
     *("apache software license", "3-clause bsd license", "bsd license", "bsd 3-clause license"),

@@ -519,6 +519,24 @@ class RAG:
 
         return AsyncAnswerStream(begin)
 
+    def areply(
+        self,
+        messages: Sequence[Message],
+        k: int | None = None,
+        where: str | Mapping[str, Any] = "",
+        *,
+        schema: Mapping[str, Any] | None = None,
+    ) -> AsyncAnswerStream:
+        """Answer like `reply`: `async for piece in stream`, then `await stream.answer()`."""
+        from rag.answering.asynchronous import AsyncAnswerStream
+        from rag.answering.stopping import stop_when
+
+        def begin(is_over: Callable[[], bool]) -> AnswerStream:
+            tools = stop_when(self.tools, is_over)
+            return self.reply(messages, k, where, schema=schema, tools=tools)
+
+        return AsyncAnswerStream(begin)
+
     def chat(self) -> Conversation:
         """Begin a conversation, which understands follow-up questions from those before."""
         from rag.answering.conversation import Conversation

@@ -56,7 +56,7 @@ ALLOWED: dict[str, set[str]] = {
         "engine",
     }
     | {"evaluation"},
-    "integrations": {"answering", "engine"},
+    "integrations": {"engine"},
     "serving": {"config", "processes", "models", "plugins", "query", "sources", "answering"}
     | {"viewing", "engine"},
     "cli": {

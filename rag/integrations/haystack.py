@@ -21,7 +21,6 @@ from rag.integrations.passages import (
     remove_texts,
     select,
 )
-from rag.integrations.talk import answer_last
 from rag.types import Answer, Citation, Message
 from rag.types import Document as StoredDocument
 
@@ -330,22 +329,32 @@ class RagAnswerer:
             `citations`: each quote with its `document`, whole, and its place there
             (`document_offset`).
         """
-        rag = self.document_store.rag
-        said = [Message(str(each.role.value), each.text or "") for each in history or ()]
-        talk = [*said, Message("user", query)]
-        k = self.top_k if top_k is None else top_k
-        answer = answer_last(rag, talk, k, self.where).answer
-        read = [_found(each) for each in describe_hits(rag, answer.prompt.hits)]
-        meta = {**judge(answer), "citations": cite(rag, answer)}
-        generated = GeneratedAnswer(data=answer.text, query=query, documents=read, meta=meta)
-        return {"answers": [generated], "citations": _extracts(rag, query, answer)}
+        asked = self._ask(query, history, top_k)
+        return self._results(query, self.document_store.rag.reply(*asked).answer)
 
     @component.output_types(answers=list[GeneratedAnswer], citations=list[ExtractedAnswer])
     async def run_async(
         self, query: str, history: list[ChatMessage] | None = None, top_k: int | None = None
     ) -> dict[str, Any]:
-        """Answer a query, in a thread."""
-        return await asyncio.to_thread(self.run, query, history, top_k)
+        """Answer a query, in a thread that stops when nobody waits."""
+        asked = self._ask(query, history, top_k)
+        answer = await self.document_store.rag.areply(*asked).answer()
+        return await asyncio.to_thread(self._results, query, answer)
+
+    def _ask(
+        self, query: str, history: list[ChatMessage] | None, top_k: int | None
+    ) -> tuple[list[Message], int | None, str]:
+        """Return the messages, how many passages to read, and the filter."""
+        said = [Message(each.role.value, each.text or "") for each in history or ()]
+        k = self.top_k if top_k is None else top_k
+        return [*said, Message("user", query)], k, self.where
+
+    def _results(self, query: str, answer: Answer) -> dict[str, Any]:
+        rag = self.document_store.rag
+        read = [_found(each) for each in describe_hits(rag, answer.prompt.hits)]
+        meta = {**judge(answer), "citations": cite(rag, answer)}
+        generated = GeneratedAnswer(data=answer.text, query=query, documents=read, meta=meta)
+        return {"answers": [generated], "citations": _extracts(rag, query, answer)}
 
 
 def _extracts(rag: RAG, query: str, answer: Answer) -> list[ExtractedAnswer]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +21,6 @@ from rag.integrations.passages import (
     judge,
     remove_texts,
 )
-from rag.integrations.talk import answer_last
 from rag.types import Message
 
 try:
@@ -53,6 +51,8 @@ Question = str | PromptValue | Sequence[Any] | Mapping[str, Any]
 
 _ROLES = {"human": "user", "ai": "assistant", "system": "system"}
 _KEYS = ("messages", "question", "input")
+# The pieces of a stream with the same index are one block.
+_BLOCK = {"type": "text", "index": 0}
 _WORD = re.compile(r"\w+|[^\w\s]")
 
 
@@ -284,13 +284,9 @@ class RagAnswerer(Runnable[Question, AIMessage]):
         config: RunnableConfig | None = None,
         **kwargs: Any,
     ) -> AIMessage:
-        """Answer a question, in a thread."""
+        """Answer a question, in a thread that stops when nobody waits."""
         _refuse(kwargs)
-
-        async def answer(question: Question) -> AIMessage:
-            return await run_in_executor(None, self._answer, question)
-
-        return await self._acall_with_config(answer, input, config)
+        return await self._acall_with_config(self._aanswer, input, config)
 
     def stream(
         self,
@@ -339,34 +335,43 @@ class RagAnswerer(Runnable[Question, AIMessage]):
             yield piece
 
     def _answer(self, question: Question) -> AIMessage:
-        answer = answer_last(self.rag, _messages(question), self.k, self.where).answer
-        block = {"type": "text", "text": answer.text, "annotations": self._annotate(answer)}
-        return AIMessage(content=[block], response_metadata=_metadata(answer))
+        answer = self.rag.reply(_messages(question), self.k, self.where).answer
+        return self._message(answer)
+
+    async def _aanswer(self, question: Question) -> AIMessage:
+        answer = await self.rag.areply(_messages(question), self.k, self.where).answer()
+        return await run_in_executor(None, self._message, answer)
 
     def _pieces(self, questions: Iterator[Question]) -> Iterator[AIMessage]:
         *_, question = questions
-        stream = answer_last(self.rag, _messages(question), self.k, self.where)
+        stream = self.rag.reply(_messages(question), self.k, self.where)
         try:
             for text in stream:
-                yield AIMessageChunk(content=[{"type": "text", "text": text, "index": 0}])
-            annotations = self._annotate(stream.answer)
-            last = {"type": "text", "text": "", "index": 0, "annotations": annotations}
-            yield AIMessageChunk(
-                content=[last], response_metadata=_metadata(stream.answer), chunk_position="last"
-            )
+                yield _piece(text)
+            yield self._last_piece(stream.answer)
         finally:
             stream.close()
 
     async def _apieces(self, questions: AsyncIterator[Question]) -> AsyncIterator[AIMessage]:
-        given = [question async for question in questions]
-        pieces = self._pieces(iter(given))
+        *_, question = [each async for each in questions]
+        stream = self.rag.areply(_messages(question), self.k, self.where)
         try:
-            while (piece := await run_in_executor(None, next, pieces, None)) is not None:
-                yield piece
+            async for text in stream:
+                yield _piece(text)
+            yield await run_in_executor(None, self._last_piece, await stream.answer())
         finally:
-            # A thread that is still writing a piece ends it; nothing asks for the next.
-            with suppress(ValueError):
-                pieces.close()  # type: ignore[attr-defined]
+            await stream.aclose()
+
+    def _message(self, answer: Answer) -> AIMessage:
+        block = {"type": "text", "text": answer.text, "annotations": self._annotate(answer)}
+        return AIMessage(content=[block], response_metadata=_metadata(answer))
+
+    def _last_piece(self, answer: Answer) -> AIMessageChunk:
+        return AIMessageChunk(
+            content=[{**_BLOCK, "text": "", "annotations": self._annotate(answer)}],
+            response_metadata=_metadata(answer),
+            chunk_position="last",
+        )
 
     def _annotate(self, answer: Answer) -> list[dict[str, Any]]:
         annotations = []
@@ -458,6 +463,10 @@ class LangChainEmbedder:
         self._dim = found.shape[1] if count else self._dim
         normalized: Vectors = found / lengths
         return normalized
+
+
+def _piece(text: str) -> AIMessageChunk:
+    return AIMessageChunk(content=[{**_BLOCK, "text": text}])
 
 
 def _located(passage: Passage) -> Document:

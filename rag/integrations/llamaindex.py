@@ -22,7 +22,7 @@ from rag.integrations.passages import (
     remove_texts,
     select,
 )
-from rag.types import Document
+from rag.types import Answer, Document
 
 try:
     from llama_index.core.base.base_query_engine import BaseQueryEngine
@@ -138,15 +138,18 @@ class RagQueryEngine(BaseQueryEngine):
         return found
 
     def _query(self, query_bundle: QueryBundle) -> Response:
-        answer = self.rag.ask(query_bundle.query_str, self.k, self.where)
+        return self._response(self.rag.ask(query_bundle.query_str, self.k, self.where))
+
+    async def _aquery(self, query_bundle: QueryBundle) -> Response:
+        answer = await self.rag.aask(query_bundle.query_str, self.k, self.where)
+        return await asyncio.to_thread(self._response, answer)
+
+    def _response(self, answer: Answer) -> Response:
         return Response(
             response=answer.text,
             source_nodes=[_scored(each) for each in describe_hits(self.rag, answer.prompt.hits)],
             metadata={**judge(answer), "citations": cite(self.rag, answer)},
         )
-
-    async def _aquery(self, query_bundle: QueryBundle) -> Response:
-        return await asyncio.to_thread(self._query, query_bundle)
 
 
 class RagVectorStore(BasePydanticVectorStore):
