@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 
 import pytest
 from conftest import RunMain
 
-from rag import RAG, ConfigError, SourceError, StoreError
+from rag import RAG, ConfigError, Message, SourceError, StoreError
 from rag.protocols import Embedder
 
 FERRET = "The ferret sleeps for fourteen hours a day and hunts at dusk."
@@ -216,3 +217,21 @@ def test_adding_a_text_does_not_hide_that_files_are_to_be_read_otherwise(
     assert len(strict.index([long, tmp_path / "good.txt"]).failed) == 1
     rag.add_texts([FERRET])
     assert not rag.index().failed
+
+
+def test_a_talk_is_answered_asynchronously_too(rag: RAG) -> None:
+    rag.add_texts([FERRET, HERON])
+    talk = [
+        Message("user", "How long does the ferret sleep?"),
+        Message("assistant", "For fourteen hours."),
+        Message("user", "When does it hunt?"),
+    ]
+
+    async def ask() -> tuple[str, str]:
+        stream = rag.areply(talk)
+        pieces = [piece async for piece in stream]
+        return "".join(pieces), (await stream.answer()).text
+
+    pieces, text = asyncio.run(ask())
+    assert pieces == text == rag.reply(talk).answer.text
+    assert "dusk" in text
