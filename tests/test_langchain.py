@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +23,7 @@ from langchain_tests.integration_tests import (
     VectorStoreIntegrationTests,
 )
 
-from rag import RAG, ConfigError, RagError
+from rag import RAG, ConfigError, Prompt, RagError, from_callable
 from rag.integrations.langchain import LangChainEmbedder, RagAnswerer, RagRetriever, RagVectorStore
 from rag.protocols import Embedder
 
@@ -233,3 +236,45 @@ def test_a_follow_up_leans_on_what_was_said(sample: RAG) -> None:
         HumanMessage("When?"),
     ]
     assert "2023" in RagAnswerer(sample).invoke(talk).text
+
+
+def sentences_of(prompt: Prompt) -> list[str]:
+    """Eight sentences of the best passage, and those after it."""
+    text = " ".join(hit.text for hit in prompt.hits)
+    return [each for each in re.split(r"(?<=[.])\s+", text) if each[:1].isupper()][:8]
+
+
+async def test_a_written_answer_comes_in_pieces_and_stops_when_nobody_listens(
+    sample: RAG, embedder: Embedder
+) -> None:
+    heard, ended = threading.Event(), threading.Event()
+    prompts: list[str] = []
+    written: list[str] = []
+
+    def write(prompt: Prompt) -> Iterator[str]:
+        prompts.append(" ".join(message.content for message in prompt.messages))
+        try:
+            for number, sentence in enumerate(sentences_of(prompt)):
+                # A sentence is told when the next one begins.
+                assert number < 2 or heard.wait(60)
+                written.append(sentence)
+                yield f"{sentence} [1] "
+        finally:
+            ended.set()
+
+    rag = RAG(sample.path, embedder=embedder, generator=from_callable("writer", write))
+    answerer = RagAnswerer(rag)
+    talk = [SystemMessage("Speak like a pirate."), HumanMessage(QUESTION)]
+    stream = answerer.astream(talk)
+    assert (await anext(stream)).text
+    await stream.aclose()
+    heard.set()
+    assert ended.wait(60)
+    stopped = len(written)
+    written.clear()
+    assert "Speak like a pirate." in prompts[0]
+    pieces = list(answerer.stream(talk))
+    assert len(written) > stopped
+    assert len(pieces) > 2
+    assert "".join(each.text for each in pieces) == answerer.invoke(talk).text
+    assert pieces[-1].response_metadata["model_name"] == "writer"

@@ -6,6 +6,7 @@ Positions count Unicode code points, half open: `document.text[start:end]`.
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 from rag.engine import RAG
@@ -40,6 +41,8 @@ except ModuleNotFoundError as error:
 __all__ = ["RagAnswerer", "RagDocumentStore", "RagRetriever"]
 
 Filters = dict[str, Any]
+
+_TYPES = {bool: "boolean", int: "int", float: "float"}
 
 
 class RagDocumentStore:
@@ -173,6 +176,50 @@ class RagDocumentStore:
         )
         return len(found)
 
+    def count_unique_metadata_by_filter(
+        self, filters: Filters, metadata_fields: list[str]
+    ) -> dict[str, int]:
+        """Count the different values of each field, over the documents that pass filters."""
+        found = self.filter_documents(filters)
+        names = [name.removeprefix("meta.") for name in metadata_fields]
+        return {name: len(_distinct(found, name)) for name in names}
+
+    def get_metadata_fields_info(self) -> dict[str, dict[str, str]]:
+        """Return the type of each field: boolean, int, float or keyword."""
+        types: dict[str, dict[str, str]] = {}
+        for document in self.filter_documents():
+            for name, value in document.meta.items():
+                if value is not None:
+                    kind = _TYPES.get(type(value), "keyword")
+                    types[name] = {"type": kind}
+        return types
+
+    def get_metadata_field_min_max(self, metadata_field: str) -> dict[str, Any]:
+        """Return the lowest and the highest value of a field; None for both if none compare."""
+        values = _distinct(self.filter_documents(), metadata_field.removeprefix("meta."))
+        try:
+            return {"min": min(values, default=None), "max": max(values, default=None)}
+        except TypeError:
+            return {"min": None, "max": None}
+
+    def get_metadata_field_unique_values(
+        self,
+        metadata_field: str,
+        search_term: str | None = None,
+        from_: int = 0,
+        size: int = 10,
+        filters: Filters | None = None,
+    ) -> tuple[list[Any], int]:
+        """Return some of the different values of a field that hold a term, and how many there are.
+
+        They are in order of how they are written.
+        """
+        values = _distinct(self.filter_documents(filters), metadata_field.removeprefix("meta."))
+        if search_term:
+            values = [each for each in values if search_term.lower() in str(each).lower()]
+        values.sort(key=lambda each: (str(each), type(each).__name__))
+        return values[from_ : from_ + size], len(values)
+
     async def count_documents_async(self) -> int:
         """Count the documents, in a thread."""
         return await asyncio.to_thread(self.count_documents)
@@ -206,6 +253,33 @@ class RagDocumentStore:
     async def update_by_filter_async(self, filters: Filters, meta: dict[str, Any]) -> int:
         """Add metadata to the documents that pass filters, in a thread."""
         return await asyncio.to_thread(self.update_by_filter, filters, meta)
+
+    async def count_unique_metadata_by_filter_async(
+        self, filters: Filters, metadata_fields: list[str]
+    ) -> dict[str, int]:
+        """Count the different values of each field, in a thread."""
+        count = self.count_unique_metadata_by_filter
+        return await asyncio.to_thread(count, filters, metadata_fields)
+
+    async def get_metadata_fields_info_async(self) -> dict[str, dict[str, str]]:
+        """Return the type of each field, in a thread."""
+        return await asyncio.to_thread(self.get_metadata_fields_info)
+
+    async def get_metadata_field_min_max_async(self, metadata_field: str) -> dict[str, Any]:
+        """Return the lowest and the highest value of a field, in a thread."""
+        return await asyncio.to_thread(self.get_metadata_field_min_max, metadata_field)
+
+    async def get_metadata_field_unique_values_async(
+        self,
+        metadata_field: str,
+        search_term: str | None = None,
+        from_: int = 0,
+        size: int = 10,
+        filters: Filters | None = None,
+    ) -> tuple[list[Any], int]:
+        """Return some of the different values of a field, in a thread."""
+        find = self.get_metadata_field_unique_values
+        return await asyncio.to_thread(find, metadata_field, search_term, from_, size, filters)
 
 
 @component
@@ -383,6 +457,12 @@ def _place(citation: Citation) -> dict[str, Any]:
         "heading": " › ".join(citation.heading),
     }
     return {name: value for name, value in place.items() if value not in (None, "")}
+
+
+def _distinct(documents: list[Document], name: str) -> list[Any]:
+    """Return the different values of a field; the number 1 differs from 1.0 and from true."""
+    values = (document.meta.get(name) for document in documents)
+    return list({json.dumps(v, sort_keys=True): v for v in values if v is not None}.values())
 
 
 def _whole(document: StoredDocument) -> Document:

@@ -6,9 +6,10 @@ Positions count Unicode code points, half open: `document.text[start:end]`.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from rag.engine import RAG
 from rag.errors import ConfigError, EmbeddingError, QuestionError
@@ -313,26 +314,30 @@ class RagAnswerer(Runnable[Question, AIMessage]):
         input: Question,  # noqa: A002
         config: RunnableConfig | None = None,
         **kwargs: Any | None,
-    ) -> AsyncIterator[AIMessage]:
+    ) -> AsyncGenerator[AIMessage, None]:
         """Answer piece by piece, in a thread; it stops when nobody listens."""
         _refuse(kwargs)
 
         async def given() -> AsyncIterator[Question]:
             yield input
 
-        async for piece in self.atransform(given(), config):
-            yield piece
+        # A loop that is left does not close what it was reading.
+        async with aclosing(self.atransform(given(), config)) as pieces:
+            async for piece in pieces:
+                yield piece
 
     async def atransform(
         self,
         input: AsyncIterator[Question],  # noqa: A002
         config: RunnableConfig | None = None,
         **kwargs: Any | None,
-    ) -> AsyncIterator[AIMessage]:
+    ) -> AsyncGenerator[AIMessage, None]:
         """Answer what a chain hands over, piece by piece, in a thread."""
         _refuse(kwargs)
-        async for piece in self._atransform_stream_with_config(input, self._apieces, config):
-            yield piece
+        found = self._atransform_stream_with_config(input, self._apieces, config)
+        async with aclosing(cast("AsyncGenerator[AIMessage, None]", found)) as pieces:
+            async for piece in pieces:
+                yield piece
 
     def _answer(self, question: Question) -> AIMessage:
         answer = self.rag.reply(_messages(question), self.k, self.where).answer
