@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from conftest import RunMain
 
-from rag import RAG, ConfigError, Message, SourceError, StoreError
+from rag import RAG, ConfigError, EmbeddingError, Message, SourceError, StoreError
 from rag.protocols import Embedder
 
 FERRET = "The ferret sleeps for fourteen hours a day and hunts at dusk."
@@ -235,3 +236,30 @@ def test_a_talk_is_answered_asynchronously_too(rag: RAG) -> None:
     pieces, text = asyncio.run(ask())
     assert pieces == text == rag.reply(talk).answer.text
     assert "dusk" in text
+
+
+def test_a_rebuild_that_fails_keeps_the_texts(
+    rag: RAG, docs: Path, embedder: Embedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rag.add_texts([FERRET, HERON], ids=["a", "b"])
+    rag.index(docs)
+    other = RAG(rag.path, embedder=embedder, settings={"chunking.size": 64})
+
+    def fail(texts: list[str]) -> None:
+        raise EmbeddingError("the embedder is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(embedder, "embed_documents", fail)
+        with pytest.raises(EmbeddingError):
+            other.index(rebuild=True)
+    assert [document.id for document in rag.documents(["a", "b"])] == ["a", "b"]
+    assert rag.search("ferret", k=1)[0].source == "text:a"
+    assert rag.doctor().well
+
+
+def test_writers_side_by_side_lose_nothing(rag: RAG, embedder: Embedder) -> None:
+    waiting = RAG(rag.path, embedder=embedder, settings={"index.wait": 60})
+    with ThreadPoolExecutor(4) as pool:
+        given = [pool.submit(waiting.add_texts, [f"{HERON} {n}"], ids=[f"{n}"]) for n in range(12)]
+        assert [each.result() for each in given] == [(f"{n}",) for n in range(12)]
+    assert waiting.status().texts == 12
