@@ -378,7 +378,7 @@ async function showHealth(main) {
 
 function showSettings(main) {
   main.append(el("h1", {}, "Settings"), el("div", { class: "card" },
-    el("p", {}, `You are ${state.user.name}: you may read${state.user.write ? ", add and remove" : ""}${state.user.admin ? ", and see everything" : ""}.`),
+    el("p", {}, `You are ${state.user.user}: you may read${state.user.write ? ", add and remove" : ""}${state.user.admin ? ", and see everything" : ""}.`),
     el("p", {}, "The same answers for programs: ", el("a", { href: "/api" }, "the API"), `, OpenAI's clients at ${location.origin}/v1, and agents at ${location.origin}/mcp.`),
     el("button", { type: "button", on: { click: () => { sessionStorage.removeItem("token"); state.token = ""; location.hash = ""; location.reload(); } } }, "Forget the token")));
 }
