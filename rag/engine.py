@@ -122,16 +122,21 @@ class RAG:
         paths: str | Path | Sequence[str | Path],
         *,
         retry: bool = False,
+        base: str | Path = "",
         progress: ProgressCallback | None = None,
     ) -> IngestionReport:
-        """Index files and folders, but keep the documents of files that are gone."""
-        return self._ingest(paths, progress, prune=False, retry=retry)
+        """Index files and folders, but keep the documents of files that are gone.
+
+        Relative paths start from the folder `base` (empty: the working directory), and are what
+        documents are called by.
+        """
+        return self._ingest(paths, progress, prune=False, retry=retry, base=base)
 
     def _ingest(
         self,
         paths: str | Path | Sequence[str | Path],
         progress: ProgressCallback | None,
-        **options: bool,
+        **options: Any,
     ) -> IngestionReport:
         from rag.ingestion import ingest
 
@@ -636,6 +641,10 @@ class RAG:
         if found is None:
             raise StoreError(f"{self.path}: holds no document {document_id!r}")
         return found
+
+    def file_of(self, document_id: str) -> str:
+        """Return the path, or the address, of the file that a document came from; empty if none."""
+        return self._index.path_of(document_id)
 
     def find_all(self, name: str) -> list[Document]:
         """Return the stored documents whose id or source is `name`, or else whose source ends so.

@@ -362,7 +362,9 @@ def test_a_file_is_taken_in_indexed_and_removed(tmp_path: Path) -> None:
         assert "7 kg" in answer["text"]
         assert str(tmp_path) not in json.dumps(done["sources"])
         (document,) = asked.get("/documents").json()["documents"]
-        wait_for_job(asked, asked.delete(f"/documents/{document['id']}").json())
+        assert document["source"] == "lamp.md"
+        gone = wait_for_job(asked, asked.delete(f"/documents/{document['id']}").json())
+        assert (gone["state"], gone["error"]) == ("done", "")
         assert asked.get("/documents").json()["total"] == 0
         assert not list((tmp_path / "server" / "files" / "index").iterdir())
 

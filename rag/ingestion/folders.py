@@ -39,6 +39,7 @@ def ingest(
     rebuild: bool = False,
     retry: bool = False,
     allow_empty: bool = False,
+    base: str | Path = "",
     progress: ProgressCallback | None = None,
 ) -> IngestionReport:
     """Bring the index up to date with `paths`, or else with all folders and files it follows.
@@ -55,13 +56,14 @@ def ingest(
             old index until the new one is whole. Texts that a program added are taken over.
         retry: read again what could not be read, although it has not changed.
         allow_empty: follow folders in which there is nothing yet.
+        base: the folder that relative paths start from; empty for the working directory.
 
     Raises:
         SourceError: if a path does not exist, there is no file at any of them (unless
             `allow_empty`), or the index is empty and none of the files can be read.
         StoreError: if the index was built with other settings, or cannot be written.
     """
-    given = _resolve(index, config, paths)
+    given = _resolve(index, config, paths, base)
     if not given and not index.directory.exists():
         # Raised here, so that no index is made that nobody asked for.
         raise _nothing_to_do()
@@ -325,7 +327,7 @@ def _nothing_to_do(waiting: Sequence[StoredRoot] = ()) -> SourceError:
     return SourceError("the index", f"{said}: name one, as in `rag index PATH`")
 
 
-def _resolve(index: Index, config: Config, paths: Paths) -> list[Root]:
+def _resolve(index: Index, config: Config, paths: Paths, base: str | Path = "") -> list[Root]:
     """Return the root at each path and address that the user named.
 
     Raises:
@@ -341,7 +343,7 @@ def _resolve(index: Index, config: Config, paths: Paths) -> list[Root]:
                 Root(address, address, *rules, sources.mirror_of(index.directory, address))
             )
         else:
-            found.append(sources.resolve_root(path, chosen))
+            found.append(sources.resolve_root(path, chosen, base))
     return found
 
 

@@ -133,6 +133,10 @@ class View:
         """Return the proof of an answer, as `RAG.prove` does."""
         return self._rag.prove(answer)
 
+    def file_of(self, document_id: str) -> str:
+        """Return the path or address of a document's file, as `RAG.file_of` does."""
+        return self._rag.file_of(self.document(document_id).id)
+
     def draw(self, document_id: str, start: int, end: int) -> DrawnPage:
         """Draw the page of a PDF that a span begins on, as `RAG.draw` does.
 

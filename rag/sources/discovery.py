@@ -91,8 +91,8 @@ class _Entry(NamedTuple):
     is_link: bool
 
 
-def resolve_root(path: str | Path, config: SourcesConfig) -> Root:
-    """Return the root at a path that the user named; a link is followed.
+def resolve_root(path: str | Path, config: SourcesConfig, base: str | Path = "") -> Root:
+    """Return the root at a path that the user named, from the folder `base`; a link is followed.
 
     Raises:
         SourceError: if there is nothing of that name, or it is neither a file nor a folder.
@@ -102,7 +102,7 @@ def resolve_root(path: str | Path, config: SourcesConfig) -> Root:
     try:
         if not source or "\0" in source:
             raise FileNotFoundError
-        resolved = os.path.realpath(source, strict=True)
+        resolved = os.path.realpath(Path(base, source), strict=True)
         mode = Path(resolved).stat().st_mode
     except (FileNotFoundError, NotADirectoryError) as error:
         raise SourceError(shown, "no such file or folder") from error

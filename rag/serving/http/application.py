@@ -343,12 +343,13 @@ def _do(collections: Collections, job: Job, tell: Callable[[Any], None]) -> dict
     if found is None:
         raise StoreError(f"there is no collection {job.collection!r}")
     rag = collections.rag(found)
+    folder = collections.state / "files" / found.name
     if job.kind == "remove":
         removed = rag.remove(list(job.sources))
         for source in job.sources:
-            path = Path(source)
-            if path.parent == collections.state / "files" / found.name:
-                path.unlink(missing_ok=True)
+            if Path(source).parent == folder.resolve():
+                Path(source).unlink(missing_ok=True)
         return {"removed": list(removed), "failed": []}
-    report = rag.add(list(job.sources), retry=True, progress=tell)
+    # Uploads are called by their names alone.
+    report = rag.add(list(job.sources), retry=True, base=folder, progress=tell)
     return asdict(report)

@@ -386,7 +386,7 @@ async def upload(request: Request) -> Response:
     path = await uploads.take(
         request, uploads.folder_of(collections, collection), request.path_params["name"], most
     )
-    job = request.app.state.jobs.add(collection.name, user.name, "add", (str(path),))
+    job = request.app.state.jobs.add(collection.name, user.name, "add", (path.name,))
     return reply(show_job(job, user), 202)
 
 
@@ -410,8 +410,8 @@ async def remove_document(request: Request) -> Response:
     collection, view = await asyncio.to_thread(
         open_view, request, request.query_params.get("collection", "")
     )
-    document = await request.app.state.workers.run(lambda: view.document(request.path_params["id"]))
-    job = request.app.state.jobs.add(collection.name, user.name, "remove", (document.source,))
+    path = await request.app.state.workers.run(lambda: view.file_of(request.path_params["id"]))
+    job = request.app.state.jobs.add(collection.name, user.name, "remove", (path,))
     return reply(show_job(job, user), 202)
 
 

@@ -96,8 +96,8 @@ class _Server:
             raise QuestionError("your token may read, but not remove")
         found = self._find(context, collection)
         view = self._collections.view(found, user)
-        document = await self._workers.run(lambda: view.document(document_id))
-        job = _jobs(context).add(found.name, user.name, "remove", (document.source,))
+        path = await self._workers.run(lambda: view.file_of(document_id))
+        job = _jobs(context).add(found.name, user.name, "remove", (path,))
         return f"job {job.id} waits for its turn"
 
     def describe(self, error: Exception) -> str:

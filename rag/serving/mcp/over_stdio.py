@@ -43,8 +43,8 @@ class _OneIndex:
         return f"{counts}; failed: {failed}" if failed else counts
 
     async def remove(self, context: Context[Any], collection: str, document_id: str) -> str:
-        source = self.view(context, collection).document(document_id).source
-        removed = await asyncio.to_thread(lambda: self._rag.remove([source]))
+        view = self.view(context, collection)
+        removed = await asyncio.to_thread(lambda: self._rag.remove([view.file_of(document_id)]))
         return f"{len(removed)} removed"
 
     def describe(self, error: Exception) -> str:

@@ -253,7 +253,7 @@ async def add_store_file(request: Request) -> Response:
         temporary.replace(kept)
 
     await asyncio.to_thread(link)
-    job = request.app.state.jobs.add(collection.name, user.name, "add", (str(kept),))
+    job = request.app.state.jobs.add(collection.name, user.name, "add", (kept.name,))
     return reply(_show_pending(collection, body.file_id, job))
 
 
@@ -281,9 +281,8 @@ async def read_store_file(request: Request) -> Response:
     if file_id.startswith("file-"):
         collection = request.app.state.collections.find(name, user)
         file = _find_file(request, file_id)
-        kept = uploads.folder_of(request.app.state.collections, collection) / file.name
         for job in request.app.state.jobs.all(1_000):
-            if job.collection == collection.name and str(kept) in job.sources:
+            if job.collection == collection.name and file.name in job.sources:
                 return reply(_show_pending(collection, file_id, job))
         raise Refused(404, "the file was not added to this vector store")
     collection, view = await asyncio.to_thread(open_view, request, name)
@@ -312,8 +311,7 @@ async def remove_store_file(request: Request) -> Response:
         folder = uploads.folder_of(request.app.state.collections, collection)
         source = str(folder / file.name)
     else:
-        document = await request.app.state.workers.run(lambda: view.document(file_id))
-        source = document.source
+        source = await request.app.state.workers.run(lambda: view.file_of(file_id))
     request.app.state.jobs.add(collection.name, user.name, "remove", (source,))
     return reply({"id": file_id, "object": "vector_store.file.deleted", "deleted": True})
 

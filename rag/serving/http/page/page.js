@@ -352,7 +352,7 @@ async function showFiles(main) {
         } } }, "Remove") : "")));
       const turn = el("div", { class: "row" }, offset > 0 ? el("button", { class: "small", type: "button", on: { click: () => fill(offset - 50) } }, "Earlier") : "",
         offset + 50 < found.total ? el("button", { class: "small", type: "button", on: { click: () => fill(offset + 50) } }, "Later") : "");
-      table.replaceChildren(el("p", { class: "place" }, `${found.total.toLocaleString("en")} documents`),
+      table.replaceChildren(el("p", { class: "place" }, `${found.total.toLocaleString("en")} document${found.total === 1 ? "" : "s"}`),
         el("div", { class: "wide card" }, el("table", {}, el("thead", {}, el("tr", {}, ["Document", "Type", "Characters", "Passages", "Actions"].map((name) => el("th", { scope: "col" }, name)))), el("tbody", {}, rows))), turn);
     } catch (error) { table.replaceChildren(error.status === 409 ? el("p", {}, "There is nothing yet: add the first file.") : failureCard(error)); }
   }
