@@ -83,11 +83,11 @@ async def load(
                 elif kind == "stream":
                     body = {"question": question, "stream": True}
                     async with client.stream("POST", "/ask", json=body) as reply:
+                        begun = False
                         async for _ in reply.aiter_bytes():
-                            first_events.append(time.monotonic() - started)
-                            break
-                        async for _ in reply.aiter_bytes():
-                            pass
+                            if not begun:
+                                first_events.append(time.monotonic() - started)
+                            begun = True
                 else:
                     reply = await client.post(f"/{kind}", json={"question": question})
             except httpx.HTTPError as error:
@@ -247,7 +247,7 @@ def show(found: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--documents", default="data")
+    parser.add_argument("--documents", default="data/corpus")
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--requests", type=int, default=10_000)

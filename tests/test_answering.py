@@ -292,3 +292,21 @@ def test_a_model_that_obeys_is_not_believed(
     answer = rag.ask(each.question, where=f"path:{each.name}.txt")
     assert each.canary not in answer.text
     assert "[9]" not in answer.text
+
+
+def test_a_question_in_a_document_answers_none(embedder: Embedder, tmp_path: Path) -> None:
+    """An exam sheet asks what it does not tell."""
+    documents = tmp_path / "documents"
+    documents.mkdir()
+    (documents / "exam.md").write_text(
+        "# Exam\n\nWho built the Vorn bridge? When was the Vorn bridge opened? How long is it?\n"
+    )
+    rag = RAG(tmp_path / "index", embedder=embedder)
+    rag.index(documents)
+    for question in ("When was the Vorn bridge opened?", "Who built the Vorn bridge?"):
+        assert rag.ask(question).abstained
+    assert rag.check("The Vorn bridge was opened in 1921.").label == "not enough information"
+    (documents / "bridge.md").write_text("The Vorn bridge was opened in 1921 by Ilse Brandt.\n")
+    rag.index(documents)
+    assert "1921" in rag.ask("When was the Vorn bridge opened?").text
+    assert not any("?" in each.quote for each in rag.check("It was opened in 1921.").evidence)

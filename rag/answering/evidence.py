@@ -36,6 +36,8 @@ MEASURED = (
 """The signs that are weighed: the others gained nothing on the article they were not fitted on."""
 # So many spans are weighed, the best by the reader.
 _WEIGHED = 5
+# What did somebody ask?
+_ASKS_FOR_QUESTION = re.compile(r"(?i)\b(?:ask|question|quer)")
 # A question that names a row and a column is plain; it may still mean another table.
 _SURE_OF_CELL = 0.9
 # Stands for the cosine of a passage that was found by its words alone.
@@ -96,8 +98,8 @@ def weigh_spans(question: str, passages: Passages, reading: Reading) -> tuple[Re
     """Put the span first that most probably answers; return its probability too.
 
     In a manual, the entry of what is asked for excludes all others: the default of
-    `max_connections` stands in no other entry. A list of references ("See Also") comes after all
-    that tells something. A reader overlooks that a sentence is about another
+    `max_connections` stands in no other entry. A question answers none. A list of references ("See
+    Also") comes after all that tells something. A reader overlooks that a sentence is about another
     setting or year than the question, which `measures` shows: of its best five spans, another is
     better than the first now and then. On two articles of SQuAD 2.0, each by a regression fitted
     on the other, F1 is 0.593 for 0.562.
@@ -105,6 +107,14 @@ def weigh_spans(question: str, passages: Passages, reading: Reading) -> tuple[Re
     weighed = regression("reading")
     layouts = Layouts(passages)
     told = [span for span in reading.spans if not layouts.refers(span)] or list(reading.spans)
+    if not _ASKS_FOR_QUESTION.search(question):
+        held = list(passages)
+        answering = [
+            span for span in told if not held[span.number - 1].is_asked(span.start, span.end)
+        ]
+        if not answering:
+            return replace(reading, spans=tuple(told)), 0.0
+        told = answering
     named = _in_named_entry(question, layouts, told)
     spans = named or told
     chances = [

@@ -82,12 +82,19 @@ class Passage:
 
     @cached_property
     def statements(self) -> list[Statement]:
-        """Its sentences without headings and without what overlaps what is withheld."""
+        """Its sentences without headings, questions and what overlaps what is withheld."""
         return [
             self._make_statement(start, end)
             for start, end in self.sentences
-            if self.text[start] != "#" and not self.withholds(start, end)
+            if self.text[start] != "#"
+            and not _asks(self.text[start:end])
+            and not self.withholds(start, end)
         ]
+
+    def is_asked(self, start: int, end: int) -> bool:
+        """Return whether a span stands in questions alone, which tell nothing."""
+        held = [(first, last) for first, last in self.sentences if first < end and start < last]
+        return bool(held) and all(_asks(self.text[first:last]) for first, last in held)
 
     @cached_property
     def windows(self) -> list[Statement]:
@@ -199,3 +206,8 @@ class Passages:
 
     def __getitem__(self, at: int) -> Passage:
         return self._passages[at]
+
+
+def _asks(sentence: str) -> bool:
+    """Return whether a sentence is a question."""
+    return sentence.rstrip("\"'”’»*_) ").endswith(("?", "？", "؟"))
