@@ -16,6 +16,7 @@ from rag.serving.http.application import make_app
 
 _ENDING_SECONDS = 20
 _KEEP_ALIVE_SECONDS = 30
+_WAITING = 2_048
 
 
 def serve(config: Config, tell: Callable[[str], None]) -> None:
@@ -78,6 +79,8 @@ def _listen(host: str, port: int) -> socket.socket:
         listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, port))
+        # Whoever opens the address that is told at once waits for the server, and is not refused.
+        listening.listen(_WAITING)
     except OSError as error:
         raise ConfigError(
             f"{host}:{port}: cannot be listened at: {error.strerror}: set another `--port`"

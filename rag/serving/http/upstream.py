@@ -93,7 +93,8 @@ async def _relay(
     request: Request, view: Any, sent: dict[str, Any], collection: str
 ) -> AsyncIterator[bytes]:
     """Yield the chunks of the upstream server, and before the last ones the annotations."""
-    text, last = "", {"object": "chat.completion.chunk", "model": sent.get("model")}
+    text, last = "", {"model": sent.get("model")}
+    begun = False
     held: list[bytes] = []
     try:
         async with (
@@ -108,6 +109,7 @@ async def _relay(
                     continue
                 chunk = json.loads(data)
                 choices = chunk.get("choices") or []
+                begun = True
                 piece = (choices[0].get("delta") or {}).get("content") if choices else None
                 text += piece if isinstance(piece, str) else ""
                 if len(text) > _LONGEST_REPLY:
@@ -118,6 +120,8 @@ async def _relay(
                     held.append(event(chunk))
                 else:
                     yield event(chunk)
+        if not begun:
+            raise Refused(502, "the upstream server sent no chat")
         if text.strip():
             found = await _verify(request, view, text)
             delta = {"annotations": _annotations(request, collection, found)}
