@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 from collections.abc import Callable
@@ -33,6 +34,7 @@ from rag.serving.operations import Ask, Check, Explain, perform
 from rag.serving.view import View
 
 T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
 
 _INSTRUCTIONS = (
     "Searches and reads the user's own documents. `ask` answers from them alone, and says when "
@@ -98,12 +100,27 @@ async def _do(host: Host, work: Callable[[], T]) -> T:
         raise ToolError(host.describe(error)) from error
 
 
+def _offer(
+    server: MCPServer, *, annotations: ToolAnnotations, structured_output: bool | None = None
+) -> Callable[[F], F]:
+    """Offer a function as a tool, described by its docstring."""
+
+    def offer(tool: F) -> F:
+        # Without the spaces that its lines begin with.
+        described = inspect.getdoc(tool)
+        return server.tool(
+            description=described, annotations=annotations, structured_output=structured_output
+        )(tool)
+
+    return offer
+
+
 def _reading(title: str) -> ToolAnnotations:
     return ToolAnnotations(title=title, read_only_hint=True, open_world_hint=False)
 
 
 def _add_reading(server: MCPServer, host: Host) -> None:
-    @server.tool(annotations=_reading("Search passages"))
+    @_offer(server, annotations=_reading("Search passages"))
     async def search_passages(
         query: str, context: Context, limit: int = 5, where: str = "", collection: str = ""
     ) -> SearchResults:
@@ -120,7 +137,7 @@ def _add_reading(server: MCPServer, host: Host) -> None:
 
         return await _do(host, work)
 
-    @server.tool(annotations=_reading("Ask the documents"))
+    @_offer(server, annotations=_reading("Ask the documents"))
     async def ask(
         question: str, context: Context, where: str = "", collection: str = ""
     ) -> AnswerResult:
@@ -135,7 +152,7 @@ def _add_reading(server: MCPServer, host: Host) -> None:
 
         return await _do(host, work)
 
-    @server.tool(annotations=_reading("Check a claim"))
+    @_offer(server, annotations=_reading("Check a claim"))
     async def check(
         claim: str, context: Context, where: str = "", collection: str = ""
     ) -> VerdictResult:
@@ -147,7 +164,7 @@ def _add_reading(server: MCPServer, host: Host) -> None:
 
         return await _do(host, work)
 
-    @server.tool(annotations=_reading("Read a document"))
+    @_offer(server, annotations=_reading("Read a document"))
     async def read(
         document: str,
         context: Context,
@@ -168,7 +185,7 @@ def _add_reading(server: MCPServer, host: Host) -> None:
 
         return await _do(host, work)
 
-    @server.tool(annotations=_reading("Find lines"))
+    @_offer(server, annotations=_reading("Find lines"))
     async def grep(
         pattern: str, context: Context, where: str = "", collection: str = "", limit: int = 50
     ) -> MatchesResult:
@@ -182,7 +199,7 @@ def _add_reading(server: MCPServer, host: Host) -> None:
 
         return await _do(host, work)
 
-    @server.tool(annotations=_reading("List documents"))
+    @_offer(server, annotations=_reading("List documents"))
     async def list_documents(
         context: Context, where: str = "", limit: int = 100, offset: int = 0, collection: str = ""
     ) -> ListResult:
@@ -196,7 +213,7 @@ def _add_reading(server: MCPServer, host: Host) -> None:
 
         return await _do(host, work)
 
-    @server.tool(annotations=_reading("List collections"))
+    @_offer(server, annotations=_reading("List collections"))
     async def list_collections(context: Context) -> CollectionsResult:
         """List the collections that can be asked; without a name the only one is meant."""
         return await _do(host, lambda: CollectionsResult(host.collections(context)))
@@ -214,7 +231,7 @@ def _add_reading(server: MCPServer, host: Host) -> None:
 def _add_for_connectors(server: MCPServer, host: Host) -> None:
     """Add the two tools that connectors for deep research ask for, in their form."""
 
-    @server.tool(annotations=_reading("Search"), structured_output=False)
+    @_offer(server, annotations=_reading("Search"), structured_output=False)
     async def search(query: str, context: Context) -> list[TextContent]:
         """Find documents that fit a question: `{"results": [{"id", "title", "url"}]}`."""
 
@@ -230,7 +247,7 @@ def _add_for_connectors(server: MCPServer, host: Host) -> None:
 
         return [TextContent(type="text", text=await _do(host, work))]
 
-    @server.tool(annotations=_reading("Fetch"), structured_output=False)
+    @_offer(server, annotations=_reading("Fetch"), structured_output=False)
     async def fetch(id: str, context: Context) -> list[TextContent]:  # noqa: A002
         """Return a document that `search` found: `{"id", "title", "text", "url", "metadata"}`."""
 
@@ -253,7 +270,7 @@ def _add_writing(server: MCPServer, host: Host) -> None:
     changing = ToolAnnotations(read_only_hint=False, destructive_hint=False, open_world_hint=True)
     removing = ToolAnnotations(read_only_hint=False, destructive_hint=True, open_world_hint=False)
 
-    @server.tool(annotations=changing)
+    @_offer(server, annotations=changing)
     async def add(sources: list[str], context: Context, collection: str = "") -> JobResult:
         """Index files, folders or addresses, so that they can be asked."""
         try:
@@ -261,7 +278,7 @@ def _add_writing(server: MCPServer, host: Host) -> None:
         except RagError as error:
             raise ToolError(host.describe(error)) from error
 
-    @server.tool(annotations=removing)
+    @_offer(server, annotations=removing)
     async def remove(document_id: str, context: Context, collection: str = "") -> JobResult:
         """Remove a document's file from the index; the file itself stays."""
         try:

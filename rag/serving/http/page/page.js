@@ -110,7 +110,8 @@ async function openSource(documentId, start, end) {
     body.append(el("pre", { class: code ? "code" : "" },
       found.start > 0 ? "…" : "", cut(found.start, start), marked, cut(end, found.end), found.end < found.characters ? "…" : ""));
     const here = body.querySelector(".sheet i") || marked;
-    if (here) here.scrollIntoView({ block: "center" });
+    // Only the source scrolls, not the page around it.
+    if (here) body.scrollTop += here.getBoundingClientRect().top - body.getBoundingClientRect().top - body.clientHeight / 3;
   } catch (error) {
     title.textContent = "Source";
     body.replaceChildren(failureCard(error));
@@ -151,19 +152,19 @@ function sourceItem(citation) {
 function renderAnswer(answer) {
   const byNumber = new Map(answer.citations.map((each) => [String(each.number), each]));
   const points = Array.from(answer.text);
-  const doubtful = answer.sentences.filter((each) => !answer.abstained && (each.support < 0.5 || each.flagged.length));
-  const pieces = [];
-  let at = 0;
+  const doubtful = answer.sentences.filter((each) => !answer.abstained && (each.support < 0.5 || each.flagged.length)).map((each) => [each.start, each.end]);
+  const inside = (spans, at) => spans.some(([start, end]) => start <= at && at < end);
   const emit = (text) => text.split(/(\[\d{1,4}\])/).map((part) => {
     const number = /^\[(\d+)\]$/.exec(part);
     return number && byNumber.has(number[1]) ? citeButton(byNumber.get(number[1])) : part;
   });
-  for (const each of doubtful) {
-    pieces.push(emit(points.slice(at, each.start).join("")));
-    pieces.push(el("span", { class: "doubt", title: "No passage bears this out" }, emit(points.slice(each.start, each.end).join(""))));
-    at = each.end;
-  }
-  pieces.push(emit(points.slice(at).join("")));
+  // The text is cut wherever the part that answers, or a doubtful sentence, begins or ends.
+  const cuts = [...new Set([0, points.length, ...answer.spans.flat(), ...doubtful.flat()])].sort((one, other) => one - other);
+  const pieces = cuts.slice(0, -1).map((start, number) => {
+    let piece = emit(points.slice(start, cuts[number + 1]).join(""));
+    if (inside(answer.spans, start)) piece = el("strong", {}, piece);
+    return inside(doubtful, start) ? el("span", { class: "doubt", title: "No passage bears this out" }, piece) : piece;
+  });
   return el("div", { class: "answer" }, pieces);
 }
 
