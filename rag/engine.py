@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
 # In so many passages evidence is looked for, unless another number is asked for.
 _EVIDENCE = 10
+_MOST_SENTENCES = 1_000
 
 
 class RAG:
@@ -585,7 +586,12 @@ class RAG:
         return replace(verdict, timings=timings, filter_matched=filter_matched)
 
     def verify(
-        self, text: str, k: int | None = None, where: str | Mapping[str, Any] = ""
+        self,
+        text: str,
+        k: int | None = None,
+        where: str | Mapping[str, Any] = "",
+        *,
+        is_over: Callable[[], bool] = lambda: False,
     ) -> Verification:
         """Check each sentence of a text, whoever wrote it, as `check` does a claim.
 
@@ -593,24 +599,27 @@ class RAG:
         `[1]` are no part of what is checked.
 
         Raises:
-            QuestionError, StoreError: as `search`.
+            QuestionError: as `search`, or if the text has more sentences than are checked at once.
+            StoreError: as `search`.
+            StoppedError: once `is_over()`, between two sentences.
         """
+        from rag.answering.stopping import StoppedError
         from rag.answering.verification import find_claims
         from rag.types import CheckedSentence, Verification
 
         text = check_text(text, "text")
-        return Verification(
-            text,
-            tuple(
-                CheckedSentence(
-                    text[start:end],
-                    start,
-                    end,
-                    self.check(claim, k, where) if claim else None,
-                )
-                for start, end, claim in find_claims(text)
-            ),
-        )
+        found = find_claims(text)
+        if len(found) > _MOST_SENTENCES:
+            raise QuestionError(
+                f"the text has {len(found):,} sentences: check {_MOST_SENTENCES:,} at a time"
+            )
+        checked = []
+        for start, end, claim in found:
+            if is_over():
+                raise StoppedError
+            verdict = self.check(claim, k, where) if claim else None
+            checked.append(CheckedSentence(text[start:end], start, end, verdict))
+        return Verification(text, tuple(checked))
 
     def list_documents(
         self, where: str | Mapping[str, Any] = "", limit: int = 100, offset: int = 0

@@ -162,7 +162,9 @@ class Asked(Protocol):
 
     def check(self, claim: str, k: int | None, where: Any, *, by_generator: bool) -> Verdict: ...
 
-    def verify(self, text: str, k: int | None, where: Any) -> Verification: ...
+    def verify(
+        self, text: str, k: int | None, where: Any, *, is_over: Callable[[], bool]
+    ) -> Verification: ...
 
     def locate(self, place: str) -> Place: ...
 
@@ -178,7 +180,8 @@ def perform(
     """Do what was asked, and return the result; `tell` is told each piece of an answer.
 
     Raises:
-        StoppedError: once `is_over()`, between two pieces of what a generator writes.
+        StoppedError: once `is_over()`, between two pieces of what a generator writes, or two
+            sentences of a text.
         RagError: as the call that the operation names.
     """
     if isinstance(operation, Explain):
@@ -187,7 +190,7 @@ def perform(
         by_generator = operation.by_generator
         return rag.check(operation.claim, operation.k, operation.where, by_generator=by_generator)
     if isinstance(operation, Verify):
-        return rag.verify(operation.text, operation.k, operation.where)
+        return rag.verify(operation.text, operation.k, operation.where, is_over=is_over)
     if isinstance(operation, Read):
         return rag.locate(operation.place)
     if isinstance(operation, ListDocuments):

@@ -66,9 +66,10 @@ class Resident(RAG):
 
 
 class Residents:
-    """The RAGs of the settings that were used last."""
+    """The RAGs of the settings that were used last, `most` of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MOST) -> None:
+        self._most = most
         self.lock = threading.RLock()
         self._by_settings: OrderedDict[tuple[Config, str], Resident] = OrderedDict()
 
@@ -94,7 +95,7 @@ class Residents:
                 # The server may have another model by now.
                 for name in ("generator", "reranker", "retriever"):
                     vars(found).pop(name, None)
-            while len(self._by_settings) > MOST:
+            while len(self._by_settings) > self._most:
                 self._by_settings.popitem(last=False)
             return found
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rag.errors import ConfigError, FilterError, StoreError
@@ -101,10 +101,15 @@ class View:
         return self._rag.check(claim, k, self._within(where), by_generator=by_generator)
 
     def verify(
-        self, text: str, k: int | None = None, where: str | Mapping[str, Any] = ""
+        self,
+        text: str,
+        k: int | None = None,
+        where: str | Mapping[str, Any] = "",
+        *,
+        is_over: Callable[[], bool] = lambda: False,
     ) -> Verification:
         """Check each sentence of a text as `RAG.verify` does."""
-        return self._rag.verify(text, k, self._within(where))
+        return self._rag.verify(text, k, self._within(where), is_over=is_over)
 
     def list_documents(
         self, where: str | Mapping[str, Any] = "", limit: int = 100, offset: int = 0

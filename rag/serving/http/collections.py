@@ -17,6 +17,8 @@ from rag.serving.view import View
 STATE = "server"
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _MOST = 1_000
+# So many indexes stay open; others are opened again when they are asked.
+_MOST_OPEN = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,7 @@ class Collections:
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._residents = Residents()
+        self._residents = Residents(_MOST_OPEN)
         self._folder = Path(config.serve.folder) if config.serve.folder else None
         if self._folder is not None and not self._folder.is_dir():
             raise ConfigError(f"{self._folder}: is no folder of indexes (`serve.folder`)")

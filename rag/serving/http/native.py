@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import logging
 import threading
+import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 from urllib.parse import quote
@@ -26,7 +28,9 @@ from rag.serving.view import View
 from rag.types import Answer, Message, Verdict
 from rag.viewing.proof import as_data
 
+_log = logging.getLogger("rag.serving")
 _MOST_LISTED = 1_000
+_SECONDS_READY = 5.0
 # What is shown of a document at once, in characters.
 _LONGEST_PART = 200_000
 
@@ -534,19 +538,27 @@ async def show_health(request: Request) -> Response:
 
 
 async def show_readiness(request: Request) -> Response:
-    """Say whether questions can be answered: every index opens, and the embedder is loaded."""
+    """Say whether questions can be answered: whether every index opens."""
     collections: Collections = request.app.state.collections
+    state = request.app.state
 
     def look() -> bool:
-        for each in collections.all():
-            rag = collections.rag(each)
-            if rag.exists():
-                rag.info()
+        try:
+            for each in collections.all():
+                rag = collections.rag(each)
+                if rag.exists():
+                    rag.list_documents(limit=1)
+        except StoreError:
+            _log.exception("an index cannot be opened")
+            return False
         return True
 
-    try:
-        await asyncio.to_thread(look)
-    except StoreError:
+    # Anybody may ask this: it is looked at once in a while.
+    asked, ready = getattr(state, "readiness", (-_SECONDS_READY, False))
+    if time.monotonic() - asked >= _SECONDS_READY:
+        ready = await asyncio.to_thread(look)
+        state.readiness = (time.monotonic(), ready)
+    if not ready:
         return reply({"status": "an index cannot be opened: the server's log says which"}, 503)
     return reply({"status": "ready"})
 

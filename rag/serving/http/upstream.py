@@ -6,6 +6,7 @@ bear out or contradict.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from collections.abc import AsyncIterator
@@ -64,7 +65,7 @@ async def complete_chat(request: Request, body: ChatBody) -> Response:
     given = msgspec.to_builtins(body)
     sent = {key: given[key] for key in _PASSED_ON if given.get(key) is not None}
     name = str((body.rag or {}).get("collection", ""))
-    _, view = open_view(request, name)
+    _, view = await asyncio.to_thread(open_view, request, name)
     if body.stream:
         return stream(_relay(request, view, sent, request.state.collection))
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import logging
+import time
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 from urllib.parse import quote
@@ -46,6 +47,7 @@ _LONGEST_PART = 50_000
 _MOST_MATCHES = 200
 _LONGEST_LINE = 500
 _GREP_SECONDS = 2.0
+_GREP_WHOLE_SECONDS = 30.0
 _MOST_LISTED = 1_000
 
 
@@ -293,11 +295,14 @@ def _grep(view: View, pattern: str, where: str, limit: int) -> MatchesResult:
     except regex.error as error:
         raise QuestionError(f"the pattern is no regular expression: {error}") from error
     most = max(1, min(limit, _MOST_MATCHES))
+    end = time.monotonic() + _GREP_WHOLE_SECONDS
     matches: list[MatchResult] = []
     offset, step = 0, 200
     while True:
         listing = view.list_documents(where, step, offset)
         for entry in listing.documents:
+            if time.monotonic() > end:
+                return MatchesResult(matches, complete=False)
             document = view.document(entry.id)
             at = 0
             for number, line in enumerate(document.text.split("\n"), start=1):

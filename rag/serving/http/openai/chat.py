@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -85,8 +86,10 @@ async def complete_chat(request: Request) -> Response:
     answer_id = f"chatcmpl-{uuid.uuid4().hex}"
     if not body.stream:
         collection, answer = await perform(request, name, operation)
-        return reply(_completion(request, collection, body.model, answer_id, answer))
-    collection, view = open_view(request, name)
+        usage = await asyncio.to_thread(count_tokens, request, collection, answer)
+        shown = _completion(request, collection, body.model, answer_id, answer)
+        return reply({**shown, "usage": usage})
+    collection, view = await asyncio.to_thread(open_view, request, name)
     events = request.app.state.workers.events(view, operation)
     first = await anext(events)
     counted = bool(body.stream_options and body.stream_options.include_usage)
@@ -160,7 +163,6 @@ def _completion(
         "created": int(time.time()),
         "model": model,
         "choices": [choice],
-        "usage": count_tokens(request, collection, answer),
         "rag": shapes.abstention(answer),
     }
 
@@ -192,7 +194,7 @@ async def _chunks(
         yield chunk({}, _finish_reason(piece), rag=shapes.abstention(piece))
         if counted:
             head = {"id": answer_id, "object": "chat.completion.chunk", "created": created}
-            usage = count_tokens(request, collection, piece)
+            usage = await asyncio.to_thread(count_tokens, request, collection, piece)
             yield event({**head, "model": model, "choices": [], "usage": usage})
     except (RagError, Refused) as error:
         status, reason = request.app.state.describe(request, error)

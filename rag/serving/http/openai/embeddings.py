@@ -38,12 +38,12 @@ async def embed(request: Request) -> Response:
         raise Refused(400, "`encoding_format` must be float or base64")
     collections = request.app.state.collections
     collection = collections.find(shapes.collection_of(body.model), user_of(request))
-    embedder = collections.rag(collection).embedder
-    if body.dimensions not in (None, embedder.dim):
-        raise Refused(400, f"`dimensions` must be {embedder.dim}, as the model gives")
     given: list[str] = [str(each) for each in texts]
 
     def work() -> tuple[Any, int]:
+        embedder = collections.rag(collection).embedder
+        if body.dimensions not in (None, embedder.dim):
+            raise Refused(400, f"`dimensions` must be {embedder.dim}, as the model gives")
         if body.is_query:
             vectors = np.stack([embedder.embed_query(text) for text in given])
         else:

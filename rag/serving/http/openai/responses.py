@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -46,8 +47,8 @@ async def respond(request: Request) -> Response:
     if not body.stream:
         collection, answer = await perform(request, name, operation)
         shown = _Response(request, collection, body, operation)
-        return reply(shown.whole(answer, with_results))
-    collection, view = open_view(request, name)
+        return reply(await asyncio.to_thread(shown.whole, answer, with_results))
+    collection, view = await asyncio.to_thread(open_view, request, name)
     shown = _Response(request, collection, body, operation)
     events = request.app.state.workers.events(view, operation)
     first = await anext(events)
@@ -220,7 +221,7 @@ async def _events(
         yield tell("response.output_text.done", **writing, text=text, logprobs=[])
         part = shown.text(text, cited)
         yield tell("response.content_part.done", **writing, part=part)
-        whole = shown.whole(piece, with_results)
+        whole = await asyncio.to_thread(shown.whole, piece, with_results)
         yield tell("response.output_item.done", output_index=1, item=whole["output"][1])
         kind = "response.incomplete" if piece.interrupted else "response.completed"
         yield tell(kind, response=whole)
