@@ -335,7 +335,9 @@ class ServeConfig(_Section):
     `workers` answer at once (0: one per core), and `queue` more requests wait; others are asked to
     come again. An upload has at most `upload_mb`, and any other request `request_kb`. `origins` are
     sites whose pages may ask from a browser. `upstream` is the base URL of an OpenAI-compatible
-    server that answers for models that are not ours; what it says is checked.
+    server that answers for models that are not ours; what it says is checked. A million tokens
+    that the generator reads cost `price_read`, and those that it writes `price_written`, for the
+    metrics and traces (0: unknown).
     """
 
     host: str = "127.0.0.1"
@@ -353,6 +355,8 @@ class ServeConfig(_Section):
     request_kb: Annotated[int, Meta(ge=1, le=1 << 20)] = 1_024
     origins: tuple[str, ...] = ()
     upstream: str = ""
+    price_read: Annotated[float, Meta(ge=0, le=1_000_000)] = 0.0
+    price_written: Annotated[float, Meta(ge=0, le=1_000_000)] = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,6 +60,8 @@ HARMFUL: dict[str, list[Any]] = {
     "serve.request_kb": [100_000],
     "serve.origins": [["https://example.org"]],
     "serve.upstream": ["https://example.org/v1"],
+    "serve.price_read": [1.0],
+    "serve.price_written": [1.0],
     "index.path": ["../other", "/srv/other", "a/../../b", "link/index", "~/../.."],
     "index.memory_mb": [1, 1_000_000],
     "sources.hidden": [True],

@@ -37,11 +37,15 @@ from rag.serving.http.collections import Collections
 from rag.serving.http.exchange import reply
 from rag.serving.http.jobs import Job, Jobs
 from rag.serving.http.metrics import Metrics
+from rag.serving.http.tracing import Cost, record
 from rag.serving.http.work import Workers
+from rag.serving.operations import Operation
 from rag.serving.paths import make_paths_absolute
+from rag.types import Answer
 
 STARTED = int(time.time())
 _ENDING_SECONDS = 10.0
+_CHARACTERS_A_TOKEN = 4
 _AUDIT_BYTES = 64 << 20
 _OPENAI = "/v1/"
 _log = logging.getLogger("rag.serving")
@@ -59,7 +63,11 @@ def make_app(config: Config, users: Users) -> Starlette:
     config = make_paths_absolute(config)
     collections = Collections(config)
     metrics = Metrics()
-    workers = Workers(config.serve.workers, config.serve.queue)
+
+    def note(operation: Operation, result: Any, started: float) -> None:
+        _note_operation(config, metrics, operation, result, started)
+
+    workers = Workers(config.serve.workers, config.serve.queue, note)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -94,6 +102,26 @@ def make_app(config: Config, users: Users) -> Starlette:
     app.state.metrics = metrics
     app.state.describe = describe
     return app
+
+
+def _note_operation(
+    config: Config, metrics: Metrics, operation: Operation, result: Any, started: float
+) -> None:
+    """Count what an operation cost, and record it with its stages."""
+    facts: dict[str, Any] = {}
+    if isinstance(result, Answer):
+        facts = {"rag.way": result.way, "rag.abstained": result.abstained}
+        facts["rag.model"] = result.model
+        if result.way == "generate":
+            # The generator's own count of what it wrote is not told: a token has four characters.
+            read, written = result.prompt.tokens, -(-len(result.text) // _CHARACTERS_A_TOKEN)
+            serve = config.serve
+            cost = Cost.of(read, written, serve.price_read, serve.price_written)
+            metrics.count_cost(cost)
+            facts |= {"gen_ai.usage.input_tokens": read, "gen_ai.usage.output_tokens": written}
+            facts["rag.price"] = cost.price
+    timings = getattr(result, "timings", {})
+    record(type(operation).__name__.lower(), started, timings, facts)
 
 
 def _agents(collections: Collections, workers: Workers, config: Config) -> Any:

@@ -13,6 +13,7 @@ from rag.config import Config
 from rag.errors import ConfigError
 from rag.serving.http.access import TOKEN_VARIABLE, load_users
 from rag.serving.http.application import make_app
+from rag.serving.http.tracing import set_up_traces
 
 _ENDING_SECONDS = 20
 _KEEP_ALIVE_SECONDS = 30
@@ -37,6 +38,7 @@ def serve(config: Config, tell: Callable[[str], None]) -> None:
             f"warning: everybody on the way can read what {settings.host} sends without TLS: set "
             "`serve.certificate` and `serve.key`, or put a server before it that speaks TLS"
         )
+    set_up_traces()
     users, made = load_users(settings.users)
     app = make_app(config, users)
     listening = _listen(settings.host, settings.port)

@@ -20,10 +20,21 @@ T = TypeVar("T")
 _LONGEST_WAIT = 60
 
 
-class Workers:
-    """Threads that do the work of requests, `queue` of which wait at most."""
+def _note_nothing(operation: Operation, result: Any, started: float) -> None:
+    """Note nothing."""
 
-    def __init__(self, count: int, queue: int) -> None:
+
+class Workers:
+    """Threads that do the work of requests, `queue` of which wait at most.
+
+    `note` is told each operation that was done, its result, and when it began, in seconds since the
+    epoch.
+    """
+
+    def __init__(
+        self, count: int, queue: int, note: Callable[[Operation, Any, float], None] = _note_nothing
+    ) -> None:
+        self._note = note
         self.count = count or os.cpu_count() or 1
         self._most = self.count + queue
         self._threads = ThreadPoolExecutor(self.count, thread_name_prefix="rag-work")
@@ -80,7 +91,10 @@ class Workers:
             try:
                 if gone.is_set():
                     raise StoppedError
-                return perform(rag, operation, tell, gone.is_set)
+                started = time.time()
+                result = perform(rag, operation, tell, gone.is_set)
+                self._note(operation, result, started)
+                return result
             finally:
                 tell(None)
 
