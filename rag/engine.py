@@ -706,6 +706,9 @@ class RAG:
         if on_the_web := view_on_the_web(place, path, self.path):
             return on_the_web
         file = find_file(path, place.document.source, self.path, self._index.roots())
+        # What differs from the path that the index holds is a copy of what was fetched for it.
+        if file == path and not self._is_named(file):
+            file = ""
         return view(place, file, cache_dir() / "opened", self.config.sources)
 
     def prove(self, answer: Answer) -> Proof:
@@ -734,8 +737,19 @@ class RAG:
             raise StoreError(f"{document.source}: has no pages to draw")
         path = self._index.path_of(document.id)
         file = find_file(path, document.source, self.path, self._index.roots())
+        if file == path and not self._is_named(file):
+            raise StoreError(
+                f"{document.source}: is not drawn: you did not name its folder for this index "
+                "here: `rag index PATH` does"
+            )
         words = document.text[place.start : place.end]
         return draw_page(file, number, words, self.config.sources)
+
+    def _is_named(self, file: str) -> bool:
+        """Return whether the user named a file, or a folder above it, for this index."""
+        from rag.trust import is_named, named_roots
+
+        return is_named(file, named_roots(self.path))
 
     def documents(self, ids: Iterable[str] | None = None) -> Iterator[Document]:
         """Iterate over all stored documents by source, or over those of `ids` in their order.

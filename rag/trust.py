@@ -1,16 +1,17 @@
-"""Remember what the user trusts: files of settings, by place and SHA-256, and addresses to fetch.
+"""Remember what the user trusts: files of settings, by place and SHA-256, addresses and folders.
 
 Each list is a file of the user's own, outside every project, that only the user may write. A file
 that changes is trusted no more, nor is a copy of it elsewhere, where the same words may name other
 things. An address is fetched for the index that it was named for: a folder that came from somebody
-else names addresses, too, and must not have this machine ask for them.
+else names addresses, too, and must not have this machine ask for them. A folder or file is read for
+the index that it was named for, for the same reason.
 """
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,38 @@ def forget_address(index: Path, address: str) -> None:
         _ADDRESSES.change(lambda known: known.update({str(index.resolve()): noted}))
 
 
+def named_roots(index: Path) -> tuple[str, ...]:
+    """Return the folders and files that the user named for an index, as absolute paths.
+
+    An index that came from somebody else, or was moved, has none, whatever it holds itself.
+
+    Raises:
+        ConfigError: as `trusted_files`.
+    """
+    found = _ROOTS.read().get(str(index.resolve()), [])
+    if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
+        raise _ROOTS.damage()
+    return tuple(found)
+
+
+def is_named(path: str, named: Sequence[str]) -> bool:
+    """Return whether a file or folder is one of `named`, or lies in one."""
+    return any(path == root or path.startswith(root.rstrip(os.sep) + os.sep) for root in named)
+
+
+def remember_roots(index: Path, paths: Sequence[str]) -> None:
+    """Note that the user named folders and files, as absolute paths, for an index.
+
+    Raises:
+        ConfigError: as `trust`.
+    """
+    named = named_roots(index)
+    new = [path for path in paths if not is_named(path, named)]
+    if new:
+        noted = [*named, *dict.fromkeys(new)]
+        _ROOTS.change(lambda known: known.update({str(index.resolve()): noted}))
+
+
 @dataclass(frozen=True, slots=True)
 class _List:
     """A JSON file of the user's own, which only the user may write.
@@ -181,3 +214,4 @@ class _List:
 
 _TRUSTED = _List("trusted.json", "files", "run `rag trust` again for each folder")
 _ADDRESSES = _List("addresses.json", "indexes", "name each address again: `rag index ADDRESS`")
+_ROOTS = _List("roots.json", "indexes", "name each folder again: `rag index PATH`")

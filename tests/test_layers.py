@@ -43,7 +43,7 @@ ALLOWED: dict[str, set[str]] = {
     "answering": {"config", "models", "text"},
     "viewing": {"config", "trust", "sources"},
     "engine": {"config", "models", "embedding", "index", "ingestion", "retrieval", "generation"}
-    | {"answering", "query", "sources", "viewing"},
+    | {"answering", "query", "sources", "trust", "viewing"},
     "evaluation": {"config", "text", "index", "engine"},
     "training": {
         "config",

@@ -337,7 +337,7 @@ def test_an_import_does_not_choose_what_is_read_next(tmp_path: Path) -> None:
         lambda: status(other, settings),
         lambda: next(watch(other, Directions(), settings)),
     ):
-        with pytest.raises(SourceError, match="where it was exported, it followed docs"):
+        with pytest.raises(SourceError, match="where it was made, it followed docs"):
             use()
     assert "swordfish" not in str(list(other.documents()))
     # What waits is exported again, and goes where the folder is taken out.

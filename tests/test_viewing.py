@@ -127,7 +127,6 @@ def rag(embedder: Embedder, tmp_path_factory: pytest.TempPathFactory) -> RAG:
 @pytest.fixture(autouse=True)
 def _places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rag.models.cache_dir", lambda: tmp_path / "cache")
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.delenv("FORCE_HYPERLINK", raising=False)
 
 

@@ -21,11 +21,16 @@ from rag.ingestion.plan import Plan, is_below, is_unchanged, paths_of
 from rag.ingestion.tally import Census, Tally
 from rag.protocols import Embedder
 from rag.sources import IGNORE_FILES, Root, SourceFile
+from rag.trust import is_named, named_roots, remember_roots
 from rag.types import IndexStatus, IngestionReport, Problem, ProgressCallback, no_progress
 
 Paths = Sequence[str | Path]
 
 _SECONDS_BETWEEN_TRIES = 1.0
+_STRANGE = (
+    "is not read: you did not name it for this index here, which may have come from somebody else, "
+    "or was moved: name it once, `rag index PATH`"
+)
 _MOST_NAMED = 5
 
 
@@ -69,7 +74,7 @@ def ingest(
         raise _nothing_to_do()
     tally = Tally(progress or no_progress)
     # Servers may take their time, for which no other writer has to wait.
-    followed = given or (_from_stored(index, index.roots()) if index.exists() else [])
+    followed = given or (_from_stored(index, index.roots())[0] if index.exists() else [])
     missed = addresses.update(index, config, followed, tally, named=bool(given))
     texts = index.count_texts() if index.exists() else 0
     with index.write() as writer:
@@ -77,7 +82,12 @@ def ingest(
         if rebuild:
             writer.clear()
         check_settings(writer, embedder, config.chunking, index.directory)
-        here = given or _from_stored(index, stored)
+        ours, strange = _from_stored(index, stored)
+        here = given or ours
+        waiting += strange
+        if rebuild and ours and strange and not given:
+            # What is not read again would be lost.
+            raise SourceError(strange[0].source, _STRANGE)
         # What was fetched before is enough to build from, and does not tell what is gone.
         roots, missing = _check_roots(
             [root for root in here if root.path not in missed or (rebuild and _holds_copies(root))],
@@ -85,6 +95,10 @@ def ingest(
             empty=bool(missed) or (rebuild and bool(texts)),
         )
         missing += missed.values()
+        if given:
+            remember_roots(index.directory, [root.path for root in roots if not root.mirror])
+        else:
+            missing += map(_describe_strange, strange)
         named = frozenset(root.path for root in given if root.mirror or Path(root.path).is_file())
         plan = Plan(writer, config.sources, tally, roots, named=named, retry=retry)
         with Pipeline(writer, embedder, config, plan, tally, at_once=rebuild) as pipeline:
@@ -157,9 +171,13 @@ def status(index: Index, config: Config, paths: Paths = ()) -> IndexStatus:
         SourceError: if a path does not exist.
     """
     given = _resolve(index, config, paths)
-    followed = given or _from_stored(index, index.roots())
+    ours, strange = _from_stored(index, index.roots())
     texts = index.count_texts()
-    roots, missing = _check_roots(followed, index.waiting_roots(), empty=bool(texts))
+    roots, missing = _check_roots(
+        given or ours, [*index.waiting_roots(), *strange], empty=bool(texts)
+    )
+    if not given:
+        missing += map(_describe_strange, strange)
     known = {
         state.record.path: state
         for state in index.files()
@@ -218,7 +236,8 @@ def watch(
     """
     from rag.sources.watching import changes
 
-    roots, _ = _check_roots(_from_stored(index, index.roots()), index.waiting_roots())
+    ours, strange = _from_stored(index, index.roots())
+    roots, _ = _check_roots(ours, [*index.waiting_roots(), *strange])
     # Nobody tells what changes at an address: it is looked at when watching begins.
     roots = [root for root in roots if not root.mirror]
     if not roots:
@@ -323,7 +342,7 @@ def _nothing_to_do(waiting: Sequence[StoredRoot] = ()) -> SourceError:
     if waiting:
         named = ", ".join(root.source for root in waiting[:_MOST_NAMED])
         more = ", ..." if len(waiting) > _MOST_NAMED else ""
-        said += f" (where it was exported, it followed {named}{more})"
+        said += f" that you named for it here (where it was made, it followed {named}{more})"
     return SourceError("the index", f"{said}: name one, as in `rag index PATH`")
 
 
@@ -347,14 +366,27 @@ def _resolve(index: Index, config: Config, paths: Paths, base: str | Path = "") 
     return found
 
 
-def _from_stored(index: Index, roots: Sequence[StoredRoot]) -> list[Root]:
-    found = [Root(*astuple(root)) for root in roots]
-    return [
-        replace(root, mirror=sources.mirror_of(index.directory, root.path))
-        if sources.is_address(root.path)
-        else root
-        for root in found
-    ]
+def _from_stored(index: Index, roots: Sequence[StoredRoot]) -> tuple[list[Root], list[StoredRoot]]:
+    """Split what an index follows into what the user named for it here, and what is strange.
+
+    An index that came from somebody else names folders, too, and must not have them read.
+    """
+    named = named_roots(index.directory)
+    ours, strange = [], []
+    for root in roots:
+        if sources.is_address(root.path):
+            # Whether it is fetched, a list of its own decides.
+            mirror = sources.mirror_of(index.directory, root.path)
+            ours.append(replace(Root(*astuple(root)), mirror=mirror))
+        elif is_named(root.path, named):
+            ours.append(Root(*astuple(root)))
+        else:
+            strange.append(root)
+    return ours, strange
+
+
+def _describe_strange(root: StoredRoot) -> Problem:
+    return Problem(root.source, _STRANGE, lasting=False)
 
 
 def _place_of(path: str | Path) -> str:

@@ -41,9 +41,9 @@ mark { background: #ffd54a; color: #000; scroll-margin-top: 30vh }
 def view(place: Place, path: str, folder: Path, config: SourcesConfig) -> str:
     """Write a page that shows a place, and return its address.
 
-    A page of a PDF is drawn as it is, if the file at `path` is still there and holds the words;
-    anything else is shown as the text that is stored. Pages in `folder` that are older than a day
-    are removed.
+    A page of a PDF is drawn as it is, if the file at `path` (empty: it may not be read) is still
+    there and holds the words; anything else is shown as the text that is stored. Pages in `folder`
+    that are older than a day are removed.
 
     Raises:
         StoreError: if the page cannot be written.
@@ -52,7 +52,9 @@ def view(place: Place, path: str, folder: Path, config: SourcesConfig) -> str:
     number = document.page_at(place.start)
     drawn = None
     note = ""
-    if document.media_type == "application/pdf" and number is not None:
+    if document.media_type == "application/pdf" and number is not None and not path:
+        note = "The page itself is not shown: you did not name its folder for this index here."
+    elif document.media_type == "application/pdf" and number is not None:
         text = document.text[place.start : place.end]
         try:
             drawn = draw_page(path, number, text, config)
