@@ -239,9 +239,11 @@ class GenerationConfig(_Section):
 
     `model` is `extractive`, a catalogued name, a GGUF file, a model directory, a hub name, or the
     base URL of an OpenAI-compatible server, whose model is then `served_model` (empty: the first
-    that the server lists). `max_tokens` bounds the answer, `context_tokens` the prompt and the
+    listed that chats). `max_tokens` bounds the answer, `context_tokens` the prompt and the
     answer together (0: what suits the model). `timeout` is how many seconds a server may be silent;
     a whole answer may take 30 times as long. `retries` counts the attempts after the first.
+    `thinks` says whether the server's model begins an answer in the middle of its thoughts, so that
+    text waits for `</think>` (`auto`: its name, its first words and its earlier answers tell).
     `plain_http` allows a server on another machine to be asked by
     `http://`, which shows everybody on the way the key, the question and the passages.
 
@@ -259,6 +261,7 @@ class GenerationConfig(_Section):
     seed: Seed = 0
     timeout: Seconds = 60.0
     retries: Annotated[int, Meta(ge=0, le=100)] = 3
+    thinks: Literal["auto", "yes", "no"] = "auto"
     plain_http: bool = False
 
     def __post_init__(self) -> None:
@@ -492,6 +495,7 @@ HARMLESS: Mapping[str, Harmless] = {
     "generation.seed": _anything,
     "generation.timeout": _up_to(600),
     "generation.retries": _up_to(3),
+    "generation.thinks": _anything,
     "generation.plain_http": _only(False),
     "prompt.shots": _up_to(20),
     "answering.way": _anything,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rag.characters import replace_surrogates
 from rag.config import Config, check_argument, load_config
-from rag.errors import ConfigError, QuestionError, StoreError, check_text
+from rag.errors import ConfigError, QuestionError, RetractedError, StoreError, check_text
 from rag.index import CacheSettings, Index
 from rag.once import once
 from rag.stopwatch import Stopwatch
@@ -420,15 +420,19 @@ class RAG:
     ) -> Answer:
         """Answer a question from the documents, with citations.
 
-        A generator that stops in the middle leaves `answer.interrupted` set and the text so far.
-        `history` is what was said before; the question itself has to stand alone. With a JSON
-        `schema` the text is JSON that follows it.
+        A generator that stops in the middle, or at its limit of tokens, leaves `answer.interrupted`
+        set and the text so far. `history` is what was said before; the question itself has to stand
+        alone. With a JSON `schema` the text is JSON that follows it.
 
         Raises:
             QuestionError, StoreError: as `search`.
-            GenerationError: if the generator cannot be reached at all.
+            GenerationError: if the generator cannot be reached at all, or gives no answer.
         """
-        return self.stream(question, k, where, history=history, schema=schema).answer
+        try:
+            return self.stream(question, k, where, history=history, schema=schema).answer
+        except RetractedError:
+            # Nobody saw the thoughts that were taken for an answer.
+            return self.stream(question, k, where, history=history, schema=schema).answer
 
     def stream(
         self,

@@ -17,10 +17,12 @@ __all__ = [
     "EmbeddingError",
     "FilterError",
     "GenerationError",
+    "IncompleteError",
     "LockedError",
     "ModelError",
     "QuestionError",
     "RagError",
+    "RetractedError",
     "SourceError",
     "StoreError",
     "TrustError",
@@ -139,7 +141,21 @@ class DaemonError(RagError):
 
 
 class GenerationError(RagError):
-    """The generator cannot be reached, or stopped in the middle of an answer."""
+    """The generator cannot be reached, gave no answer, or stopped in the middle of one."""
+
+
+class IncompleteError(GenerationError):
+    """The generator ended before its answer did: at its limit of tokens, or at a filter.
+
+    What it wrote before stays valid.
+    """
+
+
+class RetractedError(GenerationError):
+    """What the generator wrote so far turned out to be its thoughts, and is no answer.
+
+    It knows better now: ask it once more.
+    """
 
 
 def check_text(text: object, name: str) -> str:

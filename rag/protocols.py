@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from rag.errors import IncompleteError, RetractedError
 from rag.types import Chunk, Document, Hit, Message, Prompt
 
 if TYPE_CHECKING:
@@ -155,8 +157,11 @@ class LanguageModel(Protocol):
         """Yield pieces of the answer as they are written.
 
         Raises:
-            GenerationError: if the model cannot be reached or stops in the middle; the pieces
-                before that stay valid.
+            GenerationError: if the model cannot be reached, gives no answer or stops in the middle;
+                the pieces before that stay valid.
+            IncompleteError: if the model ended before its answer did, at its limit of tokens.
+            RetractedError: if the pieces so far turn out to be thoughts, and no answer. Asked once
+                more, the model knows better.
         """
         ...
 
@@ -209,12 +214,21 @@ def generate_text(
 ) -> str:
     """Have a generator write one short text, without whitespace before it.
 
-    It is stopped when `stop` says that the text so far is enough: a small model may find no end.
+    It is stopped when `stop` says that the text so far is enough: a small model may find no end. If
+    it was cut at its limit, the text so far is returned.
     """
     prompt = Prompt(question, tuple(messages), tuple(hits), generator.count_tokens(messages))
+    try:
+        return _read_text(prompt, generator, stop)
+    except RetractedError:
+        return _read_text(prompt, generator, stop)
+
+
+def _read_text(prompt: Prompt, generator: LanguageModel, stop: Callable[[str], bool]) -> str:
     text = ""
-    for piece in generator.stream(prompt):
-        text = (text + piece).lstrip()
-        if stop(text):
-            break
+    with suppress(IncompleteError):
+        for piece in generator.stream(prompt):
+            text = (text + piece).lstrip()
+            if stop(text):
+                break
     return text

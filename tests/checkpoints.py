@@ -7,14 +7,15 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from conftest import CORPUS
 
-from rag import LanguageModel, Message, Prompt
+from rag import IncompleteError, LanguageModel, Message, Prompt
 from rag.types import Chunk, Hit, Stage
 
 TEXT = (
@@ -73,6 +74,12 @@ def make_hits(texts: Sequence[str], scores: Sequence[float] | None = None) -> li
         )
         for at, (text, score) in enumerate(zip(texts, scores, strict=True), start=1)
     ]
+
+
+def read(generator: LanguageModel, prompt: Prompt) -> Iterator[str]:
+    """Yield what a generator writes, up to its limit: random weights find no end."""
+    with suppress(IncompleteError):
+        yield from generator.stream(prompt)
 
 
 def no_generator() -> LanguageModel:

@@ -82,9 +82,9 @@ def raw(converse: Callable[[socket.socket, bytes], None]) -> Iterator[str]:
 
 
 @contextmanager
-def scripted() -> Iterator[tuple[str, type[Script]]]:
-    """Run a server, and yield its URL and its script."""
-    script = type("Faulty", (Script,), {"replies": [], "seen": [], "asked": []})
+def scripted(**methods: Callable[[Any], None]) -> Iterator[tuple[str, type[Script]]]:
+    """Run a server, and yield its URL and its script; `methods` take the place of the script's."""
+    script = type("Faulty", (Script,), {"replies": [], "seen": [], "asked": [], **methods})
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), script)
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     try:

@@ -22,6 +22,7 @@ from checkpoints import (
     make_reader,
     make_seq2seq,
     no_generator,
+    read,
 )
 from conftest import CORPUS
 from making import make_cross_encoder, make_entailment
@@ -179,13 +180,13 @@ def test_a_generator_writes_streams_and_weighs(
     gpu = models["auto"]
     model = gpu._checkpoint.model  # type: ignore[attr-defined]
     assert (model.device.type, model.dtype) == ("cuda", torch.bfloat16)
-    pieces = list(gpu.stream(PROMPT))
+    pieces = list(read(gpu, PROMPT))
     assert 3 < len([piece for piece in pieces if piece.strip()]) <= 12
-    assert list(gpu.stream(PROMPT)) == pieces
+    assert list(read(gpu, PROMPT)) == pieces
     stream = gpu.stream(PROMPT)
     assert next(stream) == pieces[0]
     stream.close()  # type: ignore[attr-defined]
-    assert list(gpu.stream(PROMPT)) == pieces
+    assert list(read(gpu, PROMPT)) == pieces
     weights = [each.log_likelihood(TEXT, "The lamp burns oil.") for each in models.values()]  # type: ignore[attr-defined]
     assert weights[0] == pytest.approx(weights[1], rel=0.02)
 

@@ -19,6 +19,7 @@ from checkpoints import (
     TEXT,
     make_causal,
     make_reader,
+    read,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -117,7 +118,7 @@ def llama(path: Path) -> tuple[LanguageModel, Counting]:
 
 
 def write(generator: LanguageModel, prompt: Prompt) -> str:
-    return "".join(generator.stream(prompt))
+    return "".join(read(generator, prompt))
 
 
 def test_llama_reads_the_same_passages_once(generator_path: Path) -> None:
@@ -227,8 +228,8 @@ def test_without_a_system_role_the_user_says_it(tmp_path: Path) -> None:
         (MESSAGES[1:], MESSAGES[1:]),
         ((MESSAGES[0], *later), (Message("user", MESSAGES[0].content), *later)),
     ]:
-        written = ["".join(refusing.stream(replace(PROMPT, messages=messages)))]
-        written.append("".join(plain.stream(replace(PROMPT, messages=folded))))
+        written = ["".join(read(refusing, replace(PROMPT, messages=messages)))]
+        written.append("".join(read(plain, replace(PROMPT, messages=folded))))
         assert written[0] == written[1] != ""
         assert refusing.count_tokens(messages) == plain.count_tokens(folded)
 

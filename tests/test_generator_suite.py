@@ -16,6 +16,7 @@ from checkpoints import (
     make_causal,
     make_reader,
     make_seq2seq,
+    read,
     start_server,
 )
 
@@ -70,19 +71,19 @@ def generator(request: pytest.FixtureRequest, make: Callable[..., LanguageModel]
 
 
 def test_it_streams_text_and_repeats_itself(generator: LanguageModel) -> None:
-    pieces = list(generator.stream(PROMPT))
+    pieces = list(read(generator, PROMPT))
     assert "".join(pieces).strip()
     assert all(pieces)
     # A prompt with the same beginning in between must leave no trace.
     other = Prompt("Who built it?", (MESSAGES[0], Message("user", f"{TEXT} Who?")), (HIT,), 0)
-    assert "".join(generator.stream(other)).strip()
-    assert "".join(generator.stream(PROMPT)) == "".join(pieces)
+    assert "".join(read(generator, other)).strip()
+    assert "".join(read(generator, PROMPT)) == "".join(pieces)
 
 
 @pytest.mark.parametrize("backend", WRITERS)
 def test_it_writes_no_more_than_it_may(make: Callable[..., LanguageModel], backend: str) -> None:
-    short = list(make(backend, 3).stream(PROMPT))
-    longer = list(make(backend, 12).stream(PROMPT))
+    short = list(read(make(backend, 3), PROMPT))
+    longer = list(read(make(backend, 12), PROMPT))
     # No piece is less than a token, but for white space that came with one.
     sizes = [len([piece for piece in pieces if piece.strip()]) for pieces in (short, longer)]
     assert 0 < sizes[0] <= 3 < sizes[1] <= 12
@@ -130,13 +131,13 @@ def open_sockets() -> int:
 
 
 def test_a_reader_that_leaves_stops_it_and_nothing_stays_behind(generator: LanguageModel) -> None:
-    expected = "".join(generator.stream(PROMPT))
+    expected = "".join(read(generator, PROMPT))
     before = threading.active_count(), open_sockets()
     stream = generator.stream(PROMPT)
     next(stream)
     stream.close()
     assert (threading.active_count(), open_sockets()) == before
-    assert "".join(generator.stream(PROMPT)) == expected
+    assert "".join(read(generator, PROMPT)) == expected
 
 
 @pytest.mark.parametrize("backend", WRITERS)
@@ -158,7 +159,7 @@ def test_without_a_window_any_length_is_read(
     text = f"{'a b c d. ' * 1000}{TEXT}"
     hit = replace(HIT, chunk=replace(HIT.chunk, text=text, end=len(text)))
     long = replace(PROMPT, messages=(Message("user", text),), hits=(hit,))
-    assert "".join(make(backend).stream(long)).strip()
+    assert "".join(read(make(backend), long)).strip()
 
 
 def test_a_conversation_is_read(generator: LanguageModel) -> None:
@@ -168,14 +169,14 @@ def test_a_conversation_is_read(generator: LanguageModel) -> None:
     )
     longer = replace(PROMPT, messages=(MESSAGES[0], *history, MESSAGES[1]))
     assert generator.count_tokens(longer.messages) > generator.count_tokens(MESSAGES)
-    assert "".join(generator.stream(longer)).strip()
+    assert "".join(read(generator, longer)).strip()
 
 
 def test_threads_may_ask_at_once(generator: LanguageModel, request: pytest.FixtureRequest) -> None:
-    expected = "".join(generator.stream(PROMPT))
+    expected = "".join(read(generator, PROMPT))
     found: list[str] = []
     threads = [
-        threading.Thread(target=lambda: found.append("".join(generator.stream(PROMPT))))
+        threading.Thread(target=lambda: found.append("".join(read(generator, PROMPT))))
         for _ in range(2)
     ]
     for thread in threads:
@@ -196,7 +197,7 @@ SCHEMA = {
 
 
 def test_a_schema_does_no_harm(generator: LanguageModel) -> None:
-    assert "".join(generator.stream(replace(PROMPT, schema=SCHEMA))).strip()
+    assert "".join(read(generator, replace(PROMPT, schema=SCHEMA))).strip()
 
 
 @pytest.mark.parametrize("backend", ["llama.cpp", "http"])
@@ -212,7 +213,7 @@ def test_a_schema_does_no_harm(generator: LanguageModel) -> None:
 def test_a_schema_is_enforced(
     make: Callable[..., LanguageModel], backend: str, schema: dict[str, object]
 ) -> None:
-    text = "".join(make(backend, 60).stream(replace(PROMPT, schema=schema)))
+    text = "".join(read(make(backend, 60), replace(PROMPT, schema=schema)))
     # Nothing around it: the value is all that was written.
     assert text[0] in '{["'
     assert text[-1] in '}]"'

@@ -39,7 +39,7 @@ FREE = {
         "retrieval.diversity",
         "retrieval.context",
     ),
-    *("generation.device", "generation.temperature", "generation.seed"),
+    *("generation.device", "generation.temperature", "generation.seed", "generation.thinks"),
     *("answering.way", "answering.strict", "answering.threshold", "daemon.use"),
 }
 SERVER, HUB, FOLDER = "https://example.org/v1", "somebody/model", "./model"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rag.answering.grounding import Grounding, Support
 from rag.answering.passages import Passages, Stretch
-from rag.errors import GenerationError
+from rag.errors import GenerationError, IncompleteError, RetractedError
 from rag.parsing import read_whole
 from rag.text.excerpts import join_lines
 from rag.text.languages.english import REFUSAL
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 _MARKER = re.compile(r"[ \t]*\[\s*\d+(?:\s*[,;–-]\s*\d+)*\s*\]")
 # What may still become a marker when more text arrives.
 _HALF_MARKER = re.compile(r"[ \t]*(?:\[[\d\s,;–-]*)?$")
+# A sentence that has ended, with marks or quotation marks after its end.
+_ENDED = re.compile(r"""[.!?…。！？։؟।][\]\[\d\s"'”’»)*_`]*$""")
 _REFUSAL = re.compile(REFUSAL, re.IGNORECASE | re.DOTALL)
 
 
@@ -36,7 +38,9 @@ class CitedText:
 
     Iterating yields the text as it comes, marks included; the joined pieces are the answer's text.
     The model's own marks are removed, and a sentence that passages support gets their marks when
-    it ends. Afterwards `draft` returns the whole.
+    it ends. Afterwards `draft` returns the whole. A generator that fails or comes to its limit
+    leaves `interrupted` set, and what it had written; `incomplete` says that it was the limit, and
+    `wrote` that there was any text.
 
     With `strict`, a sentence is shown when it has ended, and only if passages support it with all
     its names and numbers; with `first` too, reading stops after a first sentence that they do not
@@ -61,6 +65,20 @@ class CitedText:
         self._dropped: list[Sentence] = []
         self._supports: list[Support] = []
         self.interrupted: str | None = None
+        self.incomplete = False
+        self.wrote = False
+        self._broken = self._refuses = False
+        self._fragment: Sentence | None = None
+
+    @property
+    def shown(self) -> bool:
+        """Whether any text has been yielded."""
+        return bool(self._shown)
+
+    @property
+    def failed(self) -> bool:
+        """Whether the generator failed, rather than came to its limit."""
+        return self.interrupted is not None and not self.incomplete
 
     @property
     def supported(self) -> bool:
@@ -72,6 +90,7 @@ class CitedText:
         raw, sent, hinted = "", 0, []
         try:
             for piece in self._pieces:
+                self.wrote = self.wrote or bool(piece.strip())
                 raw, numbers = _take_markers(raw + piece, sent)
                 hinted += numbers
                 while (end := _first_sentence_end(raw, sent)) is not None:
@@ -86,14 +105,18 @@ class CitedText:
                 if ready > sent and not (sent == 0 and self._repeats(raw)):
                     yield self._show(raw[sent:ready])
                     sent = ready
+        except RetractedError:
+            raise
         except GenerationError as error:
-            if not self._shown and not raw:
+            self.incomplete = isinstance(error, IncompleteError)
+            if not self._shown and not raw and not (self.incomplete and self.wrote):
                 raise
             self.interrupted = str(error)
         finally:
             if isinstance(self._pieces, Generator):
                 self._pieces.close()
         raw = raw.rstrip()
+        self._broken = self.interrupted is not None and not _ENDED.search(raw)
         again = sent == 0 and content_words(raw) and self._repeats(raw)
         if raw.strip() and not again:
             yield self._end(raw, sent, hinted)
@@ -101,6 +124,7 @@ class CitedText:
     def refuse(self) -> str:
         """Return the text that there is no answer, where nothing of what was written is left."""
         self._sentences.append(_REFUSING)
+        self._refuses = True
         return self._show(NO_ANSWER)
 
     def draft(self, model: str) -> Draft:
@@ -111,10 +135,11 @@ class CitedText:
             text=self._shown,
             sentences=tuple(self._sentences),
             supports=tuple(self._supports),
-            abstains=not self.supported and self.interrupted is None,
+            abstains=not self.supported and (self._refuses or self.interrupted is None),
             way="generate",
             model=model,
             interrupted=self.interrupted,
+            fragment=self._fragment,
         )
 
     def _repeats(self, raw: str) -> bool:
@@ -150,11 +175,15 @@ class CitedText:
         if is_refusal(text):
             return _make_sentence(text, [], ()), []
         found = self._grounding.supports(text, hinted)
-        return _make_sentence(text, found, self._grounding.flags(text)), found
+        # The last word of a broken sentence may be half a number, and the rest of it is not known.
+        flags = () if self._broken and not self._strict else self._grounding.flags(text)
+        return _make_sentence(text, found, flags), found
 
     def _mark(self, sentence: Sentence, found: Sequence[Support]) -> str:
         start = len(self._shown.rstrip()) - len(sentence.text)
         self._sentences.append(replace(sentence, start=start, end=start + len(sentence.text)))
+        if self._broken:
+            self._fragment = self._sentences[-1]
         self._supports += found
         marks = "".join(f" [{number}]" for number in sentence.citations)
         self._shown += marks
@@ -172,7 +201,10 @@ def is_refusal(text: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """The text of an answer with what supports it, before its quotes are checked."""
+    """The text of an answer with what supports it, before its quotes are checked.
+
+    `fragment` is the last sentence if it was cut: nobody knows what it would have said.
+    """
 
     text: str
     sentences: tuple[Sentence, ...]
@@ -181,6 +213,7 @@ class Draft:
     way: Literal["generate", "extract", "none"]
     model: str = ""
     interrupted: str | None = None
+    fragment: Sentence | None = None
     data: Any = None
     spans: tuple[tuple[int, int], ...] = ()
 
@@ -196,7 +229,11 @@ class Draft:
         Raises:
             StoreError: if a passage is not what its document holds at its place.
         """
-        unsupported = (sentence for sentence in self.sentences if not sentence.citations)
+        unsupported = (
+            sentence
+            for sentence in self.sentences
+            if not sentence.citations and sentence is not self.fragment
+        )
         support = max((sentence.support for sentence in self.sentences), default=0.0)
         return Answer(
             question=prompt.question,

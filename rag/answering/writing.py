@@ -15,7 +15,7 @@ from rag.answering.grounding import Grounding
 from rag.answering.passages import Passages
 from rag.answering.prompt import build_prompt
 from rag.answering.silence import describe_gap
-from rag.errors import RagError
+from rag.errors import GenerationError, IncompleteError, RagError, RetractedError
 from rag.protocols import LanguageModel, Loadable
 from rag.stopwatch import Stopwatch
 from rag.types import NO_ANSWER, NO_MATCH, Prompt
@@ -23,6 +23,8 @@ from rag.types import NO_ANSWER, NO_MATCH, Prompt
 if TYPE_CHECKING:
     from rag.answering.tools import Find, Tools
     from rag.types import Answer, Message
+
+_SILENT = "{}: the model gave no answer: its text is empty"
 
 
 def write(
@@ -67,6 +69,13 @@ def write(
     return (yield from work.quote())
 
 
+def _record(pieces: Iterable[str], written: list[str]) -> Generator[str]:
+    """Yield pieces of text, and keep them."""
+    for piece in pieces:
+        written.append(piece)
+        yield piece
+
+
 def _load_ahead(model: Callable[[], object]) -> None:
     """Load a model beside the search."""
     # Whatever is wrong with it is raised again when it is used, a moment later.
@@ -107,18 +116,33 @@ class _Work:
         is_verified = settings.way == "auto"
         generator = self.tools.generator()
         prompt = self._build_prompt(generator)
-        cited = CitedText(
-            generator.stream(prompt),
-            prompt,
-            self._grounding(prompt),
-            strict=settings.strict or is_verified,
-            first=is_verified,
-        )
+        grounding = self._grounding(prompt)
+
+        def cite() -> CitedText:
+            return CitedText(
+                generator.stream(prompt),
+                prompt,
+                grounding,
+                strict=settings.strict or is_verified,
+                first=is_verified,
+            )
+
+        cited = cite()
         with self.clock("generation"):
-            shown = yield from self._relay(cited)
-        if is_verified and not cited.supported and cited.interrupted is None:
+            try:
+                shown = yield from self._relay(cited)
+            except RetractedError:
+                # What nobody has seen is taken back without a word.
+                if cited.shown:
+                    raise
+                cited = cite()
+                shown = yield from self._relay(cited)
+        if not cited.wrote:
+            # The documents may well hold the answer.
+            raise GenerationError(_SILENT.format(generator.name))
+        if is_verified and not cited.supported and not cited.failed:
             return None
-        if not shown and cited.interrupted is None:
+        if not shown and not cited.failed:
             yield cited.refuse()
         return self._finish(cited.draft(generator.name), prompt)
 
@@ -128,10 +152,24 @@ class _Work:
 
         generator = self.tools.generator()
         prompt = self._build_prompt(generator)
+        cut: IncompleteError | None = None
+        written: list[str] = []
         with self.clock("generation"):
-            text = yield from self._relay(generator.stream(prompt))
-        draft = cite_json(text, parse(text, schema), self._grounding(prompt), generator.name)
-        return self._finish(draft, prompt)
+            try:
+                yield from self._relay(_record(generator.stream(prompt), written))
+            except IncompleteError as error:
+                cut = error
+        text = "".join(written)
+        if not text.strip():
+            raise GenerationError(_SILENT.format(generator.name))
+        try:
+            data = parse(text, schema)
+        except GenerationError as error:
+            if cut is None:
+                raise
+            raise GenerationError(f"the answer was cut off before its JSON ended: {cut}") from error
+        draft = cite_json(text, data, self._grounding(prompt), generator.name)
+        return self._finish(replace(draft, interrupted=str(cut) if cut else None), prompt)
 
     def quote(self) -> Generator[str, None, Answer]:
         """Quote the passages, or refuse if nothing in them answers."""

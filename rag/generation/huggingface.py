@@ -10,11 +10,15 @@ from typing import Any
 
 from rag.config import GenerationConfig
 from rag.errors import GenerationError, first_line
+from rag.generation.replies import Ending, read_local
+from rag.generation.thoughts import ThoughtFilter, ends_in_thoughts
 from rag.generation.threaded import stream_from_thread
 from rag.models import LocalModel
 from rag.models.checkpoints import Checkpoint, load_checkpoint
 from rag.once import once
 from rag.types import Message, Prompt
+
+_MOST_TOKENS_A_TAG = 16
 
 
 class TransformersGenerator:
@@ -59,7 +63,9 @@ class TransformersGenerator:
         """Yield pieces of the answer as they are written.
 
         Raises:
-            GenerationError: if the prompt does not fit, or the model fails (out of memory).
+            GenerationError: if the prompt does not fit, the model fails (out of memory), or only
+                thinks.
+            IncompleteError: if the answer was cut at its limit of tokens.
         """
         model, tokenizer, _ = self._checkpoint
         inputs = self._encode(tokenizer, prompt.messages).to(model.device)
@@ -69,6 +75,8 @@ class TransformersGenerator:
                 f"{self.name}: the prompt takes {length} tokens, there is room for {room} beside "
                 f"an answer of {self.max_tokens}: shorten it, or raise `generation.context_tokens`"
             )
+
+        ending = Ending()
 
         def write(emit: Callable[[str], bool]) -> None:
             import torch
@@ -83,7 +91,7 @@ class TransformersGenerator:
                 streamer = _make_streamer(
                     tokenizer, emit, skip_prompt=not model.config.is_encoder_decoder
                 )
-                model.generate(
+                written = model.generate(
                     **inputs,
                     max_new_tokens=self.max_tokens,
                     streamer=streamer,
@@ -93,8 +101,17 @@ class TransformersGenerator:
                     pad_token_id=tokenizer.pad_token_id or tokenizer.eos_token_id,
                     **options,
                 )
+            ends = model.generation_config.eos_token_id
+            ends = ends if isinstance(ends, list) else [ends]
+            # A decoder of its own begins with a token that is not written.
+            read = 1 if model.config.is_encoder_decoder else length
+            whole = written[0, -1].item() in ends or len(written[0]) < read + self.max_tokens
+            ending.reason = "stop" if whole else "length"
 
-        yield from stream_from_thread(write, self.name)
+        asked = tokenizer.decode(inputs["input_ids"][0, -_MOST_TOKENS_A_TAG:])
+        thoughts = ThoughtFilter(self.name, begun=False, inside=ends_in_thoughts(asked))
+        pieces = stream_from_thread(write, self.name)
+        yield from read_local(pieces, thoughts, ending, self.name, self.max_tokens)
 
     def log_likelihood(self, context: str, text: str) -> float:
         """Return the mean log probability of a token of `text` after `context`.

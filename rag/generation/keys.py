@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 
-from rag.errors import ConfigError
+from rag.errors import ConfigError, GenerationError
 
 VARIABLES = ("RAG_API_KEY", "OPENAI_API_KEY")
 _LONGEST = 4096
@@ -58,13 +58,19 @@ class Secret:
             yield from pieces
             return
         held = ""
-        for piece in pieces:
-            held = self.hide_in(held + piece)
-            most = min(len(held), len(self._text) - 1)
-            begun = next((n for n in range(most, 0, -1) if self._text.startswith(held[-n:])), 0)
-            ready, held = held[: len(held) - begun], held[len(held) - begun :]
-            if ready:
-                yield ready
+        try:
+            for piece in pieces:
+                held = self.hide_in(held + piece)
+                most = min(len(held), len(self._text) - 1)
+                begun = next((n for n in range(most, 0, -1) if self._text.startswith(held[-n:])), 0)
+                ready, held = held[: len(held) - begun], held[len(held) - begun :]
+                if ready:
+                    yield ready
+        except GenerationError:
+            # What came before an error stays valid.
+            if held:
+                yield held
+            raise
         if held:
             yield held
 

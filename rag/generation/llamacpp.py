@@ -14,7 +14,9 @@ from typing import Any
 
 from rag.config import GenerationConfig
 from rag.errors import GenerationError, ModelError, first_line
+from rag.generation.replies import Ending, read_chunk, read_local
 from rag.generation.requests import chat_request, response_format
+from rag.generation.thoughts import ThoughtFilter
 from rag.generation.threaded import stream_from_thread
 from rag.models import LocalModel
 from rag.models.devices import usable_cores
@@ -67,14 +69,16 @@ class LlamaCppGenerator:
         A schema is enforced: llama.cpp turns it into a grammar and writes nothing else.
 
         Raises:
-            GenerationError: if the prompt does not fit, no grammar can be made of the schema, or
-                llama.cpp reports an error.
+            GenerationError: if the prompt does not fit, no grammar can be made of the schema,
+                llama.cpp reports an error, or the model only thinks.
+            IncompleteError: if the answer was cut at its limit of tokens.
         """
         server = self._server
         request = chat_request(prompt, self._config)
         if prompt.schema is not None:
             request["response_format"] = response_format(prompt.schema)
         tokens: list[int] = []
+        ending = Ending()
         # A schema that no grammar can be made of raises its error below.
         with suppress(GenerationError):
             tokens = self._tokens(request)
@@ -88,9 +92,8 @@ class LlamaCppGenerator:
                     if "error" in chunk:
                         problems.append(chunk["error"].get("message"))
                         return True
-                    for choice in chunk.get("choices", []):
-                        if emit(choice["delta"].get("content") or ""):
-                            return True
+                    if emit(read_chunk(chunk, ending)):
+                        return True
                 return False
 
             with self._turn:
@@ -108,7 +111,10 @@ class LlamaCppGenerator:
                     raise GenerationError(f"{self.name}: {problems[0]}")
                 self._read = tokens
 
-        yield from stream_from_thread(write, self.name)
+        # llama.cpp knows from the template whether a model begins with thoughts, and tells.
+        thoughts = ThoughtFilter(self.name, begun=False)
+        pieces = stream_from_thread(write, self.name)
+        yield from read_local(pieces, thoughts, ending, self.name, self.max_tokens)
 
     def log_likelihood(self, context: str, text: str) -> float:
         """Return the mean log probability of a token of `text` after `context`.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import math
-from collections.abc import Callable, Generator, Iterator, Sequence
+import re
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,7 +16,10 @@ from rag.config import GenerationConfig
 from rag.errors import ConfigError, GenerationError
 from rag.generation.estimate import estimate_tokens
 from rag.generation.keys import read_key
+from rag.generation.listing import read_listing
+from rag.generation.replies import Ending, read_chunk
 from rag.generation.requests import chat_request, response_format
+from rag.generation.thoughts import ThoughtFilter, thinks_by_name
 from rag.parsing import parse_json
 from rag.types import Message, Prompt
 
@@ -36,6 +40,17 @@ _LONGEST_NAME = 200
 # The longest tokens of vocabularies in use are runs of 128 spaces. A template may begin the answer.
 _MOST_CHARACTERS_A_TOKEN = 128
 _MOST_CHARACTERS = 4096
+_DISPENSABLE = ("max_tokens", "temperature", "seed")
+_UNSUPPORTED = re.compile(
+    "unsupported|not support|unknown|unrecogni[sz]ed|unexpected|extra|not permitted|not allowed"
+)
+_ABOUT_SCHEMA = re.compile(
+    "response_format|schema|grammar|guided|structured|additionalproperties|json mode"
+)
+_VAGUE = frozenset(
+    {"", "{}", "bad request", "invalid request", "unprocessable entity", "unprocessable content"}
+)
+_LONGEST_SAID = 4096
 _NO_ECHO = (
     "reranking by likelihood takes a server whose completions know `echo` and `logprobs`, such as "
     "vLLM: set `retrieval.rerank` to something other than `likelihood`"
@@ -51,7 +66,24 @@ class _PassingError(Exception):
 
 
 class _RefusedError(GenerationError):
-    """A request that the server refused as it is."""
+    """A request that the server refused as it is, with the whole of what it said of it."""
+
+    def __init__(self, reason: str, said: str, *, vague: bool) -> None:
+        super().__init__(reason)
+        self._said = said.lower()
+        self._vague = vague
+
+    def find_cause(self, body: Mapping[str, Any]) -> str:
+        """Return the field of a request that this is about, if it can go; empty if there is none.
+
+        A refusal that says nothing may be about the schema, which many servers do not know.
+        """
+        if _UNSUPPORTED.search(self._said):
+            for name in filter(body.__contains__, _DISPENSABLE):
+                if re.search(rf"(?<![a-z_]){name}(?![a-z_])", self._said):
+                    return name
+        about_schema = self._vague or _ABOUT_SCHEMA.search(self._said)
+        return "response_format" if about_schema and "response_format" in body else ""
 
 
 class OpenAIGenerator:
@@ -82,6 +114,12 @@ class OpenAIGenerator:
         self.max_tokens = config.max_tokens
         self.context_tokens = config.context_tokens
         self._key = read_key()
+        self._refused: set[str] = set()
+        # Whether answers begin in the middle of thoughts; None while nothing tells.
+        self._thinks = {"yes": True, "no": False}.get(config.thinks)
+        self._learns = config.thinks == "auto"
+        if self._learns and thinks_by_name(self._served_model):
+            self._thinks = True
 
     @property
     def name(self) -> str:
@@ -99,9 +137,15 @@ class OpenAIGenerator:
         after that a failure ends the stream.
 
         A schema is sent along for the server to enforce; a server that refuses it is asked without.
+        Thoughts are left out. Text waits for their end where the model is known to begin with them
+        and not to say so, or begins as they do.
 
         Raises:
-            GenerationError: if the server cannot be reached, refuses, or stops in the middle.
+            GenerationError: if the server cannot be reached, refuses, stops in the middle, or
+                gives no answer.
+            IncompleteError: if the answer was cut at its limit of tokens or by a filter.
+            RetractedError: if what was yielded turns out to be thoughts; asked again, the generator
+                knows.
         """
         with self._new_client() as client:
             pieces, first = self._attempt(self._begin, client, prompt)
@@ -191,12 +235,29 @@ class OpenAIGenerator:
             ) from error
 
     def _begin(self, client: BoundedClient, prompt: Prompt) -> tuple[Generator[str], list[str]]:
+        """Ask, without what the server refuses, and read up to the first piece."""
         body = {"model": self._model(client), **chat_request(prompt, self._config)}
         if prompt.schema is not None:
-            enforced = {**body, "response_format": response_format(prompt.schema)}
-            with suppress(_RefusedError):
-                return self._first_piece(client, enforced)
-        return self._first_piece(client, body)
+            body["response_format"] = response_format(prompt.schema)
+        for name in self._refused & set(body):
+            self._leave_out(body, name)
+        while True:
+            try:
+                return self._first_piece(client, body)
+            except _RefusedError as error:
+                name = error.find_cause(body)
+                if not name:
+                    raise
+            self._leave_out(body, name)
+
+    def _leave_out(self, body: dict[str, Any], name: str) -> None:
+        """Remove a field that the server refuses from a request; its limit has a newer name."""
+        value = body.pop(name)
+        if name == "max_tokens":
+            body["max_completion_tokens"] = value
+        # Another schema may be one that it takes.
+        if name != "response_format":
+            self._refused.add(name)
 
     def _first_piece(
         self, client: BoundedClient, body: dict[str, Any]
@@ -206,25 +267,32 @@ class OpenAIGenerator:
         return pieces, [] if first is None else [first]
 
     def _model(self, client: BoundedClient) -> str:
-        """Return the model that the settings name, or else the first that the server lists."""
+        """Return the model that the settings name, or else the first one listed that chats."""
         if self._served_model:
             return self._served_model
         with self._name_failures(client, began=False):
             response = client.get(f"{self._url}/models")
+        if response.status_code not in _REFUSALS:
             self._check(response)
-            try:
-                name = str(self._json(response)["data"][0]["id"])
-                self._served_model = self._hide(replace_surrogates(name))[:_LONGEST_NAME]
-            except (ValueError, LookupError, TypeError) as error:
-                raise GenerationError(
-                    f"{self._url}: lists no model: set `generation.served_model`"
-                ) from error
+        chatting: list[str] = []
+        others: list[str] = []
+        # A server that has no list may reply anything.
+        with suppress(ValueError):
+            if response.is_success:
+                chatting, others = read_listing(self._json(response))
+        if not chatting:
+            shown = self._hide(replace_surrogates(", ".join(others[:5])))[:_LONGEST_NAME]
+            kinds = f"no model that chats ({shown})" if others else "no model"
+            raise GenerationError(f"{self._url}: lists {kinds}: set `generation.served_model`")
+        self._served_model = self._hide(replace_surrogates(chatting[0]))[:_LONGEST_NAME]
+        if self._learns and thinks_by_name(self._served_model):
+            self._thinks = True
         return self._served_model
 
     def _pieces(self, client: BoundedClient, body: dict[str, Any]) -> Generator[str]:
-        from httpx_sse import EventSource
-
-        began = finished = False
+        finished = False
+        ending = Ending()
+        thoughts = ThoughtFilter(self._url, begun=self._thinks)
         with self._name_failures(client, began=False):
             request = client.build_request("POST", f"{self._url}/chat/completions", json=body)
             response = client.send(request, stream=True)
@@ -233,38 +301,89 @@ class OpenAIGenerator:
                 if not response.is_success:
                     response.read()
                 self._check(response)
-            events = EventSource(response).iter_sse()
-            while True:
-                with self._name_failures(client, began=began):
-                    event = next(events, None)
-                    if event is None or event.data.strip() == "[DONE]":
-                        finished = finished or event is not None
-                        break
-                    piece, done = self._read(event.data)
-                finished = finished or done
+            events = self._events(response)
+            while not finished:
+                data = self._next(events, client, ending, began=thoughts.wrote)
+                if data is None:
+                    break
+                finished = data.strip() == "[DONE]"
+                text = self._read(data, ending) if data.strip() and not finished else ""
+                if ending.thought:
+                    thoughts.set_apart()
+                try:
+                    piece = thoughts.feed(text)
+                finally:
+                    self._learn(thoughts)
                 if piece:
-                    began = True
                     yield piece
         finally:
             response.close()
+        finished = finished or ending.known
+        waits = not thoughts.wrote
+        if rest := thoughts.finish(cut=ending.cut or not finished):
+            yield rest
         if not finished:
             if client.timed_out:
                 raise GenerationError(self._describe_time(client))
             raise GenerationError(f"{self._url}: the server ended the answer before its end")
+        if self._learns and self._thinks and waits and not thoughts.thought and not ending.cut:
+            # A whole answer without thoughts: they are switched off, or the server removes them.
+            self._thinks = None
+        ending.thought = ending.thought or thoughts.thought
+        ending.check(self._url, self.max_tokens, wrote=thoughts.wrote)
 
-    def _read(self, data: str) -> tuple[str, bool]:
+    def _next(
+        self, events: Iterator[str], client: BoundedClient, ending: Ending, *, began: bool
+    ) -> str | None:
+        """Return the next event's data; None after the last one."""
+        try:
+            with self._name_failures(client, began=began):
+                return next(events, None)
+        except (GenerationError, _PassingError):
+            # Some servers hang up without a word once the answer is whole.
+            if ending.known:
+                return None
+            raise
+
+    def _learn(self, thoughts: ThoughtFilter) -> None:
+        """Remember that the model's answers begin in the middle of thoughts."""
+        if self._learns and thoughts.unopened:
+            self._thinks = True
+
+    def _events(self, response: httpx.Response) -> Iterator[str]:
+        """Yield the data of a stream's events, or the one reply of a server that does not stream.
+
+        Some servers send a stream under another name.
+        """
+        import httpx
+        from httpx_sse import EventSource
+
+        if "text/event-stream" not in response.headers.get("Content-Type", "").lower():
+            response.read()
+            known = '"choices"' in response.text or '"error"' in response.text
+            if response.text.lstrip().startswith("{") and known:
+                yield from (response.text, "[DONE]")
+                return
+            if not re.search("^data:", response.text, re.MULTILINE):
+                raise self._misfit(response.text)
+            kind = {"Content-Type": "text/event-stream"}
+            response = httpx.Response(200, headers=kind, content=response.content)
+        yield from (event.data for event in EventSource(response).iter_sse())
+
+    def _read(self, data: str, ending: Ending) -> str:
         try:
             chunk = parse_json(self._hide(data))
-            if "error" in chunk:
+            if chunk.get("error"):
                 raise GenerationError(f"{self._url}: {self._hide(_message(chunk))}")
-            choices = chunk.get("choices") or [{}]
-            piece = (choices[0].get("delta") or {}).get("content") or ""
-            return replace_surrogates(str(piece)), choices[0].get("finish_reason") is not None
+            return read_chunk(chunk, ending)
         except (ValueError, AttributeError, LookupError, TypeError) as error:
-            raise GenerationError(
-                f"{self._url}: sent something other than the chat protocol: "
-                f"{self._hide(data)[:80]!r}"
-            ) from error
+            raise self._misfit(data) from error
+
+    def _misfit(self, data: str) -> GenerationError:
+        shown = self._hide(data)[:80]
+        return GenerationError(
+            f"{self._url}: sent something other than the chat protocol: {shown!r}"
+        )
 
     def _new_client(self) -> BoundedClient:
         import httpx
@@ -346,7 +465,9 @@ class OpenAIGenerator:
         if response.status_code in (401, 403):
             reason += ": set RAG_API_KEY to a valid key"
         if response.status_code in (400, 422):
-            raise _RefusedError(f"{self._url}: {reason}")
+            said = self._hide(response.text)[:_LONGEST_SAID]
+            vague = self._reply(response).lower().strip(" .!") in _VAGUE
+            raise _RefusedError(f"{self._url}: {reason}", said, vague=vague)
         raise GenerationError(f"{self._url}: {reason}")
 
     def _reply(self, response: httpx.Response) -> str:

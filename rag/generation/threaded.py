@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 
 from rag.errors import GenerationError, first_line
 
 
-def stream_from_thread(write: Callable[[Callable[[str], bool]], None], name: str) -> Iterator[str]:
+def stream_from_thread(write: Callable[[Callable[[str], bool]], None], name: str) -> Generator[str]:
     """Run `write(emit)` in a thread and yield what it emits.
 
     `emit(piece)` returns True when the reader has gone and writing should stop.
