@@ -378,6 +378,7 @@ def test_what_chats_is_not_passed_over(name: str) -> None:
     [
         (404, "not found"),
         (501, ""),
+        (500, "Internal Server Error"),
         (200, '{"data": []}'),
         (200, "<html>"),
         (200, "[]"),
@@ -387,7 +388,10 @@ def test_what_chats_is_not_passed_over(name: str) -> None:
 def test_a_server_without_a_list_asks_for_a_name(status: int, body: str) -> None:
     with (
         listed(body, status) as (url, _),
-        pytest.raises(GenerationError, match=r"lists no model: set `generation\.served_model`"),
+        pytest.raises(
+            GenerationError,
+            match=r"lists no model(?: \(replied .*\))?: set `generation\.served_model`",
+        ),
     ):
         list(generator(url, served_model="").stream(PROMPT))
 

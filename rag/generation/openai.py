@@ -272,7 +272,8 @@ class OpenAIGenerator:
             return self._served_model
         with self._name_failures(client, began=False):
             response = client.get(f"{self._url}/models")
-        if response.status_code not in _REFUSALS:
+        # transformers' server fails at its list where it has no hub cache.
+        if response.status_code not in _REFUSALS | {500}:
             self._check(response)
         chatting: list[str] = []
         others: list[str] = []
@@ -283,6 +284,8 @@ class OpenAIGenerator:
         if not chatting:
             shown = self._hide(replace_surrogates(", ".join(others[:5])))[:_LONGEST_NAME]
             kinds = f"no model that chats ({shown})" if others else "no model"
+            if not response.is_success:
+                kinds += f" (replied {response.status_code}: {self._reply(response)})"
             raise GenerationError(f"{self._url}: lists {kinds}: set `generation.served_model`")
         self._served_model = self._hide(replace_surrogates(chatting[0]))[:_LONGEST_NAME]
         if self._learns and thinks_by_name(self._served_model):
