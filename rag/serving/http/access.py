@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+import re
 import secrets
 import threading
 import time
@@ -178,8 +179,6 @@ def write_users(file: Path, users: tuple[User, ...]) -> None:
 
 
 def _check(user: User, place: str) -> None:
-    import re
-
     if not re.fullmatch(_NAME, user.name):
         raise ConfigError(f"{place}: a name has up to 64 letters, digits and `._@-`")
     if not re.fullmatch(r"[0-9a-f]{64}", user.sha256):

@@ -43,7 +43,6 @@ from rag.serving.operations import Operation
 from rag.serving.paths import make_paths_absolute
 from rag.types import Answer
 
-STARTED = int(time.time())
 _ENDING_SECONDS = 10.0
 _CHARACTERS_A_TOKEN = 4
 _AUDIT_BYTES = 64 << 20

@@ -8,7 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import AsyncIterator, Mapping
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 
 import msgspec
@@ -38,7 +38,7 @@ _LONGEST_PART = 200_000
 class Talk(msgspec.Struct, frozen=True):
     """A message of a conversation."""
 
-    role: str
+    role: Literal["system", "user", "assistant"]
     content: str
 
 

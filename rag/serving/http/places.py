@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 from starlette.requests import Request
 
+from rag.serving.http.exchange import as_json
 from rag.types import Answer, Hit, Quote
 
 
@@ -18,8 +19,6 @@ def address_of(request: Request, collection: str, document_id: str, start: int, 
 
 def show_quote(request: Request, collection: str, quoted: Quote) -> dict[str, Any]:
     """Return a quote with its place; offsets count code points of the document, half open."""
-    from rag.serving.http.exchange import as_json
-
     url = address_of(request, collection, quoted.document_id, quoted.start, quoted.end)
     return {**as_json(quoted), "location": quoted.location, "url": url}
 
@@ -50,8 +49,6 @@ def show_hit(request: Request, collection: str, hit: Hit) -> dict[str, Any]:
 
 def show_answer(request: Request, collection: str, answer: Answer) -> dict[str, Any]:
     """Return an answer with its citations, sentences and passages."""
-    from rag.serving.http.exchange import as_json
-
     return {
         "question": answer.question,
         "text": answer.text,

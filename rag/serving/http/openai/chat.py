@@ -22,6 +22,9 @@ from rag.serving.http.openai import shapes
 from rag.serving.operations import Ask, TextPiece
 from rag.types import Answer
 
+# Models have no date of their own: it is when the server began.
+_CREATED = int(time.time())
+
 
 class ResponseFormat(msgspec.Struct, frozen=True):
     """How the text is to be written: `text`, or JSON by a schema."""
@@ -69,9 +72,7 @@ async def read_model(request: Request) -> Response:
 
 
 def _model(name: str) -> dict[str, Any]:
-    from rag.serving.http.application import STARTED
-
-    return {"id": name, "object": "model", "created": STARTED, "owned_by": "rag"}
+    return {"id": name, "object": "model", "created": _CREATED, "owned_by": "rag"}
 
 
 async def complete_chat(request: Request) -> Response:

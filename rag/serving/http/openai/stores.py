@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import time
+import uuid
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import FileResponse, Response
 
 from rag.serving.http import uploads
 from rag.serving.http.access import Refused
@@ -346,8 +348,6 @@ def _show_file(path: Path) -> dict[str, Any]:
 
 async def upload_file(request: Request) -> Response:
     """Take in a file, to be added to a vector store."""
-    import uuid
-
     check_write(request)
     most = request.app.state.config.serve.upload_mb << 20
     stated = request.headers.get("content-length", "")
@@ -361,8 +361,6 @@ async def upload_file(request: Request) -> Response:
         folder = _folder(request) / uuid.uuid4().hex
 
         def keep() -> Path:
-            import shutil
-
             folder.mkdir(parents=True, mode=0o700)
             temporary = folder / ".part"
             with temporary.open("xb") as opened:
@@ -386,8 +384,6 @@ async def read_file(request: Request) -> Response:
 
 async def read_file_content(request: Request) -> Response:
     """Return an upload as it was sent."""
-    from starlette.responses import FileResponse
-
     path = _find_file(request, request.path_params["id"])
     return FileResponse(path, media_type="application/octet-stream", filename=path.name)
 
