@@ -157,3 +157,14 @@ def test_watching_takes_in_what_changes(here: Path, watching: subprocess.Popen[s
     assert watching.stderr is not None
     assert "Traceback" not in watching.stderr.read()
     assert "1 unchanged" in run("index", cwd=here).stdout
+
+
+def test_info_of_an_index_without_documents_names_no_embedder(tmp_path: Path) -> None:
+    from rag import RAG
+
+    (tmp_path / "docs").mkdir()
+    RAG(tmp_path / "indexes" / "default").index(tmp_path / "docs", allow_empty=True)
+    told = run("info", cwd=tmp_path)
+    assert told.returncode == 0
+    assert "passages   0" in told.stdout
+    assert "None" not in told.stdout

@@ -214,10 +214,15 @@ def print_facts(facts: types.IndexInfo) -> None:
         ("documents", f"{facts.documents:,}"),
         ("passages", f"{facts.chunks:,}"),
         ("on disk", f"{facts.bytes / 1e6:.1f} MB"),
-        ("embedder", f"{facts.embedder} ({facts.dim} dimensions)"),
-        ("weights", " ".join(filter(None, (facts.fingerprint, facts.revision))) or "unknown"),
-        ("cut to", f"{facts.chunk_size} tokens, {facts.chunk_overlap} overlapping"),
     ]
+    # Before anything was indexed, nothing of this is settled.
+    if facts.embedder is not None:
+        weights = " ".join(filter(None, (facts.fingerprint, facts.revision))) or "unknown"
+        rows += [
+            ("embedder", f"{facts.embedder} ({facts.dim} dimensions)"),
+            ("weights", weights),
+            ("cut to", f"{facts.chunk_size} tokens, {facts.chunk_overlap} overlapping"),
+        ]
     if facts.search:
         rows.append(("search", describe_search(facts.search)))
     for name, value in rows:
