@@ -46,6 +46,7 @@ Seconds = Annotated[float, Meta(ge=0, le=86_400)]
 # Only who waits may do so for ever.
 Patience = Annotated[float, Meta(ge=0)]
 Precision = Literal["auto", "int8", "float32", "float16", "bfloat16"]
+Ocr = Literal["auto", "off", "tesseract", "rapidocr"]
 Expansion = Literal["rm3", "rocchio", "multi-query", "hyde"]
 
 
@@ -97,7 +98,9 @@ class SourcesConfig(_Section):
     with a dot. `encoding` is for text that is not UTF-8 and does not name its encoding (empty:
     such a file is refused), `encodings` for the files of a pattern each: `old/*.csv = cp1252`.
     `json_text`, `json_title` and `json_id` name the fields of JSON records, with dots for fields
-    within fields; commas join several text fields.
+    within fields; commas join several text fields. `ocr` names what reads scanned pages and
+    pictures: the program `tesseract`, the package `rapidocr`, the first of them that is installed
+    (`auto`), or nothing (`off`).
 
     Limits: `max_file_mb` on disk (`max_container_mb` for archives, mailboxes and JSON lines, which
     are streamed), `max_text_mb` for the text of one document, `max_pages`, `max_nesting` of HTML
@@ -116,6 +119,7 @@ class SourcesConfig(_Section):
     json_text: str = ""
     json_title: str = ""
     json_id: str = ""
+    ocr: Ocr = "auto"
     max_file_mb: Megabytes = 256
     max_container_mb: Megabytes = 8192
     max_text_mb: Megabytes = 64
@@ -444,6 +448,7 @@ HARMLESS: Mapping[str, Harmless] = {
     "sources.json_text": _anything,
     "sources.json_title": _anything,
     "sources.json_id": _anything,
+    "sources.ocr": _anything,
     "sources.max_file_mb": _tighter,
     "sources.max_container_mb": _tighter,
     "sources.max_text_mb": _tighter,

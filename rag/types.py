@@ -62,11 +62,17 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Page `number` (from 1) of a paged document is `text[start:end]`."""
+    """Page `number` (from 1) of a paged document is `text[start:end]`.
+
+    `label` is what the document itself calls the page, such as `iv`, where that is not its number.
+    `words` says where the words of a scanned page stand on its picture; it is empty for others.
+    """
 
     start: int
     end: int
     number: int
+    label: str = ""
+    words: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)

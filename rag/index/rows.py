@@ -81,7 +81,8 @@ _SPAN = Cells(_Id, str, _Natural, _Natural, _Natural, *_PLACE)
 _CHUNK = Cells(_Id, str, _Natural, _Natural, _Natural, *_PLACE, bytes, bytes)
 _STORED_CHUNK = Cells(str, _Natural, _Natural, _Natural, *_PLACE, bytes)
 _CACHE = Cells(_Id, str, _Sha256, _Natural, _Natural, str)
-_PAGES = list[tuple[_Natural, _Natural, _Natural]]
+# A page has its label and the places of its words only where there are some.
+_PAGES = list[tuple[int | str, ...]]
 _HEADINGS = list[tuple[_Natural, _Natural, _Natural, str]]
 _HASH_BYTES = 16
 # The key in the manifest for the roots of an imported index.
@@ -215,7 +216,30 @@ def pages_of(text: object) -> tuple[Page, ...]:
     Raises:
         WrongValueError: if they are no list of pages.
     """
-    return tuple(Page(*page) for page in from_json(text, _PAGES, "documents"))
+    return tuple(page_of(cells) for cells in from_json(text, _PAGES, "documents"))
+
+
+def page_of(cells: Sequence[int | str]) -> Page:
+    """Make a page of its cells: two offsets and a number, and two texts if it has them.
+
+    Raises:
+        WrongValueError: if they are none.
+    """
+    numbers, texts = cells[:3], cells[3:]
+    if (
+        len(numbers) == 3
+        and len(texts) in (0, 2)
+        and all(isinstance(each, int) and 0 <= each <= MOST for each in numbers)
+        and all(isinstance(each, str) for each in texts)
+    ):
+        return Page(*cells)  # type: ignore[arg-type]
+    raise _wrong("documents", "pages that are none")
+
+
+def cells_of(page: Page) -> list[int | str]:
+    """Return the cells that a page is stored as."""
+    numbers: list[int | str] = [page.start, page.end, page.number]
+    return [*numbers, page.label, page.words] if page.label or page.words else numbers
 
 
 def metadata_of(text: object) -> dict[str, Any]:

@@ -565,7 +565,7 @@ class Writer:
         self._connection.execute("DELETE FROM documents WHERE id = ?", (document.id,))
         cells = {name: getattr(document, name) for name in rows.DOCUMENT_COLUMNS.split(", ")}
         cells["metadata"] = rows.to_json(dict(document.metadata))
-        cells["pages"] = rows.to_json([(p.start, p.end, p.number) for p in document.pages])
+        cells["pages"] = rows.to_json([rows.cells_of(page) for page in document.pages])
         headings = [(h.start, h.end, h.level, h.title) for h in document.headings]
         cells["headings"] = rows.to_json(headings)
         self._connection.execute(

@@ -26,7 +26,7 @@ STREAMED = frozenset({"records", "mailbox", "archive", "compressed", "table"})
 _BINARY = frozenset(
     {
         *("pdf", "word", "slides", "workbook", "opendocument", "richtext", "epub"),
-        *("archive", "compressed", "mail", "mailbox"),
+        *("archive", "compressed", "mail", "mailbox", "picture"),
     }
 )
 
@@ -36,6 +36,10 @@ _MAGIC = (
     (b"\x1f\x8b", "compressed"),
     *((b"BZh%d1AY&SY" % level, "compressed") for level in range(1, 10)),
     (b"\xfd7zXZ\x00", "compressed"),
+    (b"\x89PNG\r\n\x1a\n", "picture"),
+    (b"\xff\xd8\xff", "picture"),
+    (b"II*\x00", "picture"),
+    (b"MM\x00*", "picture"),
 )
 # Formats that are written as text but are of no use as text.
 _ENCODED_TEXT = ((b"%!PS", "is PostScript: convert it to PDF"),)
@@ -110,6 +114,8 @@ def _detect_by_magic(path: Path, head: bytes, suffix: str, source: str) -> str |
     for magic, name in _MAGIC:
         if head.startswith(magic):
             return "archive" if name == "compressed" and _holds_tar(path) else name
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "picture"
     if head[257:262] == b"ustar":
         return "archive"
     for magic, reason in _ENCODED_TEXT:

@@ -233,6 +233,9 @@ def finish_document(
 def content_hash(document: Document, title: str, text: str) -> str:
     """Return the SHA-256 of everything that chunks and citations are made from."""
     headings = [(h.start, h.end, h.level, h.title) for h in document.headings]
-    pages = [(page.start, page.end, page.number) for page in document.pages]
+    pages = [
+        (page.start, page.end, page.number, *([page.label] if page.label else []))
+        for page in document.pages
+    ]
     joined = f"{title}\0{text}\0{document.markup}\0{headings}\0{pages}"
     return hashlib.sha256(joined.encode("utf-8", "surrogatepass")).hexdigest()

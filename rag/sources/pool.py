@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from typing import Any
 from rag.config import SourcesConfig
 from rag.processes import bare_environment, start_python
 from rag.sources.discovery import SourceFile
+from rag.sources.ocr import answer, choose_engine
 from rag.sources.worker import document_from, encode
 from rag.types import Document, Problem
 
@@ -141,6 +142,8 @@ class _Worker:
     def __init__(self, config: SourcesConfig, within: Sequence[str] | None) -> None:
         self._config = config
         self._within = within
+        # Only the owner of a confined process can look for programs.
+        self._sent = replace(config, ocr=choose_engine(config.ocr))
         self._process: subprocess.Popen[bytes] | None = None
         # A reader unpacks files here; when it is killed, they are deleted with the folder.
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
@@ -209,7 +212,14 @@ class _Worker:
                 seconds += time.monotonic() - started
                 if not line.endswith(b"\n"):
                     break
-                result = _decode_result(file, json.loads(line), seconds)
+                fields = json.loads(line)
+                if "recognize" in fields:
+                    process.stdin.write(encode(answer(fields["recognize"], self._config.seconds)))
+                    process.stdin.flush()
+                    continue
+                if "alive" in fields:
+                    continue
+                result = _decode_result(file, fields, seconds)
                 self._served += result.last
                 yield result
                 if result.last:
@@ -247,7 +257,7 @@ class _Worker:
                 )
         if process.stdin is None or process.stdout is None:
             raise AssertionError("a worker without pipes")
-        process.stdin.write(encode({"config": asdict(self._config), "within": self._within}))
+        process.stdin.write(encode({"config": asdict(self._sent), "within": self._within}))
         process.stdin.flush()
         # The time that the process takes to start must not count for its first file.
         process.stdout.readline()

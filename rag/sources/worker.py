@@ -24,6 +24,7 @@ from rag.errors import RagError, SourceError, first_line
 from rag.sources.discovery import SourceFile
 from rag.sources.document import problem_of
 from rag.sources.files import check_file, read_file
+from rag.sources.ocr import AskedEngine, TimedEngine, install_engine, open_rapid
 from rag.sources.opening import name_for, open_file, was_replaced
 from rag.types import Document, Heading, Page, Problem
 
@@ -33,6 +34,8 @@ _SPARE_SECONDS = 10
 _OPEN_FILES = 256
 # What libraries unpack for themselves, such as the model that detects languages, in MB.
 _LEAST_FILE_MB = 256
+# What the models of rapidocr take besides, for a page of A4 at 300 dots per inch.
+_MODELS_MB = 2048
 
 
 def main() -> None:
@@ -54,6 +57,16 @@ def main() -> None:
     limit_resources(config, given_up)
     results.write(encode({"ready": os.getpid(), "given_up": given_up}))
     results.flush()
+    if config.ocr == "tesseract":
+        install_engine(AskedEngine(jobs, results, lambda: _set_alarm(most_seconds)))
+    elif config.ocr == "rapidocr":
+
+        def tell() -> None:
+            _set_alarm(most_seconds)
+            results.write(encode({"alive": True}))
+            results.flush()
+
+        install_engine(TimedEngine(open_rapid(), tell))
     for line in jobs:
         job = json.loads(line)
         file = SourceFile(**job["file"])
@@ -137,7 +150,7 @@ def limit_resources(config: SourcesConfig, given_up: tuple[str, ...]) -> None:
     except ImportError:
         return
     limits = {
-        "RLIMIT_AS": config.memory_mb << 20,
+        "RLIMIT_AS": config.memory_mb + (_MODELS_MB if config.ocr == "rapidocr" else 0) << 20,
         "RLIMIT_FSIZE": max(config.max_unpacked_mb, _LEAST_FILE_MB) << 20,
         "RLIMIT_NOFILE": _OPEN_FILES,
         # What a crash leaves behind could hold what other documents said.

@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 
 from rag.errors import first_line
-from rag.index import FileRecord, FileState, StoredChunk, StoredRoot
-from rag.types import Document, Heading, Page, Problem
+from rag.index import FileRecord, FileState, StoredChunk, StoredRoot, rows
+from rag.types import Document, Heading, Problem
 
 _HASH_BYTES = 16
 
@@ -100,7 +100,7 @@ class DocumentLine(Line, frozen=True):
     content_hash: str
     modified: float | None
     metadata: dict[str, Any]
-    pages: list[tuple[Integer, Integer, Integer]]
+    pages: list[tuple[int | str, ...]]
     headings: list[tuple[Integer, Integer, Integer, str]]
     verbatim: bool
     markup: str
@@ -111,7 +111,7 @@ class DocumentLine(Line, frozen=True):
         """Make the line of a document."""
         cells = {each.name: getattr(document, each.name) for each in fields(document)}
         cells["metadata"] = dict(document.metadata)
-        cells["pages"] = [(p.start, p.end, p.number) for p in document.pages]
+        cells["pages"] = [tuple(rows.cells_of(page)) for page in document.pages]
         cells["headings"] = [(h.start, h.end, h.level, h.title) for h in document.headings]
         return cls(file=file, **cells)
 
@@ -123,11 +123,17 @@ class DocumentLine(Line, frozen=True):
         """
         if self.modified is not None and not math.isfinite(self.modified):
             raise WrongError("`modified` is not a finite number")
-        for name, spans in (("pages", self.pages), ("headings", self.headings)):
-            if not all(0 <= start <= end <= len(self.text) for start, end, *_ in spans):
+        try:
+            pages = tuple(map(rows.page_of, self.pages))
+        except ValueError as error:
+            raise WrongError("`pages` holds what is no page") from error
+        spans = [(page.start, page.end) for page in pages]
+        headings = [(start, end) for start, end, *_ in self.headings]
+        for name, each in (("pages", spans), ("headings", headings)):
+            if not all(0 <= start <= end <= len(self.text) for start, end in each):
                 raise WrongError(f"`{name}` holds a span outside of the text")
         cells = msgspec.structs.asdict(self)
-        cells["pages"] = tuple(Page(*page) for page in self.pages)
+        cells["pages"] = pages
         cells["headings"] = tuple(Heading(*heading) for heading in self.headings)
         return cells.pop("file"), Document(**cells)
 

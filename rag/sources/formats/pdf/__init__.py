@@ -6,6 +6,7 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,22 @@ from rag.sources.document import draft
 from rag.sources.formats.pdf.extraction import page_lines
 from rag.sources.formats.pdf.headings import font_headings, outline_headings
 from rag.sources.formats.pdf.layout import Line
+from rag.sources.formats.pdf.scans import ReadPage, read_picture
 from rag.sources.formats.pdf.text import compose, drop_running_lines
-from rag.types import Document
+from rag.sources.formats.pdf.words import place_words, summarize
+from rag.sources.ocr import (
+    LARGEST_PIXELS,
+    Engine,
+    OcrError,
+    engine_for,
+    missing_engine,
+)
+from rag.types import Document, Page, Problem
+
+# Scans are drawn so finely: more takes engines longer and shows them no more.
+_SCAN_DPI = 300
+_MOST_NAMED = 8
+_LONGEST_LABEL = 40
 
 # Only one thread at a time may use PDFium.
 _PDFIUM = threading.Lock()
@@ -32,14 +47,14 @@ _NO_TITLE = re.compile(
 )
 
 
-def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document]:
-    """Read a PDF as one document with its pages."""
+def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document | Problem]:
+    """Read a PDF as one document with its pages, and name the pages that could not be read."""
     with _PDFIUM:
-        document = _read(path, source, config)
-    yield document
+        found = _read(path, source, config)
+    yield from found
 
 
-def _read(path: Path, source: str, config: SourcesConfig) -> Document:
+def _read(path: Path, source: str, config: SourcesConfig) -> list[Document | Problem]:
     import pypdfium2
     from pypdfium2 import raw
 
@@ -67,20 +82,80 @@ def _read(path: Path, source: str, config: SourcesConfig) -> Document:
                     f"is damaged: page {index + 1} of {count} cannot be read; repair it, for "
                     "example with qpdf",
                 ) from error
+        metadata = _read_metadata(pdf)
+        engine = engine_for(config)
+        pictures = [at for at, lines in enumerate(laid) if not lines and _is_picture(pdf, at)]
+        scanned: dict[int, ReadPage] = {}
+        unread: list[str] = []
+        for at in pictures:
+            if engine is None:
+                break
+            languages = [str(metadata["language"])] if metadata.get("language") else []
+            try:
+                scanned[at + 1] = _read_scan(pdf, at, engine, languages)
+                laid[at] = scanned[at + 1].lines
+            except OcrError as error:
+                unread.append(f"page {at + 1} {error}")
+        if pictures and engine is None:
+            unread.append(f"{_name_pages(pictures)} without text: {missing_engine(config.ocr)}")
         without_text = sum(not lines for lines in laid)
         if without_text == count:
-            raise SourceError(source, "holds no text (scanned pages?): run OCR on it first")
+            if unread:
+                raise SourceError(source, f"holds no text: {unread[0]}", lasting=False)
+            raise SourceError(source, "holds no text, and no pictures in which text was found")
         text, pages, placed = compose(drop_running_lines(laid))
+        pages = place_words(text, _with_labels(pdf, pages), placed, scanned)
         headings = outline_headings(pdf, text, pages) or font_headings(placed)
-        metadata = _read_metadata(pdf)
-    return draft(
+    document = draft(
         source,
         text,
         title=metadata.pop("title", "") or None,
         media_type="application/pdf",
-        metadata={**metadata, "pages_without_text": without_text},
+        metadata={
+            **metadata,
+            "pages_without_text": without_text,
+            **(summarize(engine.name, scanned) if engine is not None else {}),
+        },
         pages=pages,
         headings=headings,
+    )
+    return [document, *(Problem(source, reason, kind="skipped") for reason in unread)]
+
+
+def _is_picture(pdf: Any, index: int) -> bool:
+    """Say whether a page without text shows more than nothing: a picture, or drawn letters."""
+    from pypdfium2 import raw
+
+    shown = (raw.FPDF_PAGEOBJ_IMAGE, raw.FPDF_PAGEOBJ_PATH, raw.FPDF_PAGEOBJ_SHADING)
+    with closing(pdf[index]) as page:
+        return next(iter(page.get_objects(filter=shown, max_depth=4)), None) is not None
+
+
+def _read_scan(pdf: Any, index: int, engine: Engine, languages: list[str]) -> ReadPage:
+    with closing(pdf[index]) as page:
+        width, height = page.get_size()
+        most = (LARGEST_PIXELS / max(1.0, width * height)) ** 0.5
+        scale = min(_SCAN_DPI / 72, 0.99 * most)
+        with closing(page.render(scale=scale, grayscale=True, may_draw_forms=False)) as bitmap:
+            image = bitmap.to_pil().convert("L")
+    return read_picture(image, engine, languages, 72 * scale)
+
+
+def _name_pages(indexes: list[int]) -> str:
+    """Return `page 3 is a picture`, or a few of several."""
+    if len(indexes) == 1:
+        return f"page {indexes[0] + 1} is a picture"
+    shown = ", ".join(str(at + 1) for at in indexes[:_MOST_NAMED])
+    more = f" and {len(indexes) - _MOST_NAMED:,} more" if len(indexes) > _MOST_NAMED else ""
+    return f"pages {shown}{more} are pictures"
+
+
+def _with_labels(pdf: Any, pages: tuple[Page, ...]) -> tuple[Page, ...]:
+    """Give pages the labels that differ from their numbers (ISO 32000-1, 12.4.2)."""
+    labels = (pdf.get_page_label(page.number - 1).strip()[:_LONGEST_LABEL] for page in pages)
+    return tuple(
+        page if label in ("", str(page.number)) else replace(page, label=label)
+        for page, label in zip(pages, labels, strict=True)
     )
 
 

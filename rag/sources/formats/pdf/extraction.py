@@ -48,6 +48,9 @@ def page_lines(pdf: Any, index: int) -> list[Line]:
             for piece in turned
         ]
         _mark_bold(lines, characters)
+        for line in lines:
+            # Of thousands of pages they would take much memory.
+            line.pieces = ()
         lines += [
             Line(text, "\n\n", 0.0, 0.0, 0.0, 0.0, 0, 0) for text in read_annotations(pdf, page)
         ]

@@ -50,7 +50,7 @@ class Line:
     """A line of text; `gap` is what separates it from the line before.
 
     The gap is empty at the start of a block, such as a column: only the text shows whether a
-    sentence continues there.
+    sentence continues there. `pieces` are what the line was joined from.
     """
 
     text: str
@@ -62,6 +62,7 @@ class Line:
     at: int
     until: int
     bold: bool = False
+    pieces: tuple[Piece, ...] = ()
 
 
 def reading_order(pieces: Sequence[Piece]) -> list[Line]:
@@ -308,6 +309,7 @@ def _join_cells(cells: list[list[Piece]], columns: list[tuple[float, float]]) ->
         main.base,
         row[0].at,
         row[-1].until,
+        pieces=tuple(row),
     )
 
 

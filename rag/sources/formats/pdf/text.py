@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import chain, pairwise
 
 from rag.sources.document import TextBuilder
-from rag.sources.formats.pdf.layout import Line
+from rag.sources.formats.pdf.layout import Line, Piece
 from rag.types import Page
 
 _FEWEST_PAGES = 3
@@ -41,6 +41,7 @@ class PlacedLine:
     gap: str
     size: float
     bold: bool
+    pieces: tuple[Piece, ...] = ()
 
 
 def drop_running_lines(pages: list[list[Line]]) -> list[list[Line]]:
@@ -117,7 +118,8 @@ def compose(pages: list[list[Line]]) -> tuple[str, tuple[Page, ...], list[Placed
         start = builder.add("")
         for line in _join_lines(page):
             at = builder.add(line.text, line.gap)
-            placed.append(PlacedLine(at, builder.length, line.text, line.gap, line.size, line.bold))
+            span = at, builder.length
+            placed.append(PlacedLine(*span, line.text, line.gap, line.size, line.bold, line.pieces))
         spans.append(Page(start, builder.length, number))
     return builder.text, tuple(spans), placed
 
@@ -134,6 +136,7 @@ def _join_lines(page: list[Line]) -> list[Line]:
             line.gap = "\n" if goes_on else "\n\n"
         if last and line.gap == "\n" and _is_hyphenated(last.text, line.text):
             last.text = last.text[:-1] + line.text
+            last.pieces += line.pieces
         else:
             joined.append(line)
     return joined
