@@ -726,18 +726,18 @@ class RAG:
         return prove(answer, self.document)
 
     def draw(self, place: Place) -> DrawnPage:
-        """Draw the page of a PDF that a place begins on, with boxes around its words.
+        """Draw the page of a PDF or picture that a place begins on, with boxes around its words.
 
         Raises:
             StoreError: if the document has no pages that can be drawn.
             SourceError: if the file is gone or cannot be drawn.
         """
         from rag.sources import draw_page
-        from rag.viewing.pages import find_file
+        from rag.viewing.pages import boxes_of, can_be_drawn, find_file
 
         document = place.document
         number = document.page_at(place.start)
-        if document.media_type != "application/pdf" or number is None:
+        if not can_be_drawn(document) or number is None:
             raise StoreError(f"{document.source}: has no pages to draw")
         path = self._index.path_of(document.id)
         file = find_file(path, document.source, self.path, self._index.roots())
@@ -747,7 +747,7 @@ class RAG:
                 "here: `rag index PATH` does"
             )
         words = document.text[place.start : place.end]
-        return draw_page(file, number, words, self.config.sources)
+        return draw_page(file, number, words, self.config.sources, boxes_of(place))
 
     def _is_named(self, file: str) -> bool:
         """Return whether the user named a file, or a folder above it, for this index."""

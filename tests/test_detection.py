@@ -158,10 +158,7 @@ def test_mailboxes(tmp_path: Path) -> None:
 
 # name, content, reason, kind
 REFUSED: dict[str, tuple[str, bytes, str, str]] = {
-    "image": ("a.png", PNG, "is not a document: Portable Network Graphics file", "skipped"),
-    "image called markdown": ("a.md", PNG, "Portable Network Graphics", "skipped"),
-    "image called HTML": ("a.html", PNG, "Portable Network Graphics", "skipped"),
-    "photograph": ("a", b"\xff\xd8\xff\xe0\0\x10JFIF\0\x01" + b"\0" * 40, "JPEG", "skipped"),
+    "image": ("a.gif", b"GIF89a" + b"\0" * 60, "is not a document: Graphics", "skipped"),
     "program": ("a", b"\x7fELF\x02\x01\x01" + b"\0" * 60, "ELF executable", "skipped"),
     "old Word file": ("a.doc", OLE, "old Office format: save it as .docx", "failed"),
     "old slides": ("a.ppt", OLE, "old Office format: save it as", "failed"),
@@ -186,6 +183,15 @@ REFUSED: dict[str, tuple[str, bytes, str, str]] = {
     "random with suffix": ("a.dat", bytes(range(256)) * 4, "binary data (.dat)", "skipped"),
     "control codes": ("a", b"\x01\x02\x03words" * 9, "is not a document", "skipped"),
 }
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.md", "a.html", "a"])
+def test_pictures_are_known_by_what_they_hold(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "file"
+    jpeg = b"\xff\xd8\xff\xe0\0\x10JFIF\0\x01" + b"\0" * 40
+    for content in (PNG, jpeg, b"II*\0" + b"\0" * 9, b"RIFF\0\0\0\0WEBPVP8 "):
+        path.write_bytes(content)
+        assert detect(path, name, name) == "picture"
 
 
 @pytest.mark.parametrize("case", REFUSED)

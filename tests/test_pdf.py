@@ -452,8 +452,8 @@ def test_only_what_needs_a_password_is_refused(tmp_path: Path) -> None:
 def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     pdf = new_pdf()
     scanned(pdf)
-    with pytest.raises(SourceError, match="scanned pages"):
-        document(saved(pdf, tmp_path / "scan.pdf"))
+    with pytest.raises(SourceError, match="page 1 is a picture without text: install"):
+        document(saved(pdf, tmp_path / "scan.pdf"), ocr="off")
     pages = FPDF()
     pages.set_font("helvetica", size=11)
     for number in range(3):

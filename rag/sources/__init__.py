@@ -16,6 +16,7 @@ from rag.sources.detection import known_suffixes
 from rag.sources.discovery import IGNORE_FILES, Root, SourceFile, discover, resolve_root, takes
 from rag.sources.drawing import DrawnPage, draw_page
 from rag.sources.files import read_file
+from rag.sources.ocr import unpack_words
 from rag.sources.pool import Finished, Result, read_files
 from rag.sources.texts import make_document
 
@@ -40,4 +41,5 @@ __all__ = [
     "read_files",
     "resolve_root",
     "takes",
+    "unpack_words",
 ]

@@ -1,4 +1,4 @@
-"""Draw a page of a PDF, and find words on it, in a confined process of its own."""
+"""Draw a page of a PDF or of pictures, and find words on it, in a confined process of its own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from rag.config import SourcesConfig
 from rag.errors import SourceError, first_line
@@ -38,8 +38,12 @@ class DrawnPage:
     boxes: tuple[Box, ...]
 
 
-def draw_page(path: str, number: int, quoted: str, config: SourcesConfig) -> DrawnPage:
-    """Draw page `number`, from 1, of the PDF at a path, with boxes around words quoted from it.
+def draw_page(
+    path: str, number: int, quoted: str, config: SourcesConfig, boxes: Sequence[Box] = ()
+) -> DrawnPage:
+    """Draw page `number`, from 1, of the PDF or picture at a path, with boxes around quoted words.
+
+    `boxes` are known for a scanned page; on others the words are looked for.
 
     Raises:
         SourceError: if the file or the page is not there, or cannot be drawn within the limits of
@@ -66,8 +70,8 @@ def draw_page(path: str, number: int, quoted: str, config: SourcesConfig) -> Dra
             answer = json.loads(data[:_LONGEST_ANSWER])
             if "error" in answer:
                 raise SourceError(path, str(answer["error"])[:300])
-            boxes = tuple(_to_box(each) for each in answer["boxes"][:_MOST_BOXES])
-            return DrawnPage(base64.b64decode(answer["png"], validate=True), boxes)
+            found = tuple(_to_box(each) for each in boxes or answer["boxes"])[:_MOST_BOXES]
+            return DrawnPage(base64.b64decode(answer["png"], validate=True), found)
         except subprocess.TimeoutExpired as error:
             reason = f"took more than {config.seconds:g} s to draw (`sources.seconds`)"
             raise SourceError(path, reason) from error
@@ -117,6 +121,10 @@ def _draw(path: str, number: int, quoted: str) -> dict[str, Any]:
     import pypdfium2
 
     with open_file(path) as handle, open(handle, "rb", closefd=False) as file:
+        if b"%PDF-" not in file.read(1024):
+            file.seek(0)
+            return {"png": _draw_picture(path, file, number), "boxes": []}
+        file.seek(0)
         pdf = pypdfium2.PdfDocument(file)
         if not 0 < number <= len(pdf):
             raise SourceError(path, f"has {len(pdf):,} pages, no {number}")
@@ -127,6 +135,24 @@ def _draw(path: str, number: int, quoted: str) -> dict[str, Any]:
         page.render(scale=scale).to_pil().save(picture, "PNG")
         boxes = _find_boxes(page, quoted, scale)
         return {"png": base64.b64encode(picture.getvalue()).decode(), "boxes": boxes}
+
+
+def _draw_picture(path: str, file: BinaryIO, number: int) -> str:
+    """Return a page of a file of pictures as PNG in base64, turned as its camera says."""
+    import io
+
+    from PIL import Image, ImageOps
+
+    with Image.open(file, formats=("PNG", "JPEG", "TIFF", "WEBP")) as pictures:
+        if not 0 < number <= getattr(pictures, "n_frames", 1):
+            raise SourceError(path, f"has no page {number}")
+        if number > 1:
+            pictures.seek(number - 1)
+        drawn = ImageOps.exif_transpose(pictures).convert("RGB")
+    drawn.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
+    png = io.BytesIO()
+    drawn.save(png, "PNG")
+    return base64.b64encode(png.getvalue()).decode()
 
 
 def _find_boxes(page: Any, quoted: str, scale: float) -> list[Box]:

@@ -18,8 +18,8 @@ from typing import Protocol
 from rag.config import SourcesConfig
 from rag.errors import SourceError, StoreError
 from rag.private import make_folder, open_for_owner
-from rag.sources import DrawnPage, draw_page, find_copy, is_address
-from rag.types import Place
+from rag.sources import DrawnPage, draw_page, find_copy, is_address, unpack_words
+from rag.types import Document, Page, Place
 
 # So much is shown on either side of what is marked.
 _CHARACTERS_AROUND = 100_000
@@ -41,8 +41,8 @@ mark { background: #ffd54a; color: #000; scroll-margin-top: 30vh }
 def view(place: Place, path: str, folder: Path, config: SourcesConfig) -> str:
     """Write a page that shows a place, and return its address.
 
-    A page of a PDF is drawn as it is, if the file at `path` (empty: it may not be read) is still
-    there and holds the words; anything else is shown as the text that is stored. Pages in `folder`
+    A page of a PDF, or a picture, is drawn as it is, if the file at `path` (empty: it may not be
+    read) is still there and holds the words; anything else is shown as the text that is stored. Pages in `folder`
     that are older than a day are removed.
 
     Raises:
@@ -52,12 +52,12 @@ def view(place: Place, path: str, folder: Path, config: SourcesConfig) -> str:
     number = document.page_at(place.start)
     drawn = None
     note = ""
-    if document.media_type == "application/pdf" and number is not None and not path:
+    if can_be_drawn(document) and number is not None and not path:
         note = "The page itself is not shown: you did not name its folder for this index here."
-    elif document.media_type == "application/pdf" and number is not None:
+    elif can_be_drawn(document) and number is not None:
         text = document.text[place.start : place.end]
         try:
-            drawn = draw_page(path, number, text, config)
+            drawn = draw_page(path, number, text, config, boxes_of(place))
         except SourceError as error:
             note = f"The page itself cannot be shown: the file {error.reason}."
         else:
@@ -88,6 +88,35 @@ def view(place: Place, path: str, folder: Path, config: SourcesConfig) -> str:
     except OSError as error:
         raise StoreError(f"{folder}: cannot be written: {error.strerror or error}") from error
     return f"{(folder / name).absolute().as_uri()}#here"
+
+
+def can_be_drawn(document: Document) -> bool:
+    """Say whether a document's pages can be shown as they are."""
+    return document.media_type == "application/pdf" or document.media_type.startswith("image/")
+
+
+def boxes_of(place: Place) -> list[tuple[float, float, float, float]]:
+    """Return where the words of a place stand on its scanned page, a box for a run of words."""
+    found: list[tuple[float, float, float, float]] = []
+    page = next((each for each in place.document.pages if _is_on(place.start, each)), None)
+    if page is None or not page.words:
+        return found
+    for word in unpack_words(page.words):
+        if page.start + word.end <= place.start or page.start + word.start >= place.end:
+            continue
+        left, top, right, bottom = word.box
+        last = found[-1] if found else None
+        if last and min(last[3], bottom) - max(last[1], top) > 0.5 * (bottom - top) > 0:
+            found[-1] = (
+                min(last[0], left), min(last[1], top), max(last[2], right), max(last[3], bottom),
+            )  # fmt: skip
+        else:
+            found.append(word.box)
+    return found
+
+
+def _is_on(offset: int, page: Page) -> bool:
+    return page.start <= offset < page.end
 
 
 def find_file(path: str, source: str, index: Path, roots: Iterable[Root]) -> str:

@@ -15,6 +15,7 @@ from rag.sources.formats.pdf.text import compose
 from rag.sources.formats.pdf.words import place_words, summarize
 from rag.sources.ocr import (
     LARGEST_PIXELS,
+    Engine,
     OcrError,
     engine_for,
     missing_engine,
@@ -37,10 +38,31 @@ def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document | 
     if engine is None:
         reason = f"is a picture without text: {missing_engine(config.ocr)}"
         raise SourceError(source, reason, kind="skipped", lasting=False)
+    try:
+        kind, read_pages = _read_pages(path, source, config, engine)
+    # What Pillow raises on what it cannot read, syntax errors of PNG among it.
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise SourceError(source, "is a picture that is damaged", kind="skipped") from error
+    pages = [read_pages[number] for number in sorted(read_pages)]
+    text, spans, placed = compose([page.lines for page in pages])
+    if not text.strip():
+        raise SourceError(source, "is a picture in which no text was found", kind="skipped")
+    yield draft(
+        source,
+        text,
+        title="",
+        media_type=f"image/{kind}",
+        metadata=summarize(engine.name, read_pages),
+        pages=place_words(text, spans, placed, read_pages),
+    )
+
+
+def _read_pages(
+    path: Path, source: str, config: SourcesConfig, engine: Engine
+) -> tuple[str, dict[int, ReadPage]]:
     from PIL import Image, ImageSequence
 
     read_pages: dict[int, ReadPage] = {}
-    kind = ""
     with warnings.catch_warnings(), Image.open(path, formats=_FORMATS) as file:
         warnings.simplefilter("ignore")
         kind = (file.format or "").lower()
@@ -59,18 +81,7 @@ def read(path: Path, source: str, config: SourcesConfig) -> Iterator[Document | 
                 read_pages[number] = read_picture(upright, engine, (), dpi)
             except OcrError as error:
                 raise SourceError(source, f"page {number} {error}", lasting=False) from error
-    pages = [read_pages[number] for number in sorted(read_pages)]
-    text, spans, placed = compose([page.lines for page in pages])
-    if not text.strip():
-        raise SourceError(source, "is a picture in which no text was found", kind="skipped")
-    yield draft(
-        source,
-        text,
-        title="",
-        media_type=f"image/{kind}",
-        metadata=summarize(engine.name, read_pages),
-        pages=place_words(text, spans, placed, read_pages),
-    )
+    return kind, read_pages
 
 
 def _prepare(frame: Image) -> tuple[Image, float]:
