@@ -14,8 +14,9 @@ from reading import document, problems, results
 
 from rag import SourceError
 from rag.config import SourcesConfig
+from rag.index.rows import cells_of, pages_of, to_json
 from rag.sources import SourceFile, draw_page, read_files, unpack_words
-from rag.types import Document, Place
+from rag.types import Document, Page, Place
 from rag.viewing.pages import boxes_of
 
 LEFT = """The crane at the north pier lifts
@@ -154,3 +155,24 @@ def test_no_engine_is_imported_before_it_is_needed() -> None:
     code = "import sys, rag, rag.sources; print({'rapidocr', 'cv2', 'PIL'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_pages_keep_the_labels_that_a_pdf_gives_them(tmp_path: Path) -> None:
+    from fpdf import FPDF
+    from fpdf.enums import PageLabelStyle
+
+    pdf = FPDF()
+    pdf.set_font("helvetica", size=12)
+    pdf.add_page(label_style=PageLabelStyle.LOWER_ROMAN, label_start=4)
+    pdf.cell(text="A foreword.")
+    pdf.add_page(label_style=PageLabelStyle.NUMBER, label_start=1, label_prefix="A-")
+    pdf.cell(text="A chapter.")
+    pdf.output(str(tmp_path / "a.pdf"))
+    found = document(tmp_path / "a.pdf")
+    assert [page.label for page in found.pages] == ["iv", "A-1"]
+    stored = to_json([cells_of(page) for page in found.pages])
+    assert pages_of(stored) == found.pages
+    # What was stored before pages had labels.
+    assert pages_of("[[0, 5, 1]]") == (Page(0, 5, 1),)
+    with pytest.raises(ValueError, match="pages"):
+        pages_of('[[0, 5, 1, 7, ""]]')

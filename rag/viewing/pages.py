@@ -42,8 +42,8 @@ def view(place: Place, path: str, folder: Path, config: SourcesConfig) -> str:
     """Write a page that shows a place, and return its address.
 
     A page of a PDF, or a picture, is drawn as it is, if the file at `path` (empty: it may not be
-    read) is still there and holds the words; anything else is shown as the text that is stored. Pages in `folder`
-    that are older than a day are removed.
+    read) is still there and holds the words; anything else is shown as the text that is stored.
+    Pages in `folder` that are older than a day are removed.
 
     Raises:
         StoreError: if the page cannot be written.
