@@ -611,7 +611,8 @@ class RAG:
         from rag.answering.verification import find_claims
         from rag.types import CheckedSentence, Verification
 
-        text = check_text(text, "text")
+        # Spans are of the text as it was given, with the white space around it.
+        check_text(text, "text")
         found = find_claims(text)
         if len(found) > _MOST_SENTENCES:
             raise QuestionError(

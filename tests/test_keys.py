@@ -336,5 +336,5 @@ def test_one_place_reads_keys() -> None:
         *("generation/keys.py", "generation/openai.py", "config.py"),
         "serving/daemon/identity.py",
     }
-    text = (Path(rag.__file__).parent / "generation" / "openai.py").read_text(encoding="utf-8")
-    assert text.count("reveal()") == 1
+    text = (Path(rag.__file__).parent / "generation" / "keys.py").read_text(encoding="utf-8")
+    assert text.count(".reveal()") == 1

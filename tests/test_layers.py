@@ -57,8 +57,8 @@ ALLOWED: dict[str, set[str]] = {
     }
     | {"evaluation"},
     "integrations": {"engine"},
-    "serving": {"config", "processes", "models", "plugins", "query", "sources", "answering"}
-    | {"viewing", "engine"},
+    "serving": {"config", "processes", "models", "plugins", "query", "sources", "generation"}
+    | {"answering", "viewing", "engine"},
     "cli": {
         "config",
         "trust",

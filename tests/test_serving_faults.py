@@ -99,6 +99,19 @@ def test_another_models_stream_is_checked(index: Path) -> None:
     assert len(cited) == 1
 
 
+def test_thoughts_of_another_model_are_not_checked(index: Path) -> None:
+    thoughts = "<think>The bridge is blue. It may be red.</think>"
+    for said in (thoughts, thoughts.removeprefix("<think>")):
+        with scripted() as (upstream, script):
+            script.replies = [completion(f"{said}The Vorn bridge was opened in 1921.")]
+            with running(index, serve__upstream=f"{upstream}/v1") as base, client(base) as asked:
+                body = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
+                told = asked.post("/v1/chat/completions", json=body).json()
+        (verified,) = told["rag"]["verified"]
+        text = told["choices"][0]["message"]["content"]
+        assert text[verified["start"] : verified["end"]] == "The Vorn bridge was opened in 1921."
+
+
 @pytest.mark.parametrize(
     "reply", [(500, {}, "no"), (200, {}, "no json"), (200, {}, "[]"), (302, {"Location": "/"}, "")]
 )
@@ -248,6 +261,7 @@ def test_what_cannot_be_served_is_a_line(index: Path, tmp_path: Path) -> None:
             (["--certificate", "x.pem"], "both `serve.certificate` and `serve.key`"),
             (["--folder", str(tmp_path / "none")], "no folder of indexes"),
             (["--users", str(tmp_path / "none.json")], "holds no user"),
+            (["--upstream", "http://example.org/v1"], "everybody on the way can read"),
         ):
             found = subprocess.run(
                 [sys.executable, "-m", "rag", "serve", "--index", str(index), *options],

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from collections.abc import Iterator, Mapping
+from urllib.parse import urlsplit
 
 from rag.errors import ConfigError, GenerationError
 
@@ -102,3 +104,39 @@ def read_key(environment: Mapping[str, str] | None = None) -> Secret | None:
             "is not ASCII): set it anew"
         )
     return Secret(text, name)
+
+
+def authorize(key: Secret | None) -> dict[str, str]:
+    """Return the headers of a request that carries the key, if there is one."""
+    return {"Authorization": f"Bearer {key.reveal()}"} if key else {}
+
+
+def check_url(url: str, *, plain_http: bool) -> None:
+    """Raise ConfigError if a URL is none of a server, or shows everybody on the way what is sent.
+
+    `plain_http` says that the user allows the latter.
+    """
+    try:
+        # Reading the port checks it.
+        _ = urlsplit(url).port
+    except ValueError as error:
+        raise ConfigError(f"{url}: is no URL of a server: {error}") from None
+    if not (plain_http or _is_private(url)):
+        raise ConfigError(
+            f"{url}: everybody on the way can read what is sent by http: take https, or "
+            "allow it with RAG_GENERATION_PLAIN_HTTP=true (`generation.plain_http`)"
+        )
+
+
+def _is_private(url: str) -> bool:
+    """Whether what is sent to a URL can be read by nobody else, or never leaves this machine."""
+    parts = urlsplit(url)
+    if parts.scheme != "http":
+        return True
+    host = parts.hostname or ""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

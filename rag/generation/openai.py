@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import math
 import re
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -15,7 +14,7 @@ from rag.characters import replace_surrogates
 from rag.config import GenerationConfig
 from rag.errors import ConfigError, GenerationError
 from rag.generation.estimate import estimate_tokens
-from rag.generation.keys import read_key
+from rag.generation.keys import authorize, check_url, read_key
 from rag.generation.listing import read_listing
 from rag.generation.replies import Ending, read_chunk
 from rag.generation.requests import chat_request, response_format
@@ -98,16 +97,7 @@ class OpenAIGenerator:
 
     def __init__(self, base_url: str, config: GenerationConfig) -> None:
         base_url = base_url.rstrip("/")
-        try:
-            # Reading the port checks it.
-            _ = urlsplit(base_url).port
-        except ValueError as error:
-            raise ConfigError(f"{base_url}: is no URL of a server: {error}") from None
-        if not (config.plain_http or _is_private(base_url)):
-            raise ConfigError(
-                f"{base_url}: everybody on the way can read what is sent by http: take https, or "
-                "allow it with RAG_GENERATION_PLAIN_HTTP=true (`generation.plain_http`)"
-            )
+        check_url(base_url, plain_http=config.plain_http)
         self._url = base_url if urlsplit(base_url).path else f"{base_url}/v1"
         self._config = config
         self._served_model = config.served_model
@@ -394,7 +384,7 @@ class OpenAIGenerator:
         from rag.generation.bounds import BoundedClient
 
         timeout = httpx.Timeout(self._config.timeout, connect=min(10.0, self._config.timeout))
-        headers = {"Authorization": f"Bearer {self._key.reveal()}"} if self._key else {}
+        headers = authorize(self._key)
         # The URL of a proxy may hold a password, and httpx shows it: its error is not even kept.
         with suppress(httpx.InvalidURL, ValueError):
             # A redirect could lead to a host that the user did not name.
@@ -483,20 +473,6 @@ class OpenAIGenerator:
 def _is_log(value: object) -> bool:
     """Whether a value is a logarithm of a probability; the first token has none."""
     return value is None or (isinstance(value, int | float) and math.isfinite(value))
-
-
-def _is_private(url: str) -> bool:
-    """Whether what is sent to a URL can be read by nobody else, or never leaves this machine."""
-    parts = urlsplit(url)
-    if parts.scheme != "http":
-        return True
-    host = parts.hostname or ""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _describe(error: Exception) -> str:

@@ -11,6 +11,7 @@ import uvicorn
 
 from rag.config import Config
 from rag.errors import ConfigError
+from rag.generation.keys import check_url
 from rag.serving.http.access import TOKEN_VARIABLE, load_users
 from rag.serving.http.application import make_app
 from rag.serving.http.tracing import set_up_traces
@@ -38,6 +39,8 @@ def serve(config: Config, tell: Callable[[str], None]) -> None:
             f"warning: everybody on the way can read what {settings.host} sends without TLS: set "
             "`serve.certificate` and `serve.key`, or put a server before it that speaks TLS"
         )
+    if settings.upstream:
+        check_url(settings.upstream, plain_http=config.generation.plain_http)
     set_up_traces()
     users, made = load_users(settings.users)
     app = make_app(config, users)

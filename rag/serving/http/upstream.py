@@ -7,8 +7,7 @@ bear out or contradict.
 from __future__ import annotations
 
 import asyncio
-import json
-import os
+import re
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from rag.errors import GenerationError, RagError
+from rag.generation.keys import authorize, read_key
+from rag.parsing import parse_json
 from rag.serving.http.access import Refused
 from rag.serving.http.exchange import event, reply, stream
 from rag.serving.http.native import open_view
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 _SECONDS = 600.0
 _LONGEST_REPLY = 1 << 24
+_THOUGHTS = re.compile(r"<think>.*?(?:</think>|$)", re.S)
 _PASSED_ON = (
     "model", "messages", "stream", "stream_options", "response_format", "n", "temperature",
     "top_p", "max_tokens", "max_completion_tokens", "stop", "seed", "presence_penalty",
@@ -42,10 +44,25 @@ def _url(request: Request, path: str) -> str:
 
 
 def _client() -> httpx.AsyncClient:
-    key = os.environ.get("RAG_API_KEY") or os.environ.get("OPENAI_API_KEY") or ""
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
     # A redirect could lead to a host that nobody named.
+    headers = authorize(read_key())
     return httpx.AsyncClient(headers=headers, timeout=_SECONDS, follow_redirects=False)
+
+
+def _hide_key(text: str) -> str:
+    """Return what the server said without our key, should it repeat it."""
+    key = read_key()
+    return key.hide_in(text) if key else text
+
+
+def _without_thoughts(text: str) -> str:
+    """Return a text with spaces in place of a model's thoughts: what is left stands where it stood.
+
+    The opening tag may be missing, since many templates write it themselves.
+    """
+    blank = _THOUGHTS.sub(lambda found: " " * len(found[0]), text)
+    *thoughts, said = blank.rpartition("</think>")
+    return " " * len("".join(thoughts)) + said
 
 
 async def list_models(request: Request) -> list[dict[str, Any]]:
@@ -54,7 +71,8 @@ async def list_models(request: Request) -> list[dict[str, Any]]:
         return []
     try:
         async with _client() as client:
-            found = (await client.get(_url(request, "/models"), timeout=5.0)).json()
+            listed = await client.get(_url(request, "/models"), timeout=5.0)
+        found = parse_json(_hide_key(listed.text))
         return [each for each in found["data"] if isinstance(each.get("id"), str)][:1_000]
     except (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError):
         return []
@@ -78,12 +96,12 @@ async def complete_chat(request: Request, body: ChatBody) -> Response:
     if not answered.is_success or len(answered.content) > _LONGEST_REPLY:
         raise Refused(502, f"the upstream server replied {answered.status_code}")
     try:
-        whole = answered.json()
+        whole = parse_json(_hide_key(answered.text))
         message = whole["choices"][0]["message"]
         text = message.get("content") or ""
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise Refused(502, "the upstream server sent something other than a completion") from error
-    if isinstance(text, str) and text.strip():
+    if isinstance(text, str) and _without_thoughts(text).strip():
         found = await _verify(request, view, text)
         message["annotations"] = _annotations(request, request.state.collection, found)
         whole["rag"] = _summary(found)
@@ -108,7 +126,7 @@ async def _relay(
                 data = line.removeprefix("data:").strip() if line.startswith("data:") else ""
                 if not data or data == "[DONE]":
                     continue
-                chunk = json.loads(data)
+                chunk = parse_json(_hide_key(data))
                 choices = chunk.get("choices") or []
                 begun = True
                 piece = (choices[0].get("delta") or {}).get("content") if choices else None
@@ -123,7 +141,7 @@ async def _relay(
                     yield event(chunk)
         if not begun:
             raise Refused(502, "the upstream server sent no chat")
-        if text.strip():
+        if _without_thoughts(text).strip():
             found = await _verify(request, view, text)
             delta = {"annotations": _annotations(request, collection, found)}
             choice = {"index": 0, "delta": delta, "finish_reason": None}
@@ -141,7 +159,8 @@ async def _relay(
 
 
 async def _verify(request: Request, view: Any, text: str) -> Verification:
-    found: Verification = await request.app.state.workers.run(lambda: view.verify(text))
+    said = _without_thoughts(text)
+    found: Verification = await request.app.state.workers.run(lambda: view.verify(said))
     return found
 
 
