@@ -25,7 +25,7 @@ from rag.serving.http.jobs import Job, Jobs, is_over
 from rag.serving.http.places import address_of, show_answer, show_hit, show_quote
 from rag.serving.operations import Ask, Check, Explain, ListDocuments, Read, TextPiece, Verify
 from rag.serving.view import View
-from rag.types import Answer, Message, Verdict
+from rag.types import Answer, Message, Page, Verdict
 from rag.viewing.proof import as_data
 
 _log = logging.getLogger("rag.serving")
@@ -329,11 +329,16 @@ async def read_document(request: Request) -> Response:
             "start": start,
             "end": end,
             "text": document.text[start:end],
-            "pages": as_json(document.pages),
+            "pages": [_show_page(page) for page in document.pages],
             "headings": as_json(document.headings),
             "verbatim": document.verbatim,
         }
     )
+
+
+def _show_page(page: Page) -> dict[str, Any]:
+    """Return where a page is, without the places of its words."""
+    return {"start": page.start, "end": page.end, "number": page.number, "label": page.label}
 
 
 async def read_page(request: Request) -> Response:
@@ -345,7 +350,7 @@ async def read_page(request: Request) -> Response:
     for page in document.pages:
         if page.number == request.path_params["number"]:
             text = document.text[page.start : page.end]
-            return reply({**as_json(page), "id": document.id, "text": text})
+            return reply({**_show_page(page), "id": document.id, "text": text})
     raise Refused(404, "the document has no such page")
 
 

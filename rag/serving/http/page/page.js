@@ -102,7 +102,7 @@ async function openSource(documentId, start, end) {
       trail.push(heading);
     }
     if (trail.length) body.append(el("p", { class: "place" }, trail.map((each) => each.title).join(" › ")));
-    if (found.media_type === "application/pdf" && page && end > start) await showSheet(body, documentId, start, end);
+    if (/^(application\/pdf|image\/)/.test(found.media_type) && page && end > start) await showSheet(body, documentId, start, end);
     const points = Array.from(found.text);
     const cut = (a, b) => points.slice(Math.max(0, a - found.start), Math.max(0, b - found.start)).join("");
     const marked = end > start ? el("mark", { id: "here", tabindex: "-1" }, cut(start, end)) : null;
@@ -121,7 +121,7 @@ async function openSource(documentId, start, end) {
 async function showSheet(body, documentId, start, end) {
   try {
     const drawn = await get(within(`/documents/${encodeURIComponent(documentId)}/picture?start=${start}&end=${end}`));
-    const sheet = el("div", { class: "sheet" }, el("img", { src: drawn.picture, alt: "The page of the PDF, with the quoted words marked" }));
+    const sheet = el("div", { class: "sheet" }, el("img", { src: drawn.picture, alt: "The page, with the quoted words marked" }));
     for (const [left, top, right, bottom] of drawn.boxes) {
       const box = el("i");
       Object.assign(box.style, { left: `${left * 100}%`, top: `${top * 100}%`, width: `${(right - left) * 100}%`, height: `${(bottom - top) * 100}%` });

@@ -15,7 +15,7 @@ from rag.sources.ocr import Box, Engine, Picture, Word
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-# A page with less than this is tried turned, too. Upright pages of 30 had 0.86 and more.
+# A page that is read with a lower mean confidence is tried turned, too. Chosen, not fitted.
 _SURE = 0.75
 _TURNS = (90, 180, 270)
 # Below this a word is as likely a spot, a stamp or a line of a drawing.
