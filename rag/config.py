@@ -580,6 +580,7 @@ class Setting:
 _ARGUMENTS: Mapping[str, Any] = {
     "k": Passages,
     "limit": Annotated[int, Meta(ge=1, le=10_000)],
+    "per-minute": Annotated[int, Meta(ge=0, le=1_000_000)],
     "offset": Annotated[int, Meta(ge=0, le=1 << 40)],
     "wait": Patience,
     "depth": Passages,

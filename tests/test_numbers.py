@@ -30,7 +30,20 @@ NUMBERS = {
     for key, setting in known_settings().items()
     if type(setting.default) in (int, float)
 }
-ARGUMENTS = ("k", "wait", "depth", "every", "failures", "questions", "seed", "dim", "passages")
+ARGUMENTS = (
+    "k",
+    "wait",
+    "depth",
+    "every",
+    "failures",
+    "questions",
+    "seed",
+    "dim",
+    "passages",
+    "limit",
+    "offset",
+    "per-minute",
+)
 # Who waits, or leaves a process running, may do so for ever.
 ENDLESS = {"index.wait", "daemon.idle", "wait"}
 # What a person, a file or a program may give for a number.

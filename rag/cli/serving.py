@@ -86,9 +86,7 @@ def users_group() -> None:
 @click.option("--where", default="", metavar="FILTER", help="Show only documents that pass.")
 @click.option("--write", is_flag=True, help="Let the user add and remove documents.")
 @click.option("--admin", is_flag=True, help="Let the user see and do everything.")
-@click.option(
-    "--per-minute", type=click.IntRange(0), default=0, help="How many requests; 0 for any number."
-)
+@options.count_option("--per-minute", "How many requests a minute; 0 for any number.", default=0)
 @options.config_option
 def add_user(
     name: str, collections: tuple[str, ...], where: str, write: bool, admin: bool, per_minute: int

@@ -173,9 +173,9 @@ def status(index: Index, config: Config, paths: Paths = ()) -> IndexStatus:
     given = _resolve(index, config, paths)
     ours, strange = _from_stored(index, index.roots())
     texts = index.count_texts()
-    roots, missing = _check_roots(
-        given or ours, [*index.waiting_roots(), *strange], empty=bool(texts)
-    )
+    # Those that are strange are told, which is all that there is to tell of them.
+    known_empty = bool(texts) or bool(strange)
+    roots, missing = _check_roots(given or ours, index.waiting_roots(), empty=known_empty)
     if not given:
         missing += map(_describe_strange, strange)
     known = {
