@@ -112,6 +112,19 @@ def test_thoughts_of_another_model_are_not_checked(index: Path) -> None:
         assert text[verified["start"] : verified["end"]] == "The Vorn bridge was opened in 1921."
 
 
+def test_thoughts_that_nobody_saw_are_asked_again(index: Path) -> None:
+    """A model that begins in the middle of its thoughts, which only their end shows."""
+    with scripted() as (url, script):
+        script.replies = [
+            sse("Perhaps in 1920. </think>", "The Vorn bridge was opened in 1921.")
+        ] * 2
+        settings = {"generation__model": f"{url}/v1", "answering__way": "generate"}
+        with running(index, **settings) as base, client(base) as asked:
+            answer = asked.post("/ask", json={"question": "When was the Vorn bridge opened?"})
+    assert "1921" in answer.json()["text"]
+    assert "1920" not in answer.json()["text"]
+
+
 @pytest.mark.parametrize(
     "reply", [(500, {}, "no"), (200, {}, "no json"), (200, {}, "[]"), (302, {"Location": "/"}, "")]
 )

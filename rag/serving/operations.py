@@ -174,10 +174,10 @@ class Asked(Protocol):
 def perform(
     rag: Asked,
     operation: Operation,
-    tell: Callable[[TextPiece], None] = lambda piece: None,
+    tell: Callable[[TextPiece], None] | None = None,
     is_over: Callable[[], bool] = lambda: False,
 ) -> Any:
-    """Do what was asked, and return the result; `tell` is told each piece of an answer.
+    """Do what was asked, and return the result; `tell`, if given, is told each piece of an answer.
 
     Raises:
         StoppedError: once `is_over()`, between two pieces of what a generator writes, or two
@@ -199,16 +199,29 @@ def perform(
 
 
 def _answer(
-    rag: Asked, asked: Ask, tell: Callable[[TextPiece], None], is_over: Callable[[], bool]
+    rag: Asked,
+    asked: Ask,
+    tell: Callable[[TextPiece], None] | None,
+    is_over: Callable[[], bool],
 ) -> Answer:
     from rag.answering.stopping import stop_when
 
     tools = stop_when(rag.tools, is_over)
-    if asked.history:
+
+    def begin() -> AnswerStream:
+        if not asked.history:
+            given = (asked.question, asked.k, asked.where)
+            return rag.stream(*given, schema=asked.schema, tools=tools)
         messages = (*asked.history, Message("user", asked.question))
-        stream = rag.reply(messages, asked.k, asked.where, schema=asked.schema, tools=tools)
-    else:
-        stream = rag.stream(asked.question, asked.k, asked.where, schema=asked.schema, tools=tools)
+        return rag.reply(messages, asked.k, asked.where, schema=asked.schema, tools=tools)
+
+    if tell is None:
+        try:
+            return begin().answer
+        except errors.RetractedError:
+            # Nobody saw the thoughts that were taken for an answer.
+            return begin().answer
+    stream = begin()
     for piece in stream:
         tell(TextPiece(piece))
     return stream.answer

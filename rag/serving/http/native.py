@@ -140,13 +140,10 @@ async def perform(request: Request, name: str, operation: Any) -> tuple[Collecti
     collection, view = await asyncio.to_thread(open_view, request, name)
     gone = threading.Event()
     watching = asyncio.ensure_future(_watch(request, gone))
-    result = None
     try:
-        async for event_ in request.app.state.workers.events(view, operation, gone):
-            result = event_
+        return collection, await request.app.state.workers.perform(view, operation, gone)
     finally:
         watching.cancel()
-    return collection, result
 
 
 async def _watch(request: Request, gone: threading.Event) -> None:

@@ -72,29 +72,46 @@ class Workers:
             # An error that nobody waits for any more is not logged as forgotten.
             done.exception()
 
+    async def perform(self, rag: Asked, operation: Operation, gone: threading.Event) -> Any:
+        """Do an operation in a thread and return its result; it stops once `gone` is set.
+
+        Raises:
+            Refused: if too much waits already.
+            StoppedError: if it was stopped.
+        """
+        return await self.run(lambda: self._perform(rag, operation, gone))
+
+    def _perform(
+        self,
+        rag: Asked,
+        operation: Operation,
+        gone: threading.Event,
+        tell: Callable[[TextPiece], None] | None = None,
+    ) -> Any:
+        if gone.is_set():
+            raise StoppedError
+        started = time.time()
+        result = perform(rag, operation, tell, gone.is_set)
+        self._note(operation, result, started)
+        return result
+
     async def events(
-        self, rag: Asked, operation: Operation, gone: threading.Event | None = None
+        self, rag: Asked, operation: Operation
     ) -> AsyncGenerator[TextPiece | Any, None]:
         """Yield the pieces of an answer as they are written, and at last what was returned.
 
-        The thread never waits for a slow reader, and stops when the generator is closed, or `gone`
-        is set.
+        The thread never waits for a slow reader, and stops when the generator is closed.
         """
         loop = asyncio.get_running_loop()
         pieces: asyncio.Queue[TextPiece | None] = asyncio.Queue()
-        gone = gone or threading.Event()
+        gone = threading.Event()
 
         def tell(piece: TextPiece | None) -> None:
             loop.call_soon_threadsafe(pieces.put_nowait, piece)
 
         def work() -> Any:
             try:
-                if gone.is_set():
-                    raise StoppedError
-                started = time.time()
-                result = perform(rag, operation, tell, gone.is_set)
-                self._note(operation, result, started)
-                return result
+                return self._perform(rag, operation, gone, tell)
             finally:
                 tell(None)
 
