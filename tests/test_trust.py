@@ -28,7 +28,7 @@ DOCS = Path(__file__).parent.parent / "docs"
 FREE = {
     *("index.wait", "index.kind", "index.recall"),
     *("sources.include", "sources.exclude"),
-    *("sources.encoding", "sources.encodings"),
+    *("sources.encoding", "sources.encodings", "sources.ocr"),
     *("sources.json_text", "sources.json_title", "sources.json_id"),
     *("chunking.size", "chunking.overlap", "embedding.device", "embedding.precision"),
     *("retrieval.mode", "retrieval.fusion", "retrieval.dense_weight", "retrieval.expansion"),

@@ -225,9 +225,11 @@ def citation(rag: RAG, number: int) -> Citation:
 
 
 def test_the_last_answers_citation_is_opened_by_its_number(
-    rag: RAG, run_main: RunMain, monkeypatch: pytest.MonkeyPatch
+    rag: RAG, run_main: RunMain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[str] = []
+    # Here nothing was asked before.
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setattr("webbrowser.open", lambda address: opened.append(address) or True)
     none = run_main("open", "1")
     assert (none.code, none.err) == (

@@ -113,6 +113,8 @@ def test_processes_are_started_in_one_place() -> None:
         ("serving/daemon/control.py", "subprocess.Popen"),
         # `git`, where the user's `PATH` names it absolutely.
         ("sources/addresses/git.py", "subprocess.Popen"),
+        # `tesseract`, where the user's `PATH` names it absolutely.
+        ("sources/ocr/tesseract.py", "subprocess.run"),
         # `man`, which no folder brings along.
         ("training/reader/manuals.py", "subprocess.run"),
     }

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from itertools import count
 
 from rag.config import GenerationConfig
-from rag.errors import GenerationError, ModelError
+from rag.errors import GenerationError, IncompleteError, ModelError
 from rag.generation import load_generator
 from rag.models import CATALOGUE, Speed, keep_speed
 from rag.protocols import Loadable
@@ -45,7 +46,11 @@ def measure_generator(name: str, *, progress: ProgressCallback | None = None) ->
         if tokens >= _PROMPT_TOKENS:
             break
     started = time.perf_counter()
-    times = [time.perf_counter() for _ in generator.stream(Prompt(request, messages, (), tokens))]
+    times: list[float] = []
+    # It is to stop at its limit of tokens.
+    with suppress(IncompleteError):
+        for _ in generator.stream(Prompt(request, messages, (), tokens)):
+            times.append(time.perf_counter())
     if len(times) < 3:
         raise GenerationError(f"{name}: wrote too little to be measured")
     speed = Speed(tokens / (times[0] - started), (len(times) - 1) / (times[-1] - times[0]))

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import tempfile
 import time
@@ -20,7 +19,7 @@ from pathlib import Path
 import httpx
 
 from rag.errors import SourceError, first_line, without_passwords
-from rag.processes import bare_environment
+from rag.processes import absolute_path, bare_environment, find_program
 from rag.sources.addresses.fetching import Fetcher, normalize, origin
 from rag.sources.addresses.mirror import Entry, Mirror
 from rag.types import Problem
@@ -67,7 +66,7 @@ def gather(
     """
     repository, revision = _split(address)
     shown = f"{_PREFIX}{repository}" + (f"@{revision}" if revision else "")
-    program = shutil.which("git", path=_absolute_path())
+    program = find_program("git")
     if program is None:
         raise SourceError(shown, "needs the program `git`: install it", lasting=False)
     show(shown)
@@ -243,7 +242,7 @@ class _Git:
             if os.environ.get(name)
         }
         return bare_environment(
-            PATH=_absolute_path(),
+            PATH=absolute_path(),
             HOME=str(self._folder),
             XDG_CONFIG_HOME=str(self._folder),
             GIT_CONFIG_NOSYSTEM="1",
@@ -254,12 +253,6 @@ class _Git:
             LC_ALL="C",
             **certificates,
         )
-
-
-def _absolute_path() -> str:
-    """Return where programs are looked for, without the working directory."""
-    places = os.environ.get("PATH", os.defpath).split(os.pathsep)
-    return os.pathsep.join(place for place in places if Path(place).is_absolute())
 
 
 def _bytes_below(folder: Path) -> int:

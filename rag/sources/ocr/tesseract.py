@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import csv
 import io
-import shutil
 import subprocess
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
+from rag import processes
 from rag.processes import bare_environment
 from rag.sources.ocr.picture import OcrError, Picture, Word
 
@@ -35,7 +35,7 @@ _LONGEST_OUTPUT = 16 << 20
 
 def find_program() -> str | None:
     """Return the path of the program, or None where it is not installed."""
-    return shutil.which("tesseract")
+    return processes.find_program("tesseract")
 
 
 class Tesseract:
