@@ -455,15 +455,9 @@ class RAG:
 
         self._check_schema(schema)
         query = self.query(question, k, where)
-        pieces = write(
-            query.question,
-            find or query.find,
-            tools or self.tools,
-            history=history,
-            schema=schema,
-            asked=query.asked,
-            passes=query.passes,
-        )
+        if find is not None:
+            query = replace(query, find=find)
+        pieces = write(query, tools or self.tools, history=history, schema=schema)
         return AnswerStream(pieces, query.asked, query.question)
 
     def _check_schema(self, schema: Mapping[str, Any] | None) -> None:
@@ -508,7 +502,11 @@ class RAG:
         schema: Mapping[str, Any] | None = None,
     ) -> Answer:
         """Answer like `ask`, in a thread; it stops writing when the task is cancelled."""
-        return await self.astream(question, k, where, history=history, schema=schema).answer()
+        try:
+            return await self.astream(question, k, where, history=history, schema=schema).answer()
+        except RetractedError:
+            # Nobody saw the thoughts that were taken for an answer.
+            return await self.astream(question, k, where, history=history, schema=schema).answer()
 
     def astream(
         self,
@@ -705,15 +703,12 @@ class RAG:
         """
         from rag.models import cache_dir
         from rag.viewing.links import view_on_the_web
-        from rag.viewing.pages import find_file, view
+        from rag.viewing.pages import view
 
         path = self._index.path_of(place.document.id)
         if on_the_web := view_on_the_web(place, path, self.path):
             return on_the_web
-        file = find_file(path, place.document.source, self.path, self._index.roots())
-        # What differs from the path that the index holds is a copy of what was fetched for it.
-        if file == path and not self._is_named(file):
-            file = ""
+        file = self._find_readable(place.document, path)
         return view(place, file, cache_dir() / "opened", self.config.sources)
 
     def prove(self, answer: Answer) -> Proof:
@@ -734,15 +729,14 @@ class RAG:
             SourceError: if the file is gone or cannot be drawn.
         """
         from rag.sources import draw_page
-        from rag.viewing.pages import boxes_of, can_be_drawn, find_file
+        from rag.viewing.pages import boxes_of, can_be_drawn
 
         document = place.document
         number = document.page_at(place.start)
         if not can_be_drawn(document) or number is None:
             raise StoreError(f"{document.source}: has no pages to draw")
-        path = self._index.path_of(document.id)
-        file = find_file(path, document.source, self.path, self._index.roots())
-        if file == path and not self._is_named(file):
+        file = self._find_readable(document, self._index.path_of(document.id))
+        if not file:
             raise StoreError(
                 f"{document.source}: is not drawn: you did not name its folder for this index "
                 "here: `rag index PATH` does"
@@ -750,11 +744,17 @@ class RAG:
         words = document.text[place.start : place.end]
         return draw_page(file, number, words, self.config.sources, boxes_of(place))
 
-    def _is_named(self, file: str) -> bool:
-        """Return whether the user named a file, or a folder above it, for this index."""
-        from rag.trust import is_named, named_roots
+    def _find_readable(self, document: Document, path: str) -> str:
+        """Return the file of a document whose path the index holds; empty if it may not be read.
 
-        return is_named(file, named_roots(self.path))
+        That is a file that the user did not name for this index, nor a folder above it.
+        """
+        from rag.trust import is_named, named_roots
+        from rag.viewing.pages import find_file
+
+        file = find_file(path, document.source, self.path, self._index.roots())
+        # What differs from the path that the index holds is a copy of what was fetched for it.
+        return file if file != path or is_named(file, named_roots(self.path)) else ""
 
     def documents(self, ids: Iterable[str] | None = None) -> Iterator[Document]:
         """Iterate over all stored documents by source, or over those of `ids` in their order.

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import secrets
 from pathlib import Path
 
-__all__ = ["make_folder", "open_for_owner"]
+__all__ = ["make_folder", "open_for_owner", "replace_file"]
 
 
 def open_for_owner(path: str, flags: int) -> int:
@@ -23,3 +24,22 @@ def make_folder(path: Path) -> None:
         return
     make_folder(path.parent)
     path.mkdir(mode=0o700, exist_ok=True)
+
+
+def replace_file(file: Path, data: bytes) -> None:
+    """Replace a file at once, so that its readers get the old bytes or the new ones; follow a link.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    target = file.resolve()
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(16)}")
+    make_folder(target.parent)
+    try:
+        with open(temporary, "xb", opener=open_for_owner) as opened:
+            opened.write(data)
+            opened.flush()
+            os.fsync(opened.fileno())
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)

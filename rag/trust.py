@@ -124,7 +124,7 @@ def named_roots(index: Path) -> tuple[str, ...]:
 
 def is_named(path: str, named: Sequence[str]) -> bool:
     """Return whether a file or folder is one of `named`, or lies in one."""
-    return any(path == root or path.startswith(root.rstrip(os.sep) + os.sep) for root in named)
+    return any(Path(path).is_relative_to(root) for root in named)
 
 
 def remember_roots(index: Path, paths: Sequence[str]) -> None:

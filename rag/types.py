@@ -512,10 +512,6 @@ class Verification:
     text: str
     sentences: tuple[CheckedSentence, ...]
 
-    def labelled(self, label: str) -> tuple[CheckedSentence, ...]:
-        """Return the sentences whose verdict is `label`."""
-        return tuple(s for s in self.sentences if s.verdict and s.verdict.label == label)
-
 
 @dataclass(frozen=True, slots=True)
 class DocumentEntry:

@@ -143,7 +143,8 @@ def test_a_generator_that_is_not_to_write_is_not_loaded(
 def test_an_answer_takes_tools_and_what_finds_but_no_rag(sample: RAG) -> None:
     query = sample.query(f" {QUESTION}\n")
     hits = query.find()
-    stream = AnswerStream(write(query.question, lambda: hits, sample.tools), query.asked)
+    pieces = write(replace(query, find=lambda: hits), sample.tools)
+    stream = AnswerStream(pieces, query.asked)
     expected = sample.ask(QUESTION)
     assert "".join(stream) == expected.text
     assert stream.answer.citations == expected.citations

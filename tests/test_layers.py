@@ -83,7 +83,7 @@ DOORS: dict[str, set[str]] = {
     | {"onnx.graph", "onnx.quantization", "onnx.runtimes", "onnx.pairs", "onnx.words"},
     "sources": {"watching"},
     "embedding": {"measuring", "static"},
-    "generation": {"keys", "measuring"},
+    "generation": {"keys", "measuring", "thoughts"},
     "index": {"upkeep"},
     "retrieval": {"rerank"},
     "answering": {"claims", "conversation", "entailment", "extractive", "prompt", "reader"}

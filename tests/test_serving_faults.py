@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -110,6 +111,17 @@ def test_thoughts_of_another_model_are_not_checked(index: Path) -> None:
         (verified,) = told["rag"]["verified"]
         text = told["choices"][0]["message"]["content"]
         assert text[verified["start"] : verified["end"]] == "The Vorn bridge was opened in 1921."
+
+
+def test_thoughts_that_nobody_saw_are_asked_again_by_the_library(index: Path) -> None:
+    with scripted() as (url, script):
+        said = sse("Perhaps in 1920. </think>", "The Vorn bridge was opened in 1921.")
+        script.replies = [said] * 2
+        settings = {"generation.model": f"{url}/v1", "answering.way": "generate"}
+        rag = RAG(index, settings=settings)
+        answer = asyncio.run(rag.aask("When was the Vorn bridge opened?"))
+    assert "1921" in answer.text
+    assert "1920" not in answer.text
 
 
 def test_thoughts_that_nobody_saw_are_asked_again(index: Path) -> None:

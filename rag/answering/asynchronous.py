@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Callable
-from typing import TYPE_CHECKING
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from typing import TYPE_CHECKING, TypeVar
 
 from rag.answering.stopping import StoppedError
 
 if TYPE_CHECKING:
     from rag.answering.stream import AnswerStream
     from rag.types import Answer
+
+Piece = TypeVar("Piece")
+Done = TypeVar("Done")
 
 Begin = Callable[[Callable[[], bool]], "AnswerStream"]
 """Begins an answer, given what tells whether its reader has gone."""
@@ -50,13 +54,7 @@ class AsyncAnswerStream:
         await self._pieces.aclose()
 
     async def _relay(self) -> AsyncGenerator[str, None]:
-        loop = asyncio.get_running_loop()
-        events: asyncio.Queue[str | None] = asyncio.Queue()
-
-        def tell(event: str | None) -> None:
-            loop.call_soon_threadsafe(events.put_nowait, event)
-
-        def write() -> Answer | None:
+        def write(tell: Callable[[str], None]) -> Answer | None:
             try:
                 stream = self._begin(self._gone.is_set)
                 for piece in stream:
@@ -67,16 +65,46 @@ class AsyncAnswerStream:
                 return stream.answer
             except StoppedError:
                 return None
-            finally:
-                tell(None)
 
-        task = asyncio.create_task(asyncio.to_thread(write))
+        async with aclosing(relay(write, asyncio.to_thread, self._gone)) as events:
+            async for event in events:
+                if isinstance(event, str):
+                    yield event
+                else:
+                    self._answer = event
+
+
+async def relay(
+    work: Callable[[Callable[[Piece], None]], Done],
+    run: Callable[[Callable[[], Done]], Awaitable[Done]],
+    gone: threading.Event,
+) -> AsyncGenerator[Piece | Done, None]:
+    """Yield what `work` tells while `run` does it in a thread, and at last what it returned.
+
+    The thread never waits for a slow reader. `gone` is set when the generator ends, however it
+    does: whatever works looks at it.
+    """
+    loop = asyncio.get_running_loop()
+    pieces: asyncio.Queue[Piece | None] = asyncio.Queue()
+
+    def tell(piece: Piece | None) -> None:
+        loop.call_soon_threadsafe(pieces.put_nowait, piece)
+
+    def do() -> Done:
         try:
-            while (piece := await events.get()) is not None:
-                yield piece
-            self._answer = await task
+            return work(tell)
         finally:
-            self._gone.set()
-            if not task.done():
-                # Its error, if any, is nobody's any more.
-                task.add_done_callback(lambda done: done.cancelled() or done.exception())
+            tell(None)
+
+    task = asyncio.ensure_future(run(do))
+    # It may end without having begun.
+    task.add_done_callback(lambda done: pieces.put_nowait(None))
+    try:
+        while (piece := await pieces.get()) is not None:
+            yield piece
+        yield await task
+    finally:
+        gone.set()
+        if not task.done():
+            # Its error, if any, is nobody's any more.
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())

@@ -7,9 +7,7 @@ reads the turns before it. A conversation saved as JSON can be resumed.
 from __future__ import annotations
 
 import json
-import os
 import re
-import uuid
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -132,14 +130,7 @@ class Conversation:
         """
         question = check_text(question, "question")
         query = self._query(self._complete(question), k, where)
-        pieces = write(
-            query.question,
-            query.find,
-            self._tools,
-            history=self._history(),
-            asked=query.asked,
-            passes=query.passes,
-        )
+        pieces = write(query, self._tools, history=self._history())
         standalone = query.question
         return AnswerStream(self._keep(question, standalone, pieces), question, standalone)
 
@@ -169,7 +160,12 @@ class Conversation:
         """
         turns = [asdict(turn) for turn in self._turns]
         value = {"format": _FORMAT, "version": _VERSION, "turns": turns}
-        _replace(Path(file), json.dumps(value, ensure_ascii=False, indent=1) + "\n")
+        text = json.dumps(value, ensure_ascii=False, indent=1) + "\n"
+        try:
+            # UTF-8 cannot hold half a surrogate pair, which is escaped as JSON escapes it.
+            private.replace_file(Path(file), text.encode("utf-8", "backslashreplace"))
+        except OSError as error:
+            raise SourceError(str(file), f"cannot be written: {error.strerror}") from error
 
     @classmethod
     def load(cls, rag: Wired, file: str | Path) -> Conversation:
@@ -250,15 +246,7 @@ def reply(
     talk = [message for message in said if message.role != "system"]
     standalone = complete_question(question, talk, writer) if talk else question
     query = rag.query(standalone, k, where)
-    pieces = write(
-        query.question,
-        query.find,
-        tools,
-        history=said,
-        schema=schema,
-        asked=query.asked,
-        passes=query.passes,
-    )
+    pieces = write(query, tools, history=said, schema=schema)
     return AnswerStream(pieces, question, query.question)
 
 
@@ -288,29 +276,3 @@ def _parse_turns(value: Any) -> tuple[Turn, ...]:
 @dataclass(frozen=True, slots=True)
 class _Session:
     turns: tuple[Turn, ...]
-
-
-def _replace(file: Path, text: str) -> None:
-    """Replace a file at once, so that its readers get the old text or the new one."""
-    target = file.resolve()
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
-    try:
-        private.make_folder(target.parent)
-        try:
-            # UTF-8 cannot hold half a surrogate pair, which is escaped as JSON escapes it.
-            with open(
-                temporary,
-                "x",
-                encoding="utf-8",
-                errors="backslashreplace",
-                newline="",
-                opener=private.open_for_owner,
-            ) as opened:
-                opened.write(text)
-                opened.flush()
-                os.fsync(opened.fileno())
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise SourceError(str(file), f"cannot be written: {error.strerror}") from error

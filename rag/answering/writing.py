@@ -21,26 +21,20 @@ from rag.stopwatch import Stopwatch
 from rag.types import NO_ANSWER, NO_MATCH, Prompt
 
 if TYPE_CHECKING:
-    from rag.answering.tools import Find, Tools
+    from rag.answering.tools import Query, Tools
     from rag.types import Answer, Message
 
 _SILENT = "{}: the model gave no answer: its text is empty"
 
 
 def write(
-    question: str,
-    find: Find,
+    query: Query,
     tools: Tools,
     *,
     history: Sequence[Message] = (),
     schema: Mapping[str, Any] | None = None,
-    asked: str = "",
-    passes: Callable[[], bool] = lambda: True,
 ) -> Generator[str, None, Answer]:
     """Yield the text of an answer as it is written, and return the Answer.
-
-    `asked` is the question as it was typed, where it had typing errors; `passes` tells whether any
-    document passes the filter, and is called where nothing was found.
 
     Whether the documents hold an answer is decided before anything is written, by what a reader
     finds in the passages, and afterwards by what of the text passages support.
@@ -51,12 +45,12 @@ def write(
             _load_ahead(tools.generator)
     clock = Stopwatch()
     with clock("retrieval"):
-        hits = find()
+        hits = query.find()
     with clock("reading"):
         passages = Passages(hits, tools.embedder(), tools.document)
-        evidence = find_evidence(question, passages, tools.reader())
-    work = _Work(question, passages, tools, clock, history, schema, evidence, asked or question)
-    if not hits and not passes():
+        evidence = find_evidence(query.question, passages, tools.reader())
+    work = _Work(query.question, passages, tools, clock, history, schema, evidence, query.asked)
+    if not hits and not query.passes():
         return (yield from work.refuse(NO_MATCH))
     if not hits or evidence.probability < tools.settings.threshold:
         return (yield from work.refuse())

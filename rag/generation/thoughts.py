@@ -17,6 +17,7 @@ _ALL_TAGS = (*_TAGS, "[THINK]", "[/THINK]")
 _OPENING = re.compile(rf"<(?:{'|'.join(_NAMES)})>|\[THINK\]")
 _CLOSING = re.compile(rf"</(?:{'|'.join(_NAMES)})>|\[/THINK\]")
 _TAG = re.compile(f"{_OPENING.pattern}|{_CLOSING.pattern}")
+_BLOCK = re.compile(rf"(?s:(?:{_OPENING.pattern}).*?(?:{_CLOSING.pattern}|\Z))")
 _LONGEST_TAG = max(map(len, _ALL_TAGS))
 _QUOTES = "`\"'“‘«"
 
@@ -190,3 +191,13 @@ class ThoughtFilter:
         self.wrote = self.wrote or bool(text.strip())
         self._line = (self._line + text).rpartition("\n")[2][-_LONGEST_TAG:]
         return text
+
+
+def blank_thoughts(text: str) -> str:
+    """Return a whole text with spaces in place of thoughts: what is left stands where it stood.
+
+    The opening tag may be missing, since many templates write it themselves.
+    """
+    text = _BLOCK.sub(lambda block: " " * len(block[0]), text)
+    at = max((closing.end() for closing in _CLOSING.finditer(text)), default=0)
+    return " " * at + text[at:]

@@ -165,16 +165,9 @@ def write_users(file: Path, users: tuple[User, ...]) -> None:
     for user in users:
         _check(user, f"user {user.name!r:.80}")
     data = msgspec.json.format(msgspec.json.encode(_UsersFile(users)))
-    temporary = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
     try:
-        private.make_folder(file.parent)
-        with open(temporary, "xb", opener=private.open_for_owner) as opened:
-            opened.write(data + b"\n")
-            opened.flush()
-            os.fsync(opened.fileno())
-        temporary.replace(file)
+        private.replace_file(file, data + b"\n")
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise ConfigError(f"{file}: cannot be written: {error.strerror}") from error
 
 

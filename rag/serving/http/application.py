@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict
 from logging.handlers import RotatingFileHandler
@@ -34,7 +34,7 @@ from rag.errors import (
 from rag.serving.http import native, openai, page, schema
 from rag.serving.http.access import Refused, User, Users
 from rag.serving.http.collections import Collections
-from rag.serving.http.exchange import reply
+from rag.serving.http.exchange import Endpoint, Handler, reply
 from rag.serving.http.jobs import Job, Jobs
 from rag.serving.http.metrics import Metrics
 from rag.serving.http.tracing import Cost, record
@@ -48,8 +48,6 @@ _CHARACTERS_A_TOKEN = 4
 _AUDIT_BYTES = 64 << 20
 _OPENAI = "/v1/"
 _log = logging.getLogger("rag.serving")
-
-Handler = Callable[[Request], Awaitable[Response]]
 
 
 def make_app(config: Config, users: Users) -> Starlette:
@@ -129,55 +127,72 @@ def _agents(collections: Collections, workers: Workers, config: Config) -> Any:
     return HttpAgents(collections, workers, config)
 
 
-# Each route of the API with its methods, for the application and for its description.
-ROUTES: tuple[tuple[str, str, Handler], ...] = (
-    ("GET", "/collections", native.list_collections),
-    ("POST", "/collections", native.make_collection),
-    ("PUT", "/collections/{collection}/files/{name}", native.upload),
-    ("GET", "/documents", native.list_documents),
-    ("POST", "/documents", native.add_documents),
-    ("GET", "/documents/{id:path}/pages/{number:int}", native.read_page),
-    ("GET", "/documents/{id:path}/picture", native.draw_page),
-    ("GET", "/documents/{id:path}", native.read_document),
-    ("DELETE", "/documents/{id:path}", native.remove_document),
-    ("GET", "/places", native.read_place),
-    ("POST", "/search", native.search),
-    ("POST", "/ask", native.ask),
-    ("POST", "/check", native.check),
-    ("POST", "/verify", native.verify),
-    ("GET", "/feedback", native.list_feedback),
-    ("POST", "/feedback", native.give_feedback),
-    ("DELETE", "/feedback/{id}", native.remove_feedback),
-    ("GET", "/jobs", native.list_jobs),
-    ("GET", "/jobs/{id}", native.read_job),
-    ("POST", "/jobs/{id}/retry", native.retry_job),
-    ("DELETE", "/jobs/{id}", native.cancel_job),
-    ("GET", "/examination", native.examine),
-    ("GET", "/v1/models", openai.list_models),
-    ("GET", "/v1/models/{id:path}", openai.read_model),
-    ("POST", "/v1/chat/completions", openai.complete_chat),
-    ("POST", "/v1/responses", openai.respond),
-    ("POST", "/v1/embeddings", openai.embed),
-    ("GET", "/v1/files", openai.list_files),
-    ("POST", "/v1/files", openai.upload_file),
-    ("GET", "/v1/files/{id}", openai.read_file),
-    ("DELETE", "/v1/files/{id}", openai.remove_file),
-    ("GET", "/v1/files/{id}/content", openai.read_file_content),
-    ("GET", "/v1/vector_stores", openai.list_stores),
-    ("POST", "/v1/vector_stores", openai.make_store),
-    ("GET", "/v1/vector_stores/{id}", openai.read_store),
-    ("POST", "/v1/vector_stores/{id}/search", openai.search_store),
-    ("GET", "/v1/vector_stores/{id}/files", openai.list_store_files),
-    ("POST", "/v1/vector_stores/{id}/files", openai.add_store_file),
-    ("GET", "/v1/vector_stores/{id}/files/{file_id:path}", openai.read_store_file),
-    ("DELETE", "/v1/vector_stores/{id}/files/{file_id:path}", openai.remove_store_file),
+# Each route of the API, for the application and for its description.
+ROUTES: tuple[Endpoint, ...] = (
+    Endpoint("GET", "/collections", native.list_collections),
+    Endpoint("POST", "/collections", native.make_collection, body=native.CollectionBody),
+    Endpoint("PUT", "/collections/{collection}/files/{name}", native.upload),
+    Endpoint(
+        "GET", "/documents", native.list_documents, query=("collection", "where", "limit", "offset")
+    ),
+    Endpoint("POST", "/documents", native.add_documents, body=native.AddBody),
+    Endpoint(
+        "GET", "/documents/{id:path}/pages/{number:int}", native.read_page, query=("collection",)
+    ),
+    Endpoint(
+        "GET",
+        "/documents/{id:path}/picture",
+        native.draw_page,
+        query=("collection", "start", "end"),
+    ),
+    Endpoint(
+        "GET", "/documents/{id:path}", native.read_document, query=("collection", "start", "end")
+    ),
+    Endpoint("DELETE", "/documents/{id:path}", native.remove_document, query=("collection",)),
+    Endpoint("GET", "/places", native.read_place, query=("collection", "place")),
+    Endpoint("POST", "/search", native.search, body=native.SearchBody),
+    Endpoint("POST", "/ask", native.ask, body=native.AskBody),
+    Endpoint("POST", "/check", native.check, body=native.CheckBody),
+    Endpoint("POST", "/verify", native.verify, body=native.VerifyBody),
+    Endpoint("GET", "/feedback", native.list_feedback, query=("collection", "limit")),
+    Endpoint("POST", "/feedback", native.give_feedback, body=native.FeedbackBody),
+    Endpoint("DELETE", "/feedback/{id}", native.remove_feedback, query=("collection",)),
+    Endpoint("GET", "/jobs", native.list_jobs, query=("limit",)),
+    Endpoint("GET", "/jobs/{id}", native.read_job, query=("stream",)),
+    Endpoint("POST", "/jobs/{id}/retry", native.retry_job),
+    Endpoint("DELETE", "/jobs/{id}", native.cancel_job),
+    Endpoint("GET", "/examination", native.examine, query=("collection",)),
+    Endpoint("GET", "/v1/models", openai.list_models),
+    Endpoint("GET", "/v1/models/{id:path}", openai.read_model),
+    Endpoint("POST", "/v1/chat/completions", openai.complete_chat, body=openai.ChatBody),
+    Endpoint("POST", "/v1/responses", openai.respond, body=openai.ResponsesBody),
+    Endpoint("POST", "/v1/embeddings", openai.embed, body=openai.EmbeddingsBody),
+    Endpoint("GET", "/v1/files", openai.list_files),
+    Endpoint("POST", "/v1/files", openai.upload_file),
+    Endpoint("GET", "/v1/files/{id}", openai.read_file),
+    Endpoint("DELETE", "/v1/files/{id}", openai.remove_file),
+    Endpoint("GET", "/v1/files/{id}/content", openai.read_file_content),
+    Endpoint("GET", "/v1/vector_stores", openai.list_stores),
+    Endpoint("POST", "/v1/vector_stores", openai.make_store, body=openai.StoreBody),
+    Endpoint("GET", "/v1/vector_stores/{id}", openai.read_store),
+    Endpoint(
+        "POST", "/v1/vector_stores/{id}/search", openai.search_store, body=openai.StoreSearchBody
+    ),
+    Endpoint(
+        "GET", "/v1/vector_stores/{id}/files", openai.list_store_files, query=("limit", "after")
+    ),
+    Endpoint(
+        "POST", "/v1/vector_stores/{id}/files", openai.add_store_file, body=openai.StoreFileBody
+    ),
+    Endpoint("GET", "/v1/vector_stores/{id}/files/{file_id:path}", openai.read_store_file),
+    Endpoint("DELETE", "/v1/vector_stores/{id}/files/{file_id:path}", openai.remove_store_file),
 )
 # What anybody may see: that the server runs, and the page, which holds nothing of the documents.
-_OPEN: tuple[tuple[str, str, Handler], ...] = (
-    ("GET", "/health", native.show_health),
-    ("GET", "/ready", native.show_readiness),
-    ("GET", "/openapi.json", schema.show_schema),
-    ("GET", "/api", schema.show_page),
+_OPEN = (
+    Endpoint("GET", "/health", native.show_health),
+    Endpoint("GET", "/ready", native.show_readiness),
+    Endpoint("GET", "/openapi.json", schema.show_schema),
+    Endpoint("GET", "/api", schema.show_page),
 )
 
 
@@ -188,10 +203,10 @@ async def _show_metrics(request: Request) -> Response:
 
 
 def _routes(agents: Any) -> list[BaseRoute]:
-    known = [*ROUTES, *_OPEN, ("GET", "/metrics", _show_metrics)]
+    known = [*ROUTES, *_OPEN, Endpoint("GET", "/metrics", _show_metrics)]
     routes: list[BaseRoute] = [
-        Route(path, _guard(handler), methods=[method], name=handler.__name__)
-        for method, path, handler in known
+        Route(each.path, _guard(each.handler), methods=[each.method], name=each.handler.__name__)
+        for each in known
     ]
     # Not a mount, which would send clients from one of these to the other.
     routes += [Route(path, agents, methods=None) for path in ("/mcp", "/mcp/")]
@@ -361,7 +376,7 @@ _HEADERS = [
 
 
 def _is_open(path: str) -> bool:
-    return any(path == each for _, each, _ in _OPEN) or page.is_page(path)
+    return any(path == each.path for each in _OPEN) or page.is_page(path)
 
 
 def _do(collections: Collections, job: Job, tell: Callable[[Any], None]) -> dict[str, Any]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from dataclasses import fields, is_dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, TypeVar
 
 import msgspec
@@ -15,6 +15,18 @@ from rag.errors import first_line
 from rag.serving.http.access import Refused
 
 T = TypeVar("T")
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A route: what answers it, the type of its body, and the names in its query string."""
+
+    method: str
+    path: str
+    handler: Handler
+    body: type[msgspec.Struct] | None = None
+    query: tuple[str, ...] = ()
 
 
 async def read_body(request: Request, most: int) -> bytes:

@@ -42,44 +42,40 @@ class Talk(msgspec.Struct, frozen=True):
     content: str
 
 
-class AskBody(msgspec.Struct, frozen=True):
-    """The body of `/ask`."""
+class Asking(msgspec.Struct, frozen=True, kw_only=True):
+    """What every question says: in which collection, in how many passages, of which documents."""
 
-    question: str
     collection: str = ""
     k: int | None = None
     where: str | dict[str, Any] = ""
+
+
+class AskBody(Asking, frozen=True, kw_only=True):
+    """The body of `/ask`."""
+
+    question: str
     schema: dict[str, Any] | None = None
     history: tuple[Talk, ...] = ()
     stream: bool = False
 
 
-class SearchBody(msgspec.Struct, frozen=True):
+class SearchBody(Asking, frozen=True, kw_only=True):
     """The body of `/search`."""
 
     question: str
-    collection: str = ""
-    k: int | None = None
-    where: str | dict[str, Any] = ""
 
 
-class CheckBody(msgspec.Struct, frozen=True):
+class CheckBody(Asking, frozen=True, kw_only=True):
     """The body of `/check`."""
 
     claim: str
-    collection: str = ""
-    k: int | None = None
-    where: str | dict[str, Any] = ""
     by_generator: bool = False
 
 
-class VerifyBody(msgspec.Struct, frozen=True):
+class VerifyBody(Asking, frozen=True, kw_only=True):
     """The body of `/verify`."""
 
     text: str
-    collection: str = ""
-    k: int | None = None
-    where: str | dict[str, Any] = ""
 
 
 class CollectionBody(msgspec.Struct, frozen=True):

@@ -6,7 +6,7 @@ import html
 import inspect
 import re
 from functools import cache
-from typing import Any, get_type_hints
+from typing import Any
 
 import msgspec
 from starlette.requests import Request
@@ -16,20 +16,6 @@ import rag
 from rag.serving.http.exchange import reply
 
 _PARAMETER = re.compile(r"\{(\w+)(?::\w+)?\}")
-_QUERIES = {
-    "list_documents": ("collection", "where", "limit", "offset"),
-    "read_document": ("collection", "start", "end"),
-    "read_page": ("collection",),
-    "draw_page": ("collection", "start", "end"),
-    "read_place": ("collection", "place"),
-    "remove_document": ("collection",),
-    "list_feedback": ("collection", "limit"),
-    "remove_feedback": ("collection",),
-    "list_jobs": ("limit",),
-    "read_job": ("stream",),
-    "examine": ("collection",),
-    "list_store_files": ("limit", "after"),
-}
 
 
 @cache
@@ -37,39 +23,35 @@ def describe_api() -> dict[str, Any]:
     """Return the OpenAPI description of all routes, made from the types that they read."""
     from rag.serving.http.application import ROUTES
 
-    bodies = {handler.__name__: _body_of(handler) for _, _, handler in ROUTES}
-    kinds = sorted({body for body in bodies.values() if body}, key=lambda kind: kind.__name__)
+    kinds = sorted({each.body for each in ROUTES if each.body}, key=lambda kind: kind.__name__)
     _, components = msgspec.json.schema_components(
         kinds, ref_template="#/components/schemas/{name}"
     )
     paths: dict[str, dict[str, Any]] = {}
-    for method, path, handler in ROUTES:
-        name = handler.__name__
+    for each in ROUTES:
+        name = each.handler.__name__
         parameters = [
-            {"name": each, "in": "path", "required": True, "schema": {"type": "string"}}
-            for each in _PARAMETER.findall(path)
-        ] + [
-            {"name": each, "in": "query", "schema": {"type": "string"}}
-            for each in _QUERIES.get(name, ())
-        ]
+            {"name": found, "in": "path", "required": True, "schema": {"type": "string"}}
+            for found in _PARAMETER.findall(each.path)
+        ] + [{"name": found, "in": "query", "schema": {"type": "string"}} for found in each.query]
         operation: dict[str, Any] = {
             "operationId": name,
-            "summary": (inspect.getdoc(handler) or "").splitlines()[0],
+            "summary": (inspect.getdoc(each.handler) or "").splitlines()[0],
             "parameters": parameters,
             "responses": {
                 "200": {"description": "Done."},
                 "default": {"description": "An error: `{error: {message, type}}`."},
             },
         }
-        if body := bodies[name]:
+        if body := each.body:
             schema = {"$ref": f"#/components/schemas/{body.__name__}"}
             operation["requestBody"] = {"content": {"application/json": {"schema": schema}}}
         elif name == "upload":
             operation["requestBody"] = {"content": {"application/octet-stream": {}}}
         elif name == "upload_file":
             operation["requestBody"] = {"content": {"multipart/form-data": {}}}
-        shown = _PARAMETER.sub(r"{\1}", path)
-        paths.setdefault(shown, {})[method.lower()] = operation
+        shown = _PARAMETER.sub(r"{\1}", each.path)
+        paths.setdefault(shown, {})[each.method.lower()] = operation
     return {
         "openapi": "3.1.0",
         "info": {"title": "rag", "version": rag.__version__},
@@ -80,16 +62,6 @@ def describe_api() -> dict[str, Any]:
         },
         "security": [{"token": []}],
     }
-
-
-def _body_of(handler: Any) -> type | None:
-    """Return the type of the body that a handler reads, which its code names."""
-    module = inspect.getmodule(handler)
-    found = re.search(r"read_json\(request, (\w+)\)", inspect.getsource(handler))
-    kind = getattr(module, found[1]) if found else None
-    if kind is not None:
-        get_type_hints(kind)
-    return kind
 
 
 async def show_schema(request: Request) -> Response:

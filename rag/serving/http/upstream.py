@@ -7,7 +7,6 @@ bear out or contradict.
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from starlette.responses import Response
 
 from rag.errors import GenerationError, RagError
 from rag.generation.keys import authorize, read_key
+from rag.generation.thoughts import blank_thoughts
 from rag.parsing import parse_json
 from rag.serving.http.access import Refused
 from rag.serving.http.exchange import event, reply, stream
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 _SECONDS = 600.0
 _LONGEST_REPLY = 1 << 24
-_THOUGHTS = re.compile(r"<think>.*?(?:</think>|$)", re.S)
 _PASSED_ON = (
     "model", "messages", "stream", "stream_options", "response_format", "n", "temperature",
     "top_p", "max_tokens", "max_completion_tokens", "stop", "seed", "presence_penalty",
@@ -53,16 +52,6 @@ def _hide_key(text: str) -> str:
     """Return what the server said without our key, should it repeat it."""
     key = read_key()
     return key.hide_in(text) if key else text
-
-
-def _without_thoughts(text: str) -> str:
-    """Return a text with spaces in place of a model's thoughts: what is left stands where it stood.
-
-    The opening tag may be missing, since many templates write it themselves.
-    """
-    blank = _THOUGHTS.sub(lambda found: " " * len(found[0]), text)
-    *thoughts, said = blank.rpartition("</think>")
-    return " " * len("".join(thoughts)) + said
 
 
 async def list_models(request: Request) -> list[dict[str, Any]]:
@@ -101,7 +90,7 @@ async def complete_chat(request: Request, body: ChatBody) -> Response:
         text = message.get("content") or ""
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise Refused(502, "the upstream server sent something other than a completion") from error
-    if isinstance(text, str) and _without_thoughts(text).strip():
+    if isinstance(text, str) and blank_thoughts(text).strip():
         found = await _verify(request, view, text)
         message["annotations"] = _annotations(request, request.state.collection, found)
         whole["rag"] = _summary(found)
@@ -141,7 +130,7 @@ async def _relay(
                     yield event(chunk)
         if not begun:
             raise Refused(502, "the upstream server sent no chat")
-        if _without_thoughts(text).strip():
+        if blank_thoughts(text).strip():
             found = await _verify(request, view, text)
             delta = {"annotations": _annotations(request, collection, found)}
             choice = {"index": 0, "delta": delta, "finish_reason": None}
@@ -159,7 +148,7 @@ async def _relay(
 
 
 async def _verify(request: Request, view: Any, text: str) -> Verification:
-    said = _without_thoughts(text)
+    said = blank_thoughts(text)
     found: Verification = await request.app.state.workers.run(lambda: view.verify(said))
     return found
 

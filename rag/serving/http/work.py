@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from rag.answering.asynchronous import relay
 from rag.answering.stopping import StoppedError
 from rag.serving.http.access import Refused
 from rag.serving.operations import Asked, Operation, TextPiece, perform
@@ -95,36 +96,17 @@ class Workers:
         self._note(operation, result, started)
         return result
 
-    async def events(
-        self, rag: Asked, operation: Operation
-    ) -> AsyncGenerator[TextPiece | Any, None]:
+    def events(self, rag: Asked, operation: Operation) -> AsyncGenerator[TextPiece | Any, None]:
         """Yield the pieces of an answer as they are written, and at last what was returned.
 
         The thread never waits for a slow reader, and stops when the generator is closed.
         """
-        loop = asyncio.get_running_loop()
-        pieces: asyncio.Queue[TextPiece | None] = asyncio.Queue()
         gone = threading.Event()
 
-        def tell(piece: TextPiece | None) -> None:
-            loop.call_soon_threadsafe(pieces.put_nowait, piece)
+        def work(tell: Callable[[TextPiece], None]) -> Any:
+            return self._perform(rag, operation, gone, tell)
 
-        def work() -> Any:
-            try:
-                return self._perform(rag, operation, gone, tell)
-            finally:
-                tell(None)
-
-        task = asyncio.ensure_future(self.run(work))
-        task.add_done_callback(lambda done: pieces.put_nowait(None))
-        try:
-            while (piece := await pieces.get()) is not None:
-                yield piece
-            yield await task
-        finally:
-            gone.set()
-            if not task.done():
-                task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return relay(work, self.run, gone)
 
     def close(self) -> None:
         """Take no more work, and wait for what was begun."""

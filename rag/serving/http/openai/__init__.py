@@ -5,10 +5,13 @@ OpenAI's fields and our own beside them: the quote, its place in the document, a
 the sentence out. All offsets count code points, half open.
 """
 
-from rag.serving.http.openai.chat import complete_chat, list_models, read_model
-from rag.serving.http.openai.embeddings import embed
-from rag.serving.http.openai.responses import respond
+from rag.serving.http.openai.chat import ChatBody, complete_chat, list_models, read_model
+from rag.serving.http.openai.embeddings import EmbeddingsBody, embed
+from rag.serving.http.openai.responses import ResponsesBody, respond
 from rag.serving.http.openai.stores import (
+    StoreBody,
+    StoreFileBody,
+    StoreSearchBody,
     add_store_file,
     list_files,
     list_store_files,
@@ -25,6 +28,12 @@ from rag.serving.http.openai.stores import (
 )
 
 __all__ = [
+    "ChatBody",
+    "EmbeddingsBody",
+    "ResponsesBody",
+    "StoreBody",
+    "StoreFileBody",
+    "StoreSearchBody",
     "add_store_file",
     "complete_chat",
     "embed",

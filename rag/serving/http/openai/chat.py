@@ -135,7 +135,9 @@ def _finish_reason(answer: Answer) -> str:
     return "length" if answer.interrupted else "stop"
 
 
-def _nested(request: Request, collection: Collection, answer: Answer) -> list[dict[str, Any]]:
+def _nest_citations(
+    request: Request, collection: Collection, answer: Answer
+) -> list[dict[str, Any]]:
     found = []
     for each in shapes.cite(request, collection.name, answer):
         kind = each.pop("type")
@@ -150,7 +152,7 @@ def _completion(
         "role": "assistant",
         "content": answer.text,
         "refusal": None,
-        "annotations": _nested(request, collection, answer),
+        "annotations": _nest_citations(request, collection, answer),
     }
     choice = {
         "index": 0,
@@ -191,7 +193,7 @@ async def _chunks(
             yield chunk({"content": piece.text})
             piece = await anext(events)
         # On a chunk before the last, where clients look for them.
-        yield chunk({"annotations": _nested(request, collection, piece)})
+        yield chunk({"annotations": _nest_citations(request, collection, piece)})
         yield chunk({}, _finish_reason(piece), rag=shapes.abstention(piece))
         if counted:
             head = {"id": answer_id, "object": "chat.completion.chunk", "created": created}
